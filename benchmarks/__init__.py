@@ -1,0 +1,1 @@
+"""What energysweep itself costs. ``python -m benchmarks.run`` prints the figures."""

@@ -1,0 +1,7 @@
+"""``python -m energysweep``."""
+
+import sys
+
+from energysweep.cli import main
+
+sys.exit(main())

@@ -1,0 +1,118 @@
+"""Who used the energy of one device over one interval: pure functions of what was measured.
+
+Every joule goes to exactly one place: to an owner as ``active`` or ``idle``, or to nobody as ``background`` (active) or
+``unreserved_idle``. The rules, and why they are what they are:
+
+* The idle part is the frozen floor over the interval, at most all of it. A lease pays for the part of the floor that it
+  keeps reserved, whether it works or not; what nobody reserved is ``unreserved_idle``.
+* The rest of a CPU's or DRAM's energy follows CPU time. Hyperthreads count like cores, and the packages of a host are
+  pooled: the kernel does not tell which package a second was spent on. Stated limits.
+* A GPU held by one lease is that lease's. Shared, it follows SM utilisation per process; where the driver does not
+  tell that, the fractions that were reserved, normalised to those who are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from energysweep.meters.base import Device
+
+
+class Owner(NamedTuple):
+    """Whose processes they are.
+
+    Attributes:
+        kind: ``lease``; ``run`` for a sweep's own processes without a lease (driver, workers between trials);
+            ``shared`` for what serves every sweep of the host (the agent).
+        name: the lease's id, the run's id, or empty.
+    """
+
+    kind: Literal["lease", "run", "shared"]
+    name: str = ""
+
+
+SHARED = Owner("shared")
+
+
+@dataclass(slots=True)
+class Usage:
+    """What was used and held on a host between two good readings of a device. Grows until it is attributed.
+
+    Attributes:
+        seconds: length of the interval.
+        busy_cpu_seconds: CPU time of the whole host.
+        cpu_seconds: CPU time by owner.
+        reserved_cpu_seconds: logical CPUs reserved x seconds, by lease.
+        gpu_seconds: fraction of this device held x seconds, by lease (empty for other devices).
+        held_seconds: how long each lease was open.
+        gpu_utilisation: SM utilisation by owner (None as a key: processes of nobody); None if the driver does not tell.
+    """
+
+    seconds: float = 0.0
+    busy_cpu_seconds: float = 0.0
+    cpu_seconds: dict[Owner, float] = field(default_factory=dict)
+    reserved_cpu_seconds: dict[Owner, float] = field(default_factory=dict)
+    gpu_seconds: dict[Owner, float] = field(default_factory=dict)
+    held_seconds: dict[Owner, float] = field(default_factory=dict)
+    gpu_utilisation: dict[Owner | None, float] | None = None
+
+
+class Shares(NamedTuple):
+    """Where the joules of one device and one interval went; all fields together are what its counter saw."""
+
+    active: dict[Owner, float]
+    idle: dict[Owner, float]
+    background: float
+    unreserved_idle: float
+
+
+def attribute(device: Device, joules: float, floor_watts: float | None, usage: Usage, logical_cpus: int) -> Shares:
+    """Split what a device's counter saw among those who were there.
+
+    Args:
+        device: the device.
+        joules: what its counter moved by.
+        floor_watts: its idle floor; None if it is not known, then all energy counts as active.
+        usage: what was used and held meanwhile.
+        logical_cpus: of the host.
+    """
+    idle_joules = min((floor_watts or 0.0) * usage.seconds, joules)
+    active_joules = joules - idle_joules
+    if device.component == "gpu":
+        idle = _split(idle_joules * _held_part(usage), usage.gpu_seconds, whole=sum(usage.gpu_seconds.values()))
+        active = _split_gpu(active_joules, usage)
+    else:
+        reserved = usage.reserved_cpu_seconds
+        idle = _split(idle_joules, reserved, whole=max(logical_cpus * usage.seconds, sum(reserved.values())))
+        spent = usage.cpu_seconds
+        active = _split(active_joules, spent, whole=max(usage.busy_cpu_seconds, sum(spent.values())))
+    return Shares(
+        active,
+        idle,
+        background=max(0.0, active_joules - sum(active.values())),
+        unreserved_idle=max(0.0, idle_joules - sum(idle.values())),
+    )
+
+
+def _held_part(usage: Usage) -> float:
+    """The part of the interval in which a lease held this GPU."""
+    longest = max((usage.held_seconds.get(owner, 0.0) for owner in usage.gpu_seconds), default=0.0)
+    return min(1.0, longest / usage.seconds) if usage.seconds > 0 else 1.0
+
+
+def _split_gpu(joules: float, usage: Usage) -> dict[Owner, float]:
+    holders = usage.gpu_seconds
+    if len(holders) > 1 and usage.gpu_utilisation:
+        utilisation = usage.gpu_utilisation
+        shares = {owner: utilisation.get(owner, 0.0) for owner in holders}
+        if sum(utilisation.values()) > 0:
+            return _split(joules, shares, whole=sum(utilisation.values()))
+    return _split(joules, holders, whole=sum(holders.values()))
+
+
+def _split(joules: float, weights: Mapping[Owner, float], whole: float) -> dict[Owner, float]:
+    if whole <= 0:
+        return {}
+    return {owner: joules * weight / whole for owner, weight in weights.items() if weight > 0}

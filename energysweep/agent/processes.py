@@ -1,0 +1,177 @@
+"""CPU time of process trees, from /proc alone.
+
+A process's clock in /proc/PID/stat has two parts: its own time, and the time of its children that ended and were
+waited for. A scan credits what each process used itself since the scan before. When a child has ended, its parent's
+second part grows by the child's whole life; what earlier scans had credited of it is subtracted, so that nothing counts
+twice, and the rest, which no scan saw, goes to the owner of the child. So a short-lived child is charged to its tree,
+and a worker that dies is not charged to the raylet that reaps it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from energysweep.agent.attribution import Owner
+
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+class Process(NamedTuple):
+    """One line of /proc/PID/stat.
+
+    Attributes:
+        pid, parent: in the pid namespace of ``/proc``.
+        started: clock ticks after boot; a pid that is used again has another one.
+        own_ticks: user and system time of all its threads.
+        reaped_ticks: the same of its ended and waited-for descendants.
+        alive: not a zombie.
+    """
+
+    pid: int
+    parent: int
+    started: int
+    own_ticks: int
+    reaped_ticks: int
+    alive: bool = True
+
+
+class Root(NamedTuple):
+    """The root of a process tree that somebody owns."""
+
+    pid: int
+    started: int
+
+
+def read_process(proc_root: Path, pid: int) -> Process | None:
+    """The process, zombies included; None if there is none."""
+    return _parse(f"{proc_root}/{pid}/stat", pid)
+
+
+def scan(proc_root: Path) -> dict[int, Process]:
+    """All processes. Costs about 10 microseconds for each: 1 to 2 ms on a small machine."""
+    root = str(proc_root)
+    processes = {}
+    for entry in os.listdir(root):  # noqa: PTH208 - Path.iterdir costs twice as much on this hot path
+        if entry.isdigit():
+            process = _parse(f"{root}/{entry}/stat", int(entry))
+            if process is not None:
+                processes[process.pid] = process
+    return processes
+
+
+def _parse(path: str, pid: int) -> Process | None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        line = os.read(descriptor, 4096)
+    except ProcessLookupError:  # it ended between open and read
+        return None
+    finally:
+        os.close(descriptor)
+    # The name may hold spaces and parentheses: the fields begin after the last one.
+    fields = line[line.rfind(b")") + 2 :].split(None, 20)
+    return Process(
+        pid,
+        parent=int(fields[1]),
+        started=int(fields[19]),
+        own_ticks=int(fields[11]) + int(fields[12]),
+        reaped_ticks=int(fields[13]) + int(fields[14]),
+        alive=fields[0] != b"Z",
+    )
+
+
+class CpuClocks:
+    """CPU time by owner between two scans."""
+
+    def __init__(self, proc_root: Path) -> None:
+        self._proc_root = proc_root
+        self._before: dict[int, Process] | None = None
+
+    def advance(self, roots: Mapping[Root, Owner]) -> dict[Owner, float]:
+        """Scan, and say what CPU seconds each owner's trees used since the scan before.
+
+        The nearest ancestor that is a root owns a process. The first scan only sets the clocks.
+
+        Args:
+            roots: the owned trees.
+        """
+        before, after = self._before, scan(self._proc_root)
+        self._before = after
+        if before is None:
+            return {}
+        ticks = _ticks_by_owner(before, after, roots)
+        return {owner: count / TICKS_PER_SECOND for owner, count in ticks.items() if owner is not None and count > 0}
+
+    def owner(self, pid: int, roots: Mapping[Root, Owner]) -> Owner | None:
+        """Whose process it was at the last scan; None if nobody's."""
+        return _Owners(self._before or {}, roots)(pid)
+
+    def alive(self, root: Root) -> bool:
+        """Whether the process was there at the last scan, and no zombie."""
+        process = (self._before or {}).get(root.pid)
+        return process is not None and process.started == root.started and process.alive
+
+
+def _ticks_by_owner(
+    before: Mapping[int, Process], after: Mapping[int, Process], roots: Mapping[Root, Owner]
+) -> dict[Owner | None, int]:
+    ticks: dict[Owner | None, int] = defaultdict(int)
+    owner_after = _Owners(after, roots)
+    owner_before = _Owners(before, roots)
+    ended: dict[int, list[Process]] = defaultdict(list)
+    for process in before.values():
+        if not _same(process, after.get(process.pid)):
+            ended[process.parent].append(process)
+    for process in after.values():
+        earlier = before.get(process.pid)
+        if earlier is None or earlier.started != process.started:
+            earlier = process._replace(own_ticks=0, reaped_ticks=0)
+        owner = owner_after(process.pid)
+        ticks[owner] += max(0, process.own_ticks - earlier.own_ticks)
+        reaped = process.reaped_ticks - earlier.reaped_ticks
+        if reaped > 0:
+            children = ended.get(process.pid, ())
+            unseen = reaped - sum(_seen_ticks(child, ended) for child in children)
+            owners = {owner_before(child.pid) for child in children}
+            ticks[owners.pop() if len(owners) == 1 else owner] += max(0, unseen)
+    return ticks
+
+
+def _seen_ticks(process: Process, ended: Mapping[int, list[Process]]) -> int:
+    """What earlier scans credited of a process that has ended, its ended descendants included."""
+    descendants = ended.get(process.pid, ())
+    return process.own_ticks + process.reaped_ticks + sum(_seen_ticks(child, ended) for child in descendants)
+
+
+def _same(process: Process, later: Process | None) -> bool:
+    return later is not None and later.started == process.started
+
+
+class _Owners:
+    """Looks up the nearest owned ancestor, remembering what it found on the way."""
+
+    def __init__(self, processes: Mapping[int, Process], roots: Mapping[Root, Owner]) -> None:
+        self._processes = processes
+        self._roots = roots
+        self._found: dict[int, Owner | None] = {0: None}
+
+    def __call__(self, pid: int) -> Owner | None:
+        path = []
+        while pid not in self._found:
+            process = self._processes.get(pid)
+            path.append(pid)
+            if process is None:
+                self._found[pid] = None
+            elif (process.pid, process.started) in self._roots:
+                self._found[pid] = self._roots[Root(process.pid, process.started)]
+            else:
+                pid = process.parent
+        owner = self._found[pid]
+        self._found.update(dict.fromkeys(path, owner))
+        return owner

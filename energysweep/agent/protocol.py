@@ -1,0 +1,96 @@
+"""What programs say to the agent: one JSON object per line over the Unix socket, one answer line each.
+
+An answer has ``ok``; if that is false, ``error`` is the reason. Who speaks is the process that the kernel names.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from energysweep.agent.accounts import Sweep
+from energysweep.meters.base import Component
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Hello(_Request):
+    """First words: the process belongs to a run. Opens the run's window if there is none."""
+
+    op: Literal["hello"] = "hello"
+    run: Name
+    idle_power_watts: dict[Component, Share] = {}
+    sweep: Sweep | None = None
+    quiet: bool = False
+    """Measure the idle floors first (two seconds), if the host is quiet and they are not known better."""
+
+
+class Open(_Request):
+    """Open a lease for the speaking process's tree."""
+
+    op: Literal["open"] = "open"
+    lease: Name
+    trial: Name
+    cpus: Share = 0.0
+    gpus: dict[str, Share] = {}
+    config: str = Field("", max_length=300)
+    hardware: str = Field("", max_length=100)
+
+
+class Report(_Request):
+    """Ask what the lease's trial has cost; tell a few of its results for the dashboards."""
+
+    op: Literal["report"] = "report"
+    lease: Name
+    results: Annotated[dict[str, float], Field(max_length=8)] = {}
+
+
+class Close(_Request):
+    """Close a lease of this connection."""
+
+    op: Literal["close"] = "close"
+    lease: Name
+
+
+class CloseTrial(_Request):
+    """The driver knows that a trial of its run has ended."""
+
+    op: Literal["close_trial"] = "close_trial"
+    trial: Name
+
+
+class Update(_Request):
+    """The driver tells how its sweep stands."""
+
+    op: Literal["update"] = "update"
+    sweep: Sweep
+
+
+class CloseWindow(_Request):
+    """The driver's sweep is over: take a last reading, count no further."""
+
+    op: Literal["close_window"] = "close_window"
+
+
+Request = Hello | Open | Report | Close | CloseTrial | Update | CloseWindow
+REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="op")])
+
+
+def socket_path() -> Path:
+    """Where the agent of this host listens.
+
+    ENERGYSWEEP_SOCKET names it. Otherwise it is the daemon's, if there is one, or the one of this user.
+    """
+    if named := os.environ.get("ENERGYSWEEP_SOCKET"):
+        return Path(named)
+    daemon = Path("/run/energysweep/agent.sock")
+    return daemon if daemon.exists() else Path(tempfile.gettempdir()) / f"energysweep-{os.getuid()}" / "agent.sock"

@@ -1,0 +1,81 @@
+"""Start an agent for this host: find its meters, its state, its socket."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from energysweep.agent.agent import Agent
+from energysweep.agent.floors import FloorMemory
+from energysweep.agent.processes import Root, read_process
+from energysweep.agent.protocol import socket_path
+from energysweep.agent.server import DEFAULT_PORT, AgentServer
+from energysweep.errors import AgentError
+from energysweep.host import Host
+from energysweep.meters import open_meters
+
+SPAWNED_LINGER_SECONDS = 5.0
+EXIT_ALREADY_RUNNING = 3
+
+
+def start_agent(
+    meters: Sequence[str] = ("auto",),
+    *,
+    host: Host | None = None,
+    path: Path | None = None,
+    address: str = "127.0.0.1",
+    port: int = DEFAULT_PORT,
+    linger_seconds: float | None = None,
+    token: str | None = None,
+) -> AgentServer:
+    """An agent that serves this host from now on, in threads of this process, which should do nothing else.
+
+    Args:
+        meters: kinds of meters, as in ``open_meters``.
+        host: the host; this one if None.
+        path: of its Unix socket; the usual one if None.
+        address, port, linger_seconds, token: as in ``AgentServer``.
+
+    Raises:
+        InputError, MeterUnavailable: no such meter.
+        AgentRunning: another agent serves this host.
+    """
+    host = host or Host.here()
+    process = read_process(host.proc_root, os.getpid())
+    opened = open_meters(meters, host)
+    own = Root(process.pid, process.started) if process else None
+    agent = Agent(host, opened, meters, FloorMemory(_floors_path()), own)
+    server = AgentServer(agent, path or socket_path(), address, port, linger_seconds, token)
+    try:
+        server.start()
+    except BaseException:
+        opened.close()
+        raise
+    return server
+
+
+def spawn_agent(meters: Sequence[str] = ("auto",), linger_seconds: float = SPAWNED_LINGER_SECONDS) -> None:
+    """An agent in a process of its own, detached from this one. Returns when it serves, or another one does.
+
+    Args:
+        meters: kinds of meters.
+        linger_seconds: it ends when nobody has needed it for so long.
+
+    Raises:
+        AgentError: it did not start; with its reason.
+    """
+    command = [sys.executable, "-m", "energysweep", "agent", "--detach", "--port", "0", "--linger", str(linger_seconds)]
+    for meter in meters:
+        command += ["--meter", meter]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode not in (0, EXIT_ALREADY_RUNNING):
+        raise AgentError(done.stderr.strip() or f"the agent ended with exit code {done.returncode}")
+
+
+def _floors_path() -> Path:
+    """What an agent remembers between runs; ENERGYSWEEP_STATE names the folder."""
+    folder = os.environ.get("ENERGYSWEEP_STATE") or os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(folder).expanduser() / "energysweep" / f"floors-{os.uname().nodename}.json"

@@ -1,0 +1,255 @@
+"""The ledger: one SQLite file that holds every joule of a run, exactly once.
+
+Energy is a grow-only counter: its row keeps the highest joules ever seen under its key. So merging is idempotent and
+needs no order: a poll that is repeated, late or lost can neither lose nor double a joule.
+
+SQLite's WAL mode is unsafe on network file systems: keep the file on a local disk and copy it with ``backup``.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from energysweep.errors import LedgerError
+from energysweep.records import AttemptRow, EnergyRow, LeaseRow, MeterRow, ResultRow, SampleRow, TrialRow
+
+FILE_NAME: Final = "ledger.sqlite"
+_APPLICATION_ID: Final = 0x454E5357  # "ENSW", in the file's header: a foreign SQLite file is recognised by it
+_SCHEMA_VERSION: Final = 1
+
+_SCHEMA: Final = """
+CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE energy (
+  host TEXT NOT NULL, window TEXT NOT NULL, lease TEXT NOT NULL, device TEXT NOT NULL, component TEXT NOT NULL,
+  bucket TEXT NOT NULL, source TEXT NOT NULL, joules REAL NOT NULL CHECK (joules >= 0),
+  PRIMARY KEY (host, window, lease, device, component, bucket, source)) WITHOUT ROWID;
+CREATE TABLE meters (
+  host TEXT NOT NULL, window TEXT NOT NULL, node TEXT NOT NULL, device TEXT NOT NULL, component TEXT NOT NULL,
+  source TEXT NOT NULL, joules REAL NOT NULL CHECK (joules >= 0), window_seconds REAL NOT NULL,
+  covered_seconds REAL NOT NULL, idle_floor_watts REAL, idle_floor_from TEXT NOT NULL, resolution_joules REAL,
+  failures INTEGER NOT NULL, resets INTEGER NOT NULL,
+  PRIMARY KEY (host, window, device, source)) WITHOUT ROWID;
+CREATE TABLE leases (
+  lease TEXT PRIMARY KEY, host TEXT NOT NULL, window TEXT NOT NULL, node TEXT NOT NULL, trial TEXT NOT NULL,
+  attempt INTEGER NOT NULL, pid INTEGER NOT NULL, opened_at REAL NOT NULL, closed_at REAL, held_seconds REAL NOT NULL,
+  covered_seconds REAL NOT NULL, cpu_seconds REAL NOT NULL, reserved_cpus REAL NOT NULL, gpus TEXT NOT NULL
+  ) WITHOUT ROWID;
+CREATE TABLE trials (
+  trial TEXT PRIMARY KEY, parameters TEXT NOT NULL, seed INTEGER, hardware TEXT NOT NULL, status TEXT NOT NULL,
+  attempts INTEGER NOT NULL, started_at REAL, ended_at REAL, error TEXT) WITHOUT ROWID;
+CREATE TABLE attempts (
+  trial TEXT NOT NULL, number INTEGER NOT NULL, started_at REAL NOT NULL, ended_at REAL, outcome TEXT NOT NULL,
+  checkpoint_joules REAL, error TEXT, PRIMARY KEY (trial, number)) WITHOUT ROWID;
+CREATE TABLE results (
+  trial TEXT NOT NULL, iteration INTEGER NOT NULL, elapsed_seconds REAL NOT NULL, energy_joules REAL,
+  active_energy_joules REAL, metrics TEXT NOT NULL, PRIMARY KEY (trial, iteration)) WITHOUT ROWID;
+CREATE TABLE samples (
+  series TEXT NOT NULL, elapsed_seconds REAL NOT NULL, joules REAL NOT NULL,
+  PRIMARY KEY (series, elapsed_seconds)) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class LedgerData:
+    """All that a ledger holds, read at one moment; the report is a function of this and of nothing else.
+
+    Attributes:
+        run: what the driver noted about the run. Keys: ``id``, ``name``, ``spec`` (the sweep as a mapping),
+            ``started_at``, ``duration_seconds``, ``status`` (``running``, ``done``, ``failed`` or ``interrupted``),
+            ``objective`` (``metric``, ``mode``, ``target``, ``patience``), ``varying`` (names of the parameters that
+            differ between configurations), ``carbon`` (``grams_per_kwh``, ``zone``, ``year``, ``source``, ``pue``),
+            ``meters`` (by node, a sentence on what was taken and why not better), ``versions`` (by package).
+    """
+
+    run: dict[str, Any]
+    energy: Sequence[EnergyRow] = ()
+    meters: Sequence[MeterRow] = ()
+    leases: Sequence[LeaseRow] = ()
+    trials: Sequence[TrialRow] = ()
+    attempts: Sequence[AttemptRow] = ()
+    results: Sequence[ResultRow] = ()
+    samples: Sequence[SampleRow] = field(default=(), repr=False)
+
+
+class Ledger:
+    """The ledger's file, open for writing by one driver or for reading by a report."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path) -> Ledger:
+        """A new ledger, or the existing one at ``path`` to go on with.
+
+        Raises:
+            LedgerError: the folder cannot be written, or the file is something else.
+        """
+        if path.exists():
+            return cls.open(path)
+        with _translated(path):
+            connection = _connect(path)
+            connection.executescript(
+                f"PRAGMA journal_mode = WAL; BEGIN; PRAGMA application_id = {_APPLICATION_ID};"
+                f"PRAGMA user_version = {_SCHEMA_VERSION}; {_SCHEMA} COMMIT;"
+            )
+        return cls(connection, path)
+
+    @classmethod
+    def open(cls, path: Path) -> Ledger:
+        """An existing ledger.
+
+        Raises:
+            LedgerError: there is none, it is damaged, or it is something else.
+        """
+        if not path.is_file():
+            raise LedgerError(f"{path}: there is no ledger here")
+        with _translated(path):
+            connection = _connect(path)
+            (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if application_id != _APPLICATION_ID:
+                raise LedgerError(f"{path}: this is no ledger of energysweep")
+            if version != _SCHEMA_VERSION:
+                raise LedgerError(
+                    f"{path}: written with schema {version}, this energysweep reads schema {_SCHEMA_VERSION}"
+                )
+            problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if problem != "ok":
+                raise LedgerError(f"{path}: the ledger is damaged ({problem})")
+        return cls(connection, path)
+
+    def close(self) -> None:
+        """Close the file; it may be opened again."""
+        self._connection.close()
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def note(self, **facts: Any) -> None:
+        """Remember facts about the run (any JSON); a later one replaces an earlier one of the same key."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "INSERT INTO run VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+                [(key, json.dumps(value)) for key, value in facts.items()],
+            )
+
+    def merge(
+        self,
+        energy: Iterable[EnergyRow] = (),
+        meters: Iterable[MeterRow] = (),
+        leases: Iterable[LeaseRow] = (),
+        samples: Iterable[SampleRow] = (),
+    ) -> None:
+        """Take over what an agent says, all of it or nothing. The highest value of each counter stays."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "INSERT INTO energy VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET joules = max(joules, excluded.joules)",
+                energy,
+            )
+            connection.executemany(
+                "INSERT INTO meters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                " joules = max(joules, excluded.joules), window_seconds = max(window_seconds, excluded.window_seconds),"
+                " covered_seconds = max(covered_seconds, excluded.covered_seconds),"
+                " failures = max(failures, excluded.failures), resets = max(resets, excluded.resets)",
+                meters,
+            )
+            connection.executemany(
+                "INSERT INTO leases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                " closed_at = coalesce(closed_at, excluded.closed_at),"
+                " held_seconds = max(held_seconds, excluded.held_seconds),"
+                " covered_seconds = max(covered_seconds, excluded.covered_seconds),"
+                " cpu_seconds = max(cpu_seconds, excluded.cpu_seconds)",
+                leases,
+            )
+            connection.executemany("INSERT OR IGNORE INTO samples VALUES (?, ?, ?)", samples)
+
+    def record(
+        self,
+        trials: Iterable[TrialRow] = (),
+        attempts: Iterable[AttemptRow] = (),
+        results: Iterable[ResultRow] = (),
+    ) -> None:
+        """Write down what the driver knows of its trials; the newest row of a key replaces the one before."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO trials VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (row._replace(parameters=json.dumps(row.parameters)) for row in trials),  # type: ignore[arg-type]
+            )
+            connection.executemany("INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?)", attempts)
+            connection.executemany(
+                "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?)",
+                (row._replace(metrics=json.dumps(row.metrics)) for row in results),  # type: ignore[arg-type]
+            )
+
+    def read(self) -> LedgerData:
+        """Everything, as of one moment, in the order of the keys."""
+        with self._transaction() as connection:
+            rows = connection.execute
+            return LedgerData(
+                run={key: json.loads(value) for key, value in rows("SELECT * FROM run")},
+                energy=[EnergyRow(*row) for row in rows("SELECT * FROM energy")],
+                meters=[MeterRow(*row) for row in rows("SELECT * FROM meters")],
+                leases=[LeaseRow(*row) for row in rows("SELECT * FROM leases ORDER BY opened_at, lease")],
+                trials=[
+                    TrialRow(trial, json.loads(parameters), *rest)
+                    for trial, parameters, *rest in rows("SELECT * FROM trials")
+                ],
+                attempts=[AttemptRow(*row) for row in rows("SELECT * FROM attempts")],
+                results=[_result(row) for row in rows("SELECT * FROM results")],
+                samples=[SampleRow(*row) for row in rows("SELECT * FROM samples")],
+            )
+
+    def facts(self) -> Mapping[str, Any]:
+        """What ``note`` remembered."""
+        with self._transaction() as connection:
+            return {key: json.loads(value) for key, value in connection.execute("SELECT * FROM run")}
+
+    def backup(self, path: Path) -> None:
+        """Copy the ledger, also while it is written to; ``path`` may be on a network file system."""
+        with _translated(path):
+            target = sqlite3.connect(path)
+            try:
+                self._connection.backup(target)
+                target.execute("PRAGMA journal_mode = DELETE")
+            finally:
+                target.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, _translated(self.path), self._connection:
+            self._connection.execute("BEGIN")
+            yield self._connection
+
+
+def _result(row: tuple[Any, ...]) -> ResultRow:
+    return ResultRow(*row)._replace(metrics=json.loads(row[-1]))
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # The driver's poll thread and Tune's callbacks share one connection, one at a time (see Ledger._transaction).
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+    connection.execute("PRAGMA synchronous = NORMAL")
+    return connection
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise LedgerError(f"{path}: {error}") from error
+    except OSError as error:
+        raise LedgerError(f"{path}: {error.strerror or error}") from error

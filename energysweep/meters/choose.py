@@ -1,0 +1,225 @@
+"""Which meters a host gets: those that were asked for, or the best for each component."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
+
+from energysweep.errors import InputError, MeterUnavailable
+from energysweep.host import Host
+from energysweep.meters import estimate, nvml, rapl, replay
+from energysweep.meters.base import COMPONENTS, Component, Device, GpuProcesses, Meter
+from energysweep.meters.estimate import EstimateMeter
+from energysweep.meters.nvml import NvmlCounter, NvmlPower
+from energysweep.meters.rapl import RaplMeter
+from energysweep.meters.replay import ReplayMeter
+
+KINDS = ("auto", rapl.KIND, "nvml", nvml.COUNTER_KIND, nvml.POWER_KIND, estimate.KIND, "replay:PATH")
+_HOST_COMPONENTS: tuple[Component, ...] = ("cpu", "dram")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What one component is measured by, and why not by something better.
+
+    Attributes:
+        component: ``cpu``, ``dram`` or ``gpu``.
+        kinds: the kinds of meter taken; empty if nothing measures the component.
+        detail: what they are, for people ("85 W TDP", "2 devices").
+        reason: why there is no better one ("no RAPL: ..."); None if this is the best there is.
+        hint: what would make a better one available, if anything would.
+    """
+
+    component: Component
+    kinds: tuple[str, ...]
+    detail: str = ""
+    reason: str | None = None
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        """One clause of the summary."""
+        said = "; ".join(part for part in (self.detail, self.reason) if part)
+        what = f"{self.component} by {' and '.join(self.kinds)}" if self.kinds else f"no {self.component.upper()}"
+        return f"{what} ({said})" if said else what
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The open meters of one host.
+
+    Attributes:
+        meters: in the order of the components, none of their devices twice.
+        notes: one choice per component.
+    """
+
+    meters: list[Meter]
+    notes: list[Choice] = field(default_factory=list)
+
+    @property
+    def devices(self) -> list[Device]:
+        """All devices, in the order in which the meters report them."""
+        return [device for meter in self.meters for device in meter.devices]
+
+    @property
+    def gpu_processes(self) -> list[GpuProcesses]:
+        """The meters that know which processes use a GPU."""
+        return [meter for meter in self.meters if isinstance(meter, NvmlCounter | NvmlPower)]
+
+    def start(self, now_seconds: float) -> None:
+        """The agent's first window opens: replays begin. Later calls change nothing."""
+        for meter in self.meters:
+            if isinstance(meter, ReplayMeter):
+                meter.start(now_seconds)
+
+    def close(self) -> None:
+        """Closes every meter."""
+        for meter in self.meters:
+            meter.close()
+
+    def summary(self) -> str:
+        """One line: ``meters: cpu by rapl (2 devices), dram by rapl (2 devices), no GPU (NVML library not found)``."""
+        return "meters: " + ", ".join(str(note) for note in self.notes)
+
+
+def open_meters(kinds: Sequence[str], host: Host | None = None) -> Opened:
+    """Opens meters of the given kinds.
+
+    ``auto`` takes the best for each component that no other kind in the list measures, and never fails.
+
+    Args:
+        kinds: some of ``KINDS``; the replay's may end in ``?after=hold`` (the default) or ``?after=loop``.
+        host: where to look; this machine if None.
+
+    Raises:
+        InputError: an unknown kind, a wrong trace, or two kinds that would measure the same.
+        MeterUnavailable: a kind that was asked for does not exist here.
+    """
+    host = host or Host()
+    if not kinds:
+        raise InputError(f"at least one kind of meter is needed: {', '.join(KINDS)}", key="meters")
+    meters: list[Meter] = []
+    notes: list[Choice] = []
+    with ExitStack() as opened:
+        for kind in kinds:
+            if kind != "auto":
+                for meter in _open_kind(kind, host):
+                    opened.callback(meter.close)
+                    meters.append(meter)
+        _check_overlap(meters)
+        notes += _notes(meters)
+        if "auto" in kinds:
+            automatic, automatic_notes = _open_automatic(host, without={note.component for note in notes})
+            meters += automatic
+            notes += automatic_notes
+        opened.pop_all()
+    return Opened(meters, sorted(notes, key=lambda note: COMPONENTS.index(note.component)))
+
+
+def _open_kind(kind: str, host: Host) -> Sequence[Meter]:
+    name, _, argument = kind.partition(":")
+    if name == replay.KIND:
+        path, after = replay.parse_argument(argument)
+        return [ReplayMeter(path, host.clock, host.node, after)]
+    openers: dict[str, Callable[[], Sequence[Meter]]] = {
+        rapl.KIND: lambda: [RaplMeter(host.powercap_roots)],
+        "nvml": lambda: _open_gpus(host),
+        nvml.COUNTER_KIND: lambda: [NvmlCounter(host.nvml)],
+        nvml.POWER_KIND: lambda: [NvmlPower(host.nvml, host.clock)],
+        estimate.KIND: lambda: [EstimateMeter(host.proc_root, host.clock)],
+    }
+    if kind not in openers:
+        raise InputError(f"{kind!r} is no kind of meter; there are {', '.join(KINDS)}", key="meters")
+    try:
+        return openers[kind]()
+    except MeterUnavailable as error:
+        raise MeterUnavailable(f"the meter {kind} is not available here: {error.reason}", error.hint) from error
+
+
+def _open_gpus(host: Host) -> Sequence[Meter]:
+    """Each GPU by its counter if it has one, the others by their power."""
+    meters: list[Meter] = []
+    try:
+        meters.append(NvmlCounter(host.nvml))
+    except MeterUnavailable:
+        return [NvmlPower(host.nvml, host.clock)]
+    counted = [device.name for device in meters[0].devices]
+    with suppress(MeterUnavailable):  # none is left
+        meters.append(NvmlPower(host.nvml, host.clock, without=counted))
+    return meters
+
+
+def _check_overlap(meters: Sequence[Meter]) -> None:
+    """No joule twice. Only GPUs have a name that two kinds share; the CPU and the DRAM of a host are one thing each."""
+    owners: dict[str, str] = {}
+    for meter in meters:
+        things = (device.name if device.component == "gpu" else device.component for device in meter.devices)
+        for thing in dict.fromkeys(things):
+            if thing in owners:
+                raise InputError(f"{owners[thing]} and {meter.kind} both measure {thing}; take one", key="meters")
+            owners[thing] = meter.kind
+
+
+def _notes(meters: Sequence[Meter]) -> list[Choice]:
+    notes = []
+    for component in COMPONENTS:
+        kinds = tuple(meter.kind for meter in meters if any(device.component == component for device in meter.devices))
+        if kinds:
+            notes.append(Choice(component, kinds, _detail(meters, component)))
+    return notes
+
+
+def _detail(meters: Sequence[Meter], component: Component) -> str:
+    owner = next(meter for meter in meters if any(device.component == component for device in meter.devices))
+    devices = [device for meter in meters for device in meter.devices if device.component == component]
+    if isinstance(owner, EstimateMeter):
+        return owner.cpu.origin if component == "cpu" else f"{devices[0].idle_watts or 0:g} W for its size"
+    return f"{len(devices)} device{'s' if len(devices) > 1 else ''}"
+
+
+def _open_automatic(host: Host, without: set[Component]) -> tuple[list[Meter], list[Choice]]:
+    meters: list[Meter] = []
+    notes: list[Choice] = []
+    wanted = tuple(component for component in _HOST_COMPONENTS if component not in without)
+    if wanted:
+        meters, notes = _automatic_cpu_and_dram(host, wanted)
+    if "gpu" not in without:
+        try:
+            gpus = _open_gpus(host)
+        except MeterUnavailable as error:
+            notes.append(Choice("gpu", (), reason=error.reason, hint=error.hint))
+        else:
+            meters += gpus
+            notes += _notes(gpus)
+    return meters, notes
+
+
+def _automatic_cpu_and_dram(host: Host, wanted: tuple[Component, ...]) -> tuple[list[Meter], list[Choice]]:
+    """RAPL for what it has, the estimate for the rest; nothing for DRAM that RAPL counts inside psys."""
+    try:
+        counter = RaplMeter(host.powercap_roots, wanted)
+    except MeterUnavailable as error:
+        return _estimated(host, wanted, f"no RAPL: {error.reason}", error.hint)
+    meters: list[Meter] = [counter]
+    notes = _notes(meters)
+    if "dram" in wanted and not any(device.component == "dram" for device in counter.devices):
+        if counter.includes_dram:
+            notes.append(Choice("dram", (), reason="psys contains it"))
+        else:
+            reason = "RAPL has no DRAM zone here; a processor that counts DRAM in its package has it twice"
+            estimates, estimate_notes = _estimated(host, ("dram",), reason, None)
+            meters += estimates
+            notes += estimate_notes
+    return meters, notes
+
+
+def _estimated(
+    host: Host, wanted: tuple[Component, ...], reason: str, hint: str | None
+) -> tuple[list[Meter], list[Choice]]:
+    """The estimate, with the reason for it said once."""
+    try:
+        meters: list[Meter] = [EstimateMeter(host.proc_root, host.clock, wanted)]
+    except MeterUnavailable as error:
+        return [], [Choice(component, (), reason=f"{reason}; no estimate: {error.reason}") for component in wanted]
+    first, *others = _notes(meters)
+    return meters, [replace(first, reason=reason, hint=hint), *others]

@@ -1,0 +1,167 @@
+"""The rows that travel from agents to the ledger and from the ledger to the report.
+
+Plain tuples with names: an agent sends them as JSON lists, the ledger stores them as they are, the report reads them.
+Times called ``*_at`` are seconds since the Unix epoch (for people); everything called ``*_seconds`` was measured on a
+monotonic clock.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+Bucket = Literal["active", "idle", "overhead", "other_sweeps", "background", "unreserved_idle"]
+TRIAL_BUCKETS: tuple[Bucket, ...] = ("active", "idle")
+NODE_BUCKETS: tuple[Bucket, ...] = ("overhead", "other_sweeps", "background", "unreserved_idle")
+
+TrialStatus = Literal["pending", "running", "completed", "pruned", "failed", "interrupted"]
+
+
+class EnergyRow(NamedTuple):
+    """One grow-only counter. Everything but ``joules`` is its key.
+
+    Attributes:
+        host: boot_id of the host.
+        window: the accounting window on that host.
+        lease: the lease it was booked to; empty for a bucket of the node.
+        device, component, source: as in ``meters.Device``.
+        bucket: ``active`` or ``idle`` for a lease, else a bucket of the node.
+        joules: energy since the window was opened.
+    """
+
+    host: str
+    window: str
+    lease: str
+    device: str
+    component: str
+    bucket: str
+    source: str
+    joules: float
+
+
+class MeterRow(NamedTuple):
+    """What a device's own counter saw in a window; the other side of the balance.
+
+    Attributes:
+        joules: what the counter moved by since the window was opened (grow-only).
+        window_seconds: how long the window has been open at its last reading.
+        covered_seconds: the part of it that lies between good readings.
+        idle_floor_watts: the frozen floor, None if unknown.
+        idle_floor_from: ``given``, ``model``, ``lowest second``, ``quiet seconds`` or ``unknown``.
+        resolution_joules: one step of the counter, None if unknown.
+        failures: how many readings failed.
+        resets: how often the counter was reset or jumped.
+    """
+
+    host: str
+    window: str
+    node: str
+    device: str
+    component: str
+    source: str
+    joules: float
+    window_seconds: float
+    covered_seconds: float
+    idle_floor_watts: float | None
+    idle_floor_from: str
+    resolution_joules: float | None
+    failures: int
+    resets: int
+
+
+class LeaseRow(NamedTuple):
+    """One lease: a process tree that worked for a trial, with what it had reserved.
+
+    Attributes:
+        closed_at: None while it is open.
+        held_seconds: how long it was open.
+        covered_seconds: the part of it with good readings of every device.
+        cpu_seconds: CPU time of its process tree.
+        reserved_cpus: logical CPUs it had reserved.
+        gpus: JSON object, device name to fraction.
+    """
+
+    lease: str
+    host: str
+    window: str
+    node: str
+    trial: str
+    attempt: int
+    pid: int
+    opened_at: float
+    closed_at: float | None
+    held_seconds: float
+    covered_seconds: float
+    cpu_seconds: float
+    reserved_cpus: float
+    gpus: str
+
+
+class TrialRow(NamedTuple):
+    """One trial as the driver knows it.
+
+    Attributes:
+        parameters: what the workload got (without ``seed``), by name.
+        seed: ``config["seed"]``, None if the sweep has no repeats.
+        hardware: name of the hardware profile; empty if the sweep names none.
+        error: the end of what it failed with, None if it did not.
+    """
+
+    trial: str
+    parameters: dict[str, Any]
+    seed: int | None
+    hardware: str
+    status: TrialStatus
+    attempts: int
+    started_at: float | None
+    ended_at: float | None
+    error: str | None
+
+
+class ResultRow(NamedTuple):
+    """One report of a trial.
+
+    Attributes:
+        iteration: counts the trial's reports from 1.
+        elapsed_seconds: since the sweep began.
+        energy_joules: the trial's energy when it reported, None if it was not measured.
+        metrics: what the workload reported.
+    """
+
+    trial: str
+    iteration: int
+    elapsed_seconds: float
+    energy_joules: float | None
+    active_energy_joules: float | None
+    metrics: dict[str, Any]
+
+
+class AttemptRow(NamedTuple):
+    """One attempt at a trial; it may have several leases.
+
+    Attributes:
+        number: counts from 1, by the driver.
+        outcome: ``running``, ``completed``, ``failed`` or ``interrupted``.
+        checkpoint_joules: the trial's energy at the attempt's last checkpoint, None without one.
+    """
+
+    trial: str
+    number: int
+    started_at: float
+    ended_at: float | None
+    outcome: str
+    checkpoint_joules: float | None
+    error: str | None
+
+
+class SampleRow(NamedTuple):
+    """Energy over time, for the picture: the running total of a trial or of a bucket of all nodes.
+
+    Attributes:
+        series: a trial's id, or ``bucket:overhead`` and so on.
+        elapsed_seconds: since the sweep began.
+        joules: cumulative.
+    """
+
+    series: str
+    elapsed_seconds: float
+    joules: float

@@ -1,0 +1,46 @@
+"""The report: pure functions of the ledger, and the files of a run folder made of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from energysweep.carbon import Intensity
+from energysweep.ledger import LedgerData
+from energysweep.reporting.compare import Comparison, compare, comparison_html, comparison_table
+from energysweep.reporting.files import write_whole
+from energysweep.reporting.html import report_html
+from energysweep.reporting.model import Summary
+from energysweep.reporting.summary import summarise
+from energysweep.reporting.tables import configurations_csv, summary_json, trials_csv
+from energysweep.reporting.terminal import terminal_table
+
+__all__ = [
+    "Comparison",
+    "Summary",
+    "compare",
+    "comparison_html",
+    "comparison_table",
+    "summarise",
+    "terminal_table",
+    "write_report",
+    "write_whole",
+]
+
+
+def write_report(folder: Path, data: LedgerData, carbon: Intensity | None = None) -> Summary:
+    """Write trials.csv, configurations.csv, summary.json and report.html into a run folder.
+
+    Args:
+        folder: the run folder; it exists.
+        data: the run's ledger.
+        carbon: another grid to count emissions for.
+
+    Raises:
+        EnergysweepError: the folder cannot be written.
+    """
+    summary = summarise(data, carbon)
+    write_whole(folder / "trials.csv", trials_csv(summary))
+    write_whole(folder / "configurations.csv", configurations_csv(summary))
+    write_whole(folder / "summary.json", summary_json(summary))
+    write_whole(folder / "report.html", report_html(summary, data))
+    return summary

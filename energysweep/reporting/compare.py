@@ -1,0 +1,193 @@
+"""Several runs side by side: the same configurations on other hardware, with other software, under another paradigm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from energysweep.reporting.html import render
+from energysweep.reporting.model import ConfigurationSummary, Spread, Summary
+from energysweep.reporting.text import NOT_AVAILABLE, TIMES, energy_text, value_text
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One run on one of its hardware profiles.
+
+    Attributes:
+        title: the run's id, with the hardware where the run has several.
+        differs: its constant parameters that are not the same in all columns, by name.
+    """
+
+    title: str
+    summary: Summary
+    differs: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One configuration in one column.
+
+    Attributes:
+        energy_ratio: its energy over that of the first column; None if either is missing.
+    """
+
+    configuration: ConfigurationSummary
+    energy_ratio: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedRow:
+    """One configuration in all columns; None where a run lacks it."""
+
+    config: str
+    cells: tuple[Cell | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Runs side by side.
+
+    Attributes:
+        at_target: whether energies and ratios are those to the target, the same in all runs.
+        warnings: why numbers of these runs should not be set against each other without thought.
+    """
+
+    columns: tuple[Column, ...]
+    rows: tuple[ComparedRow, ...]
+    at_target: bool
+    warnings: tuple[str, ...]
+
+
+def compare(summaries: Sequence[Summary]) -> Comparison:
+    """Match the runs' configurations by the parameters that vary in any of them.
+
+    Parameters that are constant within each run but not the same in all (``pretrained: true``) tell the runs apart,
+    so they do not enter the match; they are shown with the run.
+    """
+    varying = tuple(dict.fromkeys(name for summary in summaries for name in summary.varying))
+    members = [part for summary in summaries for part in _by_hardware(summary)]
+    tables = [{_key(each, varying): each for each in configurations} for _, _, configurations in members]
+    # Each run is in order already; what only a later run has comes below.
+    keys = list(dict.fromkeys(key for table in tables for key in table))
+    objectives = {
+        (s.objective.metric, s.objective.mode, s.objective.target) if s.objective else None for s in summaries
+    }
+    at_target = len(objectives) == 1 and all(summary.has_target for summary in summaries)
+    return Comparison(
+        columns=tuple(
+            Column(
+                title, summary, _differing(configurations, [each for _, _, all_ in members for each in all_], varying)
+            )
+            for title, summary, configurations in members
+        ),
+        rows=tuple(
+            ComparedRow(
+                config=" ".join(f"{name}={value_text(value)}" for name, value in key) or "default",
+                cells=_cells([table.get(key) for table in tables], at_target=at_target),
+            )
+            for key in keys
+        ),
+        at_target=at_target,
+        warnings=tuple(_warnings(summaries, same_objective=len(objectives) == 1)),
+    )
+
+
+def comparison_html(comparison: Comparison) -> str:
+    """The comparison as one self-contained page."""
+    return render("compare.html.j2", [], comparison=comparison, cell_text=cell_text)
+
+
+def comparison_table(comparison: Comparison) -> RenderableType:
+    """The comparison for a terminal: energy and its ratio to the first run."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("configuration", overflow="fold")
+    for column in comparison.columns:
+        table.add_column(Text(column.title), justify="right", overflow="fold")
+    for row in comparison.rows:
+        table.add_row(Text(row.config), *(Text(cell_text(cell, comparison)) for cell in row.cells))
+    notes = [Text(f"Note: {warning}", style="yellow") for warning in comparison.warnings]
+    what = "Energy to target" if comparison.at_target else "Energy of a trial"
+    return Group(Text(f"{what}, and its ratio to the first run", style="bold"), Text(), table, *notes)
+
+
+def cell_text(cell: Cell | None, comparison: Comparison) -> str:
+    """A cell as text: the energy and its ratio, ``not reached``, or ``n/a`` where the run lacks the configuration."""
+    if cell is None:
+        return NOT_AVAILABLE
+    each = cell.configuration
+    if comparison.at_target and each.reached_target == 0:
+        return "not reached"
+    spread = each.energy_to_target_joules if comparison.at_target else each.energy_joules
+    text = energy_text(spread.mean if spread else None, estimated=each.estimated)
+    if comparison.at_target and each.reached_target != len(each.trials):
+        text += f", {each.reached_target} of {len(each.trials)}"
+    return text if cell.energy_ratio is None else f"{text} ({TIMES}{cell.energy_ratio:.2f})"
+
+
+def _by_hardware(summary: Summary) -> list[tuple[str, Summary, list[ConfigurationSummary]]]:
+    hardware = list(dict.fromkeys(each.hardware for each in summary.configurations))
+    return [
+        (
+            f"{summary.sweep} on {profile}" if len(hardware) > 1 else summary.sweep,
+            summary,
+            [each for each in summary.configurations if each.hardware == profile],
+        )
+        for profile in hardware
+    ]
+
+
+def _key(configuration: ConfigurationSummary, varying: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    parameters = configuration.parameters
+    return tuple((name, value_text(parameters[name])) for name in varying if name in parameters)
+
+
+def _cells(found: Sequence[ConfigurationSummary | None], *, at_target: bool) -> tuple[Cell | None, ...]:
+    def joules(configuration: ConfigurationSummary | None) -> float | None:
+        if configuration is None:
+            return None
+        spread: Spread | None = configuration.energy_to_target_joules if at_target else configuration.energy_joules
+        return None if spread is None else spread.mean
+
+    first = joules(found[0])
+
+    def cell(configuration: ConfigurationSummary | None) -> Cell | None:
+        if configuration is None:
+            return None
+        own = joules(configuration)
+        return Cell(configuration, own / first if own is not None and first else None)
+
+    return tuple(cell(configuration) for configuration in found)
+
+
+def _differing(
+    configurations: Sequence[ConfigurationSummary], everything: Sequence[ConfigurationSummary], varying: Sequence[str]
+) -> dict[str, Any]:
+    constants = {name: value for name, value in configurations[0].parameters.items() if name not in varying}
+    return {
+        name: value
+        for name, value in constants.items()
+        if any(value_text(other.parameters.get(name)) != value_text(value) for other in everything)
+    }
+
+
+def _warnings(summaries: Sequence[Summary], *, same_objective: bool) -> list[str]:
+    warnings = []
+    sources = {summary.sources for summary in summaries}
+    if len(sources) > 1:
+        named = "; ".join(f"{summary.sweep}: {'+'.join(summary.sources) or 'none'}" for summary in summaries)
+        warnings.append(f"The runs were measured by different meters ({named}). A ratio between them mixes two scales.")
+    if len({summary.estimated for summary in summaries}) > 1:
+        warnings.append("One run is an estimate and another was read from a counter: that is not a fair comparison.")
+    if not same_objective:
+        warnings.append(
+            "The runs have different objectives or targets, so whole trials are compared, not equal results."
+        )
+    if len({summary.carbon for summary in summaries}) > 1:
+        warnings.append("Emissions are counted for different grids; compare energy, or write the reports for one grid.")
+    return warnings

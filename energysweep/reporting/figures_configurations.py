@@ -1,0 +1,168 @@
+"""Charts of the configurations: energy against the objective, and energy to the target."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import plotly.graph_objects as go
+
+from energysweep.reporting.charts import (
+    BLUE,
+    GREY,
+    INK,
+    SKY,
+    VERMILION,
+    EnergyUnit,
+    Figure,
+    axis_type,
+    empty_plot,
+    error_bar,
+    lines,
+)
+from energysweep.reporting.model import ConfigurationSummary, Spread, Summary
+from energysweep.reporting.text import energy_text, number_text
+
+MOST_BARS: Final = 40
+MOST_BARS_IN_A_HALF: Final = 12  # with more, the chart takes a whole row of the page
+
+_Point = tuple[ConfigurationSummary, Spread, Spread]  # its energy, its objective
+
+
+def energy_against_objective(summary: Summary) -> Figure | None:
+    """Every configuration's energy and objective; the Pareto front joined."""
+    objective = summary.objective
+    shown = [(each, *means) for each in summary.configurations if (means := _means(each)) is not None]
+    if objective is None or not shown:
+        return None
+    unit = EnergyUnit.for_values([energy.mean for _, energy, _ in shown], estimated=summary.estimated)
+    front = sorted((point for point in shown if point[0].pareto), key=lambda point: point[1].mean)
+    rest = [point for point in shown if not point[0].pareto]
+    plot = empty_plot(height=380)
+    plot.add_scatter(
+        x=[unit.scaled(energy.mean) for _, energy, _ in front],
+        y=[value.mean for _, _, value in front],
+        mode="lines",
+        line={"color": BLUE, "width": 2, "dash": "dot"},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+    for name, points, color, size in (("on the Pareto front", front, BLUE, 11), ("other", rest, GREY, 8)):
+        if points:
+            _add_points(plot, points, unit, name=name, color=color, size=size)
+    if objective.target is not None:
+        plot.add_hline(y=objective.target, line={"color": VERMILION, "width": 1, "dash": "dash"})
+    plot.update_xaxes(title=unit.title("Energy of a trial"), type=axis_type([energy.mean for _, energy, _ in shown]))
+    plot.update_yaxes(title=lines(objective.metric))
+    line = f" The dashed line is the target, {objective.target:g}." if objective.target is not None else ""
+    return Figure(
+        "pareto",
+        f"Energy against {objective.metric}",
+        "Blue: no other configuration does as well for less energy. Bars are one standard deviation over repeats."
+        + line,
+        plot,
+    )
+
+
+def _add_points(
+    plot: go.Figure, points: Sequence[_Point], unit: EnergyUnit, *, name: str, color: str, size: int
+) -> None:
+    plot.add_scatter(
+        name=name,
+        mode="markers",
+        x=[unit.scaled(energy.mean) for _, energy, _ in points],
+        y=[value.mean for _, _, value in points],
+        error_x=error_bar([unit.scaled(energy.std) for _, energy, _ in points], color),
+        error_y=error_bar([value.std for _, _, value in points], color),
+        marker={"color": color, "size": size, "line": {"color": "white", "width": 1}},
+        text=[_hover(each) for each, _, _ in points],
+        hovertemplate="%{text}<extra></extra>",
+    )
+
+
+def _means(configuration: ConfigurationSummary) -> tuple[Spread, Spread] | None:
+    energy, objective = configuration.energy_joules, configuration.objective
+    return None if energy is None or objective is None else (energy, objective)
+
+
+def _hover(configuration: ConfigurationSummary) -> str:
+    energy, objective = configuration.energy_joules, configuration.objective
+    rows = [
+        f"<b>{lines(configuration.title)}</b>",
+        "energy " + energy_text(energy.mean if energy else None, estimated=configuration.estimated),
+        f"objective {number_text(objective.mean if objective else None)}",
+    ]
+    return "<br>".join(rows)
+
+
+def energy_to_target(summary: Summary) -> Figure | None:
+    """A bar per configuration, cheapest first; those that did not arrive say so. Without a target, whole energy."""
+    bars = [(each, _bar(each, summary)) for each in summary.configurations]
+    bars.sort(key=lambda bar: (_mean_or_infinity(bar[1]), bar[0].title))
+    shown = bars[:MOST_BARS]
+    if not any(spread for _, spread in shown):
+        return None
+    quantity = "Energy to target" if summary.has_target else "Energy of a trial"
+    plot = _bars(shown, quantity, estimated=summary.estimated)
+    wide = len(shown) > MOST_BARS_IN_A_HALF
+    more = f" The cheapest {MOST_BARS} of {len(bars)} are shown." if len(bars) > MOST_BARS else ""
+    if summary.objective is None or summary.objective.target is None:
+        return Figure("energy-bars", "Energy per configuration", "Mean of a configuration's trials." + more, plot, wide)
+    return Figure(
+        "energy-bars",
+        f"Energy to reach {summary.objective.metric} {summary.objective.target:g}",
+        "Cheapest first, over the trials that arrived (pale: not all of them did). Bars end at the mean; lines are one"
+        " standard deviation." + more,
+        plot,
+        wide,
+    )
+
+
+def _bar(configuration: ConfigurationSummary, summary: Summary) -> Spread | None:
+    return configuration.energy_to_target_joules if summary.has_target else configuration.energy_joules
+
+
+def _bars(bars: Sequence[tuple[ConfigurationSummary, Spread | None]], quantity: str, *, estimated: bool) -> go.Figure:
+    unit = EnergyUnit.for_values([spread.mean for _, spread in bars if spread], estimated=estimated)
+    positions = list(range(len(bars)))
+    ends_joules = [spread.mean + (spread.std or 0.0) if spread else 0.0 for _, spread in bars]
+    labels = [lines(each.title) for each, _ in bars]
+    pitch = 14 + 14 * max(label.count("<br>") + 1 for label in labels)
+    plot = empty_plot(height=100 + pitch * len(bars))
+    plot.add_bar(
+        orientation="h",
+        y=positions,
+        width=min(0.8, 26 / pitch),
+        x=unit.all_scaled(spread.mean if spread else None for _, spread in bars),
+        error_x=error_bar(unit.all_scaled(spread.std if spread else None for _, spread in bars), INK),
+        marker={"color": [BLUE if _always(each) else SKY for each, _ in bars]},
+        hovertext=[_hover(each) for each, _ in bars],
+        hoverinfo="text",
+    )
+    for position, (each, spread), end_joules in zip(positions, bars, ends_joules, strict=True):
+        text = _bar_text(each, spread, unit)
+        plot.add_annotation(x=unit.scaled(end_joules), y=position, text=text, showarrow=False, xanchor="left", xshift=5)
+    # Room for the text behind the longest bar.
+    plot.update_xaxes(title=unit.title(quantity), range=[0, 1.35 * max(ends_joules) / unit.joules or 1.0])
+    plot.update_yaxes(tickvals=positions, ticktext=labels, autorange="reversed")
+    plot.update_yaxes(showgrid=False)
+    return plot
+
+
+def _bar_text(configuration: ConfigurationSummary, spread: Spread | None, unit: EnergyUnit) -> str:
+    reached, trials = configuration.reached_target, len(configuration.trials)
+    if spread is None:
+        if not configuration.ended:
+            return "no trial finished"
+        return "not reached" if reached == 0 else "not measured"
+    value = unit.text(spread.mean)
+    return value if reached in (None, trials) else f"{value}, {reached} of {trials}"
+
+
+def _always(configuration: ConfigurationSummary) -> bool:
+    return configuration.reached_target in (None, len(configuration.trials))
+
+
+def _mean_or_infinity(spread: Spread | None) -> float:
+    return math.inf if spread is None else spread.mean

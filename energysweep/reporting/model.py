@@ -1,0 +1,388 @@
+"""What a report says, as plain values: a Summary with its trials and configurations.
+
+Everything missing is None. Nothing is rounded. ``Summary.to_dict`` is summary.json, schema version 1.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from energysweep.carbon import Intensity
+
+SCHEMA_VERSION: Final = 1
+ESTIMATE: Final = "estimate"  # the source whose numbers are a model's, not a counter's
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Values over repeats: their mean, sample standard deviation (None for a single value) and number."""
+
+    mean: float
+    std: float | None
+    n: int
+
+    @classmethod
+    def over(cls, values: Iterable[float | None]) -> Spread | None:
+        """The spread of the values that are known; None if none is."""
+        known = [value for value in values if value is not None]
+        if not known:
+            return None
+        return cls(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None, len(known))
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What the sweep wants: ``metric`` as high (``max``) or as low (``min``) as possible.
+
+    Attributes:
+        target: the value to reach, None if the sweep names none.
+        patience: for how many reports in a row it has to be held.
+    """
+
+    metric: str
+    mode: Literal["min", "max"] = "max"
+    target: float | None = None
+    patience: int = 1
+
+    def better(self, value: float, other: float) -> bool:
+        """Whether ``value`` is strictly better than ``other``."""
+        return value > other if self.mode == "max" else value < other
+
+    def reached_by(self, value: float | None) -> bool:
+        """Whether ``value`` is at the target or beyond; False without a target."""
+        return value is not None and self.target is not None and not self.better(self.target, value)
+
+
+@dataclass(frozen=True, slots=True)
+class TrialSummary:
+    """One trial.
+
+    Attributes:
+        config: the parameters that differ between configurations, as a short text.
+        energy_joules: active energy and idle share over all its leases, failed attempts included.
+        component_joules: the same by ``cpu``, ``dram`` and ``gpu``; what was not metered is left out.
+        lost_joules: what its failed attempts spent after their last checkpoint.
+        power_watts: mean power while a lease was held.
+        coverage: part of its time with good readings.
+        source: the kinds of meters its energy comes from, joined by ``+``.
+        metrics: the last value of each reported metric.
+        objective: the last finite value of the objective's metric.
+        iterations: number of its last report.
+        reached_target: None if the sweep has no target.
+        energy_to_target_joules: its energy at the first of the reports that reached the target and held it for
+            ``patience`` reports; None if it never did.
+        iterations_to_target: the number of that report.
+    """
+
+    trial: str
+    config: str
+    parameters: dict[str, Any]
+    seed: int | None
+    hardware: str
+    status: str
+    attempts: int
+    nodes: tuple[str, ...]
+    energy_joules: float | None
+    active_energy_joules: float | None
+    idle_energy_joules: float | None
+    component_joules: dict[str, float]
+    lost_joules: float | None
+    emissions_grams: float | None
+    power_watts: float | None
+    duration_seconds: float | None
+    coverage: float | None
+    source: str | None
+    metrics: dict[str, Any]
+    objective: float | None
+    iterations: int | None
+    reached_target: bool | None
+    energy_to_target_joules: float | None
+    iterations_to_target: int | None
+    error: str | None
+
+    @property
+    def joules_per_iteration(self) -> float | None:
+        """Its whole energy over its reports; None without either."""
+        return self.energy_joules / self.iterations if self.energy_joules is not None and self.iterations else None
+
+    @property
+    def estimated(self) -> bool:
+        """Whether any of its energy is an estimate."""
+        return self.source is not None and ESTIMATE in self.source.split("+")
+
+    @property
+    def ended_as_planned(self) -> bool:
+        """Whether it ran to its end or was stopped by the scheduler; a crash says nothing about a configuration."""
+        return self.status in ("completed", "pruned")
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationSummary:
+    """The repeats of one set of parameters on one hardware profile.
+
+    Means are over the trials that ended as planned (``TrialSummary.ended_as_planned``); the energy to the target is
+    over all trials that reached it and over no others, so read it together with ``reached_target`` of ``trials``.
+
+    Attributes:
+        config: the parameters that differ between configurations, as a short text.
+        title: ``config``, with the hardware where the sweep has several.
+        pareto: no other configuration has less energy and as good an objective, or a better one for no more energy.
+    """
+
+    config: str
+    title: str
+    parameters: dict[str, Any]
+    hardware: str
+    trials: tuple[TrialSummary, ...]
+    pareto: bool = False
+
+    @property
+    def ended(self) -> tuple[TrialSummary, ...]:
+        """The trials that the means are over."""
+        return tuple(trial for trial in self.trials if trial.ended_as_planned)
+
+    @property
+    def reached_target(self) -> int | None:
+        """How many of its trials reached the target; None if the sweep has none."""
+        known = [trial.reached_target for trial in self.trials if trial.reached_target is not None]
+        return sum(known) if known else None
+
+    @property
+    def energy_joules(self) -> Spread | None:
+        """Energy of a trial."""
+        return Spread.over(trial.energy_joules for trial in self.ended)
+
+    @property
+    def emissions_grams(self) -> Spread | None:
+        """CO2e of a trial."""
+        return Spread.over(trial.emissions_grams for trial in self.ended)
+
+    @property
+    def objective(self) -> Spread | None:
+        """The objective's last value."""
+        return Spread.over(trial.objective for trial in self.ended)
+
+    @property
+    def energy_to_target_joules(self) -> Spread | None:
+        """Energy until the target, over the trials that reached it."""
+        return Spread.over(trial.energy_to_target_joules for trial in self.trials)
+
+    @property
+    def iterations_to_target(self) -> Spread | None:
+        """Reports until the target, over the trials that reached it."""
+        return Spread.over(trial.iterations_to_target for trial in self.trials)
+
+    @property
+    def power_watts(self) -> Spread | None:
+        """Mean power of a trial."""
+        return Spread.over(trial.power_watts for trial in self.ended)
+
+    @property
+    def joules_per_iteration(self) -> Spread | None:
+        """Energy of one report's work."""
+        return Spread.over(trial.joules_per_iteration for trial in self.ended)
+
+    @property
+    def source(self) -> str | None:
+        """The kinds of meters behind its numbers, joined by ``+``."""
+        return joined_sources(kind for trial in self.trials if trial.source for kind in trial.source.split("+"))
+
+    @property
+    def estimated(self) -> bool:
+        """Whether any of its energy is an estimate."""
+        return any(trial.estimated for trial in self.trials)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its entry in summary.json."""
+        return {
+            "config": self.config,
+            "hardware": self.hardware,
+            "parameters": self.parameters,
+            "trials": len(self.trials),
+            "reached_target": self.reached_target,
+            "energy_joules": _spread_dict(self.energy_joules),
+            "emissions_grams": _spread_dict(self.emissions_grams),
+            "objective": _spread_dict(self.objective),
+            "energy_to_target_joules": _spread_dict(self.energy_to_target_joules),
+            "power_watts": mean_of(self.power_watts),
+            "joules_per_iteration": mean_of(self.joules_per_iteration),
+            "iterations_to_target": mean_of(self.iterations_to_target),
+            "pareto": self.pareto,
+            "source": self.source,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Where all the energy went, over the windows that held a lease.
+
+    Attributes:
+        energy_joules: what the meters' own counters saw; the other side of the balance.
+        trials_energy_joules: ``active_joules`` + ``idle_share_joules``.
+        lost_joules: of the trials' energy, what failed attempts spent after their last checkpoint.
+        pruned_joules: of the trials' energy, what went into trials that a scheduler stopped early.
+        conservation_error_ratio: \\|booked - metered\\| / metered.
+        emissions_grams: of trials and overhead.
+    """
+
+    energy_joules: float | None
+    trials_energy_joules: float | None
+    active_joules: float | None
+    idle_share_joules: float | None
+    overhead_joules: float | None
+    other_sweeps_joules: float | None
+    background_joules: float | None
+    unreserved_idle_joules: float | None
+    lost_joules: float | None
+    pruned_joules: float | None
+    conservation_error_ratio: float | None
+    emissions_grams: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The sweep in a sentence.
+
+    Attributes:
+        sentence: for a person.
+        worst_to_best_energy_ratio: energy to the target of the dearest configuration over that of the cheapest; None if
+            fewer than two reached it, or without a target.
+        cheapest: the configuration that needs the least energy to the target (without a target: in all).
+        dearest: the one that needs the most.
+    """
+
+    sentence: str
+    worst_to_best_energy_ratio: float | None
+    cheapest: ConfigurationSummary | None
+    dearest: ConfigurationSummary | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its entry in summary.json."""
+        return {
+            "sentence": self.sentence,
+            "worst_to_best_energy_ratio": self.worst_to_best_energy_ratio,
+            "cheapest": _reference(self.cheapest),
+            "dearest": _reference(self.dearest),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class MeterSummary:
+    """One device's counter in one window.
+
+    Attributes:
+        energy_joules: what the counter moved by.
+        coverage: the part of the window between good readings, None for a window of no length.
+    """
+
+    node: str
+    device: str
+    component: str
+    source: str
+    energy_joules: float
+    coverage: float | None
+    idle_floor_watts: float | None
+    idle_floor_from: str
+    failures: int
+    resets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A whole sweep.
+
+    Attributes:
+        sweep: the run id.
+        started_at: seconds since the Unix epoch.
+        varying: the parameters that differ between configurations.
+        configurations: ordered by the values of their varying parameters.
+    """
+
+    sweep: str
+    name: str
+    status: str
+    started_at: float | None
+    duration_seconds: float | None
+    objective: Objective | None
+    varying: tuple[str, ...]
+    totals: Totals
+    trials: tuple[TrialSummary, ...]
+    configurations: tuple[ConfigurationSummary, ...]
+    headline: Headline
+    meters: tuple[MeterSummary, ...]
+    carbon: Intensity | None
+
+    @property
+    def has_target(self) -> bool:
+        """Whether the sweep names a target to reach."""
+        return self.objective is not None and self.objective.target is not None
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The kinds of meters that were read."""
+        return tuple(sorted({meter.source for meter in self.meters}))
+
+    @property
+    def estimated(self) -> bool:
+        """Whether any meter is an estimate."""
+        return ESTIMATE in self.sources
+
+    def to_dict(self) -> dict[str, Any]:
+        """summary.json. Numbers are not rounded; what is missing, and what is no finite number, is null."""
+        summary = {
+            "schema_version": SCHEMA_VERSION,
+            "sweep": self.sweep,
+            "name": self.name,
+            "status": self.status,
+            "started": None if self.started_at is None else datetime.fromtimestamp(self.started_at, UTC).isoformat(),
+            "duration_seconds": self.duration_seconds,
+            "objective": None if self.objective is None else asdict(self.objective),
+            "totals": asdict(self.totals),
+            "configurations": [configuration.to_dict() for configuration in self.configurations],
+            "headline": self.headline.to_dict(),
+            "meters": [asdict(meter) for meter in self.meters],
+            "carbon": None if self.carbon is None else asdict(self.carbon),
+        }
+        finite: dict[str, Any] = _finite(summary)
+        return finite
+
+
+def joined_sources(sources: Iterable[str]) -> str | None:
+    """Each source once, in order, joined by ``+``; None if there is none."""
+    return "+".join(sorted(set(sources))) or None
+
+
+def mean_of(spread: Spread | None) -> float | None:
+    """The mean of a spread, None if there is none."""
+    return None if spread is None else spread.mean
+
+
+def _spread_dict(spread: Spread | None) -> dict[str, Any] | None:
+    return None if spread is None else asdict(spread)
+
+
+def _reference(configuration: ConfigurationSummary | None) -> dict[str, Any] | None:
+    if configuration is None:
+        return None
+    return {
+        "config": configuration.config,
+        "hardware": configuration.hardware,
+        "energy_to_target_joules": _spread_dict(configuration.energy_to_target_joules),
+        "energy_joules": _spread_dict(configuration.energy_joules),
+    }
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows neither NaN nor infinity, and a parameter may be one."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

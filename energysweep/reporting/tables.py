@@ -1,0 +1,135 @@
+"""trials.csv, configurations.csv and summary.json: full precision, for other programs.
+
+What is missing is ``n/a``. A text that a spreadsheet would run as a formula gets a leading apostrophe, which
+spreadsheets show as text; numbers, also those that came as text, stay as they are.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from energysweep.meters.base import COMPONENTS
+from energysweep.reporting.model import ConfigurationSummary, Spread, Summary, TrialSummary
+from energysweep.reporting.text import NOT_AVAILABLE
+
+Row = dict[str, Any]
+_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+def trials_csv(summary: Summary) -> str:
+    """One row per trial."""
+    return _csv([_trial_row(trial) for trial in summary.trials])
+
+
+def configurations_csv(summary: Summary) -> str:
+    """One row per configuration: mean, std and n over its repeats."""
+    return _csv([_configuration_row(configuration) for configuration in summary.configurations])
+
+
+def summary_json(summary: Summary) -> str:
+    """summary.json, schema version 1."""
+    return json.dumps(summary.to_dict(), indent=2, allow_nan=False, default=str) + "\n"
+
+
+def _trial_row(trial: TrialSummary) -> Row:
+    row: Row = {
+        "trial": trial.trial,
+        "hardware": trial.hardware,
+        "status": trial.status,
+        "attempts": trial.attempts,
+        "nodes": " ".join(trial.nodes),
+        **_parameter_cells(trial.parameters),
+        **({} if trial.seed is None else {"param.seed": trial.seed}),
+        **_quantities(trial),
+        "source": trial.source,
+    }
+    row |= _metric_cells(trial.metrics, row)
+    return row | {"energy_to_target_joules": trial.energy_to_target_joules}
+
+
+def _configuration_row(configuration: ConfigurationSummary) -> Row:
+    row: Row = {
+        "config": configuration.config,
+        "hardware": configuration.hardware,
+        "trials": len(configuration.trials),
+        "reached_target": configuration.reached_target,
+        "pareto": configuration.pareto,
+        **_parameter_cells(configuration.parameters),
+    }
+    ended = [_quantities(trial) | _metric_cells(trial.metrics, row) for trial in configuration.ended]
+    names = dict.fromkeys(name for cells in ended for name in cells)
+    for name in names or _quantities(configuration.trials[0]):
+        row |= _spread_cells(name, Spread.over(_number(cells.get(name)) for cells in ended))
+    row |= _spread_cells("energy_to_target_joules", configuration.energy_to_target_joules)
+    return row | {"source": configuration.source}
+
+
+def _quantities(trial: TrialSummary) -> Row:
+    return {
+        "energy_joules": trial.energy_joules,
+        "active_energy_joules": trial.active_energy_joules,
+        "idle_energy_joules": trial.idle_energy_joules,
+        **{f"energy_joules.{component}": trial.component_joules.get(component) for component in COMPONENTS},
+        "lost_joules": trial.lost_joules,
+        "emissions_grams": trial.emissions_grams,
+        "power_watts": trial.power_watts,
+        "duration_seconds": trial.duration_seconds,
+        "coverage": trial.coverage,
+    }
+
+
+def _parameter_cells(parameters: Mapping[str, Any]) -> Row:
+    return {f"param.{name}": value for name, value in parameters.items()}
+
+
+def _metric_cells(metrics: Mapping[str, Any], taken: Mapping[str, Any]) -> Row:
+    """The metrics that fit into a cell; one that is called like a column of ours gets ``metric.`` in front."""
+    return {
+        f"metric.{name}" if name in taken else name: value
+        for name, value in metrics.items()
+        if value is None or isinstance(value, bool | int | float | str)
+    }
+
+
+def _spread_cells(name: str, spread: Spread | None) -> Row:
+    return {
+        f"{name}.mean": spread.mean if spread else None,
+        f"{name}.std": spread.std if spread else None,
+        f"{name}.n": spread.n if spread else 0,
+    }
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    """The rows under the union of their columns, in the order in which columns first appear."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([_cell(name) for name in columns])
+    writer.writerows([_cell(row.get(name)) for name in columns] for row in rows)
+    return text.getvalue()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return NOT_AVAILABLE
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(_FORMULA_STARTS) and not _is_number(value) else value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return repr(value)
+    return json.dumps(value, default=str)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,49 @@
+"""The sweep's result on a terminal; plain text where there is none (rich decides)."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from energysweep.reporting.model import ConfigurationSummary, Summary, mean_of
+from energysweep.reporting.text import emissions_text, energy_text, number_text
+
+
+def terminal_table(summary: Summary) -> RenderableType:
+    """The headline, and the configurations by energy to the target (without a target: by energy)."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("configuration", overflow="fold", min_width=20)
+    estimated = " (est.)" if summary.estimated else ""
+    columns = [f"energy{estimated}", f"CO2e{estimated}"]
+    if summary.objective is not None:
+        columns.insert(0, summary.objective.metric)
+    if summary.has_target:
+        columns = [f"to target{estimated}", "reached", *columns]
+    for column in columns:
+        table.add_column(Text(column), justify="right", no_wrap=True)
+    for each in sorted(summary.configurations, key=lambda each: (_rank(each, summary), each.title)):
+        table.add_row(*(Text(cell) for cell in _cells(each, summary)))
+    # Text, not str: rich would read a user's [brackets] as its own markup.
+    return Group(Text(summary.headline.sentence, style="bold"), Text(), table)
+
+
+def _cells(each: ConfigurationSummary, summary: Summary) -> list[str]:
+    cells = [each.title]
+    if summary.has_target:
+        to_target = mean_of(each.energy_to_target_joules)
+        shown = energy_text(to_target, estimated=each.estimated, brief=True)
+        cells.append("not reached" if each.reached_target == 0 else shown)
+        cells.append(f"{each.reached_target} of {len(each.trials)}")
+    if summary.objective is not None:
+        cells.append(number_text(mean_of(each.objective)))
+    return [
+        *cells,
+        energy_text(mean_of(each.energy_joules), estimated=each.estimated, brief=True),
+        emissions_text(mean_of(each.emissions_grams), estimated=each.estimated, brief=True),
+    ]
+
+
+def _rank(each: ConfigurationSummary, summary: Summary) -> float:
+    mean = mean_of(each.energy_to_target_joules if summary.has_target else each.energy_joules)
+    return float("inf") if mean is None else mean

@@ -1,0 +1,97 @@
+"""Quantities as people read them: in a sentence, a table cell or on a chart.
+
+Full precision stays in the CSV and JSON files; here numbers are rounded, joules too many to read also get kWh, and what
+was estimated says so.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, Final
+
+from energysweep.carbon import JOULES_PER_KWH
+
+MANY_JOULES: Final = 1e6
+NOT_AVAILABLE: Final = "n/a"
+TIMES: Final = "\N{MULTIPLICATION SIGN}"
+
+
+def number_text(value: float | None) -> str:
+    """About three significant digits, thousands separated: ``1,240``, ``31.0``, ``0.0123``."""
+    if value is None:
+        return NOT_AVAILABLE
+    size = abs(value)
+    if not math.isfinite(value) or size == 0:
+        return f"{value:g}"
+    if size >= 100:
+        return f"{value:,.0f}"
+    if size >= 10:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if size >= 1 else f"{value:.3g}"
+
+
+def energy_text(joules: float | None, *, estimated: bool = False, brief: bool = False) -> str:
+    """``1,240 J``; from a million joules on ``1,240,000 J (0.344 kWh)``; an estimate is ``≈ 1,240 J (est.)``.
+
+    ``brief`` leaves the word out where a column's head, an axis or the sentence around it has it.
+    """
+    if joules is None:
+        return NOT_AVAILABLE
+    text = f"{number_text(joules)} J"
+    if joules >= MANY_JOULES:
+        text += f" ({number_text(joules / JOULES_PER_KWH)} kWh)"
+    return _marked(text, estimated, brief)
+
+
+def emissions_text(grams: float | None, *, estimated: bool = False, brief: bool = False) -> str:
+    """Grams of CO2e, in mg below 0.1 g and in kg from 1,000 g on."""
+    if grams is None:
+        return NOT_AVAILABLE
+    if grams >= 1000:
+        return _marked(f"{number_text(grams / 1000)} kg", estimated, brief)
+    if 0 < grams < 0.1:
+        return _marked(f"{number_text(grams * 1000)} mg", estimated, brief)
+    return _marked(f"{number_text(grams)} g", estimated, brief)
+
+
+def power_text(watts: float | None, *, estimated: bool = False, brief: bool = False) -> str:
+    """``95.2 W``."""
+    return NOT_AVAILABLE if watts is None else _marked(f"{number_text(watts)} W", estimated, brief)
+
+
+def percent_text(ratio: float | None) -> str:
+    """A ratio as per cent: ``99.8 %``; what is not zero is never shown as zero."""
+    if ratio is None:
+        return NOT_AVAILABLE
+    if 0 < ratio < 0.0005:
+        return "< 0.1 %"
+    return f"{100 * ratio:.1f} %"
+
+
+def duration_text(seconds: float | None) -> str:
+    """``8.4 s``, ``2 min 5 s``, ``3 h 12 min``."""
+    if seconds is None:
+        return NOT_AVAILABLE
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:,} h {minutes} min"
+
+
+def value_text(value: Any) -> str:
+    """A parameter's value as a person would write it in the sweep: ``0.001``, ``64``, ``true``, ``[64, 32]``."""
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{value:.4g}"
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, default=str)
+
+
+def _marked(text: str, estimated: bool, brief: bool) -> str:
+    if not estimated:
+        return text
+    return f"≈ {text}" if brief else f"≈ {text} (est.)"

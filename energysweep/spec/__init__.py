@@ -1,0 +1,48 @@
+"""The sweep YAML: load it, check it, and say which trials it makes."""
+
+from energysweep.spec.load import json_schema, load_spec
+from energysweep.spec.model import (
+    Budget,
+    Carbon,
+    Choice,
+    Distribution,
+    Grid,
+    Hardware,
+    LogUniform,
+    Objective,
+    RandInt,
+    Scheduler,
+    Search,
+    SweepSpec,
+    Uniform,
+)
+from energysweep.spec.space import Count, Point, count_sentence, label, points, trial_count, varying
+from energysweep.spec.workload import check_workload, load_workload, render_command
+
+__all__ = [
+    "Budget",
+    "Carbon",
+    "Choice",
+    "Count",
+    "Distribution",
+    "Grid",
+    "Hardware",
+    "LogUniform",
+    "Objective",
+    "Point",
+    "RandInt",
+    "Scheduler",
+    "Search",
+    "SweepSpec",
+    "Uniform",
+    "check_workload",
+    "count_sentence",
+    "json_schema",
+    "label",
+    "load_spec",
+    "load_workload",
+    "points",
+    "render_command",
+    "trial_count",
+    "varying",
+]

@@ -1,0 +1,189 @@
+"""Rules of a sweep that concern several keys, or something outside the file."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from energysweep.errors import InputError
+from energysweep.spec.model import Choice, Grid, LogUniform, RandInt, Scheduler, SweepSpec, Uniform
+from energysweep.spec.space import trial_count
+from energysweep.spec.workload import placeholders
+from energysweep.spec.yaml import KeyPath
+
+METERS = ("auto", "rapl", "nvml", "nvml_counter", "nvml_power", "estimate")
+MAX_TRIALS = 100_000  # far above what one sweep can run; a slip of the keyboard makes millions
+
+_WORKLOAD = re.compile(r"(?:.+\.py|[^\W\d]\w*(?:\.[^\W\d]\w*)*):[^\W\d]\w*(?:\.[^\W\d]\w*)*")
+_REPLAY = re.compile(r"replay:(?P<path>[^?]+)(?P<query>\?.*)?")
+
+
+class Problem(NamedTuple):
+    """What is wrong at one key path, and what is allowed there."""
+
+    path: KeyPath
+    text: str
+
+
+def check(spec: SweepSpec) -> Iterator[Problem]:
+    """Everything that is wrong with a sweep whose keys are each right for themselves."""
+    yield from _check_program(spec)
+    for name, parameter in spec.parameters.items():
+        yield from _check_parameter_name(spec, name)
+        yield from _check_values(("parameters", name), parameter)
+        yield from _check_algorithm(spec, name, parameter)
+    yield from _check_search(spec)
+    yield from _check_scheduler(spec.scheduler)
+    if spec.objective.stop_at_target and spec.objective.target is None:
+        yield Problem(("objective", "stop_at_target"), "needs a target")
+    for name, profile in spec.hardware.items():
+        yield from _check_resources(("hardware", name, "resources"), profile.resources)
+    yield from _check_carbon(spec)
+    if spec.budget is not None:
+        yield Problem(("budget",), "budget is not supported yet; remove it")
+    yield from _check_meters(spec)
+    count = trial_count(spec)
+    if count.trials > MAX_TRIALS:
+        yield Problem(("parameters",), f"makes {count.trials} trials; at most {MAX_TRIALS} are allowed")
+
+
+def _check_program(spec: SweepSpec) -> Iterator[Problem]:
+    if spec.workload is not None and spec.command is not None:
+        yield Problem(("command",), "stands beside workload; a sweep has exactly one of the two")
+    elif spec.workload is not None:
+        if not _WORKLOAD.fullmatch(spec.workload):
+            yield Problem(("workload",), f"must be module:attr or path.py:attr, not {spec.workload!r}")
+    elif spec.command is None:
+        yield Problem((), "has neither workload (module:attr or path.py:attr) nor command; exactly one is needed")
+    for index, argument in enumerate(spec.command or ()):
+        yield from _check_placeholders(spec, index, argument)
+
+
+def _check_placeholders(spec: SweepSpec, index: int, argument: str) -> Iterator[Problem]:
+    try:
+        names = placeholders(argument)
+    except ValueError as error:
+        yield Problem(("command", index), f"{error} in {argument!r}")
+        return
+    known = [*spec.parameters, "seed", "hardware"]
+    for name in names:
+        if name not in known:
+            yield Problem(("command", index), f"{{{name}}} is no parameter (known: {', '.join(known)})")
+
+
+def _check_parameter_name(spec: SweepSpec, name: str) -> Iterator[Problem]:
+    path = ("parameters", name)
+    if not name.isidentifier() or name.startswith("_"):
+        yield Problem(path, "the name of a parameter is letters, digits and underscores, and begins with a letter")
+    elif name == "seed" and spec.repeats > 1:
+        yield Problem(path, f"seed is the number of the repeat (repeats: {spec.repeats}); use another name")
+    elif name == "hardware" and spec.command is not None:
+        yield Problem(path, "{hardware} in a command is the hardware profile; use another name")
+
+
+def _check_values(path: KeyPath, parameter: Any) -> Iterator[Problem]:
+    match parameter:
+        case Grid(grid=values):
+            texts = [json.dumps(value, sort_keys=True) for value in values]
+            for index, text in enumerate(texts):
+                if text in texts[:index]:
+                    yield Problem((*path, "grid", index), f"{text} stands here twice")
+            yield from _check_nan((*path, "grid"), list(values))
+        case Choice(choice=values):
+            yield from _check_nan((*path, "choice"), list(values))
+        case Uniform(uniform=(low, high)) if low >= high:
+            yield Problem((*path, "uniform"), f"must be [low, high] with low < high, not [{low}, {high}]")
+        case LogUniform(loguniform=(low, high)) if low >= high:
+            yield Problem((*path, "loguniform"), f"must be [low, high] with low < high, not [{low}, {high}]")
+        case RandInt(randint=(low, high)) if low >= high:
+            yield Problem((*path, "randint"), f"must be [low, high] with low < high, not [{low}, {high}]")
+        case constant:
+            yield from _check_nan(path, constant)
+
+
+def _check_nan(path: KeyPath, value: Any) -> Iterator[Problem]:
+    if isinstance(value, float) and math.isnan(value):
+        yield Problem(path, "must be a value, not .nan")
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _check_nan((*path, index), item)
+
+
+def _check_algorithm(spec: SweepSpec, name: str, parameter: Any) -> Iterator[Problem]:
+    algorithm = spec.search.algorithm
+    match parameter:
+        case Choice() | Uniform() | LogUniform() | RandInt() if algorithm == "grid":
+            kind = next(iter(type(parameter).model_fields))
+            text = f"{kind} needs search.algorithm random or optuna; under algorithm grid only grid and constants work"
+            yield Problem(("parameters", name, kind), text)
+        case Grid() if algorithm == "optuna":
+            yield Problem(("parameters", name, "grid"), "optuna draws its values; use choice instead of grid")
+
+
+def _check_search(spec: SweepSpec) -> Iterator[Problem]:
+    search = spec.search
+    if search.algorithm == "grid" and search.num_samples is not None:
+        yield Problem(("search", "num_samples"), "has no meaning for algorithm grid, which tries every combination")
+    if search.algorithm != "grid" and search.num_samples is None:
+        yield Problem(("search", "num_samples"), f"algorithm {search.algorithm} needs it: how many configurations")
+    if search.algorithm != "optuna" and search.metrics is not None:
+        yield Problem(("search", "metrics"), "only algorithm optuna optimises several metrics")
+
+
+def _check_scheduler(scheduler: Scheduler) -> Iterator[Problem]:
+    if scheduler.type == "fifo":
+        for key in sorted(scheduler.model_fields_set - {"type"}):
+            yield Problem(("scheduler", key), "has no meaning for type fifo, only for asha")
+        return
+    if scheduler.max_resource is None:
+        if scheduler.resource != "training_iteration":
+            yield Problem(("scheduler", "max_resource"), f"asha needs it: the most {scheduler.resource} of a trial")
+    elif scheduler.max_resource < scheduler.grace_period:
+        text = f"must not be below grace_period ({scheduler.grace_period:g})"
+        yield Problem(("scheduler", "max_resource"), text)
+
+
+def _check_resources(path: KeyPath, resources: Any) -> Iterator[Problem]:
+    for name, amount in resources.items():
+        if name != name.lower() and name.lower() in ("cpu", "gpu"):
+            yield Problem((*path, name), f"is written {name.lower()}")
+        if name.lower() == "gpu" and amount > 1 and amount != int(amount):
+            yield Problem((*path, name), f"above 1 it must be a whole number, not {amount:g}")
+
+
+def _check_carbon(spec: SweepSpec) -> Iterator[Problem]:
+    given = spec.carbon
+    if given.grams_per_kwh is not None and (given.country or given.region):
+        yield Problem(("carbon", "grams_per_kwh"), "stands beside country or region; give one or the other")
+    elif given.region is not None and given.country is None:
+        yield Problem(("carbon", "region"), "needs a country")
+    elif given.country is not None:
+        from energysweep import carbon  # noqa: PLC0415  its tables are slow to load; most sweeps name no country
+
+        key = "country"
+        try:
+            carbon.resolve(country=given.country, pue=given.pue)
+            key = "region"
+            carbon.resolve(country=given.country, region=given.region, pue=given.pue)
+        except InputError as error:
+            yield Problem(("carbon", key), error.problem)
+
+
+def _check_meters(spec: SweepSpec) -> Iterator[Problem]:
+    for index, meter in enumerate(spec.meters):
+        path = ("meters", index)
+        replay = _REPLAY.fullmatch(meter)
+        if replay is None:
+            if meter not in METERS:
+                allowed = ", ".join(METERS)
+                yield Problem(path, f"must be one of {allowed} or replay:PATH[?after=hold|loop], not {meter!r}")
+        elif replay["query"] not in (None, "?after=hold", "?after=loop"):
+            yield Problem(path, f"after the path comes ?after=hold or ?after=loop, not {replay['query']!r}")
+        elif not Path(replay["path"]).is_file():
+            yield Problem(path, f"there is no file {replay['path']}")
+    if "auto" in spec.meters and len(spec.meters) > 1:
+        yield Problem(("meters",), "auto takes the best meter of every device; it stands alone")

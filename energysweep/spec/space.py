@@ -1,0 +1,140 @@
+"""The configurations of a sweep: which trials it makes, how many, and what people call them."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from energysweep.spec.model import Choice, Grid, LogUniform, Parameter, RandInt, SweepSpec, Uniform
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One trial to run.
+
+    Attributes:
+        parameters: the configuration, without ``seed``.
+        hardware: the name of its hardware profile, empty if the sweep names none.
+        seed: the number of the repeat; None if the sweep has one repeat only.
+    """
+
+    parameters: dict[str, Any]
+    hardware: str
+    seed: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many trials a sweep makes."""
+
+    configurations: int
+    repeats: int
+    hardware: int
+
+    @property
+    def trials(self) -> int:
+        return self.configurations * self.repeats * self.hardware
+
+
+def points(spec: SweepSpec) -> list[Point]:
+    """All trials of a grid or random sweep: by hardware, then configuration, then repeat. The same on every call.
+
+    Raises:
+        ValueError: an optuna sweep, whose configurations follow from its results.
+    """
+    if spec.search.algorithm == "optuna":
+        raise ValueError("optuna chooses its configurations while the sweep runs")
+    configurations = list(_configurations(spec))
+    seeds = [None] if spec.repeats == 1 else range(spec.repeats)
+    return [
+        Point(dict(parameters), hardware, seed)
+        for hardware, parameters, seed in product(spec.profiles, configurations, seeds)
+    ]
+
+
+def trial_count(spec: SweepSpec) -> Count:
+    """How many trials the sweep makes, without making them."""
+    grids = (len(values.grid) for values in spec.parameters.values() if isinstance(values, Grid))
+    return Count(math.prod(grids) * (spec.search.num_samples or 1), spec.repeats, len(spec.profiles))
+
+
+def count_sentence(spec: SweepSpec) -> str:
+    """``9 configurations x 3 repeats x 2 hardware profiles = 54 trials``; factors of 1 are left out."""
+    count = trial_count(spec)
+    factors = [_counted(count.configurations, "configuration")]
+    factors += [_counted(count.repeats, "repeat")] if count.repeats > 1 else []
+    factors += [_counted(count.hardware, "hardware profile")] if count.hardware > 1 else []
+    return f"{' x '.join(factors)} = {_counted(count.trials, 'trial')}"
+
+
+def varying(spec: SweepSpec) -> tuple[str, ...]:
+    """The names of the parameters that differ between configurations, in the order of the file."""
+    return tuple(name for name, parameter in spec.parameters.items() if _varies(parameter))
+
+
+def label(parameters: Mapping[str, Any], names: Sequence[str]) -> str:
+    """A configuration in one short line.
+
+    Args:
+        parameters: its values by name.
+        names: those to show, usually ``varying(spec)``.
+
+    Returns:
+        ``learning_rate=0.001 batch_size=16``, with numbers to six digits; ``default`` without names.
+    """
+    return " ".join(f"{name}={_shown(parameters[name])}" for name in names if name in parameters) or "default"
+
+
+def _configurations(spec: SweepSpec) -> Iterator[dict[str, Any]]:
+    """Every combination of the grids, with the rest drawn anew for each, ``num_samples`` times over (as Tune does)."""
+    rng = random.Random(spec.search.seed)  # noqa: S311  repeatable, not secret
+    grids = {name: values.grid for name, values in spec.parameters.items() if isinstance(values, Grid)}
+    for _ in range(spec.search.num_samples or 1):
+        for combination in product(*grids.values()):
+            fixed = dict(zip(grids, combination, strict=True))
+            yield {
+                name: fixed[name] if name in fixed else _draw(parameter, rng)
+                for name, parameter in spec.parameters.items()
+            }
+
+
+def _draw(parameter: Parameter, rng: random.Random) -> Any:
+    match parameter:
+        case Choice(choice=values):
+            return rng.choice(values)
+        case Uniform(uniform=(low, high)):
+            return rng.uniform(low, high)
+        case LogUniform(loguniform=(low, high)):
+            # exp(log(x)) may miss x by a rounding error.
+            return min(max(math.exp(rng.uniform(math.log(low), math.log(high))), low), high)
+        case RandInt(randint=(low, high)):
+            return rng.randrange(low, high)
+        case constant:
+            return constant
+
+
+def _varies(parameter: Parameter) -> bool:
+    match parameter:
+        case Grid(grid=values) | Choice(choice=values):
+            return len(values) > 1
+        case RandInt(randint=(low, high)):
+            return high - low > 1
+        case _:
+            return isinstance(parameter, Uniform | LogUniform)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return format(value, ".6g")
+    if isinstance(value, str) and value and not any(c.isspace() for c in value):
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,153 @@
+"""The code that a sweep trains: import a ``workload``, or fill in a ``command``."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import json
+import os
+import shutil
+import string
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from energysweep.spec.model import SweepSpec
+
+
+def check_workload(spec: SweepSpec) -> None:
+    """Import the sweep's workload, or find its command's program, to know early that it is there.
+
+    Raises:
+        InputError: it is not.
+    """
+    if spec.workload is not None:
+        load_workload(spec)
+    else:
+        _check_program(spec)
+
+
+def load_workload(spec: SweepSpec) -> Callable[..., Any]:
+    """Import the function or class that the sweep's ``workload`` names.
+
+    Modules are searched for in ``working_dir``, then the file's folder, then where Python looks anyway. The folders
+    are put on ``sys.path`` and stay there, for what the code imports later. A file is imported once per process.
+
+    Raises:
+        InputError: no such file, module or attribute, its import fails, or it cannot be called.
+    """
+    if spec.workload is None:
+        raise ValueError("the sweep runs a command, it has no workload")
+    where, _, attribute = spec.workload.rpartition(":")
+    module = _import_file(spec, Path(where)) if where.endswith(".py") else _import_module(spec, where)
+    found: Any = module
+    for name in attribute.split("."):
+        if not hasattr(found, name):
+            near = get_close_matches(name, [n for n in dir(found) if not n.startswith("_")])
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise spec.document.error(f"{where} has no {name}{hint}", ("workload",))
+        found = getattr(found, name)
+    if not callable(found):
+        problem = f"{spec.workload} is a {type(found).__name__}, not a function or a class"
+        raise spec.document.error(problem, ("workload",))
+    return found  # type: ignore[no-any-return]
+
+
+def render_command(command: Sequence[str], values: Mapping[str, object]) -> list[str]:
+    """Fill the values into a command's arguments; ``{{`` and ``}}`` become braces.
+
+    Texts go in as they are, everything else as JSON (``true``, ``0.001``, ``[1, 2]``).
+
+    Raises:
+        KeyError: a placeholder without a value.
+        ValueError: braces that do not match, or a placeholder that is not a plain name.
+    """
+    return [_render(argument, values) for argument in command]
+
+
+def placeholders(argument: str) -> list[str]:
+    """The names in braces of one argument.
+
+    Raises:
+        ValueError: braces that do not match, or a placeholder that is not a plain name.
+    """
+    names = []
+    for _, name, form, conversion in string.Formatter().parse(argument):
+        if name is None:
+            continue
+        if not name.isidentifier() or form or conversion:
+            raise ValueError("a placeholder is a plain {name}; write {{ and }} for braces")
+        names.append(name)
+    return names
+
+
+def _render(argument: str, values: Mapping[str, object]) -> str:
+    placeholders(argument)  # refuses what format() would understand in its own way
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
+    return argument.format_map(texts)
+
+
+def _import_module(spec: SweepSpec, name: str) -> ModuleType:
+    _add_to_path(spec.folder)
+    if spec.working_dir is not None and "://" not in spec.working_dir:
+        _add_to_path(Path(spec.working_dir))
+    importlib.invalidate_caches()
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # A module that the workload itself needs is another problem than a workload that is not there.
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise _import_failed(spec, name, error) from error
+        problem = f"there is no module {error.name} (looked in {spec.folder} and among the installed packages)"
+        raise spec.document.error(problem, ("workload",)) from None
+    except (Exception, SystemExit) as error:
+        raise _import_failed(spec, name, error) from error
+
+
+def _import_file(spec: SweepSpec, path: Path) -> ModuleType:
+    if not path.is_file():
+        raise spec.document.error(f"there is no file {path}", ("workload",))
+    name = f"energysweep_workload_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    _add_to_path(path.parent)  # as Python does for a script
+    module_spec = importlib.util.spec_from_file_location(name, path)
+    assert module_spec is not None  # noqa: S101  the name ends in .py
+    assert module_spec.loader is not None  # noqa: S101
+    module = importlib.util.module_from_spec(module_spec)
+    sys.modules[name] = module
+    try:
+        module_spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise _import_failed(spec, path.name, error) from error
+    return module
+
+
+def _import_failed(spec: SweepSpec, name: str, error: BaseException) -> Exception:
+    last_line = f"{type(error).__name__}: {error}".strip().splitlines()[-1]
+    return spec.document.error(f"importing {name} failed: {last_line}", ("workload",))
+
+
+def _add_to_path(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+
+def _check_program(spec: SweepSpec) -> None:
+    if not spec.command or placeholders(spec.command[0]):
+        return  # it is known when a trial starts
+    [program] = render_command(spec.command[:1], {})
+    if "/" in program:
+        path = Path(spec.working_dir or spec.folder) / program
+        if not path.is_file():
+            raise spec.document.error(f"there is no program {path}", ("command", 0))
+        if not os.access(path, os.X_OK):
+            raise spec.document.error(f"{path} may not be executed (chmod +x makes it so)", ("command", 0))
+    elif shutil.which(program, path=spec.environment.get("PATH")) is None:
+        problem = f"there is no program {program} on the PATH (write ./{program} for one in the working folder)"
+        raise spec.document.error(problem, ("command", 0))

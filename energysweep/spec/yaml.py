@@ -1,0 +1,241 @@
+"""YAML as people expect it: PyYAML's parser with the scalars of YAML 1.2's core schema, and the line of every key.
+
+PyYAML alone reads ``1e-3`` as text, ``NO`` as false and ``12:30`` as 750. Source: https://yaml.org/spec/1.2.2/#103-core-schema.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from energysweep.errors import InputError
+
+KeyPath = tuple[str | int, ...]
+
+MAX_VALUES = 20_000  # a few aliases of aliases can stand for billions of values
+
+_TAG = "tag:yaml.org,2002:"
+_SCALARS = {  # first match wins
+    "null": (r"~|null|Null|NULL|", "~nN\0"),
+    "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    "int": (r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    "float": (
+        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+    "merge": (r"<<", "<"),
+}
+_PATTERNS = {kind: re.compile(rf"(?:{pattern})\Z") for kind, (pattern, _) in _SCALARS.items()}
+
+
+class _Composer(yaml.SafeLoader):
+    """Only builds nodes; nothing in a file can make it construct an object."""
+
+    yaml_implicit_resolvers: Any = {}  # noqa: RUF012  PyYAML's own class attribute, here without the 1.1 rules
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what YAML 1.1 or 1.2 would read as something other than text."""
+
+    yaml_implicit_resolvers: Any = {}  # noqa: RUF012  as above
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+for _kind, (_, _first) in _SCALARS.items():
+    for _class in (_Composer, _Dumper):
+        # PyYAML looks an empty scalar up under "".
+        _class.add_implicit_resolver(_TAG + _kind, _PATTERNS[_kind], [c.replace("\0", "") for c in _first])
+for _letter, _resolvers in yaml.SafeDumper.yaml_implicit_resolvers.items():
+    _Dumper.yaml_implicit_resolvers.setdefault(_letter, []).extend(_resolvers)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a YAML file says, and where.
+
+    Attributes:
+        value: mappings, lists, texts, numbers, booleans and None.
+        file: the name that messages call it by, None if it came from no file.
+        lines: the line of every key path, counted from 1.
+        overrides: the ``--set`` options that changed it, by key path.
+    """
+
+    value: Any = None
+    file: str | None = None
+    lines: Mapping[KeyPath, int] = field(default_factory=dict)
+    overrides: Mapping[KeyPath, str] = field(default_factory=dict)
+
+    def error(self, problem: str, path: KeyPath = ()) -> InputError:
+        """An error about a key, with the place where it stands (or where its nearest ancestor does)."""
+        file, line = self.place(path)
+        return InputError(problem, file=file, key=key_text(path) or None, line=line)
+
+    def place(self, path: KeyPath) -> tuple[str | None, int | None]:
+        """The file (or ``--set`` option) and line of a key path."""
+        for changed, option in reversed(list(self.overrides.items())):
+            made_by_it = path not in self.lines and changed[: len(path)] == path
+            if path and (path[: len(changed)] == changed or made_by_it):
+                return option, None
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.file, self.lines.get(path)
+
+
+def key_text(path: KeyPath) -> str:
+    """A key path as people write it: ``parameters.learning_rate.grid[0]``."""
+    text = ""
+    for key in path:
+        if isinstance(key, int):
+            text += f"[{key}]"
+        elif re.fullmatch(r"[\w-]+", key):
+            text += f".{key}" if text else key
+        else:
+            text += f'["{key}"]'
+    return text
+
+
+def read_document(text: str, file: str | None = None) -> Document:
+    """Parse one YAML document.
+
+    Raises:
+        InputError: not YAML, a key twice, a tag other than YAML's own, or too large when its aliases are followed.
+    """
+    try:
+        node = _compose(text, file)
+        if node is None:
+            return Document(None, file)
+        reader = _Reader(file)
+        value = reader.read(node, ())
+    except RecursionError:
+        raise InputError("is nested too deeply, or contains itself", file=file) from None
+    return Document(value, file, reader.lines)
+
+
+def write_document(value: Any) -> str:
+    """YAML that ``read_document`` (and any reader of YAML 1.1) reads as the same value."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=120)
+
+
+def _compose(text: str, file: str | None) -> yaml.Node | None:
+    try:
+        return _Composer(text).get_single_node()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = None if mark is None else mark.line + 1
+        if mark is not None and _indented_by_tab(text, mark.line):
+            raise InputError("a tab indents this line; YAML allows only spaces there", file=file, line=line) from None
+        problem = f"is not valid YAML: {error.problem}"
+        if error.context:
+            problem += f" ({error.context})"
+        raise InputError(problem, file=file, line=line) from None
+    except yaml.YAMLError as error:  # a character that YAML forbids
+        raise InputError(f"is not valid YAML: {str(error).splitlines()[0]}", file=file) from None
+
+
+def _indented_by_tab(text: str, line: int) -> bool:
+    lines = text.splitlines()
+    return line < len(lines) and re.match(r" *\t", lines[line]) is not None
+
+
+class _Reader:
+    """Turns nodes into values and remembers their lines."""
+
+    def __init__(self, file: str | None) -> None:
+        self.lines: dict[KeyPath, int] = {}
+        self._file = file
+        self._values = 0
+
+    def read(self, node: yaml.Node, path: KeyPath) -> Any:
+        self.lines.setdefault(path, node.start_mark.line + 1)
+        self._count(node, path)
+        if isinstance(node, yaml.MappingNode):
+            self._check_tag(node, path, "map")
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            self._check_tag(node, path, "seq")
+            return [self.read(item, (*path, index)) for index, item in enumerate(node.value)]
+        self._check_tag(node, path, "str", "null", "bool", "int", "float")
+        return self._scalar(node, path)
+
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+        own: dict[str, yaml.Node] = {}
+        inherited: dict[str, tuple[int, yaml.Node]] = {}
+        for key_node, value_node in node.value:
+            key = self._key(key_node, path)
+            if key in own:
+                first = self.lines[*path, key]
+                raise self._error(f"stands here twice (first on line {first})", key_node, (*path, key))
+            own[key] = value_node
+            self.lines[*path, key] = key_node.start_mark.line + 1
+            if key_node.tag == _TAG + "merge":
+                inherited = dict(self._merged(own.pop(key), path))
+        for key, (line, value_node) in inherited.items():
+            if key not in own:
+                own[key] = value_node
+                self.lines[*path, key] = line
+        return {key: self.read(value_node, (*path, key)) for key, value_node in own.items()}
+
+    def _merged(self, node: yaml.Node, path: KeyPath) -> Iterator[tuple[str, tuple[int, yaml.Node]]]:
+        """The pairs that ``<<: *anchor`` or ``<<: [*anchor, ...]`` brings along; the first of several wins."""
+        mappings = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        for mapping in reversed(mappings):
+            self._count(mapping, path)
+            if not isinstance(mapping, yaml.MappingNode):
+                raise self._error("a merge (<<) needs a mapping", mapping, path)
+            for key_node, value_node in mapping.value:
+                if key_node.tag == _TAG + "merge":
+                    yield from self._merged(value_node, path)
+            for key_node, value_node in mapping.value:
+                if key_node.tag != _TAG + "merge":
+                    yield self._key(key_node, path), (key_node.start_mark.line + 1, value_node)
+
+    def _key(self, node: yaml.Node, path: KeyPath) -> str:
+        if node.tag not in (_TAG + "str", _TAG + "merge") or not isinstance(node.value, str):
+            shown = node.value if isinstance(node, yaml.ScalarNode) else "a list or mapping"
+            raise self._error(f"a key must be text, not {shown}; quote it", node, path)
+        return node.value
+
+    def _scalar(self, node: yaml.Node, path: KeyPath) -> Any:
+        text, kind = str(node.value), node.tag.removeprefix(_TAG)
+        if kind == "str":
+            return text
+        if _PATTERNS[kind].match(text) is None and not (kind == "float" and _PATTERNS["int"].match(text)):
+            raise self._error(f"{text!r} is not a value of !!{kind}", node, path)
+        try:
+            return _value(kind, text)
+        except ValueError:  # Python refuses integers of thousands of digits
+            raise self._error("has too many digits", node, path) from None
+
+    def _count(self, node: yaml.Node, path: KeyPath) -> None:
+        self._values += 1
+        if self._values > MAX_VALUES:
+            raise self._error(f"stands for more than {MAX_VALUES} values", node, path[:1])
+
+    def _check_tag(self, node: yaml.Node, path: KeyPath, *allowed: str) -> None:
+        if node.tag == _TAG + "merge" and "str" in allowed:
+            node.tag = _TAG + "str"  # << as a value is text
+        if node.tag.removeprefix(_TAG) not in allowed:
+            tag = node.tag.replace(_TAG, "!!")
+            raise self._error(f"the tag {tag} is not allowed; a sweep holds plain values only", node, path)
+
+    def _error(self, problem: str, node: yaml.Node, path: KeyPath) -> InputError:
+        line = node.start_mark.line + 1
+        return InputError(problem, file=self._file, key=key_text(path) or None, line=line)
+
+
+def _value(kind: str, text: str) -> Any:
+    match kind:
+        case "null":
+            return None
+        case "bool":
+            return text.lower() == "true"
+        case "int":
+            return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+        case _:
+            return float(re.sub(r"\.(?=inf|nan)", "", text.lower()))

@@ -1,0 +1,104 @@
+"""Meter any piece of code: ``with energysweep.track("preprocess") as measured: ...``"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from energysweep import carbon
+from energysweep.agent.accounts import Sweep
+from energysweep.agent.client import AgentClient
+from energysweep.agent.protocol import Hello, socket_path
+from energysweep.agent.start import spawn_agent
+from energysweep.errors import AgentUnreachable
+
+
+@dataclass
+class Measurement:
+    """What a piece of code has cost; filled in when its block ends, None before.
+
+    Attributes:
+        name: as given.
+        energy_joules: what its work drew, and its share of the idle floor for the CPUs that it reserved.
+        active_energy_joules: of that, what its work drew.
+        duration_seconds: how long it took.
+        emissions_grams: CO2e of its energy.
+        source: which meters measured it, and why not better ones. A sentence; says so where it is an estimate.
+    """
+
+    name: str
+    energy_joules: float | None = None
+    active_energy_joules: float | None = None
+    duration_seconds: float | None = None
+    emissions_grams: float | None = None
+    source: str = ""
+
+    @property
+    def power_watts(self) -> float | None:
+        """Mean power, None before the end."""
+        if self.energy_joules is None or not self.duration_seconds:
+            return None
+        return self.energy_joules / self.duration_seconds
+
+
+@contextmanager
+def track(
+    name: str,
+    *,
+    cpus: float = 0.0,
+    gpus: Sequence[str | int] = (),
+    meters: Sequence[str] = ("auto",),
+    country: str | None = None,
+    region: str | None = None,
+    grams_per_kwh: float | None = None,
+    pue: float = 1.0,
+) -> Iterator[Measurement]:
+    """Meter the block: this process and its children, and nobody else on the host.
+
+    It uses the agent of this host; where none runs, it starts one, which ends a few seconds after the last block.
+    Blocks may be nested; a joule of an inner block is not booked to the outer one as well.
+
+    Args:
+        name: what it is called on dashboards.
+        cpus: logical CPUs to pay the idle floor of; none by default.
+        gpus: GPUs that it uses, by UUID or index.
+        meters: ``auto`` or kinds of meters, if an agent has to be started.
+        country, region, grams_per_kwh, pue: the grid; the world's average by default.
+
+    Yields:
+        Measurement: to be read after the block.
+
+    Raises:
+        AgentUnreachable, LeaseRefused
+        InputError, MeterUnavailable: no such zone, meter or GPU.
+    """
+    grid = carbon.resolve(country, region, grams_per_kwh, pue)
+    sweep = Sweep(grams_per_kwh=grid.grams_per_kwh, zone=grid.zone, carbon_source=grid.source, pue=grid.pue)
+    measured = Measurement(name)
+    client = _connect(Hello(run=f"track-{os.getpid()}", sweep=sweep), meters)
+    try:
+        lease = client.open(name, cpus=cpus, gpus={str(gpu): 1.0 for gpu in gpus})
+        began = time.monotonic()
+        try:
+            yield measured
+        finally:
+            spent = lease.close()
+            measured.duration_seconds = time.monotonic() - began
+            measured.energy_joules = spent.energy_joules - lease.before.energy_joules
+            measured.active_energy_joules = spent.active_energy_joules - lease.before.active_energy_joules
+            measured.emissions_grams = grid.emissions_grams(measured.energy_joules)
+            measured.source = client.agent["notes"]
+    finally:
+        client.close()
+
+
+def _connect(hello: Hello, meters: Sequence[str]) -> AgentClient:
+    try:
+        return AgentClient(socket_path(), hello)
+    except AgentUnreachable:
+        # In a process of its own: an agent in a thread of this one would wait for its interpreter lock.
+        spawn_agent(meters)
+        return AgentClient(socket_path(), hello)

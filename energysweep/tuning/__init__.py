@@ -1,0 +1,1 @@
+"""Everything that knows Ray: the metered trainable, sweeps, placement, progress."""

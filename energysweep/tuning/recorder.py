@@ -1,0 +1,272 @@
+"""Writes down what happens to the trials, as Tune tells it."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+from energysweep.ledger import Ledger
+from energysweep.records import AttemptRow, ResultRow, TrialRow, TrialStatus
+from energysweep.spec import Objective
+from energysweep.tuning.points import KEY
+
+# What Tune adds to every result; the rest is the workload's.
+_TUNES = frozenset(
+    (
+        "checkpoint_dir_name",
+        "config",
+        "date",
+        "done",
+        "experiment_tag",
+        "hostname",
+        "iterations_since_restore",
+        "node_ip",
+        "pid",
+        "should_checkpoint",
+        "time_since_restore",
+        "time_this_iter_s",
+        "time_total_s",
+        "timestamp",
+        "training_iteration",
+        "trial_id",
+    )
+)
+_OURS = frozenset(("energy_joules", "active_energy_joules", "power_watts", "emissions_grams"))
+
+
+@dataclass
+class TrialRecord:
+    """One trial, as far as it has come.
+
+    Attributes:
+        attempts_ended_at: Unix times of the ends of failed attempts, in order.
+        results: the last value of each metric.
+        in_a_row: reports in a row that met the target.
+        first_joules: energy at the first of them.
+        joules_at_target: energy at which the target was reached and then held; None before.
+        told: ``newly_ended`` has named it.
+    """
+
+    row: TrialRow
+    attempt: AttemptRow | None = None
+    attempts_ended_at: list[float] = field(default_factory=list)
+    iterations: int = 0
+    results: dict[str, Any] = field(default_factory=dict)
+    last_joules: float | None = None
+    in_a_row: int = 0
+    first_joules: float | None = None
+    joules_at_target: float | None = None
+    told: bool = False
+
+
+class Recorder(Callback):
+    """A Tune callback that keeps the ledger's trials, attempts and results.
+
+    Args:
+        ledger: where they go.
+        objective: the sweep's.
+        began: the sweep's beginning on this process's monotonic clock.
+        is_pruned: whether the scheduler has stopped a trial for being worse than others.
+        ended: called with the id of a trial that has ended or failed.
+        changed: called after each event.
+
+    Attributes:
+        trials: by trial id.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        objective: Objective,
+        began: float,
+        is_pruned: Callable[[str], bool],
+        ended: Callable[[str], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self.trials: dict[str, TrialRecord] = {}
+        self.lock = threading.Lock()
+        self._ledger = ledger
+        self._objective = objective
+        self._began = began
+        self._is_pruned = is_pruned
+        self._ended = ended
+        self._changed = changed
+
+    def __reduce__(self) -> tuple[type[Callback], tuple[()]]:
+        # Tune pickles its callbacks for a later restore, which gets a recorder of its own.
+        return Callback, ()
+
+    def attempt_at(self, trial_id: str, at: float) -> int:
+        """The number of the attempt that a lease opened at this Unix time belongs to."""
+        with self.lock:
+            record = self.trials.get(trial_id)
+            return 1 + sum(1 for end in record.attempts_ended_at if end <= at) if record else 1
+
+    def best(self) -> float | None:
+        """The best last value of the objective so far."""
+        with self.lock:
+            values = [record.results.get(self._objective.metric) for record in self.trials.values()]
+        numbers = [value for value in values if isinstance(value, int | float) and math.isfinite(value)]
+        choose = max if self._objective.mode == "max" else min
+        return choose(numbers, default=None)
+
+    def counts(self) -> dict[str, int]:
+        """Number of trials by state."""
+        with self.lock:
+            states: list[str] = [record.row.status for record in self.trials.values()]
+        return {state: states.count(state) for state in sorted(set(states))}
+
+    # Tune's hooks ------------------------------------------------------------------------------------------------
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """An attempt begins."""
+        now = time.time()
+        with self.lock:
+            record = self.trials.setdefault(trial.trial_id, TrialRecord(_new_row(trial)))
+            number = len(record.attempts_ended_at) + 1
+            record.attempt = AttemptRow(trial.trial_id, number, now, None, "running", None, None)
+            record.row = record.row._replace(
+                status="running", attempts=number, started_at=record.row.started_at or now, error=None
+            )
+            self._ledger.record([record.row], [record.attempt])
+        self._changed()
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """A report."""
+        record = self.trials[trial.trial_id]
+        metrics = _metrics(result)
+        joules = _finite(result.get("energy_joules"))
+        with self.lock:
+            record.iterations += 1
+            record.results.update(metrics)
+            record.last_joules = joules
+            self._check_target(record, metrics)
+            self._ledger.record(
+                results=[
+                    ResultRow(
+                        trial.trial_id,
+                        record.iterations,
+                        time.monotonic() - self._began,
+                        joules,
+                        _finite(result.get("active_energy_joules")),
+                        metrics,
+                    )
+                ]
+            )
+        self._changed()
+
+    def on_checkpoint(self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: Any, **info: Any) -> None:
+        """What was spent until here is not lost if the attempt fails."""
+        with self.lock:
+            record = self.trials[trial.trial_id]
+            if record.attempt is not None:
+                record.attempt = record.attempt._replace(checkpoint_joules=record.last_joules)
+                self._ledger.record(attempts=[record.attempt])
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """It ended by itself, by a rule, or because others were better."""
+        self._end(trial, "pruned" if self._is_pruned(trial.trial_id) else "completed", None, is_last=True)
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """An attempt failed; Tune tries again."""
+        self._end(trial, "failed", _error(trial), is_last=False)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """The last attempt failed."""
+        self._end(trial, "failed", _error(trial), is_last=True)
+
+    def _end(self, trial: Trial, status: TrialStatus, error: str | None, is_last: bool) -> None:
+        now = time.time()
+        self._ended(trial.trial_id)
+        with self.lock:
+            record = self.trials.setdefault(trial.trial_id, TrialRecord(_new_row(trial)))
+            attempts = []
+            if record.attempt is not None:
+                outcome = "failed" if status == "failed" else "completed"
+                record.attempt = record.attempt._replace(ended_at=now, outcome=outcome, error=error)
+                attempts = [record.attempt]
+            if status == "failed":
+                record.attempts_ended_at.append(now)
+            record.row = record.row._replace(
+                status=status if is_last else "pending", ended_at=now if is_last else None, error=error
+            )
+            self._ledger.record([record.row], attempts)
+        self._changed()
+
+    def _check_target(self, record: TrialRecord, metrics: Mapping[str, Any]) -> None:
+        target, value = self._objective.target, metrics.get(self._objective.metric)
+        if target is None or record.joules_at_target is not None:
+            return
+        reached = value is not None and (value >= target if self._objective.mode == "max" else value <= target)
+        if not reached:
+            record.in_a_row, record.first_joules = 0, None
+            return
+        if record.in_a_row == 0:
+            record.first_joules = record.last_joules
+        record.in_a_row += 1
+        if record.in_a_row >= self._objective.patience:
+            record.joules_at_target = record.first_joules
+
+    def newly_ended(self) -> list[TrialRecord]:
+        """Those that have ended since the last call."""
+        with self.lock:
+            ended = [record for record in self.trials.values() if record.row.ended_at and not record.told]
+            for record in ended:
+                record.told = True
+        return ended
+
+    def interrupt(self) -> None:
+        """The sweep was stopped: what has not ended is called interrupted."""
+        with self.lock:
+            for record in self.trials.values():
+                if record.row.status in ("pending", "running"):
+                    record.row = record.row._replace(status="interrupted", ended_at=time.time())
+                    self._ledger.record([record.row])
+
+
+def _new_row(trial: Trial) -> TrialRow:
+    point = trial.config[KEY]
+    return TrialRow(
+        trial.trial_id,
+        dict(point["parameters"]),
+        point["seed"],
+        point["hardware"],
+        "pending",
+        attempts=0,
+        started_at=None,
+        ended_at=None,
+        error=None,
+    )
+
+
+def _metrics(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The workload's own metrics, as far as JSON can hold them."""
+    own = {name: value for name, value in result.items() if name not in _TUNES and name not in _OURS}
+    return {name: _plain(value) for name, value in own.items() if isinstance(_plain(value), int | float | str | bool)}
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's and torch's scalars as Python's own."""
+    return value.item() if hasattr(value, "item") and getattr(value, "size", 1) == 1 else value
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _error(trial: Trial) -> str | None:
+    """The last line that says what went wrong."""
+    error = trial.get_error()
+    if error is None:
+        return None
+    cause = getattr(error, "cause", None) or error
+    return str(cause).strip()[-2000:] or type(cause).__name__

@@ -1,0 +1,427 @@
+"""Run a sweep: from its spec to its report."""
+
+from __future__ import annotations
+
+import getpass
+import importlib.metadata
+import logging
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.error import TuneError
+from ray.tune.trainable import Trainable
+
+from energysweep import carbon
+from energysweep import spec as specs
+from energysweep.agent.accounts import Sweep
+from energysweep.agent.client import AgentClient
+from energysweep.agent.server import DEFAULT_PORT
+from energysweep.carbon import Intensity
+from energysweep.errors import InputError, SweepError
+from energysweep.ledger import FILE_NAME, Ledger
+from energysweep.reporting import Summary, write_report
+from energysweep.spec import SweepSpec
+from energysweep.tuning import placement, search
+from energysweep.tuning.agents import connect
+from energysweep.tuning.command import program
+from energysweep.tuning.points import KEY, wrap
+from energysweep.tuning.progress import Progress, RunningTrial, Silent, Status
+from energysweep.tuning.recorder import Recorder
+from energysweep.tuning.totals import AgentAddress, Poller
+from energysweep.tuning.trial import Metering, metered_class
+
+_RUN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A sweep that has been run.
+
+    Attributes:
+        id: the run id, the label ``sweep`` of all metrics.
+        folder: the run folder, with the ledger and the report.
+        summary: what it cost and reached.
+        problems: what a person must know before trusting it: failed trials, an interruption. Empty if all went well.
+        interrupted: it was stopped before its end.
+    """
+
+    id: str
+    folder: Path
+    summary: Summary
+    problems: tuple[str, ...] = ()
+    interrupted: bool = False
+
+    @property
+    def succeeded(self) -> bool:
+        """Every trial has a result."""
+        return not self.problems
+
+
+def run(
+    spec: SweepSpec,
+    *,
+    address: str | None = None,
+    output: Path = Path("results"),
+    run_id: str | None = None,
+    metrics_port: int = DEFAULT_PORT,
+    progress: Progress | None = None,
+) -> Run:
+    """Run a sweep to its end and write its report.
+
+    Args:
+        spec: the sweep.
+        address: of a Ray cluster; None: RAY_ADDRESS, or a Ray of its own that ends with the run.
+        output: the run folder is made in it.
+        run_id: name of the run folder; None: the sweep's name and the time.
+        metrics_port: where this host's agent serves /metrics, if none runs yet.
+        progress: shows how it goes; None: nothing.
+
+    Raises:
+        InputError: the workload cannot be loaded, or no node can serve a hardware profile.
+        SweepError: nothing could be run.
+        LedgerError: the run folder cannot be written.
+    """
+    trainable = _trainable(spec)
+    grid = carbon.resolve(**spec.carbon.model_dump())
+    started_at = time.time()
+    run_id = _checked_id(run_id) if run_id else _new_id(spec.name, started_at)
+    folder = _make_folder(output, run_id)
+    (folder / "sweep.yaml").write_text(spec.to_yaml())
+    with Ledger.create(folder / FILE_NAME) as ledger, _ray(spec, address):
+        placement.check(spec.profiles, ray.nodes())
+        sweep = _Sweep(spec, run_id, folder, ledger, grid, started_at, progress or Silent())
+        problems = sweep.run(trainable, metrics_port)
+        summary = write_report(folder, ledger.read())
+    return Run(run_id, folder, summary, tuple(problems), sweep.interrupted)
+
+
+class _Sweep:
+    """One run, while it runs."""
+
+    def __init__(
+        self,
+        spec: SweepSpec,
+        run_id: str,
+        folder: Path,
+        ledger: Ledger,
+        grid: Intensity,
+        started_at: float,
+        progress: Progress,
+    ) -> None:
+        self._spec = spec
+        self._run_id = run_id
+        self._folder = folder
+        self._ledger = ledger
+        self._grid = grid
+        self._started_at = started_at
+        self._began = time.monotonic()
+        self._progress = progress
+        self._varying = specs.varying(spec)
+        self._scheduler = search.scheduler(spec)
+        pruned: set[str] = getattr(self._scheduler, "pruned", set())
+        self._recorder = Recorder(
+            ledger, spec.objective, self._began, pruned.__contains__, self._trial_ended, self._changed
+        )
+        self._poller = Poller(run_id, ledger, self._began, self._recorder.attempt_at)
+        self.interrupted = False
+        self._client: AgentClient | None = None
+        self._dashboard = Sweep(
+            name=spec.name,
+            owner=_owner(),
+            grams_per_kwh=grid.grams_per_kwh,
+            zone=grid.zone,
+            carbon_source=grid.source,
+            pue=grid.pue,
+            started_at=started_at,
+        )
+
+    def run(self, trainable: Any, metrics_port: int) -> list[str]:
+        """Run all trials. Returns what a person must know before trusting the result."""
+        self._note_beginning()
+        metering = Metering(
+            run=self._run_id,
+            meters=tuple(self._spec.meters),
+            idle_power_watts=self._spec.idle_power_watts,
+            sweep=self._dashboard,
+            shown=(self._spec.objective.metric,),
+            label=_Label(self._varying),
+        )
+        self._client = connect(metering.hello(self._run_id, quiet=True), metering.meters, metrics_port)
+        _check_meters(self._client.agent, self._spec)
+        self._progress.event(f"{self._client.agent['notes']}")
+        self._progress.event(f"metrics: {self._client.agent['url']}/metrics")
+        self._poller.add(AgentAddress(self._client.agent["url"], self._client.agent["token"]))
+        self._poller.start()
+        self._progress.start(self._status)
+        try:
+            self._fit(metered_class(trainable, metering, placement.request(self._spec.profiles)))
+        except KeyboardInterrupt:
+            self.interrupted = True
+            self._recorder.interrupt()
+        finally:
+            self._client.close_window()
+            self._poller.stop()
+            self._progress.stop()
+        problems = self._problems()
+        self._note_end("interrupted" if self.interrupted else "failed" if problems else "done")
+        self._client.close()
+        return problems
+
+    def _fit(self, trainable: type[Trainable]) -> None:
+        spec = self._spec
+        if spec.search.algorithm == "optuna":
+            space: dict[str, Any] = {}
+            searcher = search.optuna_search(spec)
+            samples = specs.trial_count(spec).trials
+        else:
+            space = {KEY: tune.grid_search([wrap(point) for point in specs.points(spec)])}
+            searcher, samples = None, 1
+        tuner = tune.Tuner(
+            trainable,
+            param_space=space,
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=self._scheduler,
+                num_samples=samples,
+                max_concurrent_trials=spec.max_concurrent_trials,
+                reuse_actors=_can_reuse(trainable),
+                trial_dirname_creator=lambda trial: trial.trial_id,
+            ),
+            run_config=tune.RunConfig(
+                name=self._run_id,
+                storage_path=spec.storage or str(self._folder / "tune"),
+                stop=search.StopRule(spec),
+                failure_config=tune.FailureConfig(max_failures=spec.max_failures),
+                callbacks=[self._recorder],
+                verbose=0,
+            ),
+        )
+        try:
+            tuner.fit()
+        except TuneError as error:
+            raise SweepError(f"Ray Tune gave up: {error}") from error
+
+    # What the trials tell -------------------------------------------------------------------------------------------
+
+    def _trial_ended(self, trial_id: str) -> None:
+        if self._client is not None:
+            self._client.close_trial(trial_id)
+
+    def _changed(self) -> None:
+        if self._client is None:
+            return
+        best = self._recorder.best()
+        self._dashboard.trials = self._recorder.counts()
+        self._dashboard.best = {} if best is None else {self._spec.objective.metric: best}
+        self._client.update(self._dashboard)
+        for record in self._recorder.newly_ended():
+            self._progress.event(f"{record.row.status}: {self._label(record.row.trial)}{_because(record.row.error)}")
+
+    def _label(self, trial_id: str) -> str:
+        row = self._recorder.trials[trial_id].row
+        parts = [specs.label(row.parameters, self._varying)]
+        parts += [] if row.seed is None else [f"seed={row.seed}"]
+        parts += [row.hardware] if row.hardware else []
+        return " ".join(parts)
+
+    def _status(self) -> Status:
+        joules = self._poller.totals.charged_joules
+        metric = self._spec.objective.metric
+        with self._recorder.lock:
+            records = list(self._recorder.trials.values())
+        reached = [
+            (record.joules_at_target, self._label(record.row.trial))
+            for record in records
+            if record.joules_at_target is not None
+        ]
+        return Status(
+            trials=specs.trial_count(self._spec).trials,
+            counts=self._recorder.counts(),
+            metric=metric,
+            best=self._recorder.best(),
+            cheapest_at_target=min(reached, default=None),
+            watts=self._poller.totals.watts,
+            joules=joules,
+            grams=self._grid.emissions_grams(joules),
+            estimated=self._poller.estimated,
+            elapsed_seconds=time.monotonic() - self._began,
+            running=tuple(
+                RunningTrial(
+                    self._label(record.row.trial),
+                    record.iterations,
+                    record.results.get(metric),
+                    self._poller.totals.trials.get(record.row.trial, 0.0),
+                )
+                for record in records
+                if record.row.status == "running"
+            ),
+        )
+
+    # What stays ------------------------------------------------------------------------------------------------------
+
+    def _note_beginning(self) -> None:
+        objective = self._spec.objective
+        self._ledger.note(
+            id=self._run_id,
+            name=self._spec.name,
+            spec=self._spec.model_dump(mode="json"),
+            started_at=self._started_at,
+            status="running",
+            objective=objective.model_dump(include={"metric", "mode", "target", "patience"}),
+            varying=list(self._varying),
+            carbon=asdict(self._grid),
+            owner=_owner(),
+            versions=_versions(),
+        )
+
+    def _note_end(self, status: str) -> None:
+        self._ledger.note(
+            status=status, duration_seconds=time.monotonic() - self._began, meters=dict(self._poller.notes)
+        )
+        self._dashboard.ended_at = time.time()
+        if self._client is not None:
+            self._client.update(self._dashboard)
+
+    def _problems(self) -> list[str]:
+        records = list(self._recorder.trials.values())
+        problems = ["the sweep was interrupted"] if self.interrupted else []
+        for record in records:
+            if record.row.status == "failed":
+                problems.append(f"trial {record.row.trial} failed{_because(record.row.error)}")
+            elif record.iterations == 0:
+                problems.append(f"trial {record.row.trial} reported no result")
+            elif self._spec.objective.metric not in record.results:
+                reported = ", ".join(record.results) or "nothing"
+                problems.append(
+                    f"trial {record.row.trial} never reported {self._spec.objective.metric!r} (it reported {reported})"
+                )
+        return problems
+
+
+class _Label:
+    """The short text of a configuration; a class, because it travels to the workers."""
+
+    def __init__(self, varying: tuple[str, ...]) -> None:
+        self._varying = varying
+
+    def __call__(self, config: Mapping[str, Any]) -> str:
+        return specs.label(config, self._varying)
+
+
+def _trainable(spec: SweepSpec) -> Callable[[dict[str, Any]], Any] | type[Trainable]:
+    if spec.command is not None:
+        specs.check_workload(spec)
+        return program(spec.command, spec.working_dir or str(spec.folder))
+    trainable = specs.load_workload(spec)
+    module = sys.modules.get(getattr(trainable, "__module__", ""))
+    if module is not None and module.__name__.startswith("energysweep_workload_"):
+        # Loaded from a file under a name that no worker knows.
+        ray.cloudpickle.register_pickle_by_value(module)
+    return trainable
+
+
+def _can_reuse(trainable: type[Trainable]) -> bool:
+    """Functions can; a class only if it says how to be reset."""
+    workload: type[Trainable] = trainable.__mro__[1]  # what the metered class was made of
+    return workload.reset_config is not Trainable.reset_config
+
+
+@contextmanager
+def _ray(spec: SweepSpec, address: str | None) -> Iterator[None]:
+    """Connect to the cluster, or have a Ray of one's own for the time of the run."""
+    address = address or os.environ.get("RAY_ADDRESS")
+    environment: dict[str, Any] = dict(spec.runtime_env)
+    if spec.environment:
+        environment["env_vars"] = {**environment.get("env_vars", {}), **spec.environment}
+    if spec.working_dir is not None and address is not None:
+        environment["working_dir"] = spec.working_dir
+    settings = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger holds every result
+        "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    }
+    if address is None:
+        settings["RAY_AUTH_MODE"] = "disabled"  # loopback only; otherwise Ray may write a token into HOME
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
+    for name in ("ray", "ray.tune", "ray.train", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        ray.init(
+            address=address or "local",
+            runtime_env=environment or None,
+            include_dashboard=False if address is None else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=False,
+        )
+    except (ConnectionError, ValueError) as error:
+        raise InputError(f"cannot connect to Ray at {address}: {error}", key="--address") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _check_meters(agent: Mapping[str, Any], spec: SweepSpec) -> None:
+    wanted = list(spec.meters)
+    if wanted not in (["auto"], agent["meters"]):
+        raise InputError(
+            f"an agent already runs on this host with the meters {agent['meters']}: end it, or give the same meters",
+            key="meters",
+        )
+
+
+def _new_id(name: str, at: float) -> str:
+    return f"{name}-{datetime.fromtimestamp(at, UTC):%Y%m%dT%H%M%SZ}"
+
+
+def _checked_id(run_id: str) -> str:
+    if not _RUN_ID.match(run_id):
+        raise InputError(f"{run_id!r} is no run id: letters, digits, dots, dashes and underscores", key="--run-id")
+    return run_id
+
+
+def _make_folder(output: Path, run_id: str) -> Path:
+    folder = (output / run_id).absolute()
+    if (folder / FILE_NAME).exists():
+        raise InputError(f"{folder} holds a run already; resuming is not supported yet", key="--run-id")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: {error.strerror}", key="--output") from error
+    return folder
+
+
+def _owner() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return str(os.getuid())
+
+
+def _versions() -> dict[str, str]:
+    names = ("energysweep", "ray", "torch", "codecarbon")
+    found = {"python": sys.version.split()[0]}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _because(error: str | None) -> str:
+    return "" if not error else f": {error.splitlines()[-1]}"

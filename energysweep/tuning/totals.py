@@ -1,0 +1,193 @@
+"""What the agents have said so far: into the ledger, and summed up for the progress display."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from energysweep.errors import AgentUnreachable, LedgerError
+from energysweep.ledger import Ledger
+from energysweep.records import TRIAL_BUCKETS, EnergyRow, LeaseRow, MeterRow, SampleRow
+
+POLL_SECONDS = 1.0
+_ANSWER_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class AgentAddress:
+    """Where an agent answers, and what it wants to hear before it does."""
+
+    url: str
+    token: str
+
+
+@dataclass
+class Totals:
+    """Sums over all that the agents have said.
+
+    Attributes:
+        trials: joules by trial.
+        buckets: joules by bucket of the nodes.
+        watts: mean power of all metered devices since the poll before; None before the second poll.
+    """
+
+    trials: dict[str, float] = field(default_factory=dict)
+    buckets: dict[str, float] = field(default_factory=dict)
+    watts: float | None = None
+
+    @property
+    def joules(self) -> float:
+        """Of all trials."""
+        return sum(self.trials.values())
+
+    @property
+    def charged_joules(self) -> float:
+        """Of trials and overhead: what the sweep is charged with."""
+        return self.joules + self.buckets.get("overhead", 0.0)
+
+
+class Poller:
+    """Asks every agent of a run once a second for what has changed, and keeps it in the ledger.
+
+    Attributes:
+        totals: sums over all that they have said.
+        notes: by node, which meters were taken and why not better ones.
+        estimated: some device is only estimated.
+
+    Args:
+        run: the run id.
+        ledger: where it goes.
+        began: the sweep's beginning on this process's monotonic clock.
+        attempt: the number of a trial's attempt at a Unix time; the driver numbers attempts, agents do not know them.
+    """
+
+    def __init__(self, run: str, ledger: Ledger, began: float, attempt: Callable[[str, float], int]) -> None:
+        self.totals = Totals()
+        self.notes: dict[str, str] = {}
+        self.estimated = False
+        self._run = run
+        self._ledger = ledger
+        self._began = began
+        self._attempt = attempt
+        self._since: dict[AgentAddress, int] = {}
+        self._joules: dict[tuple[str, ...], float] = {}
+        self._trial_of: dict[str, str] = {}
+        self._metered: dict[tuple[str, ...], float] = {}
+        self._polled: float | None = None
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._poll_for_ever, daemon=True, name="energysweep-poller")
+        self._problem: LedgerError | None = None
+
+    def add(self, address: AgentAddress) -> None:
+        """Poll this agent, too."""
+        self._since.setdefault(address, 0)
+
+    def start(self) -> None:
+        """Begin to poll."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Poll a last time and end.
+
+        Raises:
+            LedgerError: what came could not be kept.
+        """
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        if self._problem is not None:
+            raise self._problem
+        self.poll()
+
+    def poll(self) -> None:
+        """Ask all agents once. One that does not answer is asked again next time."""
+        with self._lock:
+            metered_before = sum(self._metered.values())
+            changed: set[str] = set()
+            for address, since in list(self._since.items()):
+                try:
+                    answer = _ask(address, self._run, since)
+                except AgentUnreachable:
+                    continue
+                changed |= self._take(answer)
+                # Said only now that it is in the ledger: asking with this number acknowledges it.
+                self._since[address] = answer["revision"]
+            self._measure_watts(sum(self._metered.values()) - metered_before)
+            self._sample(changed)
+
+    def _poll_for_ever(self) -> None:
+        while not self._stopping.wait(POLL_SECONDS):
+            try:
+                self.poll()
+            except LedgerError as error:  # kept for the driver, which must not go on without its ledger
+                self._problem = error
+                return
+
+    def _take(self, answer: Mapping[str, Any]) -> set[str]:
+        energy = [EnergyRow(*row) for row in answer["energy"]]
+        meters = [MeterRow(*row) for row in answer["meters"]]
+        leases = [self._numbered(LeaseRow(*row)) for row in answer["leases"]]
+        self._ledger.merge(energy, meters, leases)
+        self.notes[answer["node"]] = answer["notes"]
+        self._trial_of.update((lease.lease, lease.trial) for lease in leases)
+        for meter in meters:
+            self.estimated |= meter.source == "estimate"
+            self._metered[meter.host, meter.window, meter.device, meter.source] = meter.joules
+        changed = set()
+        for row in energy:
+            changed.add(self._add(row))
+        return changed
+
+    def _numbered(self, lease: LeaseRow) -> LeaseRow:
+        return lease._replace(attempt=self._attempt(lease.trial, lease.opened_at))
+
+    def _add(self, row: EnergyRow) -> str:
+        key = row[:-1]
+        more = max(0.0, row.joules - self._joules.get(key, 0.0))
+        self._joules[key] = self._joules.get(key, 0.0) + more
+        if row.bucket in TRIAL_BUCKETS:
+            trial = self._trial_of[row.lease]
+            self.totals.trials[trial] = self.totals.trials.get(trial, 0.0) + more
+            return trial
+        self.totals.buckets[row.bucket] = self.totals.buckets.get(row.bucket, 0.0) + more
+        return f"bucket:{row.bucket}"
+
+    def _measure_watts(self, joules: float) -> None:
+        now = time.monotonic()
+        if self._polled is not None and now - self._polled > POLL_SECONDS / 2:
+            self.totals.watts = joules / (now - self._polled)
+        self._polled = now
+
+    def _sample(self, changed: set[str]) -> None:
+        elapsed = time.monotonic() - self._began
+        self._ledger.merge(
+            samples=[
+                SampleRow(
+                    series,
+                    elapsed,
+                    self.totals.buckets[series[7:]] if series.startswith("bucket:") else self.totals.trials[series],
+                )
+                for series in changed
+            ]
+        )
+
+
+def _ask(address: AgentAddress, run: str, since: int) -> dict[str, Any]:
+    query = urllib.parse.urlencode({"run": run, "since": since})
+    request = urllib.request.Request(  # noqa: S310 - an agent's own address
+        f"{address.url}/v1/totals?{query}", headers={"Authorization": f"Bearer {address.token}"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as answer:  # noqa: S310
+            content: dict[str, Any] = json.load(answer)
+    except (OSError, ValueError) as error:
+        raise AgentUnreachable(f"{address.url} does not answer: {error}") from error
+    return content

@@ -1,0 +1,253 @@
+"""The metered trainable: any Ray Tune trainable, whose results carry the energy that the trial has cost."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any
+
+import ray
+from ray.tune import Trainable
+from ray.tune.execution.placement_groups import PlacementGroupFactory
+from ray.tune.registry import get_trainable_cls
+from ray.tune.result import RESULT_DUPLICATE
+from ray.tune.trainable import FunctionTrainable, wrap_function
+
+from energysweep import carbon
+from energysweep.agent.accounts import Sweep
+from energysweep.agent.client import AgentClient, Lease, Spent
+from energysweep.agent.protocol import Hello
+from energysweep.errors import AgentError, InputError
+from energysweep.meters import Component
+from energysweep.tuning.agents import connect
+from energysweep.tuning.points import hardware_of, unwrap
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Metering:
+    """How the trials of a run are metered; travels to the workers inside the trainable's class.
+
+    Attributes:
+        run: the run id; None: the name of Tune's experiment.
+        meters: kinds of meters for an agent that has to be started.
+        idle_power_watts: idle floors, if the user knows them.
+        sweep: the grid's intensity, and what dashboards show of the sweep.
+        shown: metrics that dashboards show (a few).
+        label: makes the short readable text of a configuration.
+    """
+
+    run: str | None = None
+    meters: tuple[str, ...] = ("auto",)
+    idle_power_watts: Mapping[Component, float] = field(default_factory=dict)
+    sweep: Sweep = field(default_factory=Sweep)
+    shown: tuple[str, ...] = ()
+    label: Callable[[Mapping[str, Any]], str] | None = None
+
+    def hello(self, run: str, quiet: bool = False) -> Hello:
+        """What a process of this run says first to its host's agent."""
+        return Hello(run=run, idle_power_watts=dict(self.idle_power_watts), sweep=self.sweep, quiet=quiet)
+
+
+def metered(
+    trainable: Callable[..., Any] | type[Trainable] | str,
+    *,
+    meters: tuple[str, ...] = ("auto",),
+    idle_power_watts: Mapping[Component, float] | None = None,
+    country: str | None = None,
+    region: str | None = None,
+    grams_per_kwh: float | None = None,
+    pue: float = 1.0,
+) -> type[Trainable]:
+    """A trainable for one's own ``tune.Tuner``, whose results carry the energy that the trial has cost.
+
+    Each result gets ``energy_joules`` (active energy and idle share, over all attempts), ``active_energy_joules``,
+    ``power_watts`` (mean since the last result) and ``emissions_grams``: metrics for schedulers and searchers.
+
+    Args:
+        trainable: what ``Tuner`` takes: a function, a class, a registered name; with resources or parameters or without.
+        meters: ``auto`` or kinds of meters, for the agent that is started where none runs.
+        idle_power_watts: idle floors by component, if they are known.
+        country, region, grams_per_kwh, pue: the grid, as in the sweep YAML; the world's average by default.
+
+    Raises:
+        InputError: an unknown zone, or nothing that Tune could run.
+    """
+    grid = carbon.resolve(country, region, grams_per_kwh, pue)
+    sweep = Sweep(grams_per_kwh=grid.grams_per_kwh, zone=grid.zone, carbon_source=grid.source, pue=grid.pue)
+    return metered_class(trainable, Metering(meters=meters, idle_power_watts=idle_power_watts or {}, sweep=sweep))
+
+
+def metered_class(
+    trainable: Callable[..., Any] | type[Trainable] | str,
+    metering: Metering,
+    resources: Callable[[dict[str, Any]], PlacementGroupFactory] | None = None,
+) -> type[Trainable]:
+    """The subclass of the trainable that holds a lease while it works.
+
+    Args:
+        trainable: as in ``metered``.
+        metering: how it is metered.
+        resources: what a trial of a given config reserves; None: what the trainable says itself.
+    """
+    base: type[Trainable] = _as_class(trainable)
+    is_function = issubclass(base, FunctionTrainable)
+
+    class Metered(base):
+        def __init__(self, config: dict[str, Any] | None = None, storage: Any = None) -> None:
+            self._energy = _TrialEnergy(metering)
+            self._hardware = hardware_of(config or {})
+            super().__init__(unwrap(config or {}), storage)
+
+        def setup(self, config: dict[str, Any], **parameters: Any) -> None:
+            self._energy.begin(self, self._hardware)
+            super().setup(config, **parameters)
+
+        def step(self) -> dict[str, Any]:
+            result: dict[str, Any] = super().step()
+            # The duplicate only says that a function has returned; Tune does not log it.
+            return result if RESULT_DUPLICATE in result else result | self._energy.report(result)
+
+        def reset(self, new_config: dict[str, Any], *args: Any, **kwargs: Any) -> bool:
+            # What the old function does from here on, in its finally clauses, reaches no result.
+            self._energy.end()
+            self._hardware = hardware_of(new_config)
+            return bool(super().reset(unwrap(new_config), *args, **kwargs))
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            if is_function:  # waits for the end of the old function; the new one starts at the first step
+                done = bool(super().reset_config(new_config))
+                self._energy.begin(self, self._hardware)
+                return done
+            self._energy.begin(self, self._hardware)
+            return bool(super().reset_config(new_config))
+
+        def cleanup(self) -> None:
+            self._energy.end()
+            super().cleanup()
+
+        @classmethod
+        def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory | None:
+            if resources is not None:
+                return resources(config)
+            return super().default_resource_request(unwrap(dict(config)))
+
+    Metered.__name__ = Metered.__qualname__ = getattr(base, "_name", None) or base.__name__
+    Metered.__doc__ = base.__doc__
+    return Metered
+
+
+def _as_class(trainable: Callable[..., Any] | type[Trainable] | str) -> type[Trainable]:
+    if isinstance(trainable, str):
+        trainable = get_trainable_cls(trainable)
+    if inspect.isclass(trainable) and issubclass(trainable, Trainable):
+        return trainable
+    if inspect.isclass(trainable) or not callable(trainable):
+        raise InputError(
+            f"{trainable!r} is nothing that Ray Tune can run: give it a function or a tune.Trainable class"
+        )
+    try:
+        return wrap_function(trainable)
+    except ValueError as error:
+        raise InputError(f"{getattr(trainable, '__name__', trainable)!r} must take one argument, config") from error
+
+
+class _TrialEnergy:
+    """The lease of the trial that an actor works for now. Without an agent the training goes on, unmeasured."""
+
+    def __init__(self, metering: Metering) -> None:
+        self._metering = metering
+        self._client: AgentClient | None = None
+        self._lease: Lease | None = None
+        self._last = Spent(0.0, 0.0)
+
+    def begin(self, trainable: Trainable, hardware: str) -> None:
+        """Open a lease for the trainable's trial."""
+        self.end()
+        _refuse_several_bundles(trainable)
+        config = trainable.config
+        label = self._metering.label
+        resources = trainable.trial_resources.required_resources if trainable.trial_resources else {}
+        try:
+            if self._client is None:
+                run = self._metering.run or trainable._storage.experiment_dir_name  # noqa: SLF001 - no public way
+                self._client = connect(self._metering.hello(run), self._metering.meters)
+            self._lease = self._client.open(
+                trainable.trial_id or "trial",
+                cpus=resources.get("CPU", 0.0),
+                gpus=_gpus(resources.get("GPU", 0.0)),
+                config=label(config) if label else "",
+                hardware=hardware,
+            )
+        except AgentError as error:
+            self._unmeasured(error)
+        else:
+            self._last = self._lease.before
+
+    def report(self, result: Mapping[str, Any]) -> dict[str, float]:
+        """What a result carries beside the workload's own metrics."""
+        before = self._last
+        if self._lease is not None:
+            try:
+                self._last = self._lease.report(_numbers(result, self._metering.shown))
+            except AgentError as error:
+                self._unmeasured(error)
+        seconds = time.monotonic() - before.at_seconds
+        joules = self._last.energy_joules
+        return {
+            "energy_joules": joules,
+            "active_energy_joules": self._last.active_energy_joules,
+            "power_watts": (joules - before.energy_joules) / seconds if seconds > 0 else math.nan,
+            "emissions_grams": _or_nan(self._metering.sweep.emissions_grams(joules)),
+        }
+
+    def end(self) -> None:
+        """Close the lease, if there is one."""
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            try:
+                lease.close()
+            except AgentError as error:
+                self._unmeasured(error)
+
+    def _unmeasured(self, error: AgentError) -> None:
+        log.warning("this trial is not measured from here on: %s", error)
+        self._lease = None
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+
+def _refuse_several_bundles(trainable: Trainable) -> None:
+    resources = trainable.trial_resources
+    if resources is not None and sum(1 for bundle in resources.bundles if bundle) > 1:
+        raise InputError(
+            "a trial of several resource bundles works in other processes, perhaps on other nodes, which hold no"
+            " lease: energysweep cannot meter it yet"
+        )
+
+
+def _gpus(amount: float) -> dict[str, float]:
+    """The GPUs that Ray gave this actor, with the fraction of each."""
+    if amount <= 0:
+        return {}
+    ids = ray.get_gpu_ids()
+    return {str(gpu): min(1.0, amount / len(ids)) for gpu in ids}
+
+
+def _numbers(result: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, float]:
+    return {
+        name: float(result[name])
+        for name in names
+        if isinstance(result.get(name), Real) and math.isfinite(float(result[name]))
+    }
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,150 @@
+"""Which meters a host gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pynvml
+import pytest
+
+from energysweep.errors import InputError, MeterUnavailable
+from energysweep.meters import Host, open_meters
+
+from .fake_clock import FakeClock
+from .fake_nvml import FakeGpu, FakeNvml
+from .fake_powercap import FakePowercap, two_packages
+from .fake_proc import write_proc
+
+NO_NVML = FakeNvml(init_failure=pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+
+
+def host(tmp_path: Path, nvml: FakeNvml = NO_NVML, **proc: int) -> Host:
+    write_proc(tmp_path / "proc", **proc)  # type: ignore[arg-type]
+    return Host(
+        sys_root=tmp_path / "sys",
+        proc_root=tmp_path / "proc",
+        mounted_powercap=tmp_path / "no-mount",
+        clock=FakeClock(),
+        nvml=nvml,
+    )
+
+
+def trace(tmp_path: Path, component: str) -> str:
+    path = tmp_path / "trace.csv"
+    path.write_text(f"time_seconds,device,component,power_watts\n0,one,{component},100\n")
+    return f"replay:{path}"
+
+
+def taken(tmp_path: Path, *kinds: str, nvml: FakeNvml = NO_NVML) -> list[tuple[str, str]]:
+    opened = open_meters(kinds, host(tmp_path, nvml))
+    opened.close()
+    return [(device.name, device.source) for device in opened.devices]
+
+
+def test_auto_on_a_bare_host_estimates_and_says_why_in_one_line(tmp_path: Path) -> None:
+    opened = open_meters(["auto"], host(tmp_path))
+    assert opened.summary() == (
+        f"meters: cpu by estimate (280 W TDP; no RAPL: {tmp_path}/sys/class/powercap does not exist), "
+        "dram by estimate (10 W for its size), no GPU (NVML library not found)"
+    )
+    assert all(note.hint for note in opened.notes if note.reason)
+
+
+def test_auto_takes_counters_where_there_are_any(tmp_path: Path) -> None:
+    two_packages(tmp_path / "sys")
+    nvml = FakeNvml(FakeGpu("GPU-new"), FakeGpu("GPU-old", has_counter=False))
+    assert taken(tmp_path, "auto", nvml=nvml) == [
+        ("package-0", "rapl"),
+        ("package-1", "rapl"),
+        ("dram-0", "rapl"),
+        ("dram-1", "rapl"),
+        ("GPU-new", "nvml_counter"),
+        ("GPU-old", "nvml_power"),
+    ]
+    assert nvml.initialised == 0
+
+
+def test_auto_estimates_dram_that_rapl_does_not_show_and_says_so(tmp_path: Path) -> None:
+    FakePowercap(tmp_path / "sys").zone("intel-rapl:0", "package-0", 0)
+    opened = open_meters(["auto"], host(tmp_path))
+    assert [(device.component, device.source) for device in opened.devices] == [("cpu", "rapl"), ("dram", "estimate")]
+    assert "dram by estimate (10 W for its size; RAPL has no DRAM zone here" in opened.summary()
+
+
+def test_auto_adds_no_dram_to_a_psys_that_contains_it(tmp_path: Path) -> None:
+    FakePowercap(tmp_path / "sys").zone("intel-rapl:0", "psys", 0)
+    opened = open_meters(["auto"], host(tmp_path))
+    assert [device.name for device in opened.devices] == ["psys"]
+    assert "no DRAM (psys contains it)" in opened.summary()
+
+
+def test_auto_never_fails_not_even_without_procfs(tmp_path: Path) -> None:
+    opened = open_meters(["auto"], Host(tmp_path, tmp_path, tmp_path / "no-mount", FakeClock(), NO_NVML))
+    assert opened.meters == []
+    assert "no CPU" in opened.summary()
+
+
+def test_auto_fills_in_what_a_replay_leaves_out(tmp_path: Path) -> None:
+    two_packages(tmp_path / "sys")
+    assert taken(tmp_path, trace(tmp_path, "cpu"), "auto") == [
+        ("one", "replay"),
+        ("dram-0", "rapl"),
+        ("dram-1", "rapl"),
+    ]
+
+
+def test_kinds_that_are_asked_for_are_opened_in_that_order(tmp_path: Path) -> None:
+    two_packages(tmp_path / "sys")
+    kinds = [source for _, source in taken(tmp_path, "nvml", "rapl", nvml=FakeNvml(FakeGpu("GPU-a")))]
+    assert kinds == ["nvml_counter", "rapl", "rapl", "rapl", "rapl"]
+
+
+@pytest.mark.parametrize("kind", ["rapl", "nvml", "nvml_counter", "nvml_power"])
+def test_a_kind_that_is_asked_for_and_not_there_is_refused_with_its_reason(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(MeterUnavailable, match=f"the meter {kind} is not available here: ") as caught:
+        taken(tmp_path, kind)
+    assert caught.value.hint
+
+
+def test_a_refusal_closes_the_meters_that_were_open_already(tmp_path: Path) -> None:
+    nvml = FakeNvml(FakeGpu("GPU-a"))
+    with pytest.raises(MeterUnavailable, match="rapl"):
+        taken(tmp_path, "nvml", "rapl", nvml=nvml)
+    assert nvml.initialised == 0
+
+
+def test_no_component_is_measured_twice(tmp_path: Path) -> None:
+    two_packages(tmp_path / "sys")
+    with pytest.raises(InputError, match="rapl and estimate both measure cpu"):
+        taken(tmp_path, "rapl", "estimate")
+
+
+def test_no_gpu_is_measured_twice(tmp_path: Path) -> None:
+    nvml = FakeNvml(FakeGpu("GPU-a"))
+    with pytest.raises(InputError, match="nvml_counter and nvml_power both measure GPU-a"):
+        taken(tmp_path, "nvml_counter", "nvml_power", nvml=nvml)
+    assert nvml.initialised == 0
+
+
+@pytest.mark.parametrize("kinds", [["watts"], [], ["rapl:0"], ["replay"], ["replay:"]])
+def test_an_unknown_kind_is_an_input_error_under_meters(tmp_path: Path, kinds: list[str]) -> None:
+    with pytest.raises(InputError, match=r"^meters: "):
+        taken(tmp_path, *kinds)
+
+
+def test_the_first_window_starts_the_replays(tmp_path: Path) -> None:
+    here = host(tmp_path)
+    clock = here.clock
+    assert isinstance(clock, FakeClock)
+    opened = open_meters([trace(tmp_path, "gpu")], here)
+    clock.advance(60.0)
+    opened.start(clock())
+    clock.advance(2.0)
+    opened.start(clock())
+    assert opened.meters[0].read()[0].energy_joules == 200.0
+
+
+def test_meters_that_know_gpu_processes_are_named(tmp_path: Path) -> None:
+    opened = open_meters(["auto"], host(tmp_path, FakeNvml(FakeGpu("GPU-a", samples=[(7, 1, 50)]))))
+    assert [meter.process_utilisation() for meter in opened.gpu_processes] == [{"GPU-a": {7: 50.0}}]
+    opened.close()

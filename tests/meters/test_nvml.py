@@ -1,0 +1,160 @@
+"""NVML through a stand-in for nvidia-ml-py."""
+
+from __future__ import annotations
+
+import threading
+
+import pynvml
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from energysweep.errors import MeterUnavailable
+from energysweep.meters.nvml import NvmlCounter, NvmlPower, PowerIntegral
+
+from .fake_clock import FakeClock
+from .fake_nvml import FakeGpu, FakeNvml
+
+
+def test_a_counter_in_millijoules_is_read_in_joules_by_uuid() -> None:
+    meter = NvmlCounter(FakeNvml(FakeGpu("GPU-a", 1_500), FakeGpu("GPU-b", 2_000_000)))
+    assert [(r.device.name, r.device.index, r.energy_joules) for r in meter.read()] == [
+        ("GPU-a", 0, 1.5),
+        ("GPU-b", 1, 2000.0),
+    ]
+    assert meter.devices[0].maximum_watts == 800.0
+
+
+def test_a_lost_gpu_is_none_with_the_drivers_reason_and_the_others_go_on() -> None:
+    lost = FakeGpu("GPU-a", 1_000)
+    meter = NvmlCounter(FakeNvml(lost, FakeGpu("GPU-b", 2_000)))
+    lost.failure = pynvml.NVML_ERROR_GPU_IS_LOST
+    first, second = meter.read()
+    assert first.energy_joules is None
+    assert "lost" in (first.problem or "").lower()
+    assert second.energy_joules == 2.0
+
+
+def test_a_reset_counter_is_read_as_it_is() -> None:
+    gpu = FakeGpu("GPU-a", 5_000)
+    meter = NvmlCounter(FakeNvml(gpu))
+    gpu.reset()
+    assert meter.read()[0].energy_joules == 0.0
+
+
+def test_gpus_without_a_counter_are_left_to_the_power_adapter() -> None:
+    nvml = FakeNvml(FakeGpu("GPU-new"), FakeGpu("GPU-old", has_counter=False))
+    counter = NvmlCounter(nvml)
+    power = NvmlPower(nvml, FakeClock(), without=["GPU-new"], interval_seconds=None)
+    assert [device.name for device in counter.devices] == ["GPU-new"]
+    assert [device.name for device in power.devices] == ["GPU-old"]
+
+
+def test_a_constant_power_integrates_to_power_times_time() -> None:
+    clock = FakeClock(50.0)
+    meter = NvmlPower(FakeNvml(FakeGpu("GPU-a", power_milliwatts=100_000)), clock, interval_seconds=None)
+    assert meter.read()[0].energy_joules == 0.0
+    clock.advance(10.0)
+    assert meter.read()[0].energy_joules == 1000.0
+
+
+def test_a_power_that_rises_integrates_by_trapezoids() -> None:
+    clock, gpu = FakeClock(), FakeGpu("GPU-a", power_milliwatts=100_000)
+    meter = NvmlPower(FakeNvml(gpu), clock, interval_seconds=None)
+    clock.advance(4.0)
+    gpu.power_milliwatts = 200_000
+    assert meter.read()[0].energy_joules == 600.0  # 150 W for 4 s
+
+
+def test_a_short_failure_is_bridged_and_a_long_one_is_a_reset() -> None:
+    clock, gpu = FakeClock(), FakeGpu("GPU-a", power_milliwatts=100_000)
+    meter = NvmlPower(FakeNvml(gpu), clock, interval_seconds=None)
+    clock.advance(4.0)
+    gpu.failure = pynvml.NVML_ERROR_UNKNOWN
+    assert meter.read()[0].energy_joules is None
+    clock.advance(4.0)
+    gpu.failure = None
+    assert meter.read()[0].energy_joules == 800.0
+    clock.advance(60.0)
+    assert meter.read()[0].energy_joules == 0.0
+
+
+def test_the_sampling_thread_samples_between_two_reads_and_ends_with_close() -> None:
+    sampled = threading.Semaphore(0)
+    readings = 0
+
+    def clock() -> float:
+        nonlocal readings
+        readings += 1
+        sampled.release()
+        return float(readings)
+
+    meter = NvmlPower(FakeNvml(FakeGpu("GPU-a", power_milliwatts=1_000)), clock, interval_seconds=0.001)
+    for _ in range(5):
+        assert sampled.acquire(timeout=5)
+    meter.close()
+    assert meter._integrals[0].joules == readings - 1  # 1 W for a second of this clock per sample
+    assert not any(thread.name == "nvml-power" for thread in threading.enumerate())
+
+
+@given(st.lists(st.tuples(st.floats(0, 9), st.floats(0, 1000)), min_size=1, max_size=30))
+def test_an_integral_never_goes_down_without_a_gap(samples: list[tuple[float, float]]) -> None:
+    integral, now, before = PowerIntegral(), 0.0, 0.0
+    for seconds, watts in samples:
+        now += seconds
+        integral.add(now, watts)
+        assert before <= integral.joules
+        before = integral.joules
+
+
+def test_processes_are_given_by_pid_and_each_sample_once() -> None:
+    gpu = FakeGpu("GPU-a", samples=[(10, 1_000, 60), (10, 2_000, 40), (11, 2_000, 30)])
+    meter = NvmlCounter(FakeNvml(gpu))
+    assert meter.process_utilisation() == {"GPU-a": {10: 50.0, 11: 30.0}}
+    assert meter.process_utilisation() == {"GPU-a": {}}
+    gpu.samples = [*gpu.samples, (11, 3_000, 80)]  # type: ignore[misc]
+    assert meter.process_utilisation() == {"GPU-a": {11: 80.0}}
+
+
+def test_a_sample_that_was_never_filled_in_is_left_out() -> None:
+    meter = NvmlCounter(FakeNvml(FakeGpu("GPU-a", samples=[(10, 1_000, 60), (4_000_000_000, 1_000, 3_000_000_000)])))
+    assert meter.process_utilisation() == {"GPU-a": {10: 60.0}}
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (pynvml.NVML_ERROR_NOT_FOUND, {}),
+        (pynvml.NVML_SUCCESS, {}),
+        (pynvml.NVML_ERROR_NOT_SUPPORTED, None),
+        (pynvml.NVML_ERROR_NO_PERMISSION, None),
+    ],
+)
+def test_an_idle_gpu_has_no_processes_and_a_silent_driver_none(code: int, expected: dict[int, float] | None) -> None:
+    meter = NvmlCounter(FakeNvml(FakeGpu("GPU-a", samples=code)))
+    assert meter.process_utilisation() == {"GPU-a": expected}
+
+
+@pytest.mark.parametrize(
+    ("nvml", "reason"),
+    [
+        (FakeNvml(init_failure=pynvml.NVML_ERROR_LIBRARY_NOT_FOUND), "NVML library not found"),
+        (FakeNvml(init_failure=pynvml.NVML_ERROR_DRIVER_NOT_LOADED), "NVML does not start"),
+        (FakeNvml(), "NVML lists no GPU"),
+        (FakeNvml(FakeGpu("GPU-a", has_counter=False)), "no GPU here counts its energy"),
+        (FakeNvml(FakeGpu("GPU-a", failure=pynvml.NVML_ERROR_GPU_IS_LOST)), "NVML lists no GPU"),
+    ],
+)
+def test_a_host_without_counters_says_why_and_lets_go_of_the_library(nvml: FakeNvml, reason: str) -> None:
+    with pytest.raises(MeterUnavailable, match=reason):
+        NvmlCounter(nvml)
+    assert nvml.initialised == 0
+
+
+def test_two_meters_share_the_library_and_the_last_one_ends_it() -> None:
+    nvml = FakeNvml(FakeGpu("GPU-a"))
+    first, second = NvmlCounter(nvml), NvmlCounter(nvml)
+    first.close()
+    assert second.read()[0].energy_joules == 0.0
+    second.close()
+    assert nvml.initialised == 0

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from energysweep.errors import EnergysweepError
+from energysweep.reporting import summarise, write_report
+from energysweep.reporting.files import write_whole
+from energysweep.reporting.tables import configurations_csv, trials_csv
+
+from .example import CRASHED, example
+
+
+def rows_of(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_trials_csv_has_the_columns_that_others_rely_on() -> None:
+    rows = rows_of(trials_csv(summarise(example())))
+    assert len(rows) == 18
+    assert list(rows[0]) == [
+        *("trial", "hardware", "status", "attempts", "nodes"),
+        *("param.learning_rate", "param.batch_size", "param.seed"),
+        *("energy_joules", "active_energy_joules", "idle_energy_joules"),
+        *("energy_joules.cpu", "energy_joules.dram", "energy_joules.gpu"),
+        *("lost_joules", "emissions_grams", "power_watts", "duration_seconds", "coverage", "source"),
+        *("accuracy", "energy_to_target_joules"),
+    ]
+    crashed = next(row for row in rows if row["trial"] == CRASHED)
+    assert float(crashed["energy_joules"]) == pytest.approx(121)
+    assert float(crashed["energy_to_target_joules"]) == pytest.approx(55)
+    assert crashed["energy_joules.gpu"] == "n/a"
+
+
+def test_configurations_csv_has_mean_std_and_n() -> None:
+    rows = rows_of(configurations_csv(summarise(example())))
+    assert len(rows) == 9
+    best = next(row for row in rows if row["config"] == "learning_rate=0.1 batch_size=256")
+    assert float(best["energy_to_target_joules.mean"]) == pytest.approx(21)
+    assert float(best["energy_to_target_joules.std"]) == pytest.approx(2**0.5)
+    assert best["energy_to_target_joules.n"] == "2"
+    assert best["accuracy.mean"] == "0.96"
+
+
+def test_a_text_that_looks_like_a_formula_stays_a_text() -> None:
+    extra = {"formula": '=HYPERLINK("x")', "number": "-1e-3", "switch": True, "layers": [64, 32]}
+    row = rows_of(trials_csv(summarise(example(extra=extra))))[0]
+    assert row["param.formula"] == '\'=HYPERLINK("x")'
+    assert row["param.number"] == "-1e-3"
+    assert row["param.switch"] == "true"
+    assert row["param.layers"] == "[64, 32]"
+
+
+def test_a_metric_that_is_called_like_a_column_does_not_replace_it() -> None:
+    data = example()
+    first = data.results[0]
+    data.results[0].metrics["energy_joules"] = 7
+    row = next(row for row in rows_of(trials_csv(summarise(data))) if row["trial"] == first.trial)
+    assert row["metric.energy_joules"] == "7"
+    assert float(row["energy_joules"]) == pytest.approx(200)
+
+
+def test_a_report_is_four_files(tmp_path: Path) -> None:
+    summary = write_report(tmp_path, example())
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "trials.csv",
+        "configurations.csv",
+        "summary.json",
+        "report.html",
+    }
+    assert json.loads((tmp_path / "summary.json").read_text())["sweep"] == summary.sweep
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_message(tmp_path: Path) -> None:
+    with pytest.raises(EnergysweepError, match="cannot be written"):
+        write_report(tmp_path / "missing", example())
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").mkdir()
+    with pytest.raises(EnergysweepError, match=r"summary\.json"):
+        write_whole(tmp_path / "summary.json", "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]

@@ -1,0 +1,338 @@
+"""Sweeps that are wrong, each in one way, with what a person must be told (the command line uses them, too)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+WORK = "def train(config):\n    pass\n\n\nconstant = 3\n"
+
+GOOD = """\
+name: good
+workload: work.py:train
+parameters:
+  learning_rate: {grid: [1e-3, 1e-2]}
+  batch_size: {grid: [16, 64, 256]}
+  epochs: 20
+objective: {metric: accuracy, mode: max, target: 0.95}
+repeats: 3
+search: {algorithm: grid}
+scheduler: {type: fifo}
+stop: {training_iteration: 50}
+hardware:
+  small: {resources: {cpu: 1}}
+  large: {resources: {cpu: 4, gpu: 1}, labels: {ray.io/accelerator-type: H100}}
+environment: {OMP_PROC_BIND: "true"}
+carbon: {grams_per_kwh: 380}
+meters: [estimate]
+idle_power_watts: {cpu: 20}
+"""
+
+
+def good(old: str = "", new: str = "") -> str:
+    """The good sweep with one thing changed."""
+    assert old in GOOD
+    return GOOD.replace(old, new, 1)
+
+
+@dataclass(frozen=True)
+class Broken:
+    """One wrong sweep.
+
+    Attributes:
+        id: what is wrong, in words.
+        content: the file's text or bytes; None: there is no file; ``FOLDER``: the path is a folder.
+        key: the key path that the message must name, None if it is about the whole file.
+        fragment: what the message must say.
+        files: other files beside it.
+        options: what follows ``--set``.
+        found_by: ``load_spec`` or, for what is imported or executed, ``check_workload``.
+    """
+
+    id: str
+    content: str | bytes | None
+    key: str | None
+    fragment: str
+    files: dict[str, str] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
+    found_by: str = "load_spec"
+
+    def write(self, folder: Path) -> Path:
+        """Write the sweep and what lies beside it; returns its path."""
+        for name, text in {"work.py": WORK, **self.files}.items():
+            (folder / name).write_text(text)
+        path = folder / "sweep.yaml"
+        if self.content == FOLDER:
+            path.mkdir()
+        elif isinstance(self.content, bytes):
+            path.write_bytes(self.content)
+        elif self.content is not None:
+            path.write_text(self.content)
+        return path
+
+
+FOLDER = "(a folder)"
+COMMAND = ("workload: work.py:train", "command: [python3, train.py]")
+
+
+def _distribution(text: str) -> str:
+    return good("learning_rate: {grid: [1e-3, 1e-2]}", f"learning_rate: {text}")
+
+
+BROKEN = [
+    # the file
+    Broken("no such file", None, None, "there is no such file"),
+    Broken("a folder", FOLDER, None, "is a folder"),
+    Broken("an empty file", "", None, "is empty"),
+    Broken("only a comment", "# nothing\n", None, "is empty"),
+    Broken("bytes that are no text", b"\x89PNG\r\n\x1a\n\x00", None, "is not a text in UTF-8"),
+    Broken("a null character", b"name: a\x00b\n", None, "is not valid YAML"),
+    Broken("a list", "- name: a\n", None, "must be a mapping"),
+    Broken("two documents", GOOD + "---\n" + GOOD, None, "single document"),
+    Broken("a tab", good("  epochs: 20", "\tepochs: 20"), None, "a tab indents this line"),
+    Broken("a bracket that stays open", good("[16, 64, 256]", "[16, 64, 256"), None, "is not valid YAML"),
+    Broken("a duplicate key", GOOD + "repeats: 4\n", "repeats", "stands here twice (first on line 8)"),
+    Broken("a duplicate parameter", good("  epochs: 20", "  epochs: 20\n  epochs: 30"), "parameters.epochs", "twice"),
+    Broken(
+        "a tag that would run code",
+        good("epochs: 20", 'epochs: !!python/object/apply:os.system ["echo no"]'),
+        "parameters.epochs",
+        "the tag !!python/object/apply:os.system is not allowed",
+    ),
+    Broken("a timestamp tag", good("20}", "!!timestamp 2020-01-01}"), "idle_power_watts.cpu", "!!timestamp"),
+    Broken("a number as a key", good("epochs: 20", "20: epochs"), "parameters", "a key must be text, not 20"),
+    Broken(
+        "aliases of aliases",
+        "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+        + "".join(f"{b}: &{b} [*{a}, *{a}, *{a}, *{a}, *{a}, *{a}, *{a}, *{a}, *{a}]\n" for a, b in ("ab", "bc", "cd"))
+        + "e: [*d, *d, *d, *d, *d, *d, *d, *d, *d]\n",
+        "e",
+        "stands for more than 20000 values",
+    ),
+    Broken("a list that holds itself", "a: &a [*a]\n", None, "contains itself"),
+    Broken("a thousand brackets", "a: " + "[" * 1000, None, "nested too deeply"),
+    # keys and types
+    Broken("an unknown key", good("repeats: 3", "repeat: 3"), "repeat", "did you mean repeats?"),
+    Broken("an unknown key inside", good("target: 0.95", "tarjet: 0.95"), "objective.tarjet", "did you mean target?"),
+    Broken(
+        "an unknown key of a profile",
+        good("{resources: {cpu: 1}}", "{resource: {cpu: 1}}"),
+        "hardware.small.resource",
+        "did you mean resources?",
+    ),
+    Broken("no name", good("name: good\n"), "name", "is missing"),
+    Broken("no mode", good(", mode: max"), "objective.mode", "is missing"),
+    Broken("a mode that is none", good("mode: max", "mode: maximum"), "objective.mode", "'min' or 'max'"),
+    Broken("no objective", good("objective: {metric: accuracy, mode: max, target: 0.95}\n"), "objective", "is missing"),
+    Broken("a name with slashes", good("name: good", "name: runs/good"), "name", "letters, digits"),
+    Broken("a name that is too long", good("name: good", "name: " + "x" * 61), "name", "1 to 60"),
+    Broken("a name that is a number", good("name: good", "name: 12"), "name", 'write "12" in quotes'),
+    Broken("negative repeats", good("repeats: 3", "repeats: -3"), "repeats", "must be at least 1, not -3"),
+    Broken("repeats as text", good("repeats: 3", "repeats: three"), "repeats", 'a whole number, not "three"'),
+    Broken("half a repeat", good("repeats: 3", "repeats: 2.5"), "repeats", "a whole number, not 2.5"),
+    Broken("repeats: true", good("repeats: 3", "repeats: true"), "repeats", "a whole number, not true"),
+    Broken(
+        "a switch that says yes",
+        good("target: 0.95", "target: 1, stop_at_target: yes"),
+        "objective.stop_at_target",
+        'must be true or false, not "yes"',
+    ),
+    Broken("negative failures", GOOD + "max_failures: -1\n", "max_failures", "at least 0"),
+    Broken("nothing at the same time", GOOD + "max_concurrent_trials: 0\n", "max_concurrent_trials", "at least 1"),
+    Broken("a variable that is no text", good('"true"', "true"), "environment.OMP_PROC_BIND", 'write "true" in quotes'),
+    Broken(
+        "a stop at a word",
+        good("{training_iteration: 50}", "{training_iteration: soon}"),
+        "stop.training_iteration",
+        "must be a number",
+    ),
+    Broken(
+        "hardware as a list",
+        good("small: {resources: {cpu: 1}}", "small: [cpu]"),
+        "hardware.small",
+        "must be a mapping",
+    ),
+    # parameters
+    Broken("parameters as a list", good("parameters:\n", "parameters: [a]\nx:\n"), "parameters", "must be a mapping"),
+    Broken(
+        "a misspelt distribution", _distribution("{gird: [1, 2]}"), "parameters.learning_rate", "did you mean grid?"
+    ),
+    Broken(
+        "two distributions", _distribution("{grid: [1], choice: [2]}"), "parameters.learning_rate", "exactly one of"
+    ),
+    Broken("a mapping as a value", _distribution("{}"), "parameters.learning_rate", "exactly one of"),
+    Broken("an empty grid", _distribution("{grid: []}"), "parameters.learning_rate.grid", "must not be empty"),
+    Broken("a grid without brackets", _distribution("{grid: 3}"), "parameters.learning_rate.grid", "must be a list"),
+    Broken("a value twice", _distribution("{grid: [1, 2, 1]}"), "parameters.learning_rate.grid[2]", "twice"),
+    Broken(
+        "loguniform under grid",
+        _distribution("{loguniform: [1e-4, 1e-1]}"),
+        "parameters.learning_rate.loguniform",
+        "search.algorithm random or optuna",
+    ),
+    Broken(
+        "choice under grid", _distribution("{choice: [1, 2]}"), "parameters.learning_rate.choice", "random or optuna"
+    ),
+    Broken(
+        "an upside-down range", _distribution("{uniform: [2, 1]}"), "parameters.learning_rate.uniform", "low < high"
+    ),
+    Broken(
+        "a logarithm of zero",
+        _distribution("{loguniform: [0, 1]}"),
+        "parameters.learning_rate.loguniform[0]",
+        "must be above 0",
+    ),
+    Broken("half a range", _distribution("{uniform: [1]}"), "parameters.learning_rate.uniform", "[low, high]"),
+    Broken(
+        "a range of three", _distribution("{uniform: [1, 2, 3]}"), "parameters.learning_rate.uniform", "[low, high]"
+    ),
+    Broken(
+        "fractions of integers",
+        _distribution("{randint: [0.5, 2]}"),
+        "parameters.learning_rate.randint[0]",
+        "whole number",
+    ),
+    Broken("a value that is none", _distribution(".nan"), "parameters.learning_rate", "not .nan"),
+    Broken("a parameter called seed", good("epochs: 20", "seed: 20"), "parameters.seed", "the number of the repeat"),
+    Broken("a parameter with a dash", good("epochs: 20", "max-epochs: 20"), "parameters.max-epochs", "underscores"),
+    Broken("a private parameter", good("epochs: 20", "_epochs: 20"), "parameters._epochs", "begins with a letter"),
+    Broken("a million trials", good("repeats: 3", "repeats: 1000000"), "parameters", "at most 100000"),
+    # search and scheduler
+    Broken(
+        "an unknown algorithm", good("algorithm: grid", "algorithm: optima"), "search.algorithm", "did you mean optuna"
+    ),
+    Broken("random without a number", good("algorithm: grid", "algorithm: random"), "search.num_samples", "needs it"),
+    Broken("samples of a grid", good("algorithm: grid", "num_samples: 4"), "search.num_samples", "every combination"),
+    Broken(
+        "a grid under optuna",
+        good("algorithm: grid", "algorithm: optuna, num_samples: 4"),
+        "parameters.learning_rate.grid",
+        "use choice",
+    ),
+    Broken("metrics without optuna", good("algorithm: grid", "metrics: {accuracy: max}"), "search.metrics", "only"),
+    Broken("a scheduler that is none", good("type: fifo", "type: hyperband"), "scheduler.type", "'fifo' or 'asha'"),
+    Broken("a resource without asha", good("type: fifo", "resource: energy_joules"), "scheduler.resource", "asha"),
+    Broken(
+        "asha on joules without a limit",
+        good("type: fifo", "type: asha, resource: energy_joules"),
+        "scheduler.max_resource",
+        "asha needs it",
+    ),
+    Broken(
+        "a limit below the grace",
+        good("type: fifo", "type: asha, grace_period: 9, max_resource: 3"),
+        "scheduler.max_resource",
+        "grace_period (9)",
+    ),
+    Broken(
+        "a stop without a target", good("target: 0.95", "stop_at_target: true"), "objective.stop_at_target", "target"
+    ),
+    # hardware, carbon, meters
+    Broken("Ray's CPU", good("cpu: 1}", "CPU: 1}"), "hardware.small.resources.CPU", "is written cpu"),
+    Broken("no CPU at all", good("cpu: 1}", "cpu: 0}"), "hardware.small.resources.cpu", "must be above 0"),
+    Broken("a GPU and a half", good("gpu: 1}", "gpu: 1.5}"), "hardware.large.resources.gpu", "whole number"),
+    Broken("a profile with a slash", good("small:", "a/b:"), 'hardware["a/b"]', "letters, digits"),
+    Broken("an unknown country", good("{grams_per_kwh: 380}", "{country: XYZ}"), "carbon.country", "XYZ"),
+    Broken(
+        "an unknown region",
+        good("{grams_per_kwh: 380}", "{country: USA, region: atlantis}"),
+        "carbon.region",
+        "atlantis",
+    ),
+    Broken(
+        "a region without a country",
+        good("{grams_per_kwh: 380}", "{region: california}"),
+        "carbon.region",
+        "needs a country",
+    ),
+    Broken(
+        "two intensities",
+        good("{grams_per_kwh: 380}", "{grams_per_kwh: 380, country: DEU}"),
+        "carbon.grams_per_kwh",
+        "one or the other",
+    ),
+    Broken("a building that makes power", good("380", "380, pue: 0.9"), "carbon.pue", "at least 1"),
+    Broken("a budget", GOOD + "budget: {energy_joules: 500000}\n", "budget", "not supported yet"),
+    Broken("an unknown meter", good("[estimate]", "[ammeter]"), "meters[0]", "must be one of auto, rapl"),
+    Broken("auto and another", good("[estimate]", "[auto, rapl]"), "meters", "stands alone"),
+    Broken("a trace that is missing", good("[estimate]", '["replay:trace.csv"]'), "meters[0]", "there is no file"),
+    Broken("a trace that does what", good("[estimate]", '["replay:work.py?after=stop"]'), "meters[0]", "?after=hold"),
+    Broken("idle power below zero", good("{cpu: 20}", "{cpu: -1}"), "idle_power_watts.cpu", "at least 0"),
+    Broken("idle power of a disk", good("{cpu: 20}", "{disk: 20}"), "idle_power_watts.disk", "'cpu', 'dram' or 'gpu'"),
+    # what is trained
+    Broken("no workload", good("workload: work.py:train\n"), None, "neither workload"),
+    Broken("a workload and a command", GOOD + "command: [ls]\n", "command", "exactly one of the two"),
+    Broken("a workload without attribute", good("work.py:train", "work.py"), "workload", "path.py:attr"),
+    Broken(
+        "a missing module",
+        good("work.py:train", "no_such_module_anywhere:train"),
+        "workload",
+        "there is no module",
+        found_by="check_workload",
+    ),
+    Broken("a missing file", good("work.py:", "wrok.py:"), "workload", "there is no file", found_by="check_workload"),
+    Broken(
+        "a missing function",
+        good("work.py:train", "work.py:trian"),
+        "workload",
+        "did you mean train?",
+        found_by="check_workload",
+    ),
+    Broken(
+        "a workload that is a number",
+        good("work.py:train", "work.py:constant"),
+        "workload",
+        "is a int, not",
+        found_by="check_workload",
+    ),
+    Broken(
+        "a workload that fails",
+        good("work.py:", "bad.py:"),
+        "workload",
+        "ZeroDivisionError: division by zero",
+        files={"bad.py": "1 / 0\n"},
+        found_by="check_workload",
+    ),
+    Broken(
+        "a workload that exits",
+        good("work.py:", "bad.py:"),
+        "workload",
+        "SystemExit: 3",
+        files={"bad.py": "raise SystemExit(3)\n"},
+        found_by="check_workload",
+    ),
+    Broken(
+        "a workload with a missing need",
+        good("work.py:", "bad.py:"),
+        "workload",
+        "No module named 'absent_thing'",
+        files={"bad.py": "import absent_thing\n"},
+        found_by="check_workload",
+    ),
+    Broken("an empty command", good(COMMAND[0], "command: []"), "command", "must not be empty"),
+    Broken("a command as one text", good(COMMAND[0], "command: python train.py"), "command", "must be a list"),
+    Broken(
+        "a placeholder that is none", good(COMMAND[0], 'command: [echo, "{lr}"]'), "command[1]", "{lr} is no parameter"
+    ),
+    Broken("braces of JSON", good(COMMAND[0], """command: [echo, '{"a": 1}']"""), "command[1]", "{{"),
+    Broken(
+        "a missing program",
+        good(COMMAND[0], "command: [no-such-program-here]"),
+        "command[0]",
+        "there is no program",
+        found_by="check_workload",
+    ),
+    Broken(
+        "a script that may not run",
+        good(COMMAND[0], "command: [./work.py]"),
+        "command[0]",
+        "chmod +x",
+        found_by="check_workload",
+    ),
+    # --set
+    Broken("--set without a value", GOOD, None, "key.path=value", options=("repeats",)),
+    Broken("--set of an unknown key", GOOD, "serch", "did you mean search?", options=("serch.algorithm=grid",)),
+    Broken("--set of a wrong value", GOOD, "repeats", "--set repeats=no: repeats", options=("repeats=no",)),
+    Broken("--set through a value", GOOD, "repeats", "no keys", options=("repeats.x=3",)),
+    Broken("--set beyond a list", GOOD, "meters", "items are 0 to 0", options=("meters.7=rapl",)),
+]

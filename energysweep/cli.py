@@ -118,8 +118,6 @@ def _port(text: str) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from energysweep.spec import check_workload, count_sentence, load_spec
 
     spec = load_spec(arguments.sweep, arguments.overrides)
@@ -139,7 +137,7 @@ def _run(arguments: argparse.Namespace) -> int:
         metrics_port=arguments.metrics_port,
         progress=progress_for_terminal(),
     )
-    Console().print(terminal_table(done.summary))
+    _print(terminal_table(done.summary))
     print(f"report: {done.folder / 'report.html'}")
     for problem in done.problems:
         print(f"energysweep: {problem}", file=sys.stderr)
@@ -163,8 +161,6 @@ def _validate(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from energysweep import carbon
     from energysweep.ledger import FILE_NAME, Ledger
     from energysweep.reporting import terminal_table, write_report
@@ -172,14 +168,12 @@ def _report(arguments: argparse.Namespace) -> int:
     grid = carbon.resolve(**carbon.parse_carbon_option(arguments.carbon)) if arguments.carbon else None
     with Ledger.open(_run_folder(arguments.folder) / FILE_NAME) as ledger:
         summary = write_report(arguments.folder, ledger.read(), grid)
-    Console().print(terminal_table(summary))
+    _print(terminal_table(summary))
     print(f"report: {arguments.folder / 'report.html'}")
     return 0
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from energysweep.ledger import FILE_NAME, Ledger
     from energysweep.reporting import compare, comparison_html, comparison_table, summarise, write_whole
 
@@ -188,11 +182,20 @@ def _compare(arguments: argparse.Namespace) -> int:
         with Ledger.open(_run_folder(folder) / FILE_NAME) as ledger:
             summaries.append(summarise(ledger.read()))
     comparison = compare(summaries)
-    Console().print(comparison_table(comparison))
+    _print(comparison_table(comparison))
     if arguments.html:
         write_whole(arguments.html, comparison_html(comparison))
         print(f"comparison: {arguments.html}")
     return 0
+
+
+def _print(table: Any) -> None:
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = 160  # a file or a pipe has no width to fit into
+    console.print(table)
 
 
 def _run_folder(folder: Path) -> Path:

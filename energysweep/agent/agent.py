@@ -284,7 +284,7 @@ class Agent:
             since: the revision of the last answer that is safe in the ledger, 0 for everything.
 
         Returns:
-            JSON: ``revision``, and the rows of records.py as lists: ``energy``, ``meters``, ``leases``.
+            JSON: ``revision``, how old the newest reading is, and the rows of records.py as lists: ``energy``, ``meters``, ``leases``.
 
         Raises:
             LeaseRefused: the run has no window here.
@@ -300,6 +300,7 @@ class Agent:
                 "notes": self.notes,
                 "window": window.id,
                 "revision": window.revision,
+                "seconds_since_reading": self.seconds_since_reading(),
                 "energy": window.energy_rows(since),
                 "meters": window.meter_rows(),
                 "leases": window.lease_rows(since),

@@ -347,6 +347,7 @@ def _ray(spec: SweepSpec, address: str | None) -> Iterator[None]:
         environment["working_dir"] = spec.working_dir
     settings = {
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints its boxes at verbose=0, too
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger holds every result
         "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

@@ -17,6 +17,7 @@ from energysweep.ledger import Ledger
 from energysweep.records import TRIAL_BUCKETS, EnergyRow, LeaseRow, MeterRow, SampleRow
 
 POLL_SECONDS = 1.0
+BUCKET = "bucket:"  # begins the names of sample series that are no trial
 _ANSWER_SECONDS = 10.0
 
 
@@ -41,6 +42,10 @@ class Totals:
     trials: dict[str, float] = field(default_factory=dict)
     buckets: dict[str, float] = field(default_factory=dict)
     watts: float | None = None
+
+    def of(self, series: str) -> float:
+        """Joules of a trial, or of ``bucket:`` and its name."""
+        return self.buckets[series.removeprefix(BUCKET)] if series.startswith(BUCKET) else self.trials[series]
 
     @property
     def joules(self) -> float:
@@ -111,17 +116,15 @@ class Poller:
         """Ask all agents once. One that does not answer is asked again next time."""
         with self._lock:
             metered_before = sum(self._metered.values())
-            changed: set[str] = set()
             for address, since in list(self._since.items()):
                 try:
                     answer = _ask(address, self._run, since)
                 except AgentUnreachable:
                     continue
-                changed |= self._take(answer)
+                self._take(answer)
                 # Said only now that it is in the ledger: asking with this number acknowledges it.
                 self._since[address] = answer["revision"]
             self._measure_watts(sum(self._metered.values()) - metered_before)
-            self._sample(changed)
 
     def _poll_for_ever(self) -> None:
         while not self._stopping.wait(POLL_SECONDS):
@@ -131,20 +134,19 @@ class Poller:
                 self._problem = error
                 return
 
-    def _take(self, answer: Mapping[str, Any]) -> set[str]:
+    def _take(self, answer: Mapping[str, Any]) -> None:
         energy = [EnergyRow(*row) for row in answer["energy"]]
         meters = [MeterRow(*row) for row in answer["meters"]]
         leases = [self._numbered(LeaseRow(*row)) for row in answer["leases"]]
-        self._ledger.merge(energy, meters, leases)
         self.notes[answer["node"]] = answer["notes"]
         self._trial_of.update((lease.lease, lease.trial) for lease in leases)
         for meter in meters:
             self.estimated |= meter.source == "estimate"
             self._metered[meter.host, meter.window, meter.device, meter.source] = meter.joules
-        changed = set()
-        for row in energy:
-            changed.add(self._add(row))
-        return changed
+        changed = {self._add(row) for row in energy}
+        read_at = time.monotonic() - self._began - answer["seconds_since_reading"]
+        samples = [SampleRow(series, read_at, self.totals.of(series)) for series in sorted(changed)]
+        self._ledger.merge(energy, meters, leases, samples)
 
     def _numbered(self, lease: LeaseRow) -> LeaseRow:
         return lease._replace(attempt=self._attempt(lease.trial, lease.opened_at))
@@ -158,26 +160,13 @@ class Poller:
             self.totals.trials[trial] = self.totals.trials.get(trial, 0.0) + more
             return trial
         self.totals.buckets[row.bucket] = self.totals.buckets.get(row.bucket, 0.0) + more
-        return f"bucket:{row.bucket}"
+        return BUCKET + row.bucket
 
     def _measure_watts(self, joules: float) -> None:
         now = time.monotonic()
         if self._polled is not None and now - self._polled > POLL_SECONDS / 2:
             self.totals.watts = joules / (now - self._polled)
         self._polled = now
-
-    def _sample(self, changed: set[str]) -> None:
-        elapsed = time.monotonic() - self._began
-        self._ledger.merge(
-            samples=[
-                SampleRow(
-                    series,
-                    elapsed,
-                    self.totals.buckets[series[7:]] if series.startswith("bucket:") else self.totals.trials[series],
-                )
-                for series in changed
-            ]
-        )
 
 
 def _ask(address: AgentAddress, run: str, since: int) -> dict[str, Any]:

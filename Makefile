@@ -1,0 +1,43 @@
+# Two commands for a fresh machine: `make run` and `make test`. Everything is installed into .venv; nothing outside.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: run test lint format bench docs constraints clean
+
+run: $(INSTALLED)  ## run the quickstart sweep and write its report
+	$(BIN)/energysweep run sweeps/quickstart.yaml
+
+test: $(INSTALLED)  ## run all tests; what needs a missing program is skipped, with the reason
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)  ## style, types, and documents made from code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(INSTALLED)  ## what energysweep costs, as ratios to the alternatives
+	$(BIN)/python -m benchmarks.run
+
+docs: $(INSTALLED)  ## documents that are made from code
+	$(BIN)/python -c "from energysweep.metrics import markdown; print(markdown(), end='')" > docs/metrics.md
+
+constraints: $(INSTALLED)  ## pin what is installed now
+	(head -n 2 constraints.txt; $(BIN)/pip freeze --exclude-editable | grep -v -e '^torch==' -e '^setuptools==') > constraints.new
+	mv constraints.new constraints.txt
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "energysweep needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@

@@ -26,8 +26,9 @@ class Child:
 
     def __init__(self, work: Process, *arguments: Any) -> None:
         self.pipe, its_end = SPAWN.Pipe()
-        self._process = SPAWN.Process(target=work, args=(its_end, *arguments))
+        self._process = SPAWN.Process(target=work, args=(its_end, *arguments), daemon=True)
         self._process.start()
+        its_end.close()  # so that a child that died is the end of the pipe
 
     def close(self) -> None:
         """Tell it to end, and wait until it has."""

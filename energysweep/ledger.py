@@ -114,6 +114,14 @@ class Ledger:
             raise LedgerError(f"{path}: there is no ledger here")
         with _translated(path):
             connection = _connect(path)
+        try:
+            with _translated(path):
+                _check(connection, path)
+        except LedgerError:
+            connection.close()
+            raise
+        return cls(connection, path)
+
             (application_id,) = connection.execute("PRAGMA application_id").fetchone()
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if application_id != _APPLICATION_ID:
@@ -219,7 +227,7 @@ class Ledger:
 
     def backup(self, path: Path) -> None:
         """Copy the ledger, also while it is written to; ``path`` may be on a network file system."""
-        with _translated(path):
+        with self._lock, _translated(path):
             target = sqlite3.connect(path)
             try:
                 self._connection.backup(target)

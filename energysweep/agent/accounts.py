@@ -85,6 +85,7 @@ class Trial:
     Attributes:
         joules: by component, bucket (``active`` or ``idle``) and source.
         watts: by component: mean power of the last second.
+        measured_joules: by component: what ``watts`` was computed from last.
         results: its last reported numbers, by metric.
         open_leases: how many it has now.
         ended: when the last lease was closed, on the monotonic clock.
@@ -94,6 +95,7 @@ class Trial:
     hardware: str = ""
     joules: dict[tuple[Component, str, str], float] = field(default_factory=dict)
     watts: dict[Component, float] = field(default_factory=dict)
+    measured_joules: dict[Component, float] = field(default_factory=dict)
     results: dict[str, float] = field(default_factory=dict)
     open_leases: int = 0
     ended: float | None = None
@@ -104,6 +106,14 @@ class Trial:
             sum(joules for (_, bucket, _), joules in self.joules.items() if bucket == "active"),
             sum(joules for (_, bucket, _), joules in self.joules.items() if bucket == "idle"),
         )
+
+    def measure_watts(self, seconds: float) -> None:
+        """Mean power since the last call, ``seconds`` ago; 0 if it has no open lease any more."""
+        before, self.measured_joules = self.measured_joules, self.joules_by_component()
+        self.watts = {
+            component: (joules - before.get(component, 0.0)) / seconds if self.open_leases else 0.0
+            for component, joules in self.measured_joules.items()
+        }
 
     def joules_by_component(self) -> dict[Component, float]:
         """Active and idle together."""
@@ -185,6 +195,12 @@ class Window:
             for name, counter in counters.items()
         }
         self._rows: dict[_Key, _Row] = {}
+        self._final: list[MeterRow] = []
+
+    def close(self) -> None:
+        """Count no further, also not what the meters go on to see; what was counted can still be read."""
+        self._final = list(self._meter_rows())
+        self.closed = self._host.clock()
 
     def trial(self, name: str) -> Trial:
         """The trial's account; a new one at zero if there is none."""
@@ -237,10 +253,10 @@ class Window:
 
     def meter_rows(self) -> list[MeterRow]:
         """What the devices' own counters saw since the window was opened."""
-        return list(self._meter_rows())
+        return list(self._meter_rows()) if self.closed is None else self._final
 
     def _meter_rows(self) -> Iterator[MeterRow]:
-        end = self._host.clock() if self.closed is None else self.closed
+        end = self._host.clock()
         for name, counter in self._counters.items():
             joules, covered, failures, resets = self._opening[name]
             floor = self.floors.get(name, UNKNOWN_FLOOR)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from energysweep.agent.accounts import Energy, Lease, NodeAccount, Trial, Window
@@ -98,7 +98,7 @@ class Agent:
             for lease in [lease for lease in self._open.values() if lease.run == run]:
                 self.close_lease(lease.run, lease.id)
             self._observe()
-            window.closed = self.host.clock()
+            window.close()
             self._members = {root: owner for root, owner in self._members.items() if owner != Owner("run", run)}
 
     def forget_window(self, run: str) -> None:
@@ -217,7 +217,7 @@ class Agent:
             account.open_leases -= 1
             if account.open_leases == 0:
                 account.ended = lease.closed
-                account.watts = dict.fromkeys(account.watts, 0.0)
+                account.measure_watts(1.0)  # a later lease begins from here; nothing works now, so it is 0 W
             return account.energy()
 
     def close_trial(self, run: str, trial: str) -> None:
@@ -246,19 +246,24 @@ class Agent:
                 self.close_lease(lease.run, lease.id)  # its connection may live on in a forked child
             self._measure_watts()
             self.tick_seconds = self.host.clock() - began
-            for window in self.windows.values():
+            for window in list(self.windows.values()):
                 self._end_series(window)
+                if window.closed is not None and self._advanced - window.closed > SERIES_SECONDS:
+                    self.forget_window(window.run)
 
-    def measure_quiet(self, sleep: Any) -> None:
+    def measure_quiet(self, sleep: Callable[[float], object], without: Collection[Component] = ()) -> None:
         """Measure the idle floors over two seconds, if they are not known better and the host is quiet.
 
         Args:
             sleep: ``time.sleep``, or the test's.
+            without: components whose floor the user gave.
         """
         unknown = [
             counter
             for counter in self.counters.values()
-            if counter.device.idle_watts is None and self._floors.lowest_watts(counter.device) is None
+            if counter.device.component not in without
+            and counter.device.idle_watts is None
+            and self._floors.lowest_watts(counter.device) is None
         ]
         if not unknown or self._open:
             return
@@ -271,9 +276,11 @@ class Agent:
             seconds = self._advanced - since
             if self._open or self._busy - busy > _QUIET_LOAD * self._logical_cpus * seconds:
                 return
+            # A counter that stands still says nothing of the floor.
             self._quiet_watts = {
-                counter.device.name: (counter.total_joules - before[counter.device.name]) / seconds
-                for counter in unknown
+                name: joules / seconds
+                for name, joules in ((c.device.name, c.total_joules - before[c.device.name]) for c in unknown)
+                if joules > 0
             }
 
     def totals(self, run: str, since: int) -> dict[str, Any]:
@@ -383,6 +390,7 @@ class Agent:
                 lease = window.leases.get(owner.name)
                 if lease is not None:
                     lease.covered_seconds[device.name] = lease.covered_seconds.get(device.name, 0.0) + seconds
+                    lease.revision = window.revision
 
     def _ask_who_shares_gpus(self) -> None:
         """Note the processes' SM utilisation since the last reading, for GPUs that several leases hold."""
@@ -414,12 +422,9 @@ class Agent:
                 if seconds > 0.5:
                     self._floors.observe(counter.device, watts)
         for window in self.windows.values():
-            for name, trial in window.trials.items():
+            for trial in window.trials.values():
                 if trial.open_leases:
-                    for component, joules in trial.joules_by_component().items():
-                        key = f"{window.id}/{name}/{component}"
-                        self._before_tick[key] = joules
-                        trial.watts[component] = (joules - before.get(key, 0.0)) / seconds
+                    trial.measure_watts(seconds)
 
     def _end_series(self, window: Window) -> None:
         now = self._advanced

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,9 +34,9 @@ class FloorMemory:
         self._previous: dict[str, float] = {}
         if path is not None:
             # A damaged or unreadable file only means that the floor has to be seen again.
-            with contextlib.suppress(OSError, ValueError, AttributeError):
-                found = json.loads(path.read_text())
-                self._lowest = {key: float(watts) for key, watts in found.items()}
+            with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+                found = {key: float(watts) for key, watts in json.loads(path.read_text()).items()}
+                self._lowest = {key: watts for key, watts in found.items() if 0 < watts < math.inf}
 
     def observe(self, device: Device, watts: float) -> None:
         """Take note of one second of a device."""

@@ -62,7 +62,7 @@ class Application:
             return _json(start_response, "401 Unauthorized", {"error": "a bearer token is needed"})
         query = parse_qs(environ.get("QUERY_STRING", ""))
         run, since = query.get("run", [""])[0], query.get("since", ["0"])[0]
-        if not since.isdigit():
+        if not since.isdecimal():
             return _json(start_response, "400 Bad Request", {"error": "since must be a whole number"})
         try:
             return _json(start_response, "200 OK", self._agent.totals(run, int(since)))

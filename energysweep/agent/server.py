@@ -57,7 +57,7 @@ class AgentServer:
     ) -> None:
         self.agent = agent
         self.socket_path = socket_path
-        self.connections = 0
+        self.connections: set[object] = set()
         self._address, self._port = address, port
         self._linger_seconds = linger_seconds
         self._token = token or secrets.token_urlsafe(24)
@@ -80,8 +80,12 @@ class AgentServer:
         """
         self._lock_file = _lock(self.socket_path)
         self.socket_path.unlink(missing_ok=True)  # we hold the lock: whoever made it is gone
-        self._sockets = _SocketServer(self)
-        self._web = _bind(self._address, self._port)
+        try:
+            self._sockets = _listen(self)
+            self._web = _bind(self._address, self._port)
+        except AgentError:
+            self._lock_file.close()
+            raise
         self._port = self._web.server_port
         token = None if _is_loopback(self._address) else self._token
         self._web.set_app(Application(self.agent, self.url, token))
@@ -113,9 +117,10 @@ class AgentServer:
     def hello(self, request: protocol.Hello, root: Root) -> dict[str, Any]:
         """A process of a run introduces itself."""
         if request.quiet:
-            self.agent.measure_quiet(time.sleep)
+            self.agent.measure_quiet(time.sleep, without=request.idle_power_watts)
         window = self.agent.open_window(request.run, request.idle_power_watts)
-        if request.sweep is not None:
+        # A worker says hello with the sweep as it began; the driver may have told more since.
+        if request.sweep is not None and window.sweep.started_at is None:
             window.sweep = request.sweep
         self.agent.join(request.run, root)
         return {
@@ -162,7 +167,7 @@ class _Connection(socketserver.StreamRequestHandler):
         super().setup()
         self.owner = self.server.owner
         self.agent = self.owner.agent
-        self.owner.connections += 1
+        self.owner.connections.add(self)
         self.run = ""
         self.leases: set[str] = set()
         self.root: Root | None = None
@@ -173,7 +178,7 @@ class _Connection(socketserver.StreamRequestHandler):
                 self.wfile.write(json.dumps(self._answer(line)).encode() + b"\n")
 
     def finish(self) -> None:
-        self.owner.connections -= 1
+        self.owner.connections.discard(self)
         for lease in self.leases:
             with contextlib.suppress(LeaseRefused):  # its driver has settled it
                 self.agent.close_lease(self.run, lease)
@@ -187,12 +192,15 @@ class _Connection(socketserver.StreamRequestHandler):
             return {"ok": True} | self._carry_out(protocol.REQUEST.validate_json(line))
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            return {"ok": False, "error": f"{'.'.join(map(str, first['loc']))}: {first['msg']}"}
+            place = ".".join(map(str, first["loc"]))
+            return {"ok": False, "error": f"{place}: {first['msg']}" if place else first["msg"]}
         except AgentError as error:
             return {"ok": False, "error": str(error)}
 
     def _carry_out(self, request: protocol.Request) -> dict[str, Any]:
         if isinstance(request, protocol.Hello):
+            if self.run not in ("", request.run):
+                raise LeaseRefused(f"this connection belongs to run {self.run!r}; open another one")
             self.root = self._peer()
             self.run = request.run
             return self.owner.hello(request, self.root)
@@ -263,6 +271,13 @@ def _lock(socket_path: Path) -> IO[bytes]:
         file.close()
         raise AgentRunning(f"an agent already serves this host at {socket_path}") from None
     return file
+
+
+def _listen(owner: AgentServer) -> _SocketServer:
+    try:
+        return _SocketServer(owner)
+    except OSError as error:  # a path has at most 107 bytes, see unix(7)
+        raise AgentError(f"cannot listen on {owner.socket_path}: {error.strerror or error}") from error
 
 
 class _WebServer(socketserver.ThreadingMixIn, WSGIServer):

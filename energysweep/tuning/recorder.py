@@ -7,11 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import ray
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from energysweep.errors import EnergysweepError
 from energysweep.ledger import Ledger
 from energysweep.records import AttemptRow, ResultRow, TrialRow, TrialStatus
 from energysweep.spec import Objective
@@ -125,6 +128,12 @@ class Recorder(Callback):
 
     # Tune's hooks ------------------------------------------------------------------------------------------------
 
+    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
+        """Trials that never began are trials, too."""
+        with self.lock:
+            for trial in trials:
+                self.trials.setdefault(trial.trial_id, TrialRecord(_new_row(trial)))
+
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """An attempt begins."""
         now = time.time()
@@ -224,13 +233,17 @@ class Recorder(Callback):
                 record.told = True
         return ended
 
-    def interrupt(self) -> None:
-        """The sweep was stopped: what has not ended is called interrupted."""
+    def interrupt(self) -> bool:
+        """Call what has not ended interrupted. Returns whether there was any."""
         with self.lock:
-            for record in self.trials.values():
-                if record.row.status in ("pending", "running"):
-                    record.row = record.row._replace(status="interrupted", ended_at=time.time())
-                    self._ledger.record([record.row])
+            unended = [record for record in self.trials.values() if record.row.status in ("pending", "running")]
+            for record in unended:
+                record.row = record.row._replace(status="interrupted", ended_at=time.time())
+                if record.attempt is not None and record.attempt.ended_at is None:
+                    record.attempt = record.attempt._replace(ended_at=time.time(), outcome="interrupted")
+                    self._ledger.record(attempts=[record.attempt])
+            self._ledger.record([record.row for record in unended])
+        return bool(unended)
 
 
 def _new_row(trial: Trial) -> TrialRow:
@@ -263,10 +276,18 @@ def _finite(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def _error(trial: Trial) -> str | None:
-    """The last line that says what went wrong."""
-    error = trial.get_error()
-    if error is None:
-        return None
+def _error(trial: Trial) -> str:
+    """What an attempt failed with: the workload's own error if Ray can tell it, without its traceback."""
+    # trial.get_error() reads the storage, which is not written yet when the callback is called.
+    try:
+        with Path(trial.pickled_error_file).open("rb") as file:
+            error: Exception = ray.cloudpickle.load(file)
+    except Exception:  # noqa: BLE001 - a workload's own exception class may do anything when it is unpickled
+        return "see error.txt in the trial's folder"
     cause = getattr(error, "cause", None) or error
-    return str(cause).strip()[-2000:] or type(cause).__name__
+    text = str(cause).strip()
+    if isinstance(cause, ray.exceptions.RayActorError):
+        text = text.splitlines()[0]
+    elif not isinstance(cause, EnergysweepError):
+        text = f"{type(cause).__name__}: {text}"
+    return text[-2000:]

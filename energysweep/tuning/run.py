@@ -24,7 +24,6 @@ from ray.tune.trainable import Trainable
 from energysweep import carbon
 from energysweep import spec as specs
 from energysweep.agent.accounts import Sweep
-from energysweep.agent.client import AgentClient
 from energysweep.agent.server import DEFAULT_PORT
 from energysweep.carbon import Intensity
 from energysweep.errors import InputError, SweepError
@@ -40,6 +39,7 @@ from energysweep.tuning.recorder import Recorder
 from energysweep.tuning.totals import AgentAddress, Poller
 from energysweep.tuning.trial import Metering, metered_class
 
+LOG_NAME = "ray.log"
 _RUN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
 
 
@@ -93,20 +93,19 @@ def run(
     """
     trainable = _trainable(spec)
     grid = carbon.resolve(**spec.carbon.model_dump())
-    started_at = time.time()
-    run_id = _checked_id(run_id) if run_id else _new_id(spec.name, started_at)
+    run_id = _checked_id(run_id) if run_id else _new_id(spec.name)
     folder = _make_folder(output, run_id)
     (folder / "sweep.yaml").write_text(spec.to_yaml())
-    with Ledger.create(folder / FILE_NAME) as ledger, _ray(spec, address):
+    with Ledger.create(folder / FILE_NAME) as ledger, _ray(spec, address, folder / LOG_NAME):
         placement.check(spec.profiles, ray.nodes())
-        sweep = _Sweep(spec, run_id, folder, ledger, grid, started_at, progress or Silent())
-        problems = sweep.run(trainable, metrics_port)
+        sweep = _Sweep(spec, run_id, folder, ledger, grid, progress or Silent(), metrics_port)
+        problems = sweep.run(trainable)
         summary = write_report(folder, ledger.read())
     return Run(run_id, folder, summary, tuple(problems), sweep.interrupted)
 
 
 class _Sweep:
-    """One run, while it runs."""
+    """One run, from the opening of its window to its closing."""
 
     def __init__(
         self,
@@ -115,26 +114,17 @@ class _Sweep:
         folder: Path,
         ledger: Ledger,
         grid: Intensity,
-        started_at: float,
         progress: Progress,
+        metrics_port: int,
     ) -> None:
+        self.interrupted = False
         self._spec = spec
         self._run_id = run_id
         self._folder = folder
         self._ledger = ledger
         self._grid = grid
-        self._started_at = started_at
-        self._began = time.monotonic()
         self._progress = progress
         self._varying = specs.varying(spec)
-        self._scheduler = search.scheduler(spec)
-        pruned: set[str] = getattr(self._scheduler, "pruned", set())
-        self._recorder = Recorder(
-            ledger, spec.objective, self._began, pruned.__contains__, self._trial_ended, self._changed
-        )
-        self._poller = Poller(run_id, ledger, self._began, self._recorder.attempt_at)
-        self.interrupted = False
-        self._client: AgentClient | None = None
         self._dashboard = Sweep(
             name=spec.name,
             owner=_owner(),
@@ -142,36 +132,44 @@ class _Sweep:
             zone=grid.zone,
             carbon_source=grid.source,
             pue=grid.pue,
-            started_at=started_at,
+            started_at=time.time(),
         )
-
-    def run(self, trainable: Any, metrics_port: int) -> list[str]:
-        """Run all trials. Returns what a person must know before trusting the result."""
-        self._note_beginning()
-        metering = Metering(
-            run=self._run_id,
-            meters=tuple(self._spec.meters),
-            idle_power_watts=self._spec.idle_power_watts,
+        self._metering = Metering(
+            run=run_id,
+            meters=tuple(spec.meters),
+            idle_power_watts=spec.idle_power_watts,
             sweep=self._dashboard,
-            shown=(self._spec.objective.metric,),
+            shown=(spec.objective.metric,),
             label=_Label(self._varying),
         )
-        self._client = connect(metering.hello(self._run_id, quiet=True), metering.meters, metrics_port)
-        _check_meters(self._client.agent, self._spec)
-        self._progress.event(f"{self._client.agent['notes']}")
-        self._progress.event(f"metrics: {self._client.agent['url']}/metrics")
-        self._poller.add(AgentAddress(self._client.agent["url"], self._client.agent["token"]))
+        self._client = connect(self._metering.hello(run_id, quiet=True), self._metering.meters, metrics_port)
+        _check_meters(self._client.agent, spec)
+        self._began = time.monotonic()  # the window is open
+        self._scheduler = search.scheduler(spec)
+        pruned: set[str] = getattr(self._scheduler, "pruned", set())
+        self._recorder = Recorder(
+            ledger, spec.objective, self._began, pruned.__contains__, self._client.close_trial, self._changed
+        )
+        self._poller = Poller(run_id, ledger, self._began, self._recorder.attempt_at, self._update_dashboard)
+
+    def run(self, trainable: Any) -> list[str]:
+        """Run all trials. Returns what a person must know before trusting the result."""
+        self._note_beginning()
+        agent = self._client.agent
+        self._progress.event(f"{agent['notes']}")
+        self._progress.event(f"metrics: {agent['url']}/metrics")
+        self._poller.add(AgentAddress(agent["url"], agent["token"]))
         self._poller.start()
         self._progress.start(self._status)
         try:
-            self._fit(metered_class(trainable, metering, placement.request(self._spec.profiles)))
+            self._fit(metered_class(trainable, self._metering, placement.request(self._spec.profiles)))
         except KeyboardInterrupt:
             self.interrupted = True
-            self._recorder.interrupt()
         finally:
             self._client.close_window()
             self._poller.stop()
             self._progress.stop()
+        self.interrupted |= self._recorder.interrupt()
         problems = self._problems()
         self._note_end("interrupted" if self.interrupted else "failed" if problems else "done")
         self._client.close()
@@ -213,19 +211,15 @@ class _Sweep:
 
     # What the trials tell -------------------------------------------------------------------------------------------
 
-    def _trial_ended(self, trial_id: str) -> None:
-        if self._client is not None:
-            self._client.close_trial(trial_id)
-
     def _changed(self) -> None:
-        if self._client is None:
-            return
+        for record in self._recorder.newly_ended():
+            self._progress.event(f"{record.row.status}: {self._label(record.row.trial)}{_because(record.row.error)}")
+
+    def _update_dashboard(self) -> None:
         best = self._recorder.best()
         self._dashboard.trials = self._recorder.counts()
         self._dashboard.best = {} if best is None else {self._spec.objective.metric: best}
         self._client.update(self._dashboard)
-        for record in self._recorder.newly_ended():
-            self._progress.event(f"{record.row.status}: {self._label(record.row.trial)}{_because(record.row.error)}")
 
     def _label(self, trial_id: str) -> str:
         row = self._recorder.trials[trial_id].row
@@ -275,7 +269,7 @@ class _Sweep:
             id=self._run_id,
             name=self._spec.name,
             spec=self._spec.model_dump(mode="json"),
-            started_at=self._started_at,
+            started_at=self._dashboard.started_at,
             status="running",
             objective=objective.model_dump(include={"metric", "mode", "target", "patience"}),
             varying=list(self._varying),
@@ -289,8 +283,7 @@ class _Sweep:
             status=status, duration_seconds=time.monotonic() - self._began, meters=dict(self._poller.notes)
         )
         self._dashboard.ended_at = time.time()
-        if self._client is not None:
-            self._client.update(self._dashboard)
+        self._update_dashboard()
 
     def _problems(self) -> list[str]:
         records = list(self._recorder.trials.values())
@@ -337,8 +330,8 @@ def _can_reuse(trainable: type[Trainable]) -> bool:
 
 
 @contextmanager
-def _ray(spec: SweepSpec, address: str | None) -> Iterator[None]:
-    """Connect to the cluster, or have a Ray of one's own for the time of the run."""
+def _ray(spec: SweepSpec, address: str | None, log: Path) -> Iterator[None]:
+    """Connect to the cluster, or have a Ray of one's own for the time of the run. Its chatter goes to the log."""
     address = address or os.environ.get("RAY_ADDRESS")
     environment: dict[str, Any] = dict(spec.runtime_env)
     if spec.environment:
@@ -357,23 +350,35 @@ def _ray(spec: SweepSpec, address: str | None) -> Iterator[None]:
         settings["RAY_AUTH_MODE"] = "disabled"  # loopback only; otherwise Ray may write a token into HOME
     for name, value in settings.items():
         os.environ.setdefault(name, value)
-    for name in ("ray", "ray.tune", "ray.train", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         ray.init(
             address=address or "local",
             runtime_env=environment or None,
             include_dashboard=False if address is None else None,
             log_to_driver=False,
-            logging_level=logging.ERROR,
             configure_logging=False,
         )
     except (ConnectionError, ValueError) as error:
         raise InputError(f"cannot connect to Ray at {address}: {error}", key="--address") from error
     try:
-        yield
+        with _logged_to(log):
+            yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _logged_to(path: Path) -> Iterator[None]:
+    """Ray's and Tune's log lines go to a file, not to the terminal."""
+    handler = logging.FileHandler(path, delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("ray")
+    before, logger.handlers = logger.handlers, [handler]
+    try:
+        yield
+    finally:
+        logger.handlers = before
+        handler.close()
 
 
 def _check_meters(agent: Mapping[str, Any], spec: SweepSpec) -> None:
@@ -385,8 +390,8 @@ def _check_meters(agent: Mapping[str, Any], spec: SweepSpec) -> None:
         )
 
 
-def _new_id(name: str, at: float) -> str:
-    return f"{name}-{datetime.fromtimestamp(at, UTC):%Y%m%dT%H%M%SZ}"
+def _new_id(name: str) -> str:
+    return f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
 
 
 def _checked_id(run_id: str) -> str:

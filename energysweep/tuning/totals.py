@@ -71,9 +71,17 @@ class Poller:
         ledger: where it goes.
         began: the sweep's beginning on this process's monotonic clock.
         attempt: the number of a trial's attempt at a Unix time; the driver numbers attempts, agents do not know them.
+        polled: called after each poll, in its thread.
     """
 
-    def __init__(self, run: str, ledger: Ledger, began: float, attempt: Callable[[str, float], int]) -> None:
+    def __init__(
+        self,
+        run: str,
+        ledger: Ledger,
+        began: float,
+        attempt: Callable[[str, float], int],
+        polled: Callable[[], None],
+    ) -> None:
         self.totals = Totals()
         self.notes: dict[str, str] = {}
         self.estimated = False
@@ -81,6 +89,7 @@ class Poller:
         self._ledger = ledger
         self._began = began
         self._attempt = attempt
+        self._after_poll = polled
         self._since: dict[AgentAddress, int] = {}
         self._joules: dict[tuple[str, ...], float] = {}
         self._trial_of: dict[str, str] = {}
@@ -130,6 +139,7 @@ class Poller:
         while not self._stopping.wait(POLL_SECONDS):
             try:
                 self.poll()
+                self._after_poll()
             except LedgerError as error:  # kept for the driver, which must not go on without its ledger
                 self._problem = error
                 return

@@ -98,7 +98,7 @@ def bench_agent(trials: int = 8, seconds: float = 30.0, starts: int = 5) -> list
         server.close()
     tracker_start = statistics.median(_start_seconds(tracked_trial, 1.0) for _ in range(starts))
     # Every second, as the agent reads its meters; and every 15 seconds, CodeCarbon's default.
-    every_1, every_15 = (_cpu_seconds(trials, tracked_trial, seconds, every) for every in (1.0, 15.0))
+    every_1, every_15 = (_tracker_cpu_seconds(trials, seconds, every) for every in (1.0, 15.0))
 
     def row(what: str, ours: float, theirs: float, goal: float | None = None) -> Row:
         return Row(what, f"{ours:.3f} s", f"{theirs:.3f} s", ours / theirs, goal)
@@ -113,32 +113,47 @@ def bench_agent(trials: int = 8, seconds: float = 30.0, starts: int = 5) -> list
 
 
 def _agent_cpu_seconds(server: Child, trials: int, seconds: float, socket: Path, reports: bool) -> float:
-    """What the agent and its trials used while the trials ran; their start and end included, on the agent's side."""
+    """What the agent and its trials used together while the trials ran; as for the trackers, without their start."""
+    children = _started(trials, leased_trial, seconds, socket, reports)
     server.pipe.send("cpu seconds?")
     before = float(server.pipe.recv())
-    in_trials = _cpu_seconds(trials, leased_trial, seconds, socket, reports)
+    in_trials = _run(children)
     server.pipe.send("cpu seconds?")
-    return float(server.pipe.recv()) - before + in_trials
+    used = float(server.pipe.recv()) - before + in_trials
+    _end(children)
+    return used
 
 
-def _cpu_seconds(trials: int, work: Process, *arguments: Any) -> float:
-    """What so many trials used together between their start and their end."""
+def _tracker_cpu_seconds(trials: int, seconds: float, every_seconds: float) -> float:
+    children = _started(trials, tracked_trial, seconds, every_seconds)
+    used = _run(children)
+    _end(children)
+    return used
+
+
+def _started(trials: int, work: Process, *arguments: Any) -> list[Child]:
     children = [Child(work, *arguments) for _ in range(trials)]
     for child in children:
         child.pipe.recv()
+    return children
+
+
+def _run(children: list[Child]) -> float:
+    """Let them all run now; the CPU seconds that they used meanwhile."""
     for child in children:
         child.pipe.send("go")
-    used = sum(float(child.pipe.recv()) for child in children)
+    return sum(float(child.pipe.recv()) for child in children)
+
+
+def _end(children: list[Child]) -> None:
     for child in children:
         child.close()
-    return used
 
 
 def _start_seconds(work: Process, *arguments: Any) -> float:
     """How long one trial by itself takes from nothing to being measured."""
     child = Child(work, 0.0, *arguments)
     start_seconds = float(child.pipe.recv())
-    child.pipe.send("go")
-    child.pipe.recv()
+    _run([child])
     child.close()
     return start_seconds

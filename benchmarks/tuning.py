@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -77,7 +79,8 @@ def _fit(trainable: Trainable, space: dict[str, Any]) -> tune.ResultGrid:
             tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=2),
             run_config=tune.RunConfig(storage_path=folder, verbose=0),
         )
-        results = tuner.fit()
+        with contextlib.redirect_stdout(sys.stderr):  # Tune's own tables; stdout is for the figures
+            results = tuner.fit()
         if results.num_errors:
             raise results.errors[0]
         return results

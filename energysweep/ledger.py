@@ -95,8 +95,7 @@ class Ledger:
         """
         if path.exists():
             return cls.open(path)
-        with _translated(path):
-            connection = _connect(path)
+        with _connecting(path) as connection:
             connection.executescript(
                 f"PRAGMA journal_mode = WAL; BEGIN; PRAGMA application_id = {_APPLICATION_ID};"
                 f"PRAGMA user_version = {_SCHEMA_VERSION}; {_SCHEMA} COMMIT;"
@@ -112,16 +111,7 @@ class Ledger:
         """
         if not path.is_file():
             raise LedgerError(f"{path}: there is no ledger here")
-        with _translated(path):
-            connection = _connect(path)
-        try:
-            with _translated(path):
-                _check(connection, path)
-        except LedgerError:
-            connection.close()
-            raise
-        return cls(connection, path)
-
+        with _connecting(path) as connection:
             (application_id,) = connection.execute("PRAGMA application_id").fetchone()
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if application_id != _APPLICATION_ID:
@@ -246,11 +236,18 @@ def _result(row: tuple[Any, ...]) -> ResultRow:
     return ResultRow(*row)._replace(metrics=json.loads(row[-1]))
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    # The driver's poll thread and Tune's callbacks share one connection, one at a time (see Ledger._transaction).
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-    connection.execute("PRAGMA synchronous = NORMAL")
-    return connection
+@contextmanager
+def _connecting(path: Path) -> Iterator[sqlite3.Connection]:
+    """A new connection; it is closed again if what is done with it here fails."""
+    with _translated(path):
+        # The driver's poll thread and Tune's callbacks share one connection, one at a time (see Ledger._transaction).
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+        try:
+            connection.execute("PRAGMA synchronous = NORMAL")
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
 
 
 @contextmanager

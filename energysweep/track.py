@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,8 @@ from energysweep.agent.client import AgentClient
 from energysweep.agent.protocol import Hello, socket_path
 from energysweep.agent.start import spawn_agent
 from energysweep.errors import AgentUnreachable
+
+_BLOCKS = itertools.count(1)
 
 
 @dataclass
@@ -78,7 +81,8 @@ def track(
     grid = carbon.resolve(country, region, grams_per_kwh, pue)
     sweep = Sweep(grams_per_kwh=grid.grams_per_kwh, zone=grid.zone, carbon_source=grid.source, pue=grid.pue)
     measured = Measurement(name)
-    client = _connect(Hello(run=f"track-{os.getpid()}", sweep=sweep), meters)
+    # A run of its own: an inner block may have the same name, and the agent can let go of what has ended.
+    client = _connect(Hello(run=f"track-{os.getpid()}-{next(_BLOCKS)}", sweep=sweep), meters)
     try:
         lease = client.open(name, cpus=cpus, gpus={str(gpu): 1.0 for gpu in gpus})
         began = time.monotonic()
@@ -91,6 +95,7 @@ def track(
             measured.active_energy_joules = spent.active_energy_joules - lease.before.active_energy_joules
             measured.emissions_grams = grid.emissions_grams(measured.energy_joules)
             measured.source = client.agent["notes"]
+            client.close_window()
     finally:
         client.close()
 

@@ -291,7 +291,8 @@ class Agent:
             since: the revision of the last answer that is safe in the ledger, 0 for everything.
 
         Returns:
-            JSON: ``revision``, how old the newest reading is, and the rows of records.py as lists: ``energy``, ``meters``, ``leases``.
+            JSON: ``revision``, how old the newest reading is, and the rows of records.py as lists: ``energy``,
+            ``meters``, ``leases``.
 
         Raises:
             LeaseRefused: the run has no window here.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +37,11 @@ class Process(NamedTuple):
     own_ticks: int
     reaped_ticks: int
     alive: bool = True
+
+    @property
+    def root(self) -> Root:
+        """What tells it from another process that gets its pid later."""
+        return Root(self.pid, self.started)
 
 
 class Root(NamedTuple):
@@ -92,6 +97,7 @@ class CpuClocks:
     def __init__(self, proc_root: Path) -> None:
         self._proc_root = proc_root
         self._before: dict[int, Process] | None = None
+        self._owed: dict[int, int] = {}
 
     def advance(self, roots: Mapping[Root, Owner]) -> dict[Owner, float]:
         """Scan, and say what CPU seconds each owner's trees used since the scan before.
@@ -105,7 +111,7 @@ class CpuClocks:
         self._before = after
         if before is None:
             return {}
-        ticks = _ticks_by_owner(before, after, roots)
+        ticks, self._owed = _ticks_by_owner(before, after, roots, self._owed)
         return {owner: count / TICKS_PER_SECOND for owner, count in ticks.items() if owner is not None and count > 0}
 
     def owner(self, pid: int, roots: Mapping[Root, Owner]) -> Owner | None:
@@ -119,34 +125,68 @@ class CpuClocks:
 
 
 def _ticks_by_owner(
-    before: Mapping[int, Process], after: Mapping[int, Process], roots: Mapping[Root, Owner]
-) -> dict[Owner | None, int]:
+    before: Mapping[int, Process],
+    after: Mapping[int, Process],
+    roots: Mapping[Root, Owner],
+    owed: Mapping[int, int],
+) -> tuple[dict[Owner | None, int], dict[int, int]]:
+    """Ticks by owner, and by pid what is still to be taken off, see ``_settle``."""
     ticks: dict[Owner | None, int] = defaultdict(int)
     owner_after = _Owners(after, roots)
     owner_before = _Owners(before, roots)
-    ended: dict[int, list[Process]] = defaultdict(list)
+    ended: dict[Root | None, list[Process]] = defaultdict(list)
     for process in before.values():
         if not _same(process, after.get(process.pid)):
-            ended[process.parent].append(process)
+            parent = before.get(process.parent)
+            ended[parent.root if parent else None].append(process)
+    unseen: dict[int, int] = {}
     for process in after.values():
         earlier = before.get(process.pid)
         if earlier is None or earlier.started != process.started:
             earlier = process._replace(own_ticks=0, reaped_ticks=0)
-        owner = owner_after(process.pid)
-        ticks[owner] += max(0, process.own_ticks - earlier.own_ticks)
-        reaped = process.reaped_ticks - earlier.reaped_ticks
-        if reaped > 0:
-            children = ended.get(process.pid, ())
-            unseen = reaped - sum(_seen_ticks(child, ended) for child in children)
-            owners = {owner_before(child.pid) for child in children}
-            ticks[owners.pop() if len(owners) == 1 else owner] += max(0, unseen)
+        ticks[owner_after(process.pid)] += max(0, process.own_ticks - earlier.own_ticks)
+        seen = _seen_ticks(ended.get(process.root, ()), ended)
+        unseen[process.pid] = process.reaped_ticks - earlier.reaped_ticks - seen
+    still_owed = _settle(unseen, after, owed)
+    for pid, count in unseen.items():
+        if count > 0:
+            owners = {owner_before(child.pid) for child in ended.get(after[pid].root, ())}
+            ticks[owners.pop() if len(owners) == 1 else owner_after(pid)] += count
+    return ticks, still_owed
+
+
+def _settle(unseen: dict[int, int], after: Mapping[int, Process], owed: Mapping[int, int]) -> dict[int, int]:
+    """Take seen ticks off where they have come up: in ``unseen``, by pid.
+
+    Not every ended process comes up in its parent. If that ended, too, an ancestor may have reaped it; and a scan takes
+    time: a child that ends meanwhile can be missing while its parent was read before it reaped. That is owed for one
+    scan more (no longer: a parent that ignores SIGCHLD never gets its children's time).
+    """
+    for pid, ticks in owed.items():
+        _take_off(ticks, pid, unseen, after)
+    missing = {pid: -count for pid, count in unseen.items() if count < 0}
+    left = {pid: _take_off(ticks, pid, unseen, after) for pid, ticks in missing.items()}
+    return {pid: ticks for pid, ticks in left.items() if ticks > 0}
+
+
+def _take_off(ticks: int, pid: int, unseen: dict[int, int], after: Mapping[int, Process]) -> int:
+    """Take ticks off at a process and its ancestors; returns what was too much for all of them."""
+    visited: set[int] = set()  # a pid that was used again during the scan could close a circle
+    while ticks > 0 and pid in after and pid not in visited:
+        visited.add(pid)
+        taken = min(ticks, max(0, unseen[pid]))
+        unseen[pid] -= taken
+        ticks -= taken
+        pid = after[pid].parent
     return ticks
 
 
-def _seen_ticks(process: Process, ended: Mapping[int, list[Process]]) -> int:
-    """What earlier scans credited of a process that has ended, its ended descendants included."""
-    descendants = ended.get(process.pid, ())
-    return process.own_ticks + process.reaped_ticks + sum(_seen_ticks(child, ended) for child in descendants)
+def _seen_ticks(processes: Sequence[Process], ended: Mapping[Root | None, list[Process]]) -> int:
+    """What earlier scans credited of processes that have ended, their ended descendants included."""
+    return sum(
+        process.own_ticks + process.reaped_ticks + _seen_ticks(ended.get(process.root, ()), ended)
+        for process in processes
+    )
 
 
 def _same(process: Process, later: Process | None) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from energysweep.agent.agent import Agent
 from energysweep.agent.floors import FloorMemory
-from energysweep.agent.processes import Root, read_process
+from energysweep.agent.processes import read_process
 from energysweep.agent.protocol import socket_path
 from energysweep.agent.server import DEFAULT_PORT, AgentServer
 from energysweep.errors import AgentError
@@ -46,7 +46,7 @@ def start_agent(
     host = host or Host.here()
     process = read_process(host.proc_root, os.getpid())
     opened = open_meters(meters, host)
-    own = Root(process.pid, process.started) if process else None
+    own = process.root if process else None
     agent = Agent(host, opened, meters, FloorMemory(_floors_path()), own)
     server = AgentServer(agent, path or socket_path(), address, port, linger_seconds, token)
     try:

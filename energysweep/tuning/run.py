@@ -342,29 +342,37 @@ def _ray(spec: SweepSpec, address: str | None, log: Path) -> Iterator[None]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints its boxes at verbose=0, too
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger holds every result
-        "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     }
     if address is None:
         settings["RAY_AUTH_MODE"] = "disabled"  # loopback only; otherwise Ray may write a token into HOME
-    for name, value in settings.items():
-        os.environ.setdefault(name, value)
+    with _environment_variables(settings):
+        try:
+            ray.init(
+                address=address or "local",
+                runtime_env=environment or None,
+                include_dashboard=False if address is None else None,
+                log_to_driver=False,
+                configure_logging=False,
+            )
+        except (ConnectionError, ValueError) as error:
+            raise InputError(f"cannot connect to Ray at {address}: {error}", key="--address") from error
+        try:
+            with _logged_to(log):  # ray.init sets up the loggers anew
+                yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _environment_variables(settings: Mapping[str, str]) -> Iterator[None]:
+    """Set those that the user has not set, and take them back: a notebook goes on after its sweep."""
+    added = {name: value for name, value in settings.items() if name not in os.environ}
+    os.environ.update(added)
     try:
-        ray.init(
-            address=address or "local",
-            runtime_env=environment or None,
-            include_dashboard=False if address is None else None,
-            log_to_driver=False,
-            configure_logging=False,
-        )
-    except (ConnectionError, ValueError) as error:
-        raise InputError(f"cannot connect to Ray at {address}: {error}", key="--address") from error
-    try:
-        with _logged_to(log):
-            yield
+        yield
     finally:
-        ray.shutdown()
+        for name in added:
+            del os.environ[name]
 
 
 @contextmanager

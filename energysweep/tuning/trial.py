@@ -71,7 +71,7 @@ def metered(
     ``power_watts`` (mean since the last result) and ``emissions_grams``: metrics for schedulers and searchers.
 
     Args:
-        trainable: what ``Tuner`` takes: a function, a class, a registered name; with resources or parameters or without.
+        trainable: what ``Tuner`` takes: a function, a class, a registered name, also with resources or parameters.
         meters: ``auto`` or kinds of meters, for the agent that is started where none runs.
         idle_power_watts: idle floors by component, if they are known.
         country, region, grams_per_kwh, pue: the grid, as in the sweep YAML; the world's average by default.

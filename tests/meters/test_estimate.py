@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from energysweep.errors import MeterUnavailable
-from energysweep.meters.estimate import EstimateMeter, cpu_power
 from energysweep.host import Processors, processors
+from energysweep.meters.estimate import EstimateMeter, cpu_power
 from energysweep.meters.tables import memory_watts, tdp_watts
 
 from .fake_clock import FakeClock

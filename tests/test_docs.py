@@ -1,0 +1,94 @@
+"""What the documents say is so."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from energysweep import metrics
+from energysweep.cli import _parser
+from energysweep.spec import SweepSpec, load_spec
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced code blocks of a language in the README."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def commands() -> list[str]:
+    """Every ``energysweep ...`` command line of the README, without its comment."""
+    lines = [line.partition("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    return [line for line in lines if line.startswith("energysweep ")]
+
+
+def relative_links(document: Path) -> list[str]:
+    """Targets of links and pictures that are files of this project, without their anchors."""
+    targets = re.findall(r"\]\(([^)\s]+)\)", document.read_text(encoding="utf-8"))
+    return [target.partition("#")[0] for target in targets if not re.match(r"[a-z]+:|#", target)]
+
+
+def test_the_document_of_the_metrics_is_made_from_the_table_as_it_is() -> None:
+    assert (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8") == metrics.markdown(), "run `make docs`"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_relative_link_leads_to_a_file(document: Path) -> None:
+    assert [link for link in relative_links(document) if not (document.parent / link).exists()] == []
+
+
+def test_the_readme_shows_commands() -> None:
+    assert len(commands()) >= 5
+
+
+@pytest.mark.parametrize("line", commands())
+def test_every_command_line_of_the_readme_is_one(line: str) -> None:
+    _parser().parse_args(shlex.split(line)[1:])  # exits if it is wrong
+
+
+@pytest.mark.parametrize("line", [line for line in commands() if line.split()[1] in ("run", "validate")])
+def test_every_sweep_that_the_readme_runs_makes_trials(line: str) -> None:
+    arguments = _parser().parse_args(shlex.split(line)[1:])
+    assert load_spec(ROOT / arguments.sweep, arguments.overrides).objective.metric == "accuracy"
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_the_python_of_the_readme_compiles(code: str) -> None:
+    compile(code, "README.md", "exec")
+
+
+@pytest.mark.parametrize("text", [block for block in blocks("yaml") if block.startswith("name:")])
+def test_the_sweeps_in_the_readme_load(text: str, tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").write_text(text)
+    assert load_spec(tmp_path / "sweep.yaml").name.startswith("my-")
+
+
+def test_every_key_of_a_sweep_is_documented() -> None:
+    documented = (ROOT / "docs" / "sweep-yaml.md").read_text(encoding="utf-8")
+    assert [key for key in SweepSpec.model_fields if f"| `{key}` |" not in documented] == []
+
+
+def subcommands() -> list[str]:
+    """The names of the commands."""
+    actions: list[Any] = _parser()._actions
+    return [name for action in actions if isinstance(action.choices, dict) for name in action.choices]
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md"])
+def test_every_command_is_named(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    assert [name for name in subcommands() if not re.search(rf"`(energysweep )?{name}`|energysweep {name}", text)] == []
+
+
+def test_every_field_of_the_totals_is_documented() -> None:
+    from energysweep.reporting.model import Totals
+
+    documented = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert [name for name in Totals.__dataclass_fields__ if name not in documented] == []

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import random
+import sqlite3
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from energysweep.errors import LedgerError
+from energysweep.ledger import Ledger
+from energysweep.records import (
+    AttemptRow,
+    EnergyRow,
+    LeaseRow,
+    MeterRow,
+    ResultRow,
+    SampleRow,
+    TrialRow,
+)
+
+ENERGY = EnergyRow("boot", "w", "l", "package-0", "cpu", "active", "rapl", 12.5)
+METER = MeterRow("boot", "w", "node", "package-0", "cpu", "rapl", 20.0, 2.0, 1.5, None, "unknown", 6.1e-5, 1, 2)
+LEASE = LeaseRow("l", "boot", "w", "node", "t", 1, 4711, 100.0, None, 2.0, 1.5, 0.5, 1.0, '{"GPU-1": 0.5}')
+TRIAL = TrialRow("t", {"lr": 1e-3, "name": "<ü>", "deep": [1, None]}, 0, "cpu", "failed", 2, 1.0, 2.0, "it broke")
+ATTEMPT = AttemptRow("t", 1, 1.0, None, "running", None, None)
+RESULT = ResultRow("t", 1, 0.5, None, None, {"accuracy": 0.25, "text": "fine"})
+SAMPLE = SampleRow("bucket:overhead", 0.5, 3.0)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.sqlite"
+
+
+def test_all_rows_come_back_as_they_were(path: Path) -> None:
+    with Ledger.create(path) as ledger:
+        ledger.note(name="n", started_at=1.5, objective={"metric": "accuracy"}, nothing=None)
+        ledger.note(name="again")
+        ledger.merge([ENERGY], [METER], [LEASE], [SAMPLE])
+        ledger.record([TRIAL], [ATTEMPT], [RESULT])
+    with Ledger.open(path) as ledger:
+        data = ledger.read()
+        assert ledger.facts() == data.run
+    assert data.run == {"name": "again", "started_at": 1.5, "objective": {"metric": "accuracy"}, "nothing": None}
+    assert data.energy == [ENERGY]
+    assert data.meters == [METER]
+    assert data.leases == [LEASE]
+    assert data.trials == [TRIAL]
+    assert data.attempts == [ATTEMPT]
+    assert data.results == [RESULT]
+    assert data.samples == [SAMPLE]
+
+
+def test_an_existing_ledger_is_gone_on_with(path: Path) -> None:
+    with Ledger.create(path) as ledger:
+        ledger.merge([ENERGY])
+    with Ledger.create(path) as ledger:
+        assert ledger.read().energy == [ENERGY]
+
+
+def test_the_highest_value_stays(path: Path) -> None:
+    with Ledger.create(path) as ledger:
+        for joules in (5.0, 12.5, 7.0):
+            ledger.merge([ENERGY._replace(joules=joules)], [METER._replace(joules=joules)])
+        data = ledger.read()
+    assert [row.joules for row in data.energy] == [12.5]
+    assert [row.joules for row in data.meters] == [12.5]
+
+
+def test_a_closed_lease_is_not_opened_again_by_a_late_poll(path: Path) -> None:
+    closed = LEASE._replace(closed_at=103.0, held_seconds=3.0, cpu_seconds=0.75)
+    with Ledger.create(path) as ledger:
+        ledger.merge(leases=[closed])
+        ledger.merge(leases=[LEASE])
+        assert ledger.read().leases == [closed]
+
+
+def test_the_driver_s_newest_word_on_a_trial_counts(path: Path) -> None:
+    with Ledger.create(path) as ledger:
+        ledger.record([TRIAL._replace(status="running", error=None)], [ATTEMPT])
+        ledger.record([TRIAL], [ATTEMPT._replace(outcome="failed", ended_at=2.0)])
+        data = ledger.read()
+    assert data.trials == [TRIAL]
+    assert [row.outcome for row in data.attempts] == ["failed"]
+
+
+keys = st.sampled_from([(window, lease) for window in "vw" for lease in ("", "k", "l")])
+polls = st.lists(
+    st.lists(st.tuples(keys, st.floats(0, 1e9)), max_size=4).map(
+        lambda rows: [ENERGY._replace(window=key[0], lease=key[1], joules=joules) for key, joules in rows]
+    ),
+    max_size=6,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(polls, st.randoms(use_true_random=False))
+def test_polls_may_come_in_any_order_and_more_than_once(answers: list[list[EnergyRow]], order: random.Random) -> None:
+    shuffled = answers + [answer for answer in answers if order.random() < 0.5]
+    order.shuffle(shuffled)
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, sequence in (("once", answers), ("shuffled", shuffled)):
+            with Ledger.create(Path(folder) / name) as ledger:
+                for answer in sequence:
+                    ledger.merge(answer)
+                found.append(ledger.read().energy)
+    highest: dict[tuple[str, ...], float] = {}
+    for row in (row for answer in answers for row in answer):
+        highest[row[:-1]] = max(row.joules, highest.get(row[:-1], 0.0))
+    assert found[0] == found[1]
+    assert {row[:-1]: row.joules for row in found[0]} == highest
+
+
+@pytest.mark.parametrize("joules", [-1.0, float("nan"), None])
+def test_a_row_that_is_no_energy_is_refused_with_all_that_came_with_it(path: Path, joules: float) -> None:
+    with Ledger.create(path) as ledger:
+        with pytest.raises(LedgerError, match="constraint"):
+            ledger.merge([ENERGY, ENERGY._replace(lease="m", joules=joules)], [METER])
+        data = ledger.read()
+    assert data.energy == []
+    assert data.meters == []
+
+
+def one_line(error: pytest.ExceptionInfo[LedgerError], path: Path) -> bool:
+    text = str(error.value)
+    return "\n" not in text and text.startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database\n" * 200])
+def test_a_file_that_is_no_ledger_is_named(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    for use in (Ledger.open, Ledger.create):
+        with pytest.raises(LedgerError, match=r"no ledger|not a database") as error:
+            use(path)
+        assert one_line(error, path)
+    assert path.read_bytes() == content
+
+
+def test_a_foreign_database_is_no_ledger(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE energy (joules)")
+    connection.close()
+    with pytest.raises(LedgerError, match="this is no ledger of energysweep"):
+        Ledger.open(path)
+
+
+def test_a_truncated_ledger_is_damaged(path: Path) -> None:
+    with Ledger.create(path) as ledger:
+        ledger.merge([ENERGY._replace(lease=f"lease-{number}") for number in range(500)])
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(LedgerError) as error:
+        Ledger.open(path)
+    assert one_line(error, path)
+
+
+def test_a_ledger_of_another_schema_is_refused(path: Path) -> None:
+    Ledger.create(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 7")
+    connection.close()
+    with pytest.raises(LedgerError, match="written with schema 7, this energysweep reads schema 1"):
+        Ledger.open(path)
+
+
+def test_a_missing_ledger_is_named(path: Path) -> None:
+    with pytest.raises(LedgerError, match="there is no ledger here"):
+        Ledger.open(path)
+    with pytest.raises(LedgerError, match="there is no ledger here"):
+        Ledger.open(path.parent)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    # nobody, root included, can make a file in these
+    for folder in (Path("/proc/self"), tmp_path / "missing"):
+        with pytest.raises(LedgerError, match="unable to open database file") as error:
+            Ledger.create(folder / "ledger.sqlite")
+        assert one_line(error, folder / "ledger.sqlite")
+
+
+def test_a_backup_is_whole_while_the_ledger_is_written(path: Path, tmp_path: Path) -> None:
+    ending = threading.Event()
+    with Ledger.create(path) as ledger:
+
+        def write() -> None:
+            for number in range(10_000):
+                if ending.is_set():
+                    return
+                # always both in one transaction
+                ledger.merge([ENERGY._replace(lease=str(number))], leases=[LEASE._replace(lease=str(number))])
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        try:
+            for number in range(10):
+                copy = tmp_path / f"copy-{number}.sqlite"
+                ledger.backup(copy)
+                with Ledger.open(copy) as copied:
+                    data = copied.read()
+                assert {row.lease for row in data.energy} == {row.lease for row in data.leases}
+                assert not copy.with_name(f"{copy.name}-wal").exists()  # safe on a network file system
+        finally:
+            ending.set()
+            thread.join()
+
+
+def test_a_backup_that_cannot_be_written_is_named(path: Path, tmp_path: Path) -> None:
+    with Ledger.create(path) as ledger, pytest.raises(LedgerError, match="unable to open database file"):
+        ledger.backup(tmp_path / "missing" / "copy.sqlite")

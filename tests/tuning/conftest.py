@@ -1,0 +1,81 @@
+"""Sweeps in a folder of the test's own, on a host whose CPU draws a constant, replayed 100 W."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from energysweep.ledger import FILE_NAME, Ledger, LedgerData
+from energysweep.spec import load_spec
+from energysweep.tuning.run import Run, run
+
+TRACE = "time_seconds,device,component,power_watts\n0,package-0,cpu,100\n1,package-0,cpu,100\n"
+
+WORK = '''
+import subprocess, sys, threading, time
+from ray import tune
+
+BURN = "import time\\nwhile time.process_time() < 0.15: pass"
+
+
+def burn(seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+def spawn(seconds):
+    """Short-lived children, started from a thread."""
+    def loop():
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            subprocess.run([sys.executable, "-c", BURN], check=True)
+    thread = threading.Thread(target=loop)
+    thread.start()
+    thread.join()
+
+
+def train(config):
+    work = {"burn": burn, "sleep": time.sleep, "spawn": spawn}[config["kind"]]
+    for report in range(config.get("reports", 3)):
+        work(config.get("seconds", 1.0))
+        tune.report({"score": report * config.get("gain", 1)})
+'''
+
+SWEEP = """
+name: test
+workload: work.py:train
+parameters: {kind: {grid: [burn, sleep]}}
+objective: {metric: score, mode: max}
+meters: ["replay:trace.csv"]
+idle_power_watts: {cpu: 20}
+carbon: {grams_per_kwh: 360}
+"""
+
+
+@pytest.fixture
+def sweep_folder(tmp_path: Path, agent_home: Path) -> Path:
+    """A folder with a workload, a trace of 100 W, and sweep.yaml."""
+    (tmp_path / "work.py").write_text(WORK)
+    (tmp_path / "trace.csv").write_text(TRACE)
+    (tmp_path / "sweep.yaml").write_text(dedent(SWEEP))
+    return tmp_path
+
+
+@pytest.fixture
+def run_sweep(sweep_folder: Path) -> Callable[..., Run]:
+    """Runs sweep.yaml with some keys replaced, as ``--set`` would."""
+
+    def run_it(*overrides: str) -> Run:
+        spec = load_spec(sweep_folder / "sweep.yaml", overrides)
+        return run(spec, output=sweep_folder / "results", metrics_port=0)
+
+    return run_it
+
+
+def read_ledger(done: Run) -> LedgerData:
+    with Ledger.open(done.folder / FILE_NAME) as ledger:
+        return ledger.read()

@@ -1,0 +1,149 @@
+"""Trainables that nobody here wrote, and people's own Tuners."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import ray
+from ray import tune
+
+import energysweep
+from energysweep.tuning.run import Run
+from tests.tuning.conftest import TRACE
+
+pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("default")]
+
+EXAMPLES = {
+    "function": (
+        "ray.tune.examples.async_hyperband_example:easy_objective",
+        "{steps: 5, width: {grid: [10, 20]}, height: 1}",
+        "mean_loss",
+        "{}",
+    ),
+    "function with checkpoints": (
+        "ray.tune.examples.custom_func_checkpointing:train_func",
+        "{steps: 5, width: {grid: [10, 20]}, height: 1}",
+        "mean_loss",
+        "{}",
+    ),
+    "class": (
+        "ray.tune.examples.pbt_example:PBTBenchmarkExample",
+        "{lr: {grid: [1e-4, 1e-2]}, some_other_factor: 1}",
+        "mean_accuracy",
+        "{training_iteration: 20}",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_of_ray_runs_unchanged_and_gets_its_energy(name: str, run_sweep: Callable[..., Run]) -> None:
+    workload, parameters, metric, stop = EXAMPLES[name]
+    done = run_sweep(
+        f"workload={workload}", f"parameters={parameters}", f"objective={{metric: {metric}, mode: min}}", f"stop={stop}"
+    )
+
+    assert done.succeeded, done.problems
+    assert len(done.summary.trials) == 2
+    for trial in done.summary.trials:
+        assert trial.energy_joules > 0
+        assert metric in trial.metrics
+
+
+@pytest.fixture
+def own_ray(agent_home: Path) -> Iterator[Path]:
+    (agent_home / "trace.csv").write_text(TRACE)
+    ray.init(address="local", include_dashboard=False, log_to_driver=False, configure_logging=False)
+    yield agent_home
+    ray.shutdown()
+
+
+def burn(config: dict[str, float]) -> None:
+    import time
+
+    for report in range(3):
+        end = time.monotonic() + config["seconds"]
+        while time.monotonic() < end:
+            pass
+        tune.report({"score": report})
+
+
+class Counts(tune.Trainable):
+    """A class that cannot be reset."""
+
+    def setup(self, config: dict[str, float], data: list[int] | None = None) -> None:
+        self.data = data
+
+    def step(self) -> dict[str, float]:
+        assert self.data == [1, 2, 3]
+        sum(range(3_000_000))
+        return {"score": self.iteration, "done": self.iteration == 2}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing to save."""
+
+
+@pytest.mark.parametrize("reuse", [True, False])
+def test_the_results_of_ones_own_tuner_carry_the_energy(own_ray: Path, reuse: bool) -> None:
+    trainable = energysweep.metered(
+        tune.with_resources(burn, {"cpu": 1}), meters=(f"replay:{own_ray}/trace.csv",), grams_per_kwh=360
+    )
+    tuner = tune.Tuner(
+        trainable,
+        param_space={"seconds": tune.grid_search([0.1, 0.5])},
+        tune_config=tune.TuneConfig(reuse_actors=reuse, max_concurrent_trials=1),
+        run_config=tune.RunConfig(storage_path=str(own_ray / "results"), verbose=0),
+    )
+    results = sorted(tuner.fit(), key=lambda result: result.config["seconds"])
+
+    short, long = (result.metrics for result in results)
+    # No floor is known: all that a CPU draws is active. One of the host's CPUs is busy, others may be.
+    assert 0 < short["energy_joules"] < long["energy_joules"] < 100 * 1.5 * 1.5
+    assert long["active_energy_joules"] == pytest.approx(long["energy_joules"])
+    assert long["emissions_grams"] == pytest.approx(long["energy_joules"] * 1e-4)
+    assert long["power_watts"] > 0
+    energies = results[1].metrics_dataframe["energy_joules"].tolist()
+    assert energies == sorted(energies)
+    assert results[0].metrics["trial_id"] != results[1].metrics["trial_id"]
+
+
+def test_a_class_with_parameters_is_metered_too(own_ray: Path) -> None:
+    trainable = tune.with_parameters(
+        energysweep.metered(Counts, meters=(f"replay:{own_ray}/trace.csv",)), data=[1, 2, 3]
+    )
+    (result,) = tune.Tuner(trainable, run_config=tune.RunConfig(storage_path=str(own_ray / "results"), verbose=0)).fit()
+
+    assert result.error is None
+    assert result.metrics["energy_joules"] > 0
+    assert result.metrics["score"] == 2
+
+
+def test_a_trial_of_several_bundles_is_refused_with_the_reason(own_ray: Path) -> None:
+    bundles = tune.PlacementGroupFactory([{"CPU": 1}, {"CPU": 1}])
+    trainable = energysweep.metered(tune.with_resources(burn, bundles), meters=(f"replay:{own_ray}/trace.csv",))
+    (result,) = tune.Tuner(
+        trainable,
+        param_space={"seconds": 0.1},
+        run_config=tune.RunConfig(storage_path=str(own_ray / "results"), verbose=0),
+    ).fit()
+
+    assert "several resource bundles" in str(result.error)
+
+
+def test_what_tune_cannot_run_is_refused_at_once() -> None:
+    with pytest.raises(energysweep.errors.InputError, match="nothing that Ray Tune can run"):
+        energysweep.metered(42)  # type: ignore[arg-type]
+    with pytest.raises(energysweep.errors.InputError, match="must take one argument"):
+        energysweep.metered(lambda: None)
+
+
+def test_a_meter_that_does_not_exist_is_the_error_of_the_trial(own_ray: Path) -> None:
+    trainable = energysweep.metered(burn, meters=("replay:/no/such/trace.csv",))
+    (result,) = tune.Tuner(
+        trainable,
+        param_space={"seconds": 0.01},
+        run_config=tune.RunConfig(storage_path=str(own_ray / "results"), verbose=0),
+    ).fit()
+
+    assert "no/such/trace.csv" in str(result.error)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from energysweep.spec import SweepSpec, load_spec
-    from energysweep.track import Measurement, track
+    from energysweep.tracking import Measurement, track
     from energysweep.tuning.run import Run, run
     from energysweep.tuning.trial import metered
 
@@ -15,13 +15,13 @@ __version__ = "0.1.0"
 
 # Imported when first used: an agent needs no Ray, and a command line that only prints its help neither.
 _HOMES = {
-    "Measurement": "energysweep.track",
+    "Measurement": "energysweep.tracking",
     "Run": "energysweep.tuning.run",
     "SweepSpec": "energysweep.spec",
     "load_spec": "energysweep.spec",
     "metered": "energysweep.tuning.trial",
     "run": "energysweep.tuning.run",
-    "track": "energysweep.track",
+    "track": "energysweep.tracking",
 }
 
 __all__ = ["Measurement", "Run", "SweepSpec", "__version__", "load_spec", "metered", "run", "track"]
@@ -31,7 +31,6 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'energysweep' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)
-    # Importing energysweep.track binds the module to the package's attribute of the same name: replace it for good.
     globals()[name] = value
     return value
 

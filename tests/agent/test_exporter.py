@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from energysweep.agent.accounts import Sweep
+from energysweep.agent.exporter import AgentCollector
+from energysweep.metrics import FAMILIES
+from tests.agent.fake_host import CPU, GPU, FakeHost
+from tests.conftest import need
+
+
+class Scrape:
+    """What a registry with the agent's collector says."""
+
+    def __init__(self, host: FakeHost) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(AgentCollector(host.agent))
+
+    def __call__(self, name: str, labels: Mapping[str, str]) -> float | None:
+        return self.registry.get_sample_value(f"energysweep_{name}", {"node": "node-a", **labels})
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> FakeHost:
+    """One trial has computed alone for ten seconds: 1000 J, 200 J of them idle, of which it reserved a quarter."""
+    host = FakeHost(tmp_path)
+    pid = host.tree.fork()
+    host.agent.tick()
+    window = host.agent.open_window("r", {"cpu": 20})
+    window.sweep = Sweep(
+        name="mnist",
+        owner="me",
+        grams_per_kwh=360.0,
+        zone="FRA",
+        carbon_source="given",
+        pue=2.0,
+        trials={"running": 1},
+        best={"accuracy": 0.5},
+        started_at=1e9,
+    )
+    root = host.tree.of(pid)
+    host.agent.open_lease("r", "l", "t", root, 1, {}, config='lr=1e-3, name="<x>"\n', hardware="cpu")
+    for _ in range(10):
+        host.work(1.0, {pid: 1.0})
+        host.agent.tick()
+    host.agent.report("l", {"accuracy": 0.5})
+    return host
+
+
+def test_a_scrape_shows_trials_and_their_sweep(host: FakeHost) -> None:
+    scrape = Scrape(host)
+    trial = {"sweep": "r", "trial": "t"}
+    energy = {**trial, "component": "cpu", "source": "rapl"}
+    assert scrape("trial_energy_joules_total", {**energy, "bucket": "active"}) == pytest.approx(800)
+    assert scrape("trial_energy_joules_total", {**energy, "bucket": "idle"}) == pytest.approx(50)
+    assert scrape("trial_power_watts", {**trial, "component": "cpu"}) == pytest.approx(85)
+    # 850 J x 2 x 360 g/kWh / 3.6 MJ
+    assert scrape("trial_emissions_grams_total", trial) == pytest.approx(0.17)
+    assert scrape("trial_info", {**trial, "config": 'lr=1e-3, name="<x>"\n', "hardware": "cpu"}) == 1
+    assert scrape("trial_result", {**trial, "metric": "accuracy"}) == 0.5
+    value = scrape.registry.get_sample_value
+    assert value("energysweep_sweep_info", {"sweep": "r", "name": "mnist", "owner": "me"}) == 1
+    assert value("energysweep_sweep_trials", {"sweep": "r", "state": "running"}) == 1
+    assert value("energysweep_sweep_best", {"sweep": "r", "metric": "accuracy"}) == 0.5
+    assert value("energysweep_sweep_start_timestamp_seconds", {"sweep": "r"}) == 1e9
+    assert value("energysweep_sweep_end_timestamp_seconds", {"sweep": "r"}) is None
+    assert value("energysweep_grid_intensity_grams_per_kwh", {"zone": "FRA", "source": "given"}) == 360
+
+
+def test_a_scrape_shows_the_node_and_its_balance(host: FakeHost) -> None:
+    scrape = Scrape(host)
+    device = {"device": "package-0", "component": "cpu"}
+    assert scrape("node_energy_joules_total", {**device, "source": "rapl"}) == pytest.approx(1000)
+    assert scrape("node_power_watts", device) == pytest.approx(100)
+    # nobody gave the host's own account a floor: all energy is active
+    assert scrape("node_bucket_energy_joules_total", {"component": "cpu", "bucket": "trials"}) == pytest.approx(1000)
+    assert scrape("node_conservation_error_ratio", {}) == pytest.approx(0, abs=1e-12)
+    assert scrape("meter_read_failures_total", {"meter": "rapl"}) == 0
+    assert scrape("agent_open_leases", {}) == 1
+    cpu_seconds = scrape("agent_cpu_seconds_total", {})
+    assert cpu_seconds is not None
+    assert cpu_seconds > 0
+
+
+def test_a_new_trial_s_series_are_at_zero_and_have_no_power_yet(tmp_path: Path) -> None:
+    host = FakeHost(tmp_path, {CPU: 100.0, GPU: 300.0})
+    host.agent.open_window("r")
+    host.open("t", host.tree.fork(), GPU_1=0.5)
+    scrape = Scrape(host)
+    for component, source in (("cpu", "rapl"), ("gpu", "nvml_counter")):
+        for bucket in ("active", "idle"):
+            labels = {"sweep": "r", "trial": "t", "component": component, "bucket": bucket, "source": source}
+            assert scrape("trial_energy_joules_total", labels) == 0
+    assert scrape("trial_emissions_grams_total", {"sweep": "r", "trial": "t"}) is None  # nobody said which grid
+
+
+def test_every_family_of_the_table_is_exported_and_no_other(host: FakeHost) -> None:
+    names = {family.name for family in FAMILIES}
+    exported = {
+        metric.name + ("_total" if metric.type == "counter" else "") for metric in AgentCollector(host.agent).collect()
+    }
+    assert exported == names
+
+
+def test_promtool_finds_nothing_wrong(host: FakeHost) -> None:
+    promtool = need("promtool")
+    text = generate_latest(Scrape(host).registry)
+    done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, b"")

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from wsgiref.util import setup_testing_defaults
+
+import pytest
+
+from energysweep.agent.http import Application
+from tests.agent.fake_host import FakeHost
+
+
+class Browser:
+    """Asks an application without a network."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self.status = ""
+
+    def get(self, path: str, query: str = "", authorization: str | None = None) -> Any:
+        environ: dict[str, Any] = {"PATH_INFO": path, "QUERY_STRING": query}
+        setup_testing_defaults(environ)
+        if authorization is not None:
+            environ["HTTP_AUTHORIZATION"] = authorization
+        return json.loads(b"".join(self._application(environ, self._start)))
+
+    def _start(self, status: str, _headers: list[tuple[str, str]]) -> None:
+        self.status = status.split(" ", maxsplit=1)[0]
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> FakeHost:
+    host = FakeHost(tmp_path)
+    host.agent.open_window("a run & more")
+    host.wait(1.0)
+    host.agent.tick()
+    return host
+
+
+@pytest.fixture
+def browser(host: FakeHost) -> Browser:
+    return Browser(Application(host.agent, "http://10.0.0.7:9770", token=None))
+
+
+def test_health_is_how_old_the_newest_reading_is(host: FakeHost, browser: Browser) -> None:
+    host.clock.advance(9.5)
+    assert browser.get("/healthz") == {"node": "node-a", "seconds_since_reading": 9.5}
+    assert browser.status == "200"
+    host.clock.advance(1.0)
+    browser.get("/healthz")
+    assert browser.status == "503"
+
+
+def test_service_discovery_names_the_agent_s_address(browser: Browser) -> None:
+    assert browser.get("/sd") == [{"targets": ["10.0.0.7:9770"], "labels": {"job": "energysweep"}}]
+
+
+def test_the_totals_are_those_of_the_run_since_a_revision(browser: Browser) -> None:
+    first = browser.get("/v1/totals", "run=a+run+%26+more&since=0")
+    assert [row[-1] for row in first["energy"]] == [pytest.approx(100)]
+    again = browser.get("/v1/totals", f"run=a+run+%26+more&since={first['revision']}")
+    assert again["energy"] == []
+    assert len(again["meters"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "status", "reason"),
+    [
+        ("/v1/totals", "run=other", "404", "no window"),
+        ("/v1/totals", "", "404", "no window"),
+        ("/v1/totals", "run=r&since=-1", "400", "whole number"),
+        ("/v1/totals", "run=r&since=%C2%B2", "400", "whole number"),
+        ("/favicon.ico", "", "404", "/metrics"),
+    ],
+)
+def test_a_wrong_question_gets_its_reason(browser: Browser, path: str, query: str, status: str, reason: str) -> None:
+    assert reason in browser.get(path, query)["error"]
+    assert browser.status == status
+
+
+@pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer wrong", "secret", "Basic secret", "Bearer ü"])
+def test_with_a_token_only_its_bearer_gets_the_totals(host: FakeHost, authorization: str | None) -> None:
+    browser = Browser(Application(host.agent, "http://10.0.0.7:9770", token="secret"))  # noqa: S106
+    query = "run=a+run+%26+more"
+    assert "error" in browser.get("/v1/totals", query, authorization)
+    assert browser.status == "401"
+    assert "energy" in browser.get("/v1/totals", query, "Bearer secret")
+    browser.get("/healthz")
+    assert browser.status == "200"

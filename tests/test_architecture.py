@@ -1,0 +1,140 @@
+"""Imports go one way, and heavy libraries stay where they belong."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import energysweep
+
+PACKAGE = Path(energysweep.__file__).parent
+
+# The layers from the bottom up. A part may import what stands in a lower layer, and its own layer's other parts.
+LAYERS: tuple[frozenset[str], ...] = (
+    frozenset({"errors", "records", "host"}),
+    frozenset({"meters", "carbon", "spec", "ledger", "metrics"}),
+    frozenset({"agent", "reporting", "monitoring", "doctor", "workloads"}),
+    frozenset({"tracking", "tuning"}),
+    frozenset({"cli"}),
+    frozenset({"__init__", "__main__"}),  # nobody imports these but a program's user
+)
+HOMES = {
+    "ray": {"tuning", "workloads"},
+    "optuna": {"tuning"},
+    "torch": {"workloads"},
+    "mlxtend": {"workloads"},
+    "pynvml": {"meters"},
+    "codecarbon": {"meters", "carbon"},
+    "plotly": {"reporting"},
+    "prometheus_client": {"agent", "monitoring"},
+    "sqlite3": {"ledger"},
+}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def part_of(module: str) -> str:
+    _, _, rest = module.partition(".")
+    return rest.split(".")[0] or "__init__"
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Everything that a file imports, also inside functions: modules, and names inside of modules."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imported_modules(path: Path) -> set[str]:
+    """The modules of this package that a file imports."""
+    names = {name for name in imported(path) if name.split(".")[0] == "energysweep"}
+    return {name if name in MODULES else name.rpartition(".")[0] for name in names}
+
+
+def layer(part: str) -> int:
+    return next(number for number, parts in enumerate(LAYERS) if part in parts)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_one_way(module: str) -> None:
+    part = part_of(module)
+    wrong = [
+        name
+        for name in imported_modules(MODULES[module])
+        # the package itself holds the version
+        if name != "energysweep" and layer(part_of(name)) > layer(part)
+    ]
+    assert wrong == []
+
+
+def test_no_module_imports_itself_over_others() -> None:
+    # Python's own rule: a package's __init__ is run before its modules, which is no import of theirs.
+    graph = {module: imported_modules(path) - {"energysweep"} for module, path in MODULES.items()}
+    graph["energysweep"] = set()  # imports its names when they are first used
+    TopologicalSorter(graph).prepare()  # raises CycleError and names the cycle
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_a_library_is_imported_only_in_its_home(library: str) -> None:
+    users = {
+        part_of(module)
+        for module, path in MODULES.items()
+        if any(name.split(".")[0] == library for name in imported(path))
+    }
+    assert users <= HOMES[library]
+
+
+def test_nvidia_s_library_is_imported_by_one_module() -> None:
+    users = [module for module, path in MODULES.items() if any(name.startswith("pynvml") for name in imported(path))]
+    assert users == ["energysweep.meters.nvml"]
+
+
+def test_the_exported_names_are_those_that_can_be_had() -> None:
+    assert sorted(energysweep.__all__) == sorted([*energysweep._HOMES, "__version__"])
+    assert dir(energysweep) == sorted(energysweep.__all__)
+    for name in energysweep.__all__:
+        assert getattr(energysweep, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = energysweep.nonsense
+
+
+@pytest.mark.parametrize("name", energysweep._HOMES)
+def test_no_module_hides_an_exported_name(name: str) -> None:
+    # Importing a module binds it to its package, where it would take the place of a name of the same spelling.
+    assert not (PACKAGE / name).exists()
+    assert not (PACKAGE / f"{name}.py").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("energysweep", {"ray", "torch", "codecarbon", "plotly", "pydantic", "prometheus_client"}),
+        ("energysweep.cli", {"ray", "torch", "codecarbon", "plotly"}),
+        ("energysweep.agent.start", {"ray", "torch", "plotly", "optuna"}),
+        ("energysweep.tracking", {"ray", "torch", "plotly", "optuna"}),
+        ("energysweep.spec", {"ray", "torch", "plotly", "optuna"}),
+    ],
+)
+def test_importing_a_module_loads_nothing_heavy(module: str, heavy: set[str]) -> None:
+    loaded = run(f"import sys, {module}; print(*(name for name in sys.modules if '.' not in name))").split()
+    assert heavy.isdisjoint(loaded)
+
+
+def run(program: str) -> str:
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return done.stdout.strip()

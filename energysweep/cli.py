@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from energysweep import __version__
-from energysweep.errors import AgentRunning, EnergysweepError, InputError
+from energysweep.errors import AgentRunning, EnergysweepError, InputError, MeterUnavailable
 
 EXIT_FAILED = 1
 EXIT_INPUT = 2
@@ -30,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command(arguments)
     except InputError as error:
         return _fail(str(error), EXIT_INPUT)
+    except MeterUnavailable as error:
+        return _fail(f"{error}; {error.hint}" if error.hint else str(error), EXIT_INPUT)
     except EnergysweepError as error:
         return _fail(str(error), EXIT_FAILED)
     except KeyboardInterrupt:
@@ -165,7 +167,7 @@ def _report(arguments: argparse.Namespace) -> int:
     from energysweep.ledger import FILE_NAME, Ledger
     from energysweep.reporting import terminal_table, write_report
 
-    grid = carbon.resolve(**carbon.parse_carbon_option(arguments.carbon)) if arguments.carbon else None
+    grid = carbon.resolve(**carbon.parse_carbon_option(arguments.carbon)) if arguments.carbon is not None else None
     with Ledger.open(_run_folder(arguments.folder) / FILE_NAME) as ledger:
         summary = write_report(arguments.folder, ledger.read(), grid)
     _print(terminal_table(summary))
@@ -209,13 +211,15 @@ def _run_folder(folder: Path) -> Path:
 
 
 def _agent(arguments: argparse.Namespace) -> int:
-    from energysweep.agent.start import EXIT_ALREADY_RUNNING, start_agent
+    from energysweep.agent.connect import EXIT_ALREADY_RUNNING
+    from energysweep.agent.protocol import daemon_socket_path
+    from energysweep.agent.start import start_agent
 
     told = _detach() if arguments.detach else None
     try:
         server = start_agent(
             tuple(arguments.meter or ("auto",)),
-            path=arguments.socket,
+            path=arguments.socket or daemon_socket_path(),
             address=arguments.bind,
             port=arguments.port,
             linger_seconds=arguments.linger,
@@ -247,6 +251,7 @@ def _detach() -> Callable[[], None]:
         def told() -> None:
             os.write(writing, b".")
             os.close(writing)
+            os.chdir("/")
             quiet = os.open(os.devnull, os.O_RDWR)
             for descriptor in (0, 1, 2):
                 os.dup2(quiet, descriptor)

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 
 from energysweep import carbon
 from energysweep.agent.accounts import Sweep
-from energysweep.agent.client import AgentClient
-from energysweep.agent.protocol import Hello, socket_path
-from energysweep.agent.start import spawn_agent
-from energysweep.errors import AgentUnreachable
+from energysweep.agent.connect import connect
+from energysweep.agent.protocol import Hello
 
 _BLOCKS = itertools.count(1)
 
@@ -61,7 +59,7 @@ def track(
 ) -> Iterator[Measurement]:
     """Meter the block: this process and its children, and nobody else on the host.
 
-    It uses the agent of this host; where none runs, it starts one, which ends a few seconds after the last block.
+    It uses the agent of this host; where none runs, it starts one, which ends some time after the last block.
     Blocks may be nested; a joule of an inner block is not booked to the outer one as well.
 
     Args:
@@ -76,34 +74,26 @@ def track(
 
     Raises:
         AgentUnreachable, LeaseRefused
-        InputError, MeterUnavailable: no such zone, meter or GPU.
+        InputError: no such zone or meter.
     """
     grid = carbon.resolve(country, region, grams_per_kwh, pue)
     sweep = Sweep(grams_per_kwh=grid.grams_per_kwh, zone=grid.zone, carbon_source=grid.source, pue=grid.pue)
     measured = Measurement(name)
     # A run of its own: an inner block may have the same name, and the agent can let go of what has ended.
-    client = _connect(Hello(run=f"track-{os.getpid()}-{next(_BLOCKS)}", sweep=sweep), meters)
+    client = connect(Hello(run=f"track-{os.getpid()}-{next(_BLOCKS)}", sweep=sweep), meters, port=0)
     try:
         lease = client.open(name, cpus=cpus, gpus={str(gpu): 1.0 for gpu in gpus})
+        before = lease.before  # the block begins when the agent knows of it
         began = time.monotonic()
         try:
             yield measured
         finally:
             spent = lease.close()
             measured.duration_seconds = time.monotonic() - began
-            measured.energy_joules = spent.energy_joules - lease.before.energy_joules
-            measured.active_energy_joules = spent.active_energy_joules - lease.before.active_energy_joules
+            measured.energy_joules = spent.energy_joules - before.energy_joules
+            measured.active_energy_joules = spent.active_energy_joules - before.active_energy_joules
             measured.emissions_grams = grid.emissions_grams(measured.energy_joules)
             measured.source = client.agent["notes"]
             client.close_window()
     finally:
         client.close()
-
-
-def _connect(hello: Hello, meters: Sequence[str]) -> AgentClient:
-    try:
-        return AgentClient(socket_path(), hello)
-    except AgentUnreachable:
-        # In a process of its own: an agent in a thread of this one would wait for its interpreter lock.
-        spawn_agent(meters)
-        return AgentClient(socket_path(), hello)

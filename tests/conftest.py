@@ -28,16 +28,8 @@ def agent_home() -> Iterator[Path]:
 
     In the system's folder for temporary files, because the path of a socket must be short.
     """
-    names = ("ENERGYSWEEP_SOCKET", "ENERGYSWEEP_STATE")
-    before = {name: os.environ.get(name) for name in names}
-    with tempfile.TemporaryDirectory(prefix="energysweep-") as folder:
-        os.environ["ENERGYSWEEP_SOCKET"] = f"{folder}/agent.sock"
-        os.environ["ENERGYSWEEP_STATE"] = folder
-        try:
-            yield Path(folder)
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name)
-                else:
-                    os.environ[name] = value
+    with tempfile.TemporaryDirectory(prefix="energysweep-") as folder, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("ENERGYSWEEP_SOCKET", f"{folder}/agent.sock")
+        environment.setenv("ENERGYSWEEP_STATE", folder)
+        environment.setenv("ENERGYSWEEP_LINGER", "1")
+        yield Path(folder)

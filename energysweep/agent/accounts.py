@@ -175,6 +175,7 @@ class Window:
         run: the sweep's run id.
         floors: the frozen idle floors, by device name.
         sweep: what the driver says of its sweep, for the dashboards.
+        last_seen: the clock when a process of the run was there.
         closed: the clock when it was closed, None while it counts.
     """
 
@@ -182,7 +183,7 @@ class Window:
         self.id = uuid.uuid4().hex
         self.run = run
         self.floors = floors
-        self.opened = host.clock()
+        self.opened = self.last_seen = host.clock()
         self.closed: float | None = None
         self.sweep = Sweep()
         self.leases: dict[str, Lease] = {}

@@ -21,6 +21,7 @@ from energysweep.meters import Component, Opened
 READ_AT_MOST_EVERY_SECONDS = 0.1  # below the counters' own resolution a reading says nothing
 SCAN_AT_MOST_EVERY_SECONDS = 0.002  # a trial that opens where another just closed needs no second scan
 SERIES_SECONDS = 300.0  # how long an ended trial's series stay: several scrapes, also at one a minute
+ABANDONED_SECONDS = 60.0  # how long a sweep without any process keeps its window: its driver may come back
 _QUIET_SECONDS = 2.0
 _QUIET_LOAD = 0.1  # of all CPUs
 
@@ -100,13 +101,6 @@ class Agent:
             self._observe()
             window.close()
             self._members = {root: owner for root, owner in self._members.items() if owner != Owner("run", run)}
-
-    def forget_window(self, run: str) -> None:
-        """Drop a closed window, with its series."""
-        with self.lock:
-            window = self.windows.get(run)
-            if window is not None and window.closed is not None:
-                del self.windows[run]
 
     def join(self, run: str, root: Root) -> None:
         """A process of a run's own (its driver, or a worker): what it does without a lease is the run's overhead."""
@@ -242,14 +236,13 @@ class Agent:
         with self.lock:
             began = self.host.clock()
             self._observe()
+            self._close_abandoned()
             for lease in [lease for lease in self._open.values() if not self._clocks.alive(lease.root)]:
                 self.close_lease(lease.run, lease.id)  # its connection may live on in a forked child
             self._measure_watts()
             self.tick_seconds = self.host.clock() - began
-            for window in list(self.windows.values()):
+            for window in self.windows.values():
                 self._end_series(window)
-                if window.closed is not None and self._advanced - window.closed > SERIES_SECONDS:
-                    self.forget_window(window.run)
 
     def measure_quiet(self, sleep: Callable[[float], object], without: Collection[Component] = ()) -> None:
         """Measure the idle floors over two seconds, if they are not known better and the host is quiet.
@@ -432,6 +425,18 @@ class Agent:
         for trial in window.trials.values():
             if trial.ended is not None and now - trial.ended > SERIES_SECONDS:
                 trial.results, trial.watts = {}, {}
+
+    def _close_abandoned(self) -> None:
+        """Close the windows of sweeps whose processes have all gone; forget closed ones that nobody reads any more."""
+        now = self._advanced
+        for run, window in list(self.windows.items()):
+            if window.closed is not None:
+                if now - window.closed > SERIES_SECONDS:
+                    del self.windows[run]
+            elif Owner("run", run) in self._members.values():
+                window.last_seen = now
+            elif now - window.last_seen > ABANDONED_SECONDS:
+                self.close_window(run)
 
     def live_trials(self, window: Window) -> Iterable[tuple[str, Trial]]:
         """The trials whose series are shown: those with a lease, and those that ended a short time ago."""

@@ -8,8 +8,9 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from energysweep.agent.accounts import Sweep
 from energysweep.errors import AgentUnreachable, LeaseRefused
 
 _ANSWER_SECONDS = 30.0
+_UNREAD_ANSWERS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,23 @@ class Spent:
 
     energy_joules: float
     active_energy_joules: float
-    at_seconds: float = field(default_factory=time.monotonic)
+    at_seconds: float
+
+    def plus(self, other: Spent) -> Spent:
+        """This, and what was spent elsewhere."""
+        return replace(
+            self,
+            energy_joules=self.energy_joules + other.energy_joules,
+            active_energy_joules=self.active_energy_joules + other.active_energy_joules,
+        )
+
+    def minus(self, other: Spent) -> Spent:
+        """What of this the other does not know of; never below 0."""
+        return replace(
+            self,
+            energy_joules=max(0.0, self.energy_joules - other.energy_joules),
+            active_energy_joules=max(0.0, self.active_energy_joules - other.active_energy_joules),
+        )
 
 
 class AgentClient:
@@ -49,11 +67,12 @@ class AgentClient:
         LeaseRefused: the agent says no.
 
     Attributes:
-        agent: the agent's answer: ``host``, ``node``, ``window``, ``url``, ``token``, ``notes``.
+        agent: its answer: ``host``, ``node``, ``window``, ``url``, ``token``, ``notes``, ``meters``, ``daemon``.
     """
 
     def __init__(self, path: Path, hello: protocol.Hello) -> None:
         self._lock = threading.Lock()
+        self._unanswered: deque[_Answer] = deque()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(_ANSWER_SECONDS)
         try:
@@ -63,7 +82,7 @@ class AgentClient:
             raise AgentUnreachable(f"no agent answers at {path}: {error.strerror or error}") from error
         self._lines = self._socket.makefile("rb")
         try:
-            self.agent = self._ask(hello)
+            self.agent = self.ask(hello)
         except BaseException:
             self.close()
             raise
@@ -95,19 +114,27 @@ class AgentClient:
             config=config[:300],
             hardware=hardware[:100],
         )
-        return Lease(self, request.lease, before=_spent(self._ask(request)))
+        return Lease(self, request.lease, self.tell(request))
 
     def close_trial(self, trial: str) -> None:
-        """Close the leases of a trial that has ended."""
-        self._ask(protocol.CloseTrial(trial=trial))
+        """Close the leases of a trial that has ended. Does not wait for it."""
+        self.tell(protocol.CloseTrial(trial=trial))
 
     def update(self, sweep: Sweep) -> None:
-        """Tell how the sweep stands."""
-        self._ask(protocol.Update(sweep=sweep))
+        """Tell how the sweep stands. Does not wait for the answer."""
+        self.tell(protocol.Update(sweep=sweep))
 
     def close_window(self) -> None:
         """The sweep is over: take a last reading, count no further."""
-        self._ask(protocol.CloseWindow())
+        self.ask(protocol.CloseWindow())
+
+    def retire(self) -> None:
+        """Make way for another agent.
+
+        Raises:
+            LeaseRefused: somebody else needs it.
+        """
+        self.ask(protocol.Retire())
 
     def close(self) -> None:
         """Hang up; the agent closes what is open."""
@@ -117,42 +144,98 @@ class AgentClient:
         self._lines.close()
         self._socket.close()
 
-    def _ask(self, request: BaseModel) -> dict[str, Any]:
-        line = request.model_dump_json(exclude_unset=False).encode() + b"\n"
-        try:
-            with self._lock:
-                self._socket.sendall(line)
-                answer = self._lines.readline()
-        except (OSError, ValueError) as error:
-            raise AgentUnreachable(f"the agent does not answer: {error}") from error
-        if not answer:
+    def ask(self, request: BaseModel) -> dict[str, Any]:
+        """Say something and wait for the answer.
+
+        Raises:
+            AgentUnreachable, LeaseRefused
+        """
+        return self.wait(self.tell(request))
+
+    def tell(self, request: BaseModel) -> _Answer:
+        """Say something; the answer, should it be needed, is got by ``wait``. The agent keeps the order.
+
+        Raises:
+            AgentUnreachable
+        """
+        answer = _Answer()
+        with self._lock, _translated():
+            self._socket.sendall(request.model_dump_json().encode() + b"\n")
+            self._unanswered.append(answer)
+            while len(self._unanswered) > _UNREAD_ANSWERS:  # or the agent could not write any more
+                self._read_one()
+        return answer
+
+    def wait(self, answer: _Answer) -> dict[str, Any]:
+        """The content of an answer.
+
+        Raises:
+            AgentUnreachable, LeaseRefused
+        """
+        with self._lock, _translated():
+            while answer.content is None:
+                self._read_one()
+        if not answer.content["ok"]:
+            raise LeaseRefused(answer.content["error"])
+        return answer.content
+
+    def _read_one(self) -> None:
+        line = self._lines.readline()
+        if not line:
             raise AgentUnreachable("the agent has gone")
-        content: dict[str, Any] = json.loads(answer)
-        if not content.pop("ok"):
-            raise LeaseRefused(content["error"])
-        return content
+        self._unanswered.popleft().content = json.loads(line)
+
+
+@dataclass(slots=True)
+class _Answer:
+    content: dict[str, Any] | None = None
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:  # ValueError: the connection was closed on this side
+        raise AgentUnreachable(f"the agent does not answer: {error}") from error
 
 
 class Lease:
-    """An open lease of this process."""
+    """A lease of this process. Opening and closing do not hold up the work: nobody waits for the agent's answer."""
 
-    def __init__(self, client: AgentClient, lease_id: str, before: Spent) -> None:
+    def __init__(self, client: AgentClient, lease_id: str, opened: _Answer) -> None:
         self.id = lease_id
-        self.before = before
         self._client = client
+        self._opened = opened
+        self._opened_at = time.monotonic()
+
+    @property
+    def before(self) -> Spent:
+        """What the trial had cost when the lease was opened.
+
+        Raises:
+            AgentUnreachable, LeaseRefused: it could not be opened.
+        """
+        return _spent(self._client.wait(self._opened), self._opened_at)
 
     def report(self, results: Mapping[str, float] | None = None) -> Spent:
         """What the trial has cost until now.
 
         Args:
             results: up to 8 numbers for the dashboards.
+
+        Raises:
+            AgentUnreachable, LeaseRefused
         """
-        return _spent(self._client._ask(protocol.Report(lease=self.id, results=dict(results or {}))))  # noqa: SLF001
+        return _spent(self._client.ask(protocol.Report(lease=self.id, results=dict(results or {}))), time.monotonic())
+
+    def end(self) -> None:
+        """Close it."""
+        self._client.tell(protocol.Close(lease=self.id))
 
     def close(self) -> Spent:
-        """Close it, if it is still open; what the trial has cost in the end."""
-        return _spent(self._client._ask(protocol.Close(lease=self.id)))  # noqa: SLF001
+        """Close it, and wait: what the trial has cost in the end."""
+        return _spent(self._client.ask(protocol.Close(lease=self.id)), time.monotonic())
 
 
-def _spent(answer: Mapping[str, Any]) -> Spent:
-    return Spent(answer["energy_joules"], answer["active_energy_joules"])
+def _spent(answer: Mapping[str, Any], at_seconds: float) -> Spent:
+    return Spent(answer["energy_joules"], answer["active_energy_joules"], at_seconds)

@@ -97,7 +97,6 @@ class CpuClocks:
     def __init__(self, proc_root: Path) -> None:
         self._proc_root = proc_root
         self._before: dict[int, Process] | None = None
-        self._owed: dict[int, int] = {}
 
     def advance(self, roots: Mapping[Root, Owner]) -> dict[Owner, float]:
         """Scan, and say what CPU seconds each owner's trees used since the scan before.
@@ -111,8 +110,17 @@ class CpuClocks:
         self._before = after
         if before is None:
             return {}
-        ticks, self._owed = _ticks_by_owner(before, after, roots, self._owed)
+        self._read_again_who_reaped(before, after)
+        ticks = _ticks_by_owner(before, after, roots)
         return {owner: count / TICKS_PER_SECOND for owner, count in ticks.items() if owner is not None and count > 0}
+
+    def _read_again_who_reaped(self, before: Mapping[int, Process], after: dict[int, Process]) -> None:
+        """A scan takes time: a child that is missing may have been reaped after its parent was read."""
+        parents = {process.parent for process in before.values() if not _same(process, after.get(process.pid))}
+        for pid in parents & after.keys():
+            parent = read_process(self._proc_root, pid)
+            if parent is not None:
+                after[pid] = parent
 
     def owner(self, pid: int, roots: Mapping[Root, Owner]) -> Owner | None:
         """Whose process it was at the last scan; None if nobody's."""
@@ -125,12 +133,8 @@ class CpuClocks:
 
 
 def _ticks_by_owner(
-    before: Mapping[int, Process],
-    after: Mapping[int, Process],
-    roots: Mapping[Root, Owner],
-    owed: Mapping[int, int],
-) -> tuple[dict[Owner | None, int], dict[int, int]]:
-    """Ticks by owner, and by pid what is still to be taken off, see ``_settle``."""
+    before: Mapping[int, Process], after: Mapping[int, Process], roots: Mapping[Root, Owner]
+) -> dict[Owner | None, int]:
     ticks: dict[Owner | None, int] = defaultdict(int)
     owner_after = _Owners(after, roots)
     owner_before = _Owners(before, roots)
@@ -147,30 +151,24 @@ def _ticks_by_owner(
         ticks[owner_after(process.pid)] += max(0, process.own_ticks - earlier.own_ticks)
         seen = _seen_ticks(ended.get(process.root, ()), ended)
         unseen[process.pid] = process.reaped_ticks - earlier.reaped_ticks - seen
-    still_owed = _settle(unseen, after, owed)
+    _move_deficits_up(unseen, after)
     for pid, count in unseen.items():
         if count > 0:
             owners = {owner_before(child.pid) for child in ended.get(after[pid].root, ())}
             ticks[owners.pop() if len(owners) == 1 else owner_after(pid)] += count
-    return ticks, still_owed
+    return ticks
 
 
-def _settle(unseen: dict[int, int], after: Mapping[int, Process], owed: Mapping[int, int]) -> dict[int, int]:
-    """Take seen ticks off where they have come up: in ``unseen``, by pid.
+def _move_deficits_up(unseen: dict[int, int], after: Mapping[int, Process]) -> None:
+    """Take seen ticks off where they have come up.
 
-    Not every ended process comes up in its parent. If that ended, too, an ancestor may have reaped it; and a scan takes
-    time: a child that ends meanwhile can be missing while its parent was read before it reaped. That is owed for one
-    scan more (no longer: a parent that ignores SIGCHLD never gets its children's time).
+    A process that ended shortly after its parent did was reaped by an ancestor.
     """
-    for pid, ticks in owed.items():
-        _take_off(ticks, pid, unseen, after)
-    missing = {pid: -count for pid, count in unseen.items() if count < 0}
-    left = {pid: _take_off(ticks, pid, unseen, after) for pid, ticks in missing.items()}
-    return {pid: ticks for pid, ticks in left.items() if ticks > 0}
+    for pid, deficit in [(pid, -count) for pid, count in unseen.items() if count < 0]:
+        _take_off(deficit, after[pid].parent, unseen, after)
 
 
-def _take_off(ticks: int, pid: int, unseen: dict[int, int], after: Mapping[int, Process]) -> int:
-    """Take ticks off at a process and its ancestors; returns what was too much for all of them."""
+def _take_off(ticks: int, pid: int, unseen: dict[int, int], after: Mapping[int, Process]) -> None:
     visited: set[int] = set()  # a pid that was used again during the scan could close a circle
     while ticks > 0 and pid in after and pid not in visited:
         visited.add(pid)
@@ -178,7 +176,6 @@ def _take_off(ticks: int, pid: int, unseen: dict[int, int], after: Mapping[int, 
         unseen[pid] -= taken
         ticks -= taken
         pid = after[pid].parent
-    return ticks
 
 
 def _seen_ticks(processes: Sequence[Process], ended: Mapping[Root | None, list[Process]]) -> int:

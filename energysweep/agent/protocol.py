@@ -81,16 +81,35 @@ class CloseWindow(_Request):
     op: Literal["close_window"] = "close_window"
 
 
-Request = Hello | Open | Report | Close | CloseTrial | Update | CloseWindow
+class Retire(_Request):
+    """Make way for an agent with other meters, if nobody needs this one."""
+
+    op: Literal["retire"] = "retire"
+
+
+Request = Hello | Open | Report | Close | CloseTrial | Update | CloseWindow | Retire
 REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="op")])
 
 
-def socket_path() -> Path:
-    """Where the agent of this host listens.
+DAEMON_SOCKET = Path("/run/energysweep/agent.sock")
 
-    ENERGYSWEEP_SOCKET names it. Otherwise it is the daemon's, if there is one, or the one of this user.
+
+def socket_path() -> Path:
+    """Where a program looks for the agent of this host.
+
+    ENERGYSWEEP_SOCKET names it. Otherwise it is root's daemon, if there is one, or the one of this user.
     """
     if named := os.environ.get("ENERGYSWEEP_SOCKET"):
         return Path(named)
-    daemon = Path("/run/energysweep/agent.sock")
-    return daemon if daemon.exists() else Path(tempfile.gettempdir()) / f"energysweep-{os.getuid()}" / "agent.sock"
+    return DAEMON_SOCKET if os.access(DAEMON_SOCKET, os.W_OK) else _socket_of_user()
+
+
+def daemon_socket_path() -> Path:
+    """Where a daemon listens that was started by hand: for every user if it is root's."""
+    if "ENERGYSWEEP_SOCKET" in os.environ:
+        return socket_path()
+    return DAEMON_SOCKET if os.getuid() == 0 else _socket_of_user()
+
+
+def _socket_of_user() -> Path:
+    return Path(tempfile.gettempdir()) / f"energysweep-{os.getuid()}" / "agent.sock"

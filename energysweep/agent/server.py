@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import logging
@@ -28,7 +29,6 @@ from energysweep.errors import AgentError, AgentRunning, LeaseRefused
 
 DEFAULT_PORT = 9770
 TICK_SECONDS = 1.0
-LINGER_SECONDS = 30.0
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid. unix(7)
 
 log = logging.getLogger(__name__)
@@ -131,7 +131,20 @@ class AgentServer:
             "token": self._token,
             "notes": self.agent.notes,
             "meters": list(self.agent.kinds),
+            "daemon": self._linger_seconds is None,
         }
+
+    def retire(self) -> None:
+        """End, if nobody but the one who asks needs this agent.
+
+        Raises:
+            LeaseRefused: somebody does, or it was started to stay.
+        """
+        if self._linger_seconds is None:
+            raise LeaseRefused("it was started as a daemon")
+        if len(self.connections) > 1:
+            raise LeaseRefused("it is in use")
+        self.end()
 
     def _tick_for_ever(self) -> None:
         idle_since = time.monotonic()
@@ -199,41 +212,48 @@ class _Connection(socketserver.StreamRequestHandler):
 
     def _carry_out(self, request: protocol.Request) -> dict[str, Any]:
         if isinstance(request, protocol.Hello):
-            if self.run not in ("", request.run):
-                raise LeaseRefused(f"this connection belongs to run {self.run!r}; open another one")
-            self.root = self._peer()
-            self.run = request.run
-            return self.owner.hello(request, self.root)
+            return self._hello(request)
         if self.root is None:
             raise LeaseRefused("say hello first")
+        if isinstance(request, protocol.Open | protocol.Report | protocol.Close):
+            return _joules(self._lease(request, self.root))
         match request:
-            case protocol.Open():
-                energy = self.agent.open_lease(
-                    self.run,
-                    request.lease,
-                    request.trial,
-                    self.root,
-                    request.cpus,
-                    request.gpus,
-                    request.config,
-                    request.hardware,
-                )
-                self.leases.add(request.lease)
-                return _joules(energy)
-            case protocol.Report():
-                self._check_own(request.lease)
-                return _joules(self.agent.report(request.lease, request.results))
-            case protocol.Close():
-                self._check_own(request.lease)
-                self.leases.discard(request.lease)
-                return _joules(self.agent.close_lease(self.run, request.lease))
             case protocol.CloseTrial():
                 self.agent.close_trial(self.run, request.trial)
             case protocol.Update():
                 self.agent.windows[self.run].sweep = request.sweep
             case protocol.CloseWindow():
                 self.agent.close_window(self.run)
+            case protocol.Retire():
+                self.owner.retire()
         return {}
+
+    def _hello(self, request: protocol.Hello) -> dict[str, Any]:
+        if self.run not in ("", request.run):  # its leases would lose their run
+            raise LeaseRefused(f"this connection belongs to run {self.run!r}; open another one")
+        self.root = self._peer()
+        self.run = request.run
+        return self.owner.hello(request, self.root)
+
+    def _lease(self, request: protocol.Open | protocol.Report | protocol.Close, root: Root) -> Energy:
+        if isinstance(request, protocol.Open):
+            energy = self.agent.open_lease(
+                self.run,
+                request.lease,
+                request.trial,
+                root,
+                request.cpus,
+                request.gpus,
+                request.config,
+                request.hardware,
+            )
+            self.leases.add(request.lease)
+            return energy
+        self._check_own(request.lease)
+        if isinstance(request, protocol.Report):
+            return self.agent.report(request.lease, request.results)
+        self.leases.discard(request.lease)
+        return self.agent.close_lease(self.run, request.lease)
 
     def _check_own(self, lease: str) -> None:
         if lease not in self.leases:
@@ -259,7 +279,8 @@ def _joules(energy: Energy) -> dict[str, Any]:
 def _lock(socket_path: Path) -> IO[bytes]:
     folder = socket_path.parent
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # A daemon of root's serves every user; otherwise the folder is what keeps others out.
+        folder.mkdir(mode=0o755 if socket_path == protocol.DAEMON_SOCKET else 0o700, parents=True, exist_ok=True)
         if folder.stat().st_uid != os.getuid():
             raise AgentError(f"{folder} belongs to another user; set ENERGYSWEEP_SOCKET to a path of your own")
         file = socket_path.with_suffix(".lock").open("ab")
@@ -288,8 +309,8 @@ def _bind(address: str, port: int) -> WSGIServer:
     try:
         return make_server(address, port, _not_ready, _WebServer, QuietHandler)
     except OSError as error:
-        if port == 0:
-            raise AgentError(f"cannot listen on {address}: {error.strerror}") from error
+        if port == 0 or error.errno != errno.EADDRINUSE:
+            raise AgentError(f"cannot listen on {address}:{port}: {error.strerror or error}") from error
         log.warning("port %d is taken; taking a free one", port)
         return _bind(address, 0)
 

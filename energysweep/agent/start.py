@@ -1,10 +1,8 @@
-"""Start an agent for this host: find its meters, its state, its socket."""
+"""Start an agent in this process: find its meters, its state, its socket."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,12 +11,8 @@ from energysweep.agent.floors import FloorMemory
 from energysweep.agent.processes import read_process
 from energysweep.agent.protocol import socket_path
 from energysweep.agent.server import DEFAULT_PORT, AgentServer
-from energysweep.errors import AgentError
 from energysweep.host import Host
 from energysweep.meters import open_meters
-
-SPAWNED_LINGER_SECONDS = 5.0
-EXIT_ALREADY_RUNNING = 3
 
 
 def start_agent(
@@ -55,24 +49,6 @@ def start_agent(
         opened.close()
         raise
     return server
-
-
-def spawn_agent(meters: Sequence[str] = ("auto",), linger_seconds: float = SPAWNED_LINGER_SECONDS) -> None:
-    """An agent in a process of its own, detached from this one. Returns when it serves, or another one does.
-
-    Args:
-        meters: kinds of meters.
-        linger_seconds: it ends when nobody has needed it for so long.
-
-    Raises:
-        AgentError: it did not start; with its reason.
-    """
-    command = [sys.executable, "-m", "energysweep", "agent", "--detach", "--port", "0", "--linger", str(linger_seconds)]
-    for meter in meters:
-        command += ["--meter", meter]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
-    if done.returncode not in (0, EXIT_ALREADY_RUNNING):
-        raise AgentError(done.stderr.strip() or f"the agent ended with exit code {done.returncode}")
 
 
 def _floors_path() -> Path:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import getpass
 import importlib.metadata
-import logging
 import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,18 +26,20 @@ from energysweep.agent.server import DEFAULT_PORT
 from energysweep.carbon import Intensity
 from energysweep.errors import InputError, SweepError
 from energysweep.ledger import FILE_NAME, Ledger
-from energysweep.reporting import Summary, write_report
+from energysweep.reporting import Summary, write_report, write_whole
 from energysweep.spec import SweepSpec
 from energysweep.tuning import placement, search
-from energysweep.tuning.agents import connect
+from energysweep.tuning.agent_link import AgentLink
 from energysweep.tuning.command import program
 from energysweep.tuning.points import KEY, wrap
 from energysweep.tuning.progress import Progress, RunningTrial, Silent, Status
 from energysweep.tuning.recorder import Recorder
-from energysweep.tuning.totals import AgentAddress, Poller
+from energysweep.tuning.session import connected, logged_to, terminated_like_interrupted
+from energysweep.tuning.totals import Poller
 from energysweep.tuning.trial import Metering, metered_class
 
 LOG_NAME = "ray.log"
+_SHOWN_OF_ERROR = 300
 _RUN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
 
 
@@ -94,12 +94,12 @@ def run(
     trainable = _trainable(spec)
     grid = carbon.resolve(**spec.carbon.model_dump())
     run_id = _checked_id(run_id) if run_id else _new_id(spec.name)
-    folder = _make_folder(output, run_id)
-    (folder / "sweep.yaml").write_text(spec.to_yaml())
-    with Ledger.create(folder / FILE_NAME) as ledger, _ray(spec, address, folder / LOG_NAME):
+    folder = _free_folder(output, run_id)
+    with connected(spec, address):
         placement.check(spec.profiles, ray.nodes())
-        sweep = _Sweep(spec, run_id, folder, ledger, grid, progress or Silent(), metrics_port)
+        sweep = _Sweep(spec, run_id, folder, grid, progress or Silent(), metrics_port)
         problems = sweep.run(trainable)
+    with Ledger.open(folder / FILE_NAME) as ledger:
         summary = write_report(folder, ledger.read())
     return Run(run_id, folder, summary, tuple(problems), sweep.interrupted)
 
@@ -108,20 +108,12 @@ class _Sweep:
     """One run, from the opening of its window to its closing."""
 
     def __init__(
-        self,
-        spec: SweepSpec,
-        run_id: str,
-        folder: Path,
-        ledger: Ledger,
-        grid: Intensity,
-        progress: Progress,
-        metrics_port: int,
+        self, spec: SweepSpec, run_id: str, folder: Path, grid: Intensity, progress: Progress, metrics_port: int
     ) -> None:
         self.interrupted = False
         self._spec = spec
         self._run_id = run_id
         self._folder = folder
-        self._ledger = ledger
         self._grid = grid
         self._progress = progress
         self._varying = specs.varying(spec)
@@ -142,37 +134,41 @@ class _Sweep:
             shown=(spec.objective.metric,),
             label=_Label(self._varying),
         )
-        self._client = connect(self._metering.hello(run_id, quiet=True), self._metering.meters, metrics_port)
-        _check_meters(self._client.agent, spec)
+        self._agent = AgentLink(self._metering.hello(run_id, quiet=True), self._metering.meters, metrics_port)
         self._began = time.monotonic()  # the window is open
+        self._duration_seconds = 0.0
         self._scheduler = search.scheduler(spec)
+        # Only now: a sweep that is refused leaves no folder behind.
+        self._ledger = _make_folder(folder, spec)
         pruned: set[str] = getattr(self._scheduler, "pruned", set())
         self._recorder = Recorder(
-            ledger, spec.objective, self._began, pruned.__contains__, self._client.close_trial, self._changed
+            self._ledger, spec.objective, self._began, pruned.__contains__, self._agent.close_trial, self._changed
         )
-        self._poller = Poller(run_id, ledger, self._began, self._recorder.attempt_at, self._update_dashboard)
+        self._poller = Poller(
+            run_id, self._ledger, self._began, self._agent.addresses, self._recorder.attempt_at, self._update_dashboard
+        )
 
     def run(self, trainable: Any) -> list[str]:
         """Run all trials. Returns what a person must know before trusting the result."""
-        self._note_beginning()
-        agent = self._client.agent
-        self._progress.event(f"{agent['notes']}")
-        self._progress.event(f"metrics: {agent['url']}/metrics")
-        self._poller.add(AgentAddress(agent["url"], agent["token"]))
-        self._poller.start()
-        self._progress.start(self._status)
-        try:
-            self._fit(metered_class(trainable, self._metering, placement.request(self._spec.profiles)))
-        except KeyboardInterrupt:
-            self.interrupted = True
-        finally:
-            self._client.close_window()
-            self._poller.stop()
-            self._progress.stop()
-        self.interrupted |= self._recorder.interrupt()
-        problems = self._problems()
-        self._note_end("interrupted" if self.interrupted else "failed" if problems else "done")
-        self._client.close()
+        with self._ledger, logged_to(self._folder / LOG_NAME), terminated_like_interrupted():
+            self._note_beginning()
+            self._progress.event(self._agent.notes)
+            self._progress.event(f"metrics: {self._agent.url}/metrics")
+            self._poller.start()
+            self._progress.start(self._status)
+            try:
+                self._fit(metered_class(trainable, self._metering, placement.request(self._spec.profiles)))
+            except KeyboardInterrupt:
+                self.interrupted = True
+            finally:
+                self._agent.close_window()
+                self._duration_seconds = time.monotonic() - self._began
+                self._poller.stop()
+                self._progress.stop()
+            self.interrupted |= self._recorder.interrupt()
+            problems = self._problems()
+            self._note_end("interrupted" if self.interrupted else "failed" if problems else "done")
+            self._agent.close()
         return problems
 
     def _fit(self, trainable: type[Trainable]) -> None:
@@ -219,7 +215,7 @@ class _Sweep:
         best = self._recorder.best()
         self._dashboard.trials = self._recorder.counts()
         self._dashboard.best = {} if best is None else {self._spec.objective.metric: best}
-        self._client.update(self._dashboard)
+        self._agent.update(self._dashboard)
 
     def _label(self, trial_id: str) -> str:
         row = self._recorder.trials[trial_id].row
@@ -279,9 +275,7 @@ class _Sweep:
         )
 
     def _note_end(self, status: str) -> None:
-        self._ledger.note(
-            status=status, duration_seconds=time.monotonic() - self._began, meters=dict(self._poller.notes)
-        )
+        self._ledger.note(status=status, duration_seconds=self._duration_seconds, meters=dict(self._poller.notes))
         self._dashboard.ended_at = time.time()
         self._update_dashboard()
 
@@ -329,75 +323,6 @@ def _can_reuse(trainable: type[Trainable]) -> bool:
     return workload.reset_config is not Trainable.reset_config
 
 
-@contextmanager
-def _ray(spec: SweepSpec, address: str | None, log: Path) -> Iterator[None]:
-    """Connect to the cluster, or have a Ray of one's own for the time of the run. Its chatter goes to the log."""
-    address = address or os.environ.get("RAY_ADDRESS")
-    environment: dict[str, Any] = dict(spec.runtime_env)
-    if spec.environment:
-        environment["env_vars"] = {**environment.get("env_vars", {}), **spec.environment}
-    if spec.working_dir is not None and address is not None:
-        environment["working_dir"] = spec.working_dir
-    settings = {
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints its boxes at verbose=0, too
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger holds every result
-    }
-    if address is None:
-        settings["RAY_AUTH_MODE"] = "disabled"  # loopback only; otherwise Ray may write a token into HOME
-    with _environment_variables(settings):
-        try:
-            ray.init(
-                address=address or "local",
-                runtime_env=environment or None,
-                include_dashboard=False if address is None else None,
-                log_to_driver=False,
-                configure_logging=False,
-            )
-        except (ConnectionError, ValueError) as error:
-            raise InputError(f"cannot connect to Ray at {address}: {error}", key="--address") from error
-        try:
-            with _logged_to(log):  # ray.init sets up the loggers anew
-                yield
-        finally:
-            ray.shutdown()
-
-
-@contextmanager
-def _environment_variables(settings: Mapping[str, str]) -> Iterator[None]:
-    """Set those that the user has not set, and take them back: a notebook goes on after its sweep."""
-    added = {name: value for name, value in settings.items() if name not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            del os.environ[name]
-
-
-@contextmanager
-def _logged_to(path: Path) -> Iterator[None]:
-    """Ray's and Tune's log lines go to a file, not to the terminal."""
-    handler = logging.FileHandler(path, delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logger = logging.getLogger("ray")
-    before, logger.handlers = logger.handlers, [handler]
-    try:
-        yield
-    finally:
-        logger.handlers = before
-        handler.close()
-
-
-def _check_meters(agent: Mapping[str, Any], spec: SweepSpec) -> None:
-    wanted = list(spec.meters)
-    if wanted not in (["auto"], agent["meters"]):
-        raise InputError(
-            f"an agent already runs on this host with the meters {agent['meters']}: end it, or give the same meters",
-            key="meters",
-        )
-
-
 def _new_id(name: str) -> str:
     return f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
 
@@ -408,15 +333,24 @@ def _checked_id(run_id: str) -> str:
     return run_id
 
 
-def _make_folder(output: Path, run_id: str) -> Path:
+def _free_folder(output: Path, run_id: str) -> Path:
     folder = (output / run_id).absolute()
     if (folder / FILE_NAME).exists():
         raise InputError(f"{folder} holds a run already; resuming is not supported yet", key="--run-id")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{output}: {error.strerror}", key="--output") from error
+    return folder
+
+
+def _make_folder(folder: Path, spec: SweepSpec) -> Ledger:
+    try:
+        folder.mkdir(exist_ok=True)
+        write_whole(folder / "sweep.yaml", spec.to_yaml())
     except OSError as error:
         raise InputError(f"{folder}: {error.strerror}", key="--output") from error
-    return folder
+    return Ledger.create(folder / FILE_NAME)
 
 
 def _owner() -> str:
@@ -438,4 +372,6 @@ def _versions() -> dict[str, str]:
 
 
 def _because(error: str | None) -> str:
-    return "" if not error else f": {error.splitlines()[-1]}"
+    """The error as the rest of a line."""
+    text = " ".join((error or "").split())
+    return f": {text if len(text) <= _SHOWN_OF_ERROR else text[:_SHOWN_OF_ERROR] + ' ...'}" if text else ""

@@ -15,18 +15,11 @@ from typing import Any
 from energysweep.errors import AgentUnreachable, LedgerError
 from energysweep.ledger import Ledger
 from energysweep.records import TRIAL_BUCKETS, EnergyRow, LeaseRow, MeterRow, SampleRow
+from energysweep.tuning.agent_link import AgentAddress
 
 POLL_SECONDS = 1.0
 BUCKET = "bucket:"  # begins the names of sample series that are no trial
 _ANSWER_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class AgentAddress:
-    """Where an agent answers, and what it wants to hear before it does."""
-
-    url: str
-    token: str
 
 
 @dataclass
@@ -70,6 +63,7 @@ class Poller:
         run: the run id.
         ledger: where it goes.
         began: the sweep's beginning on this process's monotonic clock.
+        addresses: the agents to ask.
         attempt: the number of a trial's attempt at a Unix time; the driver numbers attempts, agents do not know them.
         polled: called after each poll, in its thread.
     """
@@ -79,6 +73,7 @@ class Poller:
         run: str,
         ledger: Ledger,
         began: float,
+        addresses: Callable[[], list[AgentAddress]],
         attempt: Callable[[str, float], int],
         polled: Callable[[], None],
     ) -> None:
@@ -88,6 +83,7 @@ class Poller:
         self._run = run
         self._ledger = ledger
         self._began = began
+        self._addresses = addresses
         self._attempt = attempt
         self._after_poll = polled
         self._since: dict[AgentAddress, int] = {}
@@ -99,10 +95,6 @@ class Poller:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._poll_for_ever, daemon=True, name="energysweep-poller")
         self._problem: LedgerError | None = None
-
-    def add(self, address: AgentAddress) -> None:
-        """Poll this agent, too."""
-        self._since.setdefault(address, 0)
 
     def start(self) -> None:
         """Begin to poll."""
@@ -125,9 +117,9 @@ class Poller:
         """Ask all agents once. One that does not answer is asked again next time."""
         with self._lock:
             metered_before = sum(self._metered.values())
-            for address, since in list(self._since.items()):
+            for address in self._addresses():
                 try:
-                    answer = _ask(address, self._run, since)
+                    answer = _ask(address, self._run, self._since.get(address, 0))
                 except AgentUnreachable:
                     continue
                 self._take(answer)

@@ -21,10 +21,10 @@ from ray.tune.trainable import FunctionTrainable, wrap_function
 from energysweep import carbon
 from energysweep.agent.accounts import Sweep
 from energysweep.agent.client import AgentClient, Lease, Spent
+from energysweep.agent.connect import connect
 from energysweep.agent.protocol import Hello
-from energysweep.errors import AgentError, InputError
+from energysweep.errors import AgentError, AgentUnreachable, InputError
 from energysweep.meters import Component
-from energysweep.tuning.agents import connect
 from energysweep.tuning.points import hardware_of, unwrap
 
 log = logging.getLogger(__name__)
@@ -159,52 +159,49 @@ def _as_class(trainable: Callable[..., Any] | type[Trainable] | str) -> type[Tra
 
 
 class _TrialEnergy:
-    """The lease of the trial that an actor works for now. Without an agent the training goes on, unmeasured."""
+    """The lease of the trial that an actor works for now.
+
+    If the agent goes away, the training goes on. The next report asks for another agent; what the trial had cost until
+    then stays counted, what it spends in between is not measured.
+    """
 
     def __init__(self, metering: Metering) -> None:
         self._metering = metering
         self._client: AgentClient | None = None
         self._lease: Lease | None = None
-        self._last = Spent(0.0, 0.0)
+        self._last: Spent | None = None
+        self._lost = Spent(0.0, 0.0, 0.0)  # what an agent knew that has gone
+        self._open: Callable[[], Lease] | None = None
 
     def begin(self, trainable: Trainable, hardware: str) -> None:
         """Open a lease for the trainable's trial."""
         self.end()
         _refuse_several_bundles(trainable)
-        config = trainable.config
-        label = self._metering.label
-        resources = trainable.trial_resources.required_resources if trainable.trial_resources else {}
+        self._last, self._lost = None, Spent(0.0, 0.0, 0.0)
+        self._open = lambda: self._open_lease(trainable, hardware)
         try:
-            if self._client is None:
-                run = self._metering.run or trainable._storage.experiment_dir_name  # noqa: SLF001 - no public way
-                self._client = connect(self._metering.hello(run), self._metering.meters)
-            self._lease = self._client.open(
-                trainable.trial_id or "trial",
-                cpus=resources.get("CPU", 0.0),
-                gpus=_gpus(resources.get("GPU", 0.0)),
-                config=label(config) if label else "",
-                hardware=hardware,
-            )
+            self._lease = self._open()
         except AgentError as error:
             self._unmeasured(error)
-        else:
-            self._last = self._lease.before
 
     def report(self, result: Mapping[str, Any]) -> dict[str, float]:
         """What a result carries beside the workload's own metrics."""
         before = self._last
-        if self._lease is not None:
-            try:
-                self._last = self._lease.report(_numbers(result, self._metering.shown))
-            except AgentError as error:
-                self._unmeasured(error)
-        seconds = time.monotonic() - before.at_seconds
-        joules = self._last.energy_joules
+        try:
+            if self._lease is None:
+                self._lease = self._reopen()
+            before = before or self._lease.before
+            now = self._lease.report(_numbers(result, self._metering.shown)).plus(self._lost)
+        except AgentError as error:
+            self._unmeasured(error)
+            now = before = before or Spent(0.0, 0.0, time.monotonic())
+        self._last = now
+        seconds = now.at_seconds - before.at_seconds
         return {
-            "energy_joules": joules,
-            "active_energy_joules": self._last.active_energy_joules,
-            "power_watts": (joules - before.energy_joules) / seconds if seconds > 0 else math.nan,
-            "emissions_grams": _or_nan(self._metering.sweep.emissions_grams(joules)),
+            "energy_joules": now.energy_joules,
+            "active_energy_joules": now.active_energy_joules,
+            "power_watts": (now.energy_joules - before.energy_joules) / seconds if seconds > 0 else math.nan,
+            "emissions_grams": _or_nan(self._metering.sweep.emissions_grams(now.energy_joules)),
         }
 
     def end(self) -> None:
@@ -212,12 +209,36 @@ class _TrialEnergy:
         lease, self._lease = self._lease, None
         if lease is not None:
             try:
-                lease.close()
+                lease.end()
             except AgentError as error:
                 self._unmeasured(error)
 
+    def _reopen(self) -> Lease:
+        """Another lease for the same trial, after the agent had gone."""
+        if self._open is None:
+            raise AgentUnreachable("the trial has not begun")
+        lease = self._open()
+        if self._last is not None:
+            # A new agent does not know what the trial had cost; one that was away for a moment does.
+            self._lost = self._last.minus(lease.before)
+        return lease
+
+    def _open_lease(self, trainable: Trainable, hardware: str) -> Lease:
+        resources = trainable.trial_resources.required_resources if trainable.trial_resources else {}
+        label = self._metering.label
+        if self._client is None:
+            run = self._metering.run or trainable._storage.experiment_dir_name  # noqa: SLF001 - no public way
+            self._client = connect(self._metering.hello(run), self._metering.meters)
+        return self._client.open(
+            trainable.trial_id or "trial",
+            cpus=resources.get("CPU", 0.0),
+            gpus=_gpus(resources.get("GPU", 0.0)),
+            config=label(trainable.config) if label else "",
+            hardware=hardware,
+        )
+
     def _unmeasured(self, error: AgentError) -> None:
-        log.warning("this trial is not measured from here on: %s", error)
+        log.warning("this trial is not measured for a while: %s", error)
         self._lease = None
         if self._client is not None:
             self._client.close()

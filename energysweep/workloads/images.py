@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+import torch._dynamo  # the first optimizer imports it, for two seconds: not at the first trial's expense
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
 from ray import tune
 from torch import Tensor, nn

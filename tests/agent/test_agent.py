@@ -453,3 +453,19 @@ def test_the_host_s_own_account_goes_on_between_windows(host: FakeHost) -> None:
     host.agent.tick()
     joules = {bucket: joules for (_, bucket), joules in host.agent.node.joules.items() if joules}
     assert joules == pytest.approx({"background": 200, "trials": 100})
+
+
+def test_a_sweep_whose_processes_have_all_gone_keeps_its_window_for_a_minute(host: FakeHost) -> None:
+    driver = host.tree.fork()
+    window = host.agent.open_window("r")
+    host.agent.join("r", host.tree.of(driver))
+    host.wait(100.0)
+    host.agent.tick()
+    assert window.closed is None
+    host.agent.leave(host.tree.of(driver))
+    host.wait(59.0)
+    host.agent.tick()
+    assert window.closed is None
+    host.wait(2.0)
+    host.agent.tick()
+    assert window.closed == host.clock()

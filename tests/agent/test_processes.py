@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -190,21 +192,33 @@ def test_a_zombie_is_not_alive(tree: FakeTree) -> None:
     assert not clocks.clocks.alive(tree.of(worker))
 
 
-def test_a_child_that_ended_while_the_scan_ran_is_charged_once(tree: FakeTree) -> None:
+def test_a_child_that_is_reaped_while_the_scan_runs_is_charged_once(tree: FakeTree) -> None:
     worker = tree.fork()
     child = tree.fork(worker)
     clocks = Clocks(tree, {worker: A})
     tree.work(child, 100)
     assert clocks.advance() == {A: 100}
     tree.work(child, 5)
+    # A pipe in place of the parent's file says something else each time it is read: it reaps after the first time.
     stat = tree.root / str(worker) / "stat"
-    before = stat.read_text()
+    before = stat.read_bytes()
     tree.end(child)
-    after = stat.read_text()
-    stat.write_text(before)  # the parent is read first, before it reaps
-    assert clocks.advance() == {}
-    stat.write_text(after)
-    assert clocks.advance() == {A: 5}
+    after = stat.read_bytes()
+    stat.unlink()
+    os.mkfifo(stat)
+
+    def say() -> None:
+        for content in (before, after):
+            with stat.open("wb", buffering=0) as pipe:
+                pipe.write(content)
+            time.sleep(0.05)  # until the reader has closed it
+
+    speaker = threading.Thread(target=say)
+    speaker.start()
+    try:
+        assert clocks.advance() == {A: 5}
+    finally:
+        speaker.join(5)
 
 
 def test_a_parent_that_does_not_wait_takes_nothing_from_others_for_long(tree: FakeTree) -> None:

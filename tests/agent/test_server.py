@@ -11,6 +11,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,12 +23,12 @@ import pytest
 
 from energysweep.agent.accounts import Sweep
 from energysweep.agent.agent import Agent
-from energysweep.agent.client import AgentClient
+from energysweep.agent.client import AgentClient, Lease
 from energysweep.agent.protocol import Hello, socket_path
 from energysweep.agent.server import AgentServer
 from energysweep.errors import AgentError, AgentRunning, AgentUnreachable, LeaseRefused
 from energysweep.host import Host
-from energysweep.meters import open_meters
+from energysweep.meters import Opened, open_meters
 
 TRACE = "time_seconds,device,component,power_watts\n0,package-0,cpu,100\n1,package-0,cpu,100\n"
 
@@ -62,6 +63,17 @@ def server(serve: Callable[..., AgentServer]) -> AgentServer:
     return serve()
 
 
+@pytest.fixture(scope="module")
+def standing() -> Iterator[AgentServer]:
+    """One agent for many short tests: it takes a second to stop."""
+    with tempfile.TemporaryDirectory(prefix="energysweep-") as folder:
+        host = Host(node="node-a", boot_id="boot-a")
+        server = AgentServer(Agent(host, Opened([])), Path(folder) / "agent.sock", port=0)
+        server.start()
+        yield server
+        server.stop()
+
+
 @pytest.fixture
 def client(server: AgentServer) -> Iterator[AgentClient]:
     client = AgentClient(server.socket_path, Hello(run="r"))
@@ -80,6 +92,13 @@ def burn(seconds: float) -> None:
     end = time.process_time() + seconds
     while time.process_time() < end:
         pass
+
+
+def opened(client: AgentClient, trial: str) -> Lease:
+    """A lease that the agent has confirmed: opening one does not wait."""
+    lease = client.open(trial, cpus=1)
+    assert lease.before.energy_joules >= 0
+    return lease
 
 
 def get(url: str, **headers: str) -> tuple[bytes, str]:
@@ -116,21 +135,58 @@ def test_a_lease_gets_its_joules(server: AgentServer, client: AgentClient) -> No
 
 
 def test_the_driver_closes_trials_tells_of_its_sweep_and_ends_it(server: AgentServer, client: AgentClient) -> None:
-    client.open("t")
+    opened(client, "t")
     client.close_trial("t")
-    assert server.agent.open_leases == 0
+    until(lambda: server.agent.open_leases == 0)
     client.update(Sweep(name="n", started_at=1.0, best={"loss": 0.25}))
-    assert server.agent.windows["r"].sweep.best == {"loss": 0.25}
+    until(lambda: server.agent.windows["r"].sweep.best == {"loss": 0.25})
     worker = AgentClient(server.socket_path, Hello(run="r", sweep=Sweep(name="as it began")))
     assert server.agent.windows["r"].sweep.best == {"loss": 0.25}
     worker.close()
     client.close_window()
     with pytest.raises(LeaseRefused, match="no open window"):
-        client.open("t")
+        opened(client, "t")
+
+
+def test_opening_and_closing_do_not_wait_and_keep_their_order(server: AgentServer, client: AgentClient) -> None:
+    for number in range(300):
+        client.open(f"trial-{number}").end()
+    last = opened(client, "last")
+    assert server.agent.open_leases == 1
+    last.close()
+    leases = server.agent.windows["r"].leases.values()
+    assert [lease.trial for lease in leases] == [*(f"trial-{number}" for number in range(300)), "last"]
+
+
+def test_a_lease_that_was_refused_says_why_when_it_is_used(server: AgentServer, client: AgentClient) -> None:
+    client.close_window()
+    lease = client.open("t")
+    with pytest.raises(LeaseRefused, match="no open window"):
+        _ = lease.before
+    with pytest.raises(LeaseRefused, match="not of this connection"):
+        lease.report()
+
+
+def test_an_agent_makes_way_only_if_nobody_else_needs_it(serve: Callable[..., AgentServer]) -> None:
+    server = serve(linger_seconds=60.0)
+    first, second = (AgentClient(server.socket_path, Hello(run=run)) for run in "rs")
+    with pytest.raises(LeaseRefused, match="in use"):
+        first.retire()
+    second.close()
+    until(lambda: len(server.connections) == 1)
+    first.retire()
+    assert server.wait(1.0)
+    first.close()
+
+
+def test_a_daemon_stays(server: AgentServer, client: AgentClient) -> None:
+    with pytest.raises(LeaseRefused, match="daemon"):
+        client.retire()
+    assert not server.wait(0.0)
 
 
 def test_a_lease_of_another_connection_is_refused(server: AgentServer, client: AgentClient) -> None:
-    lease = client.open("t")
+    lease = opened(client, "t")
     with AskRaw(server.socket_path) as other:
         other.ask({"op": "hello", "run": "r"})
         for op in ("report", "close"):
@@ -179,8 +235,8 @@ class AskRaw:
         (b'{"op": "report", "lease": "l"}', "lease l is not of this connection"),
     ],
 )
-def test_a_bad_request_is_answered_with_its_reason(server: AgentServer, request_line: bytes, reason: str) -> None:
-    with AskRaw(server.socket_path) as connection:
+def test_a_bad_request_is_answered_with_its_reason(standing: AgentServer, request_line: bytes, reason: str) -> None:
+    with AskRaw(standing.socket_path) as connection:
         assert connection.ask({"op": "hello", "run": "r"})["ok"]
         answer = connection.ask(request_line)
         assert answer["ok"] is False
@@ -189,27 +245,28 @@ def test_a_bad_request_is_answered_with_its_reason(server: AgentServer, request_
         assert connection.ask({"op": "open", "lease": "l", "trial": "t"})["ok"]  # the connection lives on
 
 
-def test_who_has_not_said_hello_is_told_so(server: AgentServer) -> None:
-    with AskRaw(server.socket_path) as connection:
+def test_who_has_not_said_hello_is_told_so(standing: AgentServer) -> None:
+    with AskRaw(standing.socket_path) as connection:
         assert connection.ask({"op": "open", "lease": "l", "trial": "t"})["error"] == "say hello first"
 
 
 def test_hanging_up_closes_the_leases(server: AgentServer, client: AgentClient) -> None:
-    client.open("t")
-    client.open("u")
+    opened(client, "t")
+    opened(client, "u")
     assert server.agent.open_leases == 2
     client.close()
     until(lambda: server.agent.open_leases == 0)
     with pytest.raises(AgentUnreachable):
-        client.open("v")
+        opened(client, "v")
 
 
 WORKER = """
 import sys, time
 from pathlib import Path
-from energysweep.agent.client import AgentClient
+from energysweep.agent.client import AgentClient, Lease
 from energysweep.agent.protocol import Hello
 lease = AgentClient(Path(sys.argv[1]), Hello(run="r")).open("t")
+assert lease.before.energy_joules == 0
 end = time.process_time() + 0.5
 while time.process_time() < end: pass
 print(lease.id, flush=True)
@@ -298,7 +355,7 @@ def test_the_socket_s_place_can_be_named(agent_home: Path) -> None:
 
 
 def test_metrics_come_as_text_as_openmetrics_and_compressed(server: AgentServer, client: AgentClient) -> None:
-    client.open("t")
+    opened(client, "t")
     text, kind = get(f"{server.url}/metrics")
     assert kind.startswith("text/plain")
     line = b'energysweep_trial_energy_joules_total{bucket="active",component="cpu",node="node-a"'
@@ -311,7 +368,7 @@ def test_metrics_come_as_text_as_openmetrics_and_compressed(server: AgentServer,
 
 
 def test_health_discovery_and_totals_answer_on_the_same_port(server: AgentServer, client: AgentClient) -> None:
-    client.open("t")
+    opened(client, "t")
     health, kind = get(f"{server.url}/healthz")
     assert kind == "application/json"
     assert json.loads(health)["seconds_since_reading"] < 10

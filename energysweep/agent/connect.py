@@ -1,0 +1,96 @@
+"""Talk to this host's agent; start one if there is none.
+
+It is started as a process of its own, detached from the one that needs it first: it outlives a Ray session, so that two
+sweeps may share it and Prometheus sees their last values; it needs neither Ray nor torch; it keeps no node busy for an
+autoscaler; and it does not wait for the interpreter lock of the code that it meters.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from energysweep.agent.client import AgentClient
+from energysweep.agent.protocol import Hello, socket_path
+from energysweep.agent.server import DEFAULT_PORT
+from energysweep.errors import AgentError, AgentUnreachable, InputError, LeaseRefused
+
+EXIT_ALREADY_RUNNING = 3
+_RETIRES_WITHIN_SECONDS = 10.0
+
+
+def linger_seconds() -> float:
+    """How long an agent stays that nobody needs: a scrape a minute still finds the last values. ENERGYSWEEP_LINGER."""
+    return float(os.environ.get("ENERGYSWEEP_LINGER", "90"))
+
+
+def connect(hello: Hello, meters: Sequence[str] = ("auto",), port: int = DEFAULT_PORT) -> AgentClient:
+    """Talk to this host's agent; start one if there is none, or if the one that lingers has other meters.
+
+    Args:
+        hello: what this process says first.
+        meters: kinds of meters. A daemon keeps its own; ``auto`` takes what it has.
+        port: for HTTP, if one has to be started.
+
+    Raises:
+        AgentUnreachable, LeaseRefused
+        InputError: no such meter, or the agent in use has others.
+    """
+    try:
+        client = AgentClient(socket_path(), hello)
+    except AgentUnreachable:
+        return _connect_to_new(hello, meters, port)
+    has, is_daemon = client.agent["meters"], client.agent["daemon"]
+    if list(meters) == has or (is_daemon and list(meters) == ["auto"]):
+        return client
+    try:
+        client.retire()
+    except LeaseRefused as error:
+        client.close()
+        raise InputError(
+            f"this host's agent measures with {', '.join(has)}, not with {', '.join(meters)}, and cannot be replaced:"
+            f" {error}",
+            key="meters",
+        ) from error
+    client.close()
+    return _connect_to_new(hello, meters, port)
+
+
+def _connect_to_new(hello: Hello, meters: Sequence[str], port: int) -> AgentClient:
+    deadline = time.monotonic() + _RETIRES_WITHIN_SECONDS
+    while True:
+        spawn_agent(meters, port, linger_seconds())
+        try:
+            return AgentClient(socket_path(), hello)
+        except AgentUnreachable:  # one that is about to end still held the lock
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def spawn_agent(meters: Sequence[str], port: int, linger: float) -> None:
+    """An agent in a process of its own. Returns when it serves, or when another one does.
+
+    Args:
+        meters: kinds of meters.
+        port: for HTTP.
+        linger: it ends when nobody has needed it for so many seconds.
+
+    Raises:
+        InputError: no such meter here; with the hint how to get it.
+        AgentError: it did not start; with its reason.
+    """
+    command = [sys.executable, "-m", "energysweep", "agent", "--detach", "--socket", str(socket_path())]
+    command += ["--port", str(port), "--linger", str(linger)]
+    for meter in meters:
+        command += ["--meter", meter]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode in (0, EXIT_ALREADY_RUNNING):
+        return
+    said = done.stderr.strip().removeprefix("energysweep: ")
+    if done.returncode == 2:
+        raise InputError(said)
+    raise AgentError(said or f"the agent ended with exit code {done.returncode}")

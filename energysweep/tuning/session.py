@@ -1,0 +1,119 @@
+"""The Ray that a sweep runs on, where its chatter goes, and how a signal ends it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from energysweep.errors import InputError
+from energysweep.spec import SweepSpec
+
+_CONNECTS_WITHIN_SECONDS = 5.0
+
+
+@contextmanager
+def connected(spec: SweepSpec, address: str | None) -> Iterator[None]:
+    """Connect to a Ray cluster, or have a Ray of one's own for the time of the run.
+
+    Args:
+        spec: the sweep, with its trials' environment.
+        address: of the cluster; None: RAY_ADDRESS, or a Ray of one's own.
+
+    Raises:
+        InputError: there is no cluster.
+    """
+    address = address or os.environ.get("RAY_ADDRESS")
+    environment: dict[str, Any] = dict(spec.runtime_env)
+    if spec.environment:
+        environment["env_vars"] = {**environment.get("env_vars", {}), **spec.environment}
+    if spec.working_dir is not None and address is not None:
+        environment["working_dir"] = spec.working_dir
+    settings = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints its boxes at verbose=0, too
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger holds every result
+    }
+    if address is None:
+        settings["RAY_AUTH_MODE"] = "disabled"  # loopback only; otherwise Ray may write a token into HOME
+    else:
+        _check_answers(address)
+    with _environment_variables(settings):
+        try:
+            ray.init(
+                address=address or "local",
+                runtime_env=environment or None,
+                include_dashboard=False if address is None else None,
+                log_to_driver=False,
+                configure_logging=False,
+            )
+        except (ConnectionError, ValueError) as error:
+            raise InputError(f"cannot connect to Ray at {address}: {error}", key="--address") from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself goes on trying for minutes."""
+    host, _, port = address.rpartition(":")
+    if host.startswith("ray"):
+        raise InputError(
+            f"{address}: a sweep has to be part of the cluster; give the address of its GCS (host:6379), run it on"
+            " the head with --address auto, or use ray job submit",
+            key="--address",
+        )
+    if not port.isdigit():
+        return  # "auto", or something that Ray knows better
+    try:
+        socket.create_connection((host, int(port)), _CONNECTS_WITHIN_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"nothing answers at {address}: {error}", key="--address") from error
+
+
+@contextmanager
+def _environment_variables(settings: Mapping[str, str]) -> Iterator[None]:
+    """Set those that the user has not set, and take them back: a notebook goes on after its sweep."""
+    added = {name: value for name, value in settings.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
+
+
+@contextmanager
+def logged_to(path: Path) -> Iterator[None]:
+    """Ray's and Tune's log lines go to a file, not to the terminal. To be entered after ``connected``."""
+    handler = logging.FileHandler(path, delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("ray")
+    before, logger.handlers = logger.handlers, [handler]
+    try:
+        yield
+    finally:
+        logger.handlers = before
+        handler.close()
+
+
+@contextmanager
+def terminated_like_interrupted() -> Iterator[None]:
+    """SIGTERM ends a sweep as Ctrl-C does: with its report. To be entered after ``connected``, which sets its own."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

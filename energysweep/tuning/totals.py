@@ -20,6 +20,7 @@ from energysweep.tuning.agent_link import AgentAddress
 POLL_SECONDS = 1.0
 BUCKET = "bucket:"  # begins the names of sample series that are no trial
 _ANSWER_SECONDS = 10.0
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # an agent is never behind http_proxy
 
 
 @dataclass
@@ -177,7 +178,7 @@ def _ask(address: AgentAddress, run: str, since: int) -> dict[str, Any]:
         f"{address.url}/v1/totals?{query}", headers={"Authorization": f"Bearer {address.token}"}
     )
     try:
-        with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as answer:  # noqa: S310
+        with _DIRECT.open(request, timeout=_ANSWER_SECONDS) as answer:
             content: dict[str, Any] = json.load(answer)
     except (OSError, ValueError) as error:
         raise AgentUnreachable(f"{address.url} does not answer: {error}") from error

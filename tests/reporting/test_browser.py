@@ -1,0 +1,69 @@
+"""The report in a real Chromium."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from energysweep.reporting import write_report
+from tests.conftest import need
+from tests.reporting.example import example
+
+_FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    " --disable-component-update --disable-sync --virtual-time-budget=5000"
+).split()
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[str]]:
+    """The page after its scripts have run, and every address that the browser asked for on its behalf."""
+    chromium = need("chromium")
+    folder = tmp_path_factory.mktemp("report")
+    write_report(
+        folder,
+        example(extra={"attack": "<script>alert(1)</script>"}, varying=["attack", "learning_rate", "batch_size"]),
+    )
+    log = folder / "net.json"
+    done = subprocess.run(
+        [
+            chromium,
+            *_FLAGS,
+            f"--user-data-dir={folder / 'profile'}",
+            f"--log-net-log={log}",
+            "--dump-dom",
+            (folder / "report.html").as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    return done.stdout, _requested(log)
+
+
+def _requested(log: Path) -> list[str]:
+    events = json.loads(log.read_text())["events"]
+    return [event["params"]["url"] for event in events if "url" in event.get("params", {})]
+
+
+def test_the_charts_are_drawn(opened: tuple[str, list[str]]) -> None:
+    page, _ = opened
+    assert page.count('class="main-svg"') >= 5
+
+
+def test_a_value_that_looks_like_a_script_is_shown_as_text(opened: tuple[str, list[str]]) -> None:
+    page, _ = opened
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<script>alert(1)" not in page
+
+
+def test_the_page_asks_the_network_for_nothing(opened: tuple[str, list[str]]) -> None:
+    _, requested = opened
+    # The browser itself may look for its maker's hosts; the page names none of its own.
+    report = [url for url in requested if urlsplit(url).scheme in ("http", "https", "ws", "wss")]
+    assert not [url for url in report if "google" not in urlsplit(url).netloc], report

@@ -12,10 +12,13 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from energysweep import __version__
 from energysweep.errors import AgentRunning, EnergysweepError, InputError, MeterUnavailable
+
+if TYPE_CHECKING:
+    from energysweep.tuning.run import Run
 
 EXIT_FAILED = 1
 EXIT_INPUT = 2
@@ -65,6 +68,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--run-id", metavar="ID", help="default: the sweep's name and the time")
     run.add_argument("--metrics-port", metavar="N", type=_port, default=9770, help="of /metrics; default: 9770")
     _add_set(run)
+
+    resume = _command(commands, "resume", _resume, "go on with an interrupted run, losing no joule")
+    resume.add_argument("folder", metavar="RUN_DIR", type=Path)
+    resume.add_argument("--address", metavar="ADDR", help="of a Ray cluster; otherwise RAY_ADDRESS or a Ray of its own")
+    resume.add_argument("--metrics-port", metavar="N", type=_port, default=9770, help="of /metrics; default: 9770")
 
     validate = _command(commands, "validate", _validate, "check a sweep's file and say how many trials it makes")
     validate.add_argument("sweep", metavar="SWEEP.yaml", type=Path, nargs="?")
@@ -127,7 +135,6 @@ def _run(arguments: argparse.Namespace) -> int:
     print(f"{spec.name}: {count_sentence(spec)}", file=sys.stderr)
 
     # Only now: bad input is told before Ray's second of import time, and nothing has been started.
-    from energysweep.reporting import terminal_table
     from energysweep.tuning.progress import progress_for_terminal
     from energysweep.tuning.run import run
 
@@ -139,6 +146,25 @@ def _run(arguments: argparse.Namespace) -> int:
         metrics_port=arguments.metrics_port,
         progress=progress_for_terminal(),
     )
+    return _tell(done)
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    from energysweep.tuning.progress import progress_for_terminal
+    from energysweep.tuning.run import resume
+
+    done = resume(
+        arguments.folder,
+        address=arguments.address,
+        metrics_port=arguments.metrics_port,
+        progress=progress_for_terminal(),
+    )
+    return _tell(done)
+
+
+def _tell(done: Run) -> int:
+    from energysweep.reporting import terminal_table
+
     _print(terminal_table(done.summary))
     print(f"report: {done.folder / 'report.html'}")
     for problem in done.problems:

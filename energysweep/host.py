@@ -44,9 +44,15 @@ class Host:
 
     @classmethod
     def here(cls) -> Host:
-        """This host. ENERGYSWEEP_NODE names it, otherwise its host name does."""
+        """This host. ENERGYSWEEP_NODE names it, otherwise its host name does.
+
+        ENERGYSWEEP_HOST replaces its identity, where several hosts are played on one machine.
+        """
         boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return cls(node=os.environ.get("ENERGYSWEEP_NODE") or socket.gethostname(), boot_id=boot_id)
+        return cls(
+            node=os.environ.get("ENERGYSWEEP_NODE") or socket.gethostname(),
+            boot_id=os.environ.get("ENERGYSWEEP_HOST") or boot_id,
+        )
 
     @property
     def powercap_roots(self) -> tuple[Path, ...]:

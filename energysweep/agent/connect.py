@@ -11,7 +11,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
 
 from energysweep.agent.client import AgentClient
 from energysweep.agent.protocol import Hello, socket_path
@@ -19,6 +21,7 @@ from energysweep.agent.server import DEFAULT_PORT
 from energysweep.errors import AgentError, AgentUnreachable, InputError, LeaseRefused
 
 EXIT_ALREADY_RUNNING = 3
+LOOPBACK = "127.0.0.1"
 _RETIRES_WITHIN_SECONDS = 10.0
 
 
@@ -27,42 +30,50 @@ def linger_seconds() -> float:
     return float(os.environ.get("ENERGYSWEEP_LINGER", "90"))
 
 
-def connect(hello: Hello, meters: Sequence[str] = ("auto",), port: int = DEFAULT_PORT) -> AgentClient:
-    """Talk to this host's agent; start one if there is none, or if the one that lingers has other meters.
+def connect(
+    hello: Hello, meters: Sequence[str] = ("auto",), port: int = DEFAULT_PORT, bind: str = LOOPBACK
+) -> AgentClient:
+    """Talk to this host's agent; start one if there is none, or if the one that lingers will not do.
 
     Args:
         hello: what this process says first.
         meters: kinds of meters. A daemon keeps its own; ``auto`` takes what it has.
         port: for HTTP, if one has to be started.
+        bind: what HTTP has to listen on: a driver on another host cannot ask a loopback address.
 
     Raises:
         AgentUnreachable, LeaseRefused
-        InputError: no such meter, or the agent in use has others.
+        InputError: no such meter, or the agent in use has others or listens elsewhere.
     """
     try:
         client = AgentClient(socket_path(), hello)
     except AgentUnreachable:
-        return _connect_to_new(hello, meters, port)
-    has, is_daemon = client.agent["meters"], client.agent["daemon"]
-    if list(meters) == has or (is_daemon and list(meters) == ["auto"]):
+        return _connect_to_new(hello, meters, port, bind)
+    problem = _unfit(client.agent, meters, bind)
+    if problem is None:
         return client
     try:
         client.retire()
     except LeaseRefused as error:
         client.close()
-        raise InputError(
-            f"this host's agent measures with {', '.join(has)}, not with {', '.join(meters)}, and cannot be replaced:"
-            f" {error}",
-            key="meters",
-        ) from error
+        raise InputError(f"this host's agent {problem}, and cannot be replaced: {error}", key="meters") from error
     client.close()
-    return _connect_to_new(hello, meters, port)
+    return _connect_to_new(hello, meters, port, bind)
 
 
-def _connect_to_new(hello: Hello, meters: Sequence[str], port: int) -> AgentClient:
+def _unfit(agent: Mapping[str, Any], meters: Sequence[str], bind: str) -> str | None:
+    """Why the agent that runs will not do; None if it will."""
+    if bind != LOOPBACK and urlsplit(agent["url"]).hostname == LOOPBACK:
+        return f"answers only on {LOOPBACK}, not on {bind}"
+    if list(meters) != agent["meters"] and not (agent["daemon"] and list(meters) == ["auto"]):
+        return f"measures with {', '.join(agent['meters'])}, not with {', '.join(meters)}"
+    return None
+
+
+def _connect_to_new(hello: Hello, meters: Sequence[str], port: int, bind: str) -> AgentClient:
     deadline = time.monotonic() + _RETIRES_WITHIN_SECONDS
     while True:
-        spawn_agent(meters, port, linger_seconds())
+        spawn_agent(meters, port, bind, linger_seconds())
         try:
             return AgentClient(socket_path(), hello)
         except AgentUnreachable:  # one that is about to end still held the lock
@@ -71,12 +82,12 @@ def _connect_to_new(hello: Hello, meters: Sequence[str], port: int) -> AgentClie
             time.sleep(0.1)
 
 
-def spawn_agent(meters: Sequence[str], port: int, linger: float) -> None:
+def spawn_agent(meters: Sequence[str], port: int, bind: str, linger: float) -> None:
     """An agent in a process of its own. Returns when it serves, or when another one does.
 
     Args:
         meters: kinds of meters.
-        port: for HTTP.
+        port, bind: for HTTP.
         linger: it ends when nobody has needed it for so many seconds.
 
     Raises:
@@ -84,7 +95,7 @@ def spawn_agent(meters: Sequence[str], port: int, linger: float) -> None:
         AgentError: it did not start; with its reason.
     """
     command = [sys.executable, "-m", "energysweep", "agent", "--detach", "--socket", str(socket_path())]
-    command += ["--port", str(port), "--linger", str(linger)]
+    command += ["--port", str(port), "--bind", bind, "--linger", str(linger)]
     for meter in meters:
         command += ["--meter", meter]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)

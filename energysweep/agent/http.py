@@ -27,15 +27,17 @@ class Application:
     Args:
         agent: the agent.
         url: its own address, for service discovery.
-        token: what ``/v1/`` asks for as a bearer token; None: nothing (loopback).
+        token: what orders, and on a network every request to ``/v1/``, must bring as a bearer token.
+        is_open_to_network: it does not listen on loopback only.
     """
 
-    def __init__(self, agent: Agent, url: str, token: str | None) -> None:
+    def __init__(self, agent: Agent, url: str, token: str, is_open_to_network: bool = False) -> None:
         registry = CollectorRegistry(auto_describe=False)
         registry.register(AgentCollector(agent))
         self._agent = agent
         self._url = url
         self._token = token
+        self._is_open_to_network = is_open_to_network
         self._metrics: WsgiApplication = make_wsgi_app(registry)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -49,6 +51,8 @@ class Application:
                 return _json(start_response, "200 OK", targets)
             case "/v1/totals":
                 return self._totals(environ, start_response)
+            case "/v1/close" if environ["REQUEST_METHOD"] == "POST":
+                return self._close(environ, start_response)
         return _json(start_response, "404 Not Found", {"error": "see /metrics, /healthz, /sd, /v1/totals"})
 
     def _healthz(self, start_response: StartResponse) -> Iterable[bytes]:
@@ -57,17 +61,41 @@ class Application:
         return _json(start_response, status, {"node": self._agent.host.node, "seconds_since_reading": seconds})
 
     def _totals(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        given = environ.get("HTTP_AUTHORIZATION", "")
-        if self._token is not None and not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
+        """What has changed after revision ``since`` of ``window``; of any other window everything."""
+        if self._is_open_to_network and not self._is_driver(environ):
             return _json(start_response, "401 Unauthorized", {"error": "a bearer token is needed"})
-        query = parse_qs(environ.get("QUERY_STRING", ""))
-        run, since = query.get("run", [""])[0], query.get("since", ["0"])[0]
-        if not since.isdecimal():
+        run, window, since = _query(environ, "run", "window", "since")
+        if not (since or "0").isdecimal():
             return _json(start_response, "400 Bad Request", {"error": "since must be a whole number"})
+        known = self._agent.windows.get(run)
+        # A number of another window's would acknowledge what the driver never had.
+        if known is not None and window and window != known.id:
+            since = ""
         try:
-            return _json(start_response, "200 OK", self._agent.totals(run, int(since)))
+            return _json(start_response, "200 OK", self._agent.totals(run, int(since or "0")))
         except LeaseRefused as error:
             return _json(start_response, "404 Not Found", {"error": str(error)})
+
+    def _close(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """A driver on another host: a trial of its run has ended, or the run itself."""
+        if not self._is_driver(environ):
+            return _json(start_response, "401 Unauthorized", {"error": "a bearer token is needed"})
+        run, trial = _query(environ, "run", "trial")
+        if trial:
+            self._agent.close_trial(run, trial)
+        else:
+            self._agent.close_window(run)
+        return _json(start_response, "200 OK", {})
+
+    def _is_driver(self, environ: Environ) -> bool:
+        given = environ.get("HTTP_AUTHORIZATION", "")
+        return hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode())
+
+
+def _query(environ: Environ, *names: str) -> list[str]:
+    """The values of a request's parameters; empty where there is none."""
+    query = parse_qs(environ.get("QUERY_STRING", ""))
+    return [query.get(name, [""])[0] for name in names]
 
 
 def _json(start_response: StartResponse, status: str, content: Any) -> list[bytes]:

@@ -87,8 +87,7 @@ class AgentServer:
             self._lock_file.close()
             raise
         self._port = self._web.server_port
-        token = None if _is_loopback(self._address) else self._token
-        self._web.set_app(Application(self.agent, self.url, token))
+        self._web.set_app(Application(self.agent, self.url, self._token, not _is_loopback(self._address)))
         for serve in (self._sockets.serve_forever, self._web.serve_forever, self._tick_for_ever):
             thread = threading.Thread(target=serve, daemon=True, name=f"energysweep-{serve.__name__}")
             thread.start()

@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from energysweep.reporting.html import render
-from energysweep.reporting.model import ConfigurationSummary, Spread, Summary
+from energysweep.reporting.model import ConfigurationSummary, Summary
 from energysweep.reporting.text import NOT_AVAILABLE, TIMES, energy_text, value_text
+from energysweep.reporting.values import Spread
 
 
 @dataclass(frozen=True, slots=True)

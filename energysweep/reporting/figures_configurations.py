@@ -21,8 +21,9 @@ from energysweep.reporting.charts import (
     error_bar,
     lines,
 )
-from energysweep.reporting.model import ConfigurationSummary, Spread, Summary
+from energysweep.reporting.model import ConfigurationSummary, Summary
 from energysweep.reporting.text import energy_text, number_text
+from energysweep.reporting.values import Spread
 
 MOST_BARS: Final = 40
 MOST_BARS_IN_A_HALF: Final = 12  # with more, the chart takes a whole row of the page

@@ -23,9 +23,10 @@ from energysweep.reporting.charts import (
     log_range,
     log_ticks,
 )
-from energysweep.reporting.model import ConfigurationSummary, Summary, TrialSummary, mean_of
+from energysweep.reporting.model import ConfigurationSummary, Summary, TrialSummary
 from energysweep.reporting.summary import value_order
 from energysweep.reporting.text import value_text
+from energysweep.reporting.values import mean_of
 
 MOST_CELLS: Final = 15  # along one side of a heatmap
 MOST_PARAMETERS: Final = 4

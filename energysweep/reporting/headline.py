@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from energysweep.reporting.model import ConfigurationSummary, Headline, Objective
+from energysweep.reporting.model import ConfigurationSummary, Headline
 from energysweep.reporting.text import TIMES, energy_text, number_text
+from energysweep.reporting.values import Objective
 
 
 def headline(configurations: Sequence[ConfigurationSummary], objective: Objective | None) -> Headline:

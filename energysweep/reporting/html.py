@@ -21,7 +21,8 @@ from energysweep.ledger import LedgerData
 from energysweep.reporting import text
 from energysweep.reporting.charts import Figure
 from energysweep.reporting.figures import figures
-from energysweep.reporting.model import Summary, mean_of
+from energysweep.reporting.model import Summary
+from energysweep.reporting.values import mean_of
 
 
 def report_html(summary: Summary, data: LedgerData) -> str:

@@ -5,57 +5,15 @@ Everything missing is None. Nothing is rounded. ``Summary.to_dict`` is summary.j
 
 from __future__ import annotations
 
-import math
-import statistics
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from energysweep.carbon import Intensity
+from energysweep.reporting.values import Objective, Spread, finite, joined_sources, spread_dict
 
 SCHEMA_VERSION: Final = 1
 ESTIMATE: Final = "estimate"  # the source whose numbers are a model's, not a counter's
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """Values over repeats: their mean, sample standard deviation (None for a single value) and number."""
-
-    mean: float
-    std: float | None
-    n: int
-
-    @classmethod
-    def over(cls, values: Iterable[float | None]) -> Spread | None:
-        """The spread of the values that are known; None if none is."""
-        known = [value for value in values if value is not None]
-        if not known:
-            return None
-        return cls(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None, len(known))
-
-
-@dataclass(frozen=True, slots=True)
-class Objective:
-    """What the sweep wants: ``metric`` as high (``max``) or as low (``min``) as possible.
-
-    Attributes:
-        target: the value to reach, None if the sweep names none.
-        patience: for how many reports in a row it has to be held.
-    """
-
-    metric: str
-    mode: Literal["min", "max"] = "max"
-    target: float | None = None
-    patience: int = 1
-
-    def better(self, value: float, other: float) -> bool:
-        """Whether ``value`` is strictly better than ``other``."""
-        return value > other if self.mode == "max" else value < other
-
-    def reached_by(self, value: float | None) -> bool:
-        """Whether ``value`` is at the target or beyond; False without a target."""
-        return value is not None and self.target is not None and not self.better(self.target, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,10 +163,10 @@ class ConfigurationSummary:
             "parameters": self.parameters,
             "trials": len(self.trials),
             "reached_target": self.reached_target,
-            "energy_joules": _spread_dict(self.energy_joules),
-            "emissions_grams": _spread_dict(self.emissions_grams),
-            "objective": _spread_dict(self.objective),
-            "energy_to_target_joules": _spread_dict(self.energy_to_target_joules),
+            "energy_joules": spread_dict(self.energy_joules),
+            "emissions_grams": spread_dict(self.emissions_grams),
+            "objective": spread_dict(self.objective),
+            "energy_to_target_joules": spread_dict(self.energy_to_target_joules),
             "power_watts": mean_of(self.power_watts),
             "joules_per_iteration": mean_of(self.joules_per_iteration),
             "iterations_to_target": mean_of(self.iterations_to_target),
@@ -348,22 +306,8 @@ class Summary:
             "meters": [asdict(meter) for meter in self.meters],
             "carbon": None if self.carbon is None else asdict(self.carbon),
         }
-        finite: dict[str, Any] = _finite(summary)
+        finite: dict[str, Any] = finite(summary)
         return finite
-
-
-def joined_sources(sources: Iterable[str]) -> str | None:
-    """Each source once, in order, joined by ``+``; None if there is none."""
-    return "+".join(sorted(set(sources))) or None
-
-
-def mean_of(spread: Spread | None) -> float | None:
-    """The mean of a spread, None if there is none."""
-    return None if spread is None else spread.mean
-
-
-def _spread_dict(spread: Spread | None) -> dict[str, Any] | None:
-    return None if spread is None else asdict(spread)
 
 
 def _reference(configuration: ConfigurationSummary | None) -> dict[str, Any] | None:
@@ -372,17 +316,6 @@ def _reference(configuration: ConfigurationSummary | None) -> dict[str, Any] | N
     return {
         "config": configuration.config,
         "hardware": configuration.hardware,
-        "energy_to_target_joules": _spread_dict(configuration.energy_to_target_joules),
-        "energy_joules": _spread_dict(configuration.energy_joules),
+        "energy_to_target_joules": spread_dict(configuration.energy_to_target_joules),
+        "energy_joules": spread_dict(configuration.energy_joules),
     }
-
-
-def _finite(value: Any) -> Any:
-    """JSON knows neither NaN nor infinity, and a parameter may be one."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value

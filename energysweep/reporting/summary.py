@@ -22,16 +22,9 @@ from energysweep.records import (
     TrialRow,
 )
 from energysweep.reporting.headline import headline
-from energysweep.reporting.model import (
-    ConfigurationSummary,
-    MeterSummary,
-    Objective,
-    Summary,
-    Totals,
-    TrialSummary,
-    joined_sources,
-)
+from energysweep.reporting.model import ConfigurationSummary, MeterSummary, Summary, Totals, TrialSummary
 from energysweep.reporting.text import value_text
+from energysweep.reporting.values import Objective, joined_sources
 
 _Row = TypeVar("_Row")
 _Key = TypeVar("_Key", bound=Hashable)

@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from energysweep.meters.base import COMPONENTS
-from energysweep.reporting.model import ConfigurationSummary, Spread, Summary, TrialSummary
+from energysweep.reporting.model import ConfigurationSummary, Summary, TrialSummary
 from energysweep.reporting.text import NOT_AVAILABLE
+from energysweep.reporting.values import Spread
 
 Row = dict[str, Any]
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")

@@ -6,8 +6,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from energysweep.reporting.model import ConfigurationSummary, Summary, mean_of
+from energysweep.reporting.model import ConfigurationSummary, Summary
 from energysweep.reporting.text import emissions_text, energy_text, number_text
+from energysweep.reporting.values import mean_of
 
 
 def terminal_table(summary: Summary) -> RenderableType:

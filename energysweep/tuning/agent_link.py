@@ -1,42 +1,33 @@
-"""The driver's connection to its host's agent; if the agent goes away, another one takes its place."""
+"""The driver's connection to its own host's agent; if the agent goes away, another one takes its place."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from energysweep.agent.accounts import Sweep
 from energysweep.agent.client import AgentClient
-from energysweep.agent.connect import connect
-from energysweep.agent.protocol import Hello
 from energysweep.errors import AgentError, AgentUnreachable
-
-
-@dataclass(frozen=True)
-class AgentAddress:
-    """Where an agent answers, and what it wants to hear before it does."""
-
-    url: str
-    token: str
+from energysweep.tuning.board import AgentAddress, Board
+from energysweep.tuning.trial import Metering
 
 
 class AgentLink:
     """What a driver says to its host's agent. Nothing here stops a sweep: training is worth more than its metering.
 
     Args:
-        hello: what the driver says first.
-        meters, port: as in ``connect``.
+        metering: how the run is metered.
+        board: where its address is pinned up.
+        port: for its HTTP, if it has to be started.
 
     Raises:
         AgentError, InputError: the first agent cannot be reached or started.
     """
 
-    def __init__(self, hello: Hello, meters: Sequence[str], port: int) -> None:
-        self._hello, self._meters, self._port = hello, meters, port
+    def __init__(self, metering: Metering, board: Board, port: int) -> None:
+        self._metering, self._board, self._port = metering, board, port
         self._lock = threading.Lock()
-        self._addresses: list[AgentAddress] = []
-        self._client = self._connect()
+        self._client = self._connect(quiet=True)
 
     @property
     def notes(self) -> str:
@@ -47,10 +38,6 @@ class AgentLink:
     def url(self) -> str:
         """Where its HTTP answers."""
         return str(self._client.agent["url"])
-
-    def addresses(self) -> list[AgentAddress]:
-        """Every agent that the driver has talked to; those that have gone included, their last word may come late."""
-        return list(self._addresses)
 
     def close_trial(self, trial: str) -> None:
         """A trial has ended."""
@@ -80,9 +67,7 @@ class AgentLink:
                 except AgentError:
                     return  # tried again at the next word
 
-    def _connect(self) -> AgentClient:
-        client = connect(self._hello, self._meters, self._port)
-        address = AgentAddress(client.agent["url"], client.agent["token"])
-        if address not in self._addresses:
-            self._addresses.append(address)
+    def _connect(self, quiet: bool = False) -> AgentClient:
+        client = self._metering.connect(self._metering.run or "", self._port, quiet)
+        self._board.pin_agent(client.agent["host"], AgentAddress(client.agent["url"], client.agent["token"]))
         return client

@@ -8,7 +8,7 @@ from typing import Any
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 
 from energysweep.errors import InputError
-from energysweep.spec import Hardware
+from energysweep.spec import Hardware, SweepSpec
 from energysweep.tuning.points import KEY
 
 
@@ -29,18 +29,25 @@ def bundle(hardware: Hardware) -> dict[str, float]:
     return {"CPU": hardware.cpu, **gpu, **hardware.custom}
 
 
-def check(profiles: Mapping[str, Hardware], nodes: Sequence[Mapping[str, Any]]) -> None:
-    """Tune waits for ever for what no node has: refuse that before anything starts.
+def check(spec: SweepSpec, nodes: Sequence[Mapping[str, Any]]) -> None:
+    """Tune waits for ever for what no node has, and several hosts need a storage that all can reach: refuse it now.
 
     Args:
-        profiles: the sweep's hardware profiles.
+        spec: the sweep.
         nodes: as ``ray.nodes()`` gives them.
 
     Raises:
-        InputError: a profile that no node can serve.
+        InputError: a profile that no node can serve, or no shared storage.
     """
     alive = [node for node in nodes if node["Alive"]]
-    for name, hardware in profiles.items():
+    addresses = {node["NodeManagerAddress"] for node in alive}  # several raylets on one host share theirs
+    if len(addresses) > 1 and spec.storage is None:
+        raise InputError(
+            f"the cluster has {len(addresses)} hosts: give a storage path that all of them can reach (a shared folder,"
+            " or a URI such as s3://bucket/path), for the trials' checkpoints",
+            key="storage",
+        )
+    for name, hardware in spec.profiles.items():
         if not any(_serves(node, hardware) for node in alive):
             needs = ", ".join(f"{resource} {amount:g}" for resource, amount in bundle(hardware).items())
             labels = f" with labels {dict(hardware.labels)}" if hardware.labels else ""

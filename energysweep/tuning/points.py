@@ -15,9 +15,10 @@ from energysweep.spec import Point
 KEY = "_energysweep"
 
 
-def wrap(point: Point) -> dict[str, Any]:
-    """The value of a trial in Tune's grid."""
-    return {"parameters": point.parameters, "hardware": point.hardware, "seed": point.seed}
+def wrap(point: Point, is_command: bool) -> dict[str, Any]:
+    """The value of a trial in Tune's grid. A command may name ``{seed}`` and ``{hardware}``, whatever the sweep."""
+    also = {"seed": point.seed or 0, "hardware": point.hardware} if is_command else {}
+    return {"parameters": point.parameters, "hardware": point.hardware, "seed": point.seed, "also": also}
 
 
 def unwrap(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def unwrap(config: Mapping[str, Any]) -> dict[str, Any]:
     if point is None:
         return flat
     seed = {} if point["seed"] is None else {"seed": point["seed"]}
-    return flat | point["parameters"] | seed
+    return flat | point["also"] | point["parameters"] | seed
 
 
 def hardware_of(config: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from energysweep.errors import EnergysweepError
-from energysweep.ledger import Ledger
+from energysweep.ledger import Ledger, LedgerData
 from energysweep.records import AttemptRow, ResultRow, TrialRow, TrialStatus
 from energysweep.spec import Objective
 from energysweep.tuning.points import KEY
@@ -77,7 +77,7 @@ class Recorder(Callback):
         objective: the sweep's.
         began: the sweep's beginning on this process's monotonic clock.
         is_pruned: whether the scheduler has stopped a trial for being worse than others.
-        ended: called with the id of a trial that has ended or failed.
+        ended: called with the id of a trial whose attempt has ended, and whether another one will follow.
         changed: called after each event.
 
     Attributes:
@@ -90,7 +90,7 @@ class Recorder(Callback):
         objective: Objective,
         began: float,
         is_pruned: Callable[[str], bool],
-        ended: Callable[[str], None],
+        ended: Callable[[str, bool], None],
         changed: Callable[[], None],
     ) -> None:
         self.trials: dict[str, TrialRecord] = {}
@@ -105,6 +105,24 @@ class Recorder(Callback):
     def __reduce__(self) -> tuple[type[Callback], tuple[()]]:
         # Tune pickles its callbacks for a later restore, which gets a recorder of its own.
         return Callback, ()
+
+    def take_over(self, before: LedgerData) -> None:
+        """Go on where the parts of the run before this one have ended."""
+        for row in before.trials:
+            record = self.trials[row.trial] = TrialRecord(row, told=row.ended_at is not None)
+            for attempt in before.attempts:
+                if attempt.trial == row.trial:
+                    record.attempt = attempt
+                    if attempt.outcome != "completed":
+                        # A driver that was killed could not say when: no later lease belongs to that attempt.
+                        record.attempts_ended_at.append(attempt.ended_at or time.time())
+        for result in before.results:
+            record = self.trials[result.trial]
+            record.iterations = max(record.iterations, result.iteration)
+            record.results.update(result.metrics)
+            record.last_joules = result.energy_joules
+            self._check_target(record, result.metrics)
+        self.interrupt()
 
     def attempt_at(self, trial_id: str, at: float) -> int:
         """The number of the attempt that a lease opened at this Unix time belongs to."""
@@ -195,7 +213,7 @@ class Recorder(Callback):
 
     def _end(self, trial: Trial, status: TrialStatus, error: str | None, is_last: bool) -> None:
         now = time.time()
-        self._ended(trial.trial_id)
+        self._ended(trial.trial_id, not is_last)
         with self.lock:
             record = self.trials.setdefault(trial.trial_id, TrialRecord(_new_row(trial)))
             attempts = []

@@ -50,7 +50,10 @@ def optuna_search(spec: SweepSpec) -> Searcher:
     return RepeatedSearch(
         searcher,
         tuple(metrics),
-        lambda suggestion: [Point({**constants, **suggestion}, hardware, seed) for hardware, seed in places],
+        lambda suggestion: [
+            wrap(Point({**constants, **suggestion}, hardware, seed), spec.command is not None)
+            for hardware, seed in places
+        ],
     )
 
 
@@ -75,17 +78,17 @@ class RepeatedSearch(Searcher):
     Args:
         searcher: makes the suggestions.
         metrics: what it learns from.
-        points: the points of a suggestion, at least one.
+        points: the wrapped points of a suggestion, at least one.
     """
 
     def __init__(
-        self, searcher: Searcher, metrics: tuple[str, ...], points: Callable[[dict[str, Any]], list[Point]]
+        self, searcher: Searcher, metrics: tuple[str, ...], points: Callable[[dict[str, Any]], list[dict[str, Any]]]
     ) -> None:
         super().__init__(metric=searcher.metric, mode=searcher.mode)
         self._searcher = searcher
         self._metrics = metrics
         self._points = points
-        self._waiting: list[tuple[str, Point]] = []  # first trial of the suggestion, point
+        self._waiting: list[tuple[str, dict[str, Any]]] = []  # first trial of the suggestion, point
         self._suggestion_of: dict[str, str] = {}
         self._missing: dict[str, int] = {}
         self._reached: dict[str, list[Mapping[str, Any]]] = {}
@@ -101,7 +104,7 @@ class RepeatedSearch(Searcher):
             self._missing[trial_id], self._reached[trial_id] = len(points), []
         first, point = self._waiting.pop(0)
         self._suggestion_of[trial_id] = first
-        return {KEY: wrap(point)}
+        return {KEY: point}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Take note of what a trial has reached."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -12,14 +13,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from energysweep.agent.client import Spent
 from energysweep.errors import AgentUnreachable, LedgerError
-from energysweep.ledger import Ledger
+from energysweep.ledger import Ledger, LedgerData
 from energysweep.records import TRIAL_BUCKETS, EnergyRow, LeaseRow, MeterRow, SampleRow
-from energysweep.tuning.agent_link import AgentAddress
+from energysweep.tuning.agent_link import AgentLink
+from energysweep.tuning.board import AgentAddress, Board
 
 POLL_SECONDS = 1.0
 BUCKET = "bucket:"  # begins the names of sample series that are no trial
-_ANSWER_SECONDS = 10.0
+_ANSWER_SECONDS = 3.0  # a lost node must not hold up the others
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # an agent is never behind http_proxy
 
 
@@ -64,9 +67,10 @@ class Poller:
         run: the run id.
         ledger: where it goes.
         began: the sweep's beginning on this process's monotonic clock.
-        addresses: the agents to ask.
         attempt: the number of a trial's attempt at a Unix time; the driver numbers attempts, agents do not know them.
         polled: called after each poll, in its thread.
+        own: the agent of the driver's host.
+        board: where all agents are pinned up.
     """
 
     def __init__(
@@ -74,9 +78,10 @@ class Poller:
         run: str,
         ledger: Ledger,
         began: float,
-        addresses: Callable[[], list[AgentAddress]],
         attempt: Callable[[str, float], int],
         polled: Callable[[], None],
+        own: AgentLink,
+        board: Board,
     ) -> None:
         self.totals = Totals()
         self.notes: dict[str, str] = {}
@@ -84,10 +89,12 @@ class Poller:
         self._run = run
         self._ledger = ledger
         self._began = began
-        self._addresses = addresses
+        self._own = own
+        self._board = board
         self._attempt = attempt
         self._after_poll = polled
-        self._since: dict[AgentAddress, int] = {}
+        self._since: dict[AgentAddress, tuple[str, int]] = {}  # window and revision that are in the ledger
+        self._spent: dict[str, dict[str, Spent]] = {}
         self._joules: dict[tuple[str, ...], float] = {}
         self._trial_of: dict[str, str] = {}
         self._metered: dict[tuple[str, ...], float] = {}
@@ -114,18 +121,47 @@ class Poller:
             raise self._problem
         self.poll()
 
+    def take_over(self, before: LedgerData) -> None:
+        """Go on where the parts of the run before this one have ended."""
+        self._trial_of.update((lease.lease, lease.trial) for lease in before.leases)
+        for meter in before.meters:
+            self._metered[meter.host, meter.window, meter.device, meter.source] = meter.joules
+        for row in before.energy:
+            self._add(row)
+
+    def spent(self, trial: str) -> dict[str, Spent]:
+        """What a trial has cost so far, by window."""
+        return dict(self._spent.get(trial, {}))
+
+    def close_trial(self, trial: str) -> None:
+        """Have every agent close the trial's leases: its driver knows that it has ended before its worker does."""
+        self._own.close_trial(trial)
+        self._tell_others(trial=trial)
+
+    def close_windows(self) -> None:
+        """Have every agent take a last reading and close the run's window."""
+        self._own.close_window()
+        self._tell_others()
+
+    def _tell_others(self, **what: str) -> None:
+        for address in self._board.agents():
+            if address.url != self._own.url:
+                with contextlib.suppress(AgentUnreachable):
+                    _ask(address, "close", is_order=True, run=self._run, **what)
+
     def poll(self) -> None:
         """Ask all agents once. One that does not answer is asked again next time."""
         with self._lock:
             metered_before = sum(self._metered.values())
-            for address in self._addresses():
+            for address in self._board.agents():
+                window, revision = self._since.get(address, ("", 0))
                 try:
-                    answer = _ask(address, self._run, self._since.get(address, 0))
+                    answer = _ask(address, "totals", run=self._run, window=window, since=revision)
                 except AgentUnreachable:
                     continue
                 self._take(answer)
                 # Said only now that it is in the ledger: asking with this number acknowledges it.
-                self._since[address] = answer["revision"]
+                self._since[address] = (answer["window"], answer["revision"])
             self._measure_watts(sum(self._metered.values()) - metered_before)
 
     def _poll_for_ever(self) -> None:
@@ -161,6 +197,9 @@ class Poller:
         if row.bucket in TRIAL_BUCKETS:
             trial = self._trial_of[row.lease]
             self.totals.trials[trial] = self.totals.trials.get(trial, 0.0) + more
+            windows = self._spent.setdefault(trial, {})
+            active = more if row.bucket == "active" else 0.0
+            windows[row.window] = windows.get(row.window, Spent(0.0, 0.0, 0.0)).plus(Spent(more, active, 0.0))
             return trial
         self.totals.buckets[row.bucket] = self.totals.buckets.get(row.bucket, 0.0) + more
         return BUCKET + row.bucket
@@ -172,10 +211,11 @@ class Poller:
         self._polled = now
 
 
-def _ask(address: AgentAddress, run: str, since: int) -> dict[str, Any]:
-    query = urllib.parse.urlencode({"run": run, "since": since})
+def _ask(address: AgentAddress, path: str, *, is_order: bool = False, **query: str | int) -> dict[str, Any]:
     request = urllib.request.Request(  # noqa: S310 - an agent's own address
-        f"{address.url}/v1/totals?{query}", headers={"Authorization": f"Bearer {address.token}"}
+        f"{address.url}/v1/{path}?{urllib.parse.urlencode(query)}",
+        headers={"Authorization": f"Bearer {address.token}"},
+        method="POST" if is_order else "GET",
     )
     try:
         with _DIRECT.open(request, timeout=_ANSWER_SECONDS) as answer:

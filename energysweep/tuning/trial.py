@@ -21,10 +21,12 @@ from ray.tune.trainable import FunctionTrainable, wrap_function
 from energysweep import carbon
 from energysweep.agent.accounts import Sweep
 from energysweep.agent.client import AgentClient, Lease, Spent
-from energysweep.agent.connect import connect
+from energysweep.agent.connect import LOOPBACK, connect
 from energysweep.agent.protocol import Hello
+from energysweep.agent.server import DEFAULT_PORT
 from energysweep.errors import AgentError, AgentUnreachable, InputError
 from energysweep.meters import Component
+from energysweep.tuning.board import AgentAddress, Board
 from energysweep.tuning.points import hardware_of, unwrap
 
 log = logging.getLogger(__name__)
@@ -41,6 +43,7 @@ class Metering:
         sweep: the grid's intensity, and what dashboards show of the sweep.
         shown: metrics that dashboards show (a few).
         label: makes the short readable text of a configuration.
+        is_cluster: the driver may be on another host: agents listen on their node's address.
     """
 
     run: str | None = None
@@ -49,6 +52,16 @@ class Metering:
     sweep: Sweep = field(default_factory=Sweep)
     shown: tuple[str, ...] = ()
     label: Callable[[Mapping[str, Any]], str] | None = None
+    is_cluster: bool = False
+
+    def connect(self, run: str, port: int = DEFAULT_PORT, quiet: bool = False) -> AgentClient:
+        """Talk to the agent of the host that this process is on.
+
+        Raises:
+            AgentError, InputError
+        """
+        bind = ray.util.get_node_ip_address() if self.is_cluster else LOOPBACK
+        return connect(self.hello(run, quiet), self.meters, port, bind)
 
     def hello(self, run: str, quiet: bool = False) -> Hello:
         """What a process of this run says first to its host's agent."""
@@ -170,14 +183,14 @@ class _TrialEnergy:
         self._client: AgentClient | None = None
         self._lease: Lease | None = None
         self._last: Spent | None = None
-        self._lost = Spent(0.0, 0.0, 0.0)  # what an agent knew that has gone
+        self._elsewhere = Spent(0.0, 0.0, 0.0)  # what this host's agent does not know of the trial
         self._open: Callable[[], Lease] | None = None
 
     def begin(self, trainable: Trainable, hardware: str) -> None:
         """Open a lease for the trainable's trial."""
         self.end()
         _refuse_several_bundles(trainable)
-        self._last, self._lost = None, Spent(0.0, 0.0, 0.0)
+        self._last, self._elsewhere = None, Spent(0.0, 0.0, 0.0)
         self._open = lambda: self._open_lease(trainable, hardware)
         try:
             self._lease = self._open()
@@ -190,8 +203,8 @@ class _TrialEnergy:
         try:
             if self._lease is None:
                 self._lease = self._reopen()
-            before = before or self._lease.before
-            now = self._lease.report(_numbers(result, self._metering.shown)).plus(self._lost)
+            before = before or self._lease.before.plus(self._elsewhere)
+            now = self._lease.report(_numbers(result, self._metering.shown)).plus(self._elsewhere)
         except AgentError as error:
             self._unmeasured(error)
             now = before = before or Spent(0.0, 0.0, time.monotonic())
@@ -220,17 +233,21 @@ class _TrialEnergy:
         lease = self._open()
         if self._last is not None:
             # A new agent does not know what the trial had cost; one that was away for a moment does.
-            self._lost = self._last.minus(lease.before)
+            self._elsewhere = self._last.minus(lease.before)
         return lease
 
     def _open_lease(self, trainable: Trainable, hardware: str) -> Lease:
         resources = trainable.trial_resources.required_resources if trainable.trial_resources else {}
         label = self._metering.label
+        run = self._metering.run or trainable._storage.experiment_dir_name  # noqa: SLF001 - no public way
         if self._client is None:
-            run = self._metering.run or trainable._storage.experiment_dir_name  # noqa: SLF001 - no public way
-            self._client = connect(self._metering.hello(run), self._metering.meters)
+            self._client = self._metering.connect(run)
+            address = AgentAddress(self._client.agent["url"], self._client.agent["token"])
+            Board(run).pin_agent(self._client.agent["host"], address)
+        trial = trainable.trial_id or "trial"
+        self._elsewhere = Board(run).spent_elsewhere(trial, self._client.agent["window"])
         return self._client.open(
-            trainable.trial_id or "trial",
+            trial,
             cpus=resources.get("CPU", 0.0),
             gpus=_gpus(resources.get("GPU", 0.0)),
             config=label(trainable.config) if label else "",

@@ -1,0 +1,66 @@
+"""What driver and workers of a run tell each other, wherever they are: Ray's internal key-value store.
+
+Workers pin up the address of the agent that serves their node; so the driver finds agents on nodes that joined late,
+and those whose trials died before their first report. The driver pins up what each trial has cost in each window; so a
+trial that moves to another node, or goes on in a resumed sweep, begins where the ledger stands.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_list, _internal_kv_put
+
+from energysweep.agent.client import Spent
+
+_NAMESPACE = b"energysweep"
+
+
+@dataclass(frozen=True)
+class AgentAddress:
+    """Where an agent answers, and what it wants to hear before it does."""
+
+    url: str
+    token: str
+
+
+class Board:
+    """The pin board of one run.
+
+    Args:
+        run: the run id.
+    """
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+
+    def pin_agent(self, host: str, address: AgentAddress) -> None:
+        """An agent that serves this run."""
+        self._put(f"agent/{host}", [address.url, address.token])
+
+    def agents(self) -> list[AgentAddress]:
+        """Every agent that was pinned up."""
+        return [AgentAddress(*json.loads(self._get(key))) for key in self._keys("agent/")]
+
+    def pin_trial(self, trial: str, by_window: Mapping[str, Spent]) -> None:
+        """What a trial has cost so far, by accounting window."""
+        spent = {window: [each.energy_joules, each.active_energy_joules] for window, each in by_window.items()}
+        self._put(f"trial/{trial}", spent)
+
+    def spent_elsewhere(self, trial: str, window: str) -> Spent:
+        """What a trial has cost in all windows but this one, of which the window's own agent knows."""
+        spent = json.loads(self._get(f"{self._run}/trial/{trial}") or b"{}")
+        elsewhere = [joules for name, joules in spent.items() if name != window]
+        return Spent(sum(joules for joules, _ in elsewhere), sum(active for _, active in elsewhere), 0.0)
+
+    def _put(self, key: str, content: object) -> None:
+        _internal_kv_put(f"{self._run}/{key}".encode(), json.dumps(content).encode(), namespace=_NAMESPACE)
+
+    def _get(self, key: str) -> bytes:
+        return _internal_kv_get(key.encode(), namespace=_NAMESPACE) or b""
+
+    def _keys(self, prefix: str) -> list[str]:
+        found = _internal_kv_list(f"{self._run}/{prefix}".encode(), namespace=_NAMESPACE)
+        return sorted(key.decode() for key in found)

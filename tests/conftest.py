@@ -32,4 +32,5 @@ def agent_home() -> Iterator[Path]:
         environment.setenv("ENERGYSWEEP_SOCKET", f"{folder}/agent.sock")
         environment.setenv("ENERGYSWEEP_STATE", folder)
         environment.setenv("ENERGYSWEEP_LINGER", "1")
+        environment.setenv("RAY_AUTH_MODE", "disabled")  # or Ray may write a token into HOME
         yield Path(folder)

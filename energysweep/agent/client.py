@@ -55,6 +55,9 @@ class Spent:
         )
 
 
+NOTHING_SPENT = Spent(0.0, 0.0, 0.0)
+
+
 class AgentClient:
     """A connection of this process to the agent of its host. Thread-safe.
 

@@ -14,6 +14,7 @@ import ray
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from energysweep.agent.client import NOTHING_SPENT, Spent
 from energysweep.errors import EnergysweepError
 from energysweep.ledger import Ledger, LedgerData
 from energysweep.records import AttemptRow, ResultRow, TrialRow, TrialStatus
@@ -51,6 +52,7 @@ class TrialRecord:
     Attributes:
         attempts_ended_at: Unix times of the ends of failed attempts, in order.
         results: the last value of each metric.
+        reported: the last energies that were reported.
         in_a_row: reports in a row that met the target.
         first_joules: energy at the first of them.
         joules_at_target: energy at which the target was reached and then held; None before.
@@ -63,6 +65,7 @@ class TrialRecord:
     iterations: int = 0
     results: dict[str, Any] = field(default_factory=dict)
     last_joules: float | None = None
+    reported: Spent = NOTHING_SPENT
     in_a_row: int = 0
     first_joules: float | None = None
     joules_at_target: float | None = None
@@ -121,8 +124,10 @@ class Recorder(Callback):
             record.iterations = max(record.iterations, result.iteration)
             record.results.update(result.metrics)
             record.last_joules = result.energy_joules
+            record.reported = Spent(result.energy_joules or 0.0, result.active_energy_joules or 0.0, 0.0)
             self._check_target(record, result.metrics)
         self.interrupt()
+        self.newly_ended()  # they were told of in their own time
 
     def attempt_at(self, trial_id: str, at: float) -> int:
         """The number of the attempt that a lease opened at this Unix time belongs to."""
@@ -176,6 +181,7 @@ class Recorder(Callback):
             record.iterations += 1
             record.results.update(metrics)
             record.last_joules = joules
+            record.reported = Spent(joules or 0.0, _finite(result.get("active_energy_joules")) or 0.0, 0.0)
             self._check_target(record, metrics)
             self._ledger.record(
                 results=[

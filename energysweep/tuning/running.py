@@ -128,8 +128,13 @@ class RunningSweep:
     def _take_over(self, before: LedgerData) -> None:
         self._recorder.take_over(before)
         self._poller.take_over(before)
-        for trial in before.trials:
-            self._board.pin_trial(trial.trial, self._poller.spent(trial.trial))
+        for trial in self._recorder.trials:
+            self._pin(trial)
+
+    def _pin(self, trial: str) -> None:
+        """Tell whoever goes on with a trial, perhaps elsewhere, what it has cost."""
+        reported = self._recorder.trials[trial].reported
+        self._board.pin_trial(trial, self._poller.spent(trial, at_least=reported))
 
     def _fit(self, workload: Any, folder: Path) -> None:
         trainable = metered_class(workload, self._metering, placement.request(self._spec.profiles))
@@ -149,11 +154,10 @@ class RunningSweep:
         return trial in getattr(self._scheduler, "pruned", ())
 
     def _ended(self, trial: str, will_retry: bool) -> None:
-        """An attempt has ended: whoever goes on with the trial, perhaps elsewhere, begins at what it has cost."""
         self._poller.close_trial(trial)
         if will_retry:
             self._poller.poll()
-            self._board.pin_trial(trial, self._poller.spent(trial))
+            self._pin(trial)
 
     def _polled(self) -> None:
         best = self._recorder.best()

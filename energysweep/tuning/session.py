@@ -8,14 +8,14 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import ray
 
 from energysweep.errors import InputError
-from energysweep.spec import SweepSpec
+from energysweep.spec import SweepSpec, trial_count
 
 _CONNECTS_WITHIN_SECONDS = 5.0
 
@@ -41,6 +41,8 @@ def connected(spec: SweepSpec, address: str | None) -> Iterator[None]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints its boxes at verbose=0, too
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger holds every result
+        # What a resumed run goes on from. Each time Tune writes down all trials: less often where they are many.
+        "TUNE_GLOBAL_CHECKPOINT_S": str(max(1, trial_count(spec).trials // 50)),
     }
     if address is None:
         settings["RAY_AUTH_MODE"] = "disabled"  # loopback only; otherwise Ray may write a token into HOME
@@ -92,10 +94,22 @@ def _environment_variables(settings: Mapping[str, str]) -> Iterator[None]:
             del os.environ[name]
 
 
+class _LogFile(logging.FileHandler):
+    """A log is worth no sweep: on a full disk its lines are lost, and nothing else."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class's name
+        """Say nothing."""
+
+    def close(self) -> None:
+        """Close the file, whether or not its last lines could be written."""
+        with suppress(OSError):
+            super().close()
+
+
 @contextmanager
 def logged_to(path: Path) -> Iterator[None]:
     """Ray's and Tune's log lines go to a file, not to the terminal. To be entered after ``connected``."""
-    handler = logging.FileHandler(path, delay=True)
+    handler = _LogFile(path, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger = logging.getLogger("ray")
     before, logger.handlers = logger.handlers, [handler]

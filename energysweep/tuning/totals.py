@@ -9,11 +9,11 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from energysweep.agent.client import Spent
+from energysweep.agent.client import NOTHING_SPENT, Spent
 from energysweep.errors import AgentUnreachable, LedgerError
 from energysweep.ledger import Ledger, LedgerData
 from energysweep.records import TRIAL_BUCKETS, EnergyRow, LeaseRow, MeterRow, SampleRow
@@ -97,6 +97,7 @@ class Poller:
         self._spent: dict[str, dict[str, Spent]] = {}
         self._joules: dict[tuple[str, ...], float] = {}
         self._trial_of: dict[str, str] = {}
+        self._window_of: dict[str, str] = {}  # of a trial's last lease
         self._metered: dict[tuple[str, ...], float] = {}
         self._polled: float | None = None
         self._lock = threading.Lock()
@@ -123,15 +124,27 @@ class Poller:
 
     def take_over(self, before: LedgerData) -> None:
         """Go on where the parts of the run before this one have ended."""
-        self._trial_of.update((lease.lease, lease.trial) for lease in before.leases)
+        self._note_leases(before.leases)
         for meter in before.meters:
             self._metered[meter.host, meter.window, meter.device, meter.source] = meter.joules
         for row in before.energy:
             self._add(row)
 
-    def spent(self, trial: str) -> dict[str, Spent]:
-        """What a trial has cost so far, by window."""
-        return dict(self._spent.get(trial, {}))
+    def spent(self, trial: str, at_least: Spent = NOTHING_SPENT) -> dict[str, Spent]:
+        """What a trial has cost so far, by window.
+
+        Args:
+            trial: the trial's id.
+            at_least: what it has reported. That may be more than the last poll had brought from a host that is lost
+                now; it is added to its last window: should that window still be there, its agent knows better.
+        """
+        spent = dict(self._spent.get(trial, {}))
+        for each in spent.values():
+            at_least = at_least.minus(each)
+        last = self._window_of.get(trial)
+        if last is not None:
+            spent[last] = spent.get(last, NOTHING_SPENT).plus(at_least)
+        return spent
 
     def close_trial(self, trial: str) -> None:
         """Have every agent close the trial's leases: its driver knows that it has ended before its worker does."""
@@ -178,7 +191,7 @@ class Poller:
         meters = [MeterRow(*row) for row in answer["meters"]]
         leases = [self._numbered(LeaseRow(*row)) for row in answer["leases"]]
         self.notes[answer["node"]] = answer["notes"]
-        self._trial_of.update((lease.lease, lease.trial) for lease in leases)
+        self._note_leases(leases)
         for meter in meters:
             self.estimated |= meter.source == "estimate"
             self._metered[meter.host, meter.window, meter.device, meter.source] = meter.joules
@@ -186,6 +199,12 @@ class Poller:
         read_at = time.monotonic() - self._began - answer["seconds_since_reading"]
         samples = [SampleRow(series, read_at, self.totals.of(series)) for series in sorted(changed)]
         self._ledger.merge(energy, meters, leases, samples)
+
+    def _note_leases(self, leases: Sequence[LeaseRow]) -> None:
+        for lease in sorted(leases, key=lambda lease: lease.opened_at):
+            if lease.lease not in self._trial_of:
+                self._trial_of[lease.lease] = lease.trial
+                self._window_of[lease.trial] = lease.window
 
     def _numbered(self, lease: LeaseRow) -> LeaseRow:
         return lease._replace(attempt=self._attempt(lease.trial, lease.opened_at))
@@ -199,7 +218,7 @@ class Poller:
             self.totals.trials[trial] = self.totals.trials.get(trial, 0.0) + more
             windows = self._spent.setdefault(trial, {})
             active = more if row.bucket == "active" else 0.0
-            windows[row.window] = windows.get(row.window, Spent(0.0, 0.0, 0.0)).plus(Spent(more, active, 0.0))
+            windows[row.window] = windows.get(row.window, NOTHING_SPENT).plus(Spent(more, active, 0.0))
             return trial
         self.totals.buckets[row.bucket] = self.totals.buckets.get(row.bucket, 0.0) + more
         return BUCKET + row.bucket

@@ -20,7 +20,7 @@ from ray.tune.trainable import FunctionTrainable, wrap_function
 
 from energysweep import carbon
 from energysweep.agent.accounts import Sweep
-from energysweep.agent.client import AgentClient, Lease, Spent
+from energysweep.agent.client import NOTHING_SPENT, AgentClient, Lease, Spent
 from energysweep.agent.connect import LOOPBACK, connect
 from energysweep.agent.protocol import Hello
 from energysweep.agent.server import DEFAULT_PORT
@@ -183,14 +183,14 @@ class _TrialEnergy:
         self._client: AgentClient | None = None
         self._lease: Lease | None = None
         self._last: Spent | None = None
-        self._elsewhere = Spent(0.0, 0.0, 0.0)  # what this host's agent does not know of the trial
+        self._elsewhere = NOTHING_SPENT  # what this host's agent does not know of the trial
         self._open: Callable[[], Lease] | None = None
 
     def begin(self, trainable: Trainable, hardware: str) -> None:
         """Open a lease for the trainable's trial."""
         self.end()
         _refuse_several_bundles(trainable)
-        self._last, self._elsewhere = None, Spent(0.0, 0.0, 0.0)
+        self._last, self._elsewhere = None, NOTHING_SPENT
         self._open = lambda: self._open_lease(trainable, hardware)
         try:
             self._lease = self._open()

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from energysweep.cli import main
 
 pytestmark = pytest.mark.ray
 
@@ -60,6 +64,28 @@ def test_results_go_to_standard_output_and_progress_to_standard_error(sweep_fold
     assert "holds a run already" in again.stderr
 
 
+def test_a_second_ctrl_c_ends_at_once(sweep_folder: Path) -> None:
+    sweep = subprocess.Popen(
+        [*RUN, "--set", "parameters={kind: burn, seconds: 600}"],
+        cwd=sweep_folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert sweep.stderr is not None
+    for line in sweep.stderr:
+        if line.startswith("metrics: "):
+            break
+    time.sleep(4)
+    os.killpg(sweep.pid, signal.SIGINT)
+    time.sleep(0.3)
+    os.killpg(sweep.pid, signal.SIGINT)
+    _, err = sweep.communicate(timeout=30)
+    assert sweep.returncode == 130, err
+    assert wait_until_gone(sweep_folder, 15) == []
+
+
 def test_ctrl_c_stops_the_trials_and_writes_the_report_of_what_there_is(sweep_folder: Path) -> None:
     sweep = subprocess.Popen(
         [*RUN, "--set", "parameters={kind: sleep, seconds: 0.2, reports: {grid: [1, 1000, 1001]}}"],
@@ -99,3 +125,30 @@ def test_a_profile_that_no_node_can_serve_is_refused_at_once(sweep_folder: Path)
     assert done.returncode == 2
     assert "hardware.big" in done.stderr
     assert "no node has CPU 4096" in done.stderr
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 400 kB with little room left."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)], check=False)
+    if mounted.returncode != 0:
+        pytest.skip("mounting a file system needs root")
+    (folder / "other").write_bytes(bytes(150_000))
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_one_clear_error_and_what_there_is_survives(sweep_folder: Path, small_disk: Path) -> None:
+    done = subprocess.run(
+        [*RUN, "--output", str(small_disk)], cwd=sweep_folder, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "ledger.sqlite: database or disk is full" in done.stderr.splitlines()[-1]
+
+    shutil.copytree(small_disk / "it", sweep_folder / "saved")
+    assert main(["report", str(sweep_folder / "saved")]) == 0
+    summary = json.loads((sweep_folder / "saved" / "summary.json").read_text())
+    assert summary["totals"]["trials_energy_joules"] > 0

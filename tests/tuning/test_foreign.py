@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +12,9 @@ import ray
 from ray import tune
 
 import energysweep
+from energysweep.agent.connect import connect
+from energysweep.agent.protocol import Hello
+from energysweep.records import EnergyRow, MeterRow
 from energysweep.tuning.run import Run
 from tests.tuning.conftest import TRACE
 
@@ -147,3 +152,50 @@ def test_a_meter_that_does_not_exist_is_the_error_of_the_trial(own_ray: Path) ->
     ).fit()
 
     assert "no/such/trace.csv" in str(result.error)
+
+
+def test_trials_that_clone_each_other_add_up_to_what_was_spent(own_ray: Path) -> None:
+    from ray.tune.examples.pbt_function import pbt_function
+    from ray.tune.schedulers import PopulationBasedTraining
+
+    meters = (f"replay:{own_ray}/trace.csv",)
+    watching = connect(Hello(run="watching"), meters, port=0)  # keeps the agent until its books are read
+    name = "clones"
+    results = tune.Tuner(
+        energysweep.metered(pbt_function, meters=meters),
+        param_space={"lr": tune.uniform(0.0001, 0.02), "checkpoint_interval": 2},
+        tune_config=tune.TuneConfig(
+            num_samples=4,
+            max_concurrent_trials=2,
+            scheduler=PopulationBasedTraining(
+                time_attr="training_iteration",
+                metric="mean_accuracy",
+                mode="max",
+                perturbation_interval=4,
+                hyperparam_mutations={"lr": tune.uniform(0.0001, 0.02)},
+                log_config=False,
+            ),
+        ),
+        run_config=tune.RunConfig(
+            name=name, storage_path=str(own_ray / "results"), stop={"training_iteration": 12}, verbose=0
+        ),
+    ).fit()
+
+    with urllib.request.urlopen(f"{watching.agent['url']}/v1/totals?run={name}") as answer:
+        totals = json.load(answer)
+    watching.close()
+    trial_of = {lease[0]: lease[4] for lease in totals["leases"]}
+    spent: dict[str, float] = {}
+    for row in map(EnergyRow._make, totals["energy"]):
+        if row.lease:
+            spent[trial_of[row.lease]] = spent.get(trial_of[row.lease], 0.0) + row.joules
+    booked = sum(row.joules for row in map(EnergyRow._make, totals["energy"]))
+    assert booked == pytest.approx(sum(row.joules for row in map(MeterRow._make, totals["meters"])), rel=1e-6)
+    assert len(totals["leases"]) > 4  # trials were paused, cloned and continued
+    for result in results:
+        assert result.error is None
+        energy = result.metrics_dataframe["energy_joules"].tolist()
+        assert energy == sorted(energy)
+        # What it reported last is what its leases add up to, but for what came after the report.
+        assert energy[-1] <= spent[result.metrics["trial_id"]] + 1e-6
+        assert energy[-1] > 0

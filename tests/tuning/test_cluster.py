@@ -1,0 +1,238 @@
+"""A sweep on two raylets that play two hosts: each has an agent of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from energysweep.ledger import FILE_NAME, Ledger, LedgerData
+from energysweep.reporting import summarise
+from tests.tuning.test_resume import STEPS, read, wait_for
+
+pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("default")]
+
+RAY = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--node-ip-address=127.0.0.1", "--num-cpus=1"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Cluster:
+    """Two raylets; ``environments`` are what makes them two hosts to energysweep."""
+
+    address: str
+    folder: Path
+    environments: dict[str, dict[str, str]]
+    processes: dict[str, subprocess.Popen[bytes]]
+
+    def start(self, name: str, *options: str) -> None:
+        self.processes[name] = subprocess.Popen(
+            [*RAY, *options],
+            env=self.environments[name],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def processes_of(self, name: str) -> list[int]:
+        """All processes that were started with this host's environment: raylet, workers, agent."""
+        needle = f"ENERGYSWEEP_HOST={self.environments[name]['ENERGYSWEEP_HOST']}".encode()
+        found = []
+        for process in Path("/proc").iterdir():
+            if process.name.isdigit() and int(process.name) != os.getpid():
+                try:
+                    if needle in (process / "environ").read_bytes().split(b"\0"):
+                        found.append(int(process.name))
+                except OSError:
+                    continue
+        return found
+
+    def lose(self, name: str) -> None:
+        """What happens to a host whose power fails."""
+        for pid in self.processes_of(name):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+
+@pytest.fixture
+def cluster(sweep_folder: Path) -> Iterator[Cluster]:
+    folder = Path(tempfile.mkdtemp(prefix="energysweep-"))
+    port = free_port()
+    environments = {
+        name: os.environ
+        | {
+            "ENERGYSWEEP_HOST": f"{folder.name}-{name}",
+            "ENERGYSWEEP_NODE": name,
+            "ENERGYSWEEP_SOCKET": f"{folder}/{name}.sock",
+            "RAY_AUTH_MODE": "disabled",
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+        for name in ("head", "worker")
+    }
+    cluster = Cluster(f"127.0.0.1:{port}", folder, environments, {})
+    cluster.start("head", "--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={folder}/ray")
+    cluster.start("worker", f"--address=127.0.0.1:{port}")
+    yield cluster
+    for name in environments:
+        cluster.lose(name)
+    for process in cluster.processes.values():
+        process.wait()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep_on(cluster: Cluster, sweep_folder: Path, run_id: str, *overrides: str) -> subprocess.Popen[str]:
+    options = [part for override in overrides for part in ("--set", override)]
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "energysweep", "run", "sweep.yaml", "--run-id", run_id),
+            *("--metrics-port", "0", "--address", cluster.address, *options),
+        ],
+        cwd=sweep_folder,
+        env=cluster.environments["head"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_nodes(cluster: Cluster) -> None:
+    """Both raylets have registered: a driver that is quicker would only know one."""
+    code = (
+        "import ray, sys, time\n"
+        f"ray.init(address='{cluster.address}', log_to_driver=False)\n"
+        "while sum(node['Alive'] for node in ray.nodes()) < 2: time.sleep(0.2)\n"
+    )
+    deadline = time.monotonic() + 60
+    while True:
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=cluster.environments["head"], capture_output=True, check=False, timeout=60
+        )
+        if done.returncode == 0:
+            return
+        assert time.monotonic() < deadline, done.stderr
+
+
+def ended(sweep: subprocess.Popen[str], seconds: float) -> tuple[str, str]:
+    out, err = sweep.communicate(timeout=seconds)
+    assert sweep.returncode == 0, err
+    return out, err
+
+
+def balanced(data: LedgerData) -> bool:
+    error = summarise(data).totals.conservation_error_ratio
+    return error is not None and error < 1e-3
+
+
+def test_trials_on_two_hosts_are_measured_by_two_agents(cluster: Cluster, sweep_folder: Path) -> None:
+    wait_for_nodes(cluster)
+    ended(sweep_on(cluster, sweep_folder, "two", "parameters.seconds=1.5"), 120)
+
+    data = read(sweep_folder / "results" / "two")
+    nodes = {lease.trial: lease.node for lease in data.leases}
+    assert sorted(nodes.values()) == ["head", "worker"]
+    assert {meter.node for meter in data.meters} == {"head", "worker"}
+    for trial in summarise(data).trials:
+        assert trial.energy_joules > 0
+        assert trial.coverage == pytest.approx(1.0, abs=0.02)
+    assert balanced(data)
+
+
+def test_two_sweeps_at_once_show_each_others_trials_apart(cluster: Cluster, sweep_folder: Path) -> None:
+    wait_for_nodes(cluster)
+    one = sweep_on(cluster, sweep_folder, "one", "parameters={kind: burn, seconds: 2}", "name=one")
+    other = sweep_on(cluster, sweep_folder, "other", "parameters={kind: burn, seconds: 2}", "name=other")
+    ended(one, 120)
+    ended(other, 120)
+
+    runs = {name: read(sweep_folder / "results" / name) for name in ("one", "other")}
+    for data in runs.values():
+        assert balanced(data)
+        assert {lease.trial for lease in data.leases} == {trial.trial for trial in data.trials}
+    shared = {lease.host for lease in runs["one"].leases} & {lease.host for lease in runs["other"].leases}
+    seen = [sum(row.joules for row in data.energy if row.bucket == "other_sweeps") for data in runs.values()]
+    # On the driver's host at least, each saw the other's processes.
+    assert max(seen) > 0, shared
+
+
+def test_a_trial_on_a_lost_host_goes_on_elsewhere_and_keeps_its_joules(cluster: Cluster, sweep_folder: Path) -> None:
+    (sweep_folder / "work.py").write_text(dedent(STEPS))
+    wait_for_nodes(cluster)
+    folder = sweep_folder / "results" / "lost"
+    sweep = sweep_on(
+        cluster,
+        sweep_folder,
+        "lost",
+        "parameters={steps: {grid: [40, 41]}}",
+        "max_failures=2",
+        f"storage={folder}-tune",
+    )
+
+    def well_on_its_way() -> bool:
+        if not (folder / FILE_NAME).exists():
+            return False
+        data = read(folder)
+        on_worker = {lease.trial for lease in data.leases if lease.node == "worker"}
+        return any(row.iteration >= 8 for row in data.results if row.trial in on_worker)
+
+    wait_for(well_on_its_way, 90)
+    cluster.lose("worker")
+    ended(sweep, 200)
+
+    data = read(folder)
+    (moved,) = {lease.trial for lease in data.leases if lease.node == "worker"}
+    assert {lease.node for lease in data.leases if lease.trial == moved} == {"head", "worker"}
+    energy = [row.energy_joules for row in data.results if row.trial == moved]
+    assert energy == sorted(energy)
+    summary = summarise(data)
+    (trial,) = [each for each in summary.trials if each.trial == moved]
+    assert (trial.status, trial.attempts) == ("completed", 2)
+    on_worker = sum(
+        row.joules
+        for row in data.energy
+        if row.lease in {lease.lease for lease in data.leases if (lease.trial, lease.node) == (moved, "worker")}
+    )
+    assert trial.energy_joules > on_worker > 0
+    assert energy[-1] == pytest.approx(trial.energy_joules, rel=0.05)
+    assert balanced(data)
+
+
+def test_a_worker_that_is_killed_keeps_its_joules(cluster: Cluster, sweep_folder: Path) -> None:
+    (sweep_folder / "work.py").write_text(dedent(STEPS))
+    wait_for_nodes(cluster)
+    folder = sweep_folder / "results" / "killed"
+    sweep = sweep_on(cluster, sweep_folder, "killed", "parameters={steps: 24}", "max_failures=1")
+    wait_for(lambda: (folder / FILE_NAME).exists() and len(read(folder).results) >= 8, 90)
+    with Ledger.open(folder / FILE_NAME) as ledger:
+        (lease,) = ledger.read().leases
+    os.kill(lease.pid, signal.SIGKILL)
+    ended(sweep, 120)
+
+    data = read(folder)
+    (trial,) = summarise(data).trials
+    assert (trial.status, trial.attempts) == ("completed", 2)
+    energy = [row.energy_joules for row in data.results]
+    assert energy == sorted(energy)
+    first, second = sorted(data.leases, key=lambda each: each.opened_at)
+    assert (first.attempt, second.attempt) == (1, 2)
+    spent = {lease.lease: sum(row.joules for row in data.energy if row.lease == lease.lease) for lease in data.leases}
+    assert spent[first.lease] > 8 * 0.25 * 80 * 0.3  # its work until it was killed
+    assert trial.energy_joules == pytest.approx(sum(spent.values()))
+    assert balanced(data)

@@ -1,0 +1,127 @@
+"""A driver that is killed, and the second part of its run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from energysweep.cli import main
+from energysweep.ledger import FILE_NAME, Ledger, LedgerData
+from energysweep.reporting import summarise
+
+pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("default")]
+
+STEPS = """
+import json, pathlib, tempfile, time
+from ray import tune
+
+
+def train(config):
+    checkpoint, begin = tune.get_checkpoint(), 0
+    if checkpoint:
+        with checkpoint.as_directory() as folder:
+            begin = json.loads((pathlib.Path(folder) / "at").read_text())
+    for i in range(begin, config["steps"]):
+        end = time.monotonic() + 0.25
+        while time.monotonic() < end:
+            pass
+        with tempfile.TemporaryDirectory() as folder:
+            (pathlib.Path(folder) / "at").write_text(json.dumps(i + 1))
+            tune.report({"score": i}, checkpoint=tune.Checkpoint.from_directory(folder))
+"""
+
+
+def read(folder: Path) -> LedgerData:
+    with Ledger.open(folder / FILE_NAME) as ledger:
+        return ledger.read()
+
+
+def wait_for(condition: object, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def end_of_orphans() -> None:
+    """A driver killed by SIGKILL leaves its Ray to itself; Ray ends it within seconds."""
+    needle = f"ENERGYSWEEP_SOCKET={os.environ['ENERGYSWEEP_SOCKET']}".encode()
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit() and int(process.name) != os.getpid():
+            try:
+                if needle in (process / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(process.name), signal.SIGKILL)
+            except OSError:
+                continue
+
+
+def test_a_run_whose_driver_was_killed_goes_on_without_losing_a_joule(sweep_folder: Path) -> None:
+    (sweep_folder / "work.py").write_text(dedent(STEPS))
+    run = [sys.executable, "-m", "energysweep", "run", "sweep.yaml", "--run-id", "it", "--metrics-port", "0"]
+    options = ["--set", "parameters={steps: {grid: [2, 30]}}", "--set", "max_concurrent_trials=1"]
+    folder = sweep_folder / "results" / "it"
+    driver = subprocess.Popen(
+        [*run, *options], cwd=sweep_folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    wait_for((folder / FILE_NAME).exists, 60)
+
+    def deep_in_the_second_trial() -> bool:
+        data = read(folder)
+        return (
+            any(trial.status == "completed" for trial in data.trials)
+            and max((row.iteration for row in data.results), default=0) >= 12
+        )
+
+    wait_for(deep_in_the_second_trial, 60)
+    driver.kill()
+    driver.wait()
+    end_of_orphans()
+    first = read(folder)
+    assert main(["report", str(folder)]) == 0  # also of what there is
+
+    assert main(["resume", str(folder), "--metrics-port", "0"]) == 0
+    second = read(folder)
+
+    assert second.run["status"] == "done"
+    assert len(second.run["parts"]) == 2
+    short, long = sorted(second.trials, key=lambda trial: trial.parameters["steps"])
+    assert (short.status, short.attempts) == ("completed", 1)  # not run again
+    assert (long.status, long.attempts) == ("completed", 2)
+    outcomes = [attempt.outcome for attempt in second.attempts if attempt.trial == long.trial]
+    assert outcomes == ["interrupted", "completed"]
+    # It went on from its checkpoint: no step twice, but for those after the last checkpoint that the driver noted.
+    steps = [row.metrics["score"] for row in second.results if row.trial == long.trial]
+    assert steps[-1] == 29
+    assert len(steps) < 30 + 8
+    energy = [row.energy_joules for row in second.results if row.trial == long.trial]
+    assert energy == sorted(energy)
+    # The ledger only grew.
+    now = {row[:-1]: row.joules for row in second.energy}
+    for row in first.energy:
+        assert now[row[:-1]] >= row.joules
+    summary = summarise(second)
+    assert summary.totals.conservation_error_ratio < 1e-3
+    assert summary.totals.energy_joules == pytest.approx(100 * second.run["duration_seconds"], rel=0.05)
+
+
+def test_a_finished_run_stays_as_it_is_when_resumed(run_sweep: object, sweep_folder: Path) -> None:
+    done = run_sweep("parameters={kind: sleep, seconds: 0.05}", "name=it")  # type: ignore[operator]
+    before = read(done.folder)
+    assert main(["resume", str(done.folder), "--metrics-port", "0"]) == 0
+    after = read(done.folder)
+    assert after.results == before.results
+    assert after.leases == before.leases
+
+
+def test_an_id_of_another_sweep_is_refused(sweep_folder: Path, run_sweep: object, capsys: object) -> None:
+    done = run_sweep("parameters={kind: sleep, seconds: 0.05}")  # type: ignore[operator]
+    arguments = ["run", str(sweep_folder / "sweep.yaml"), "--output", str(done.folder.parent), "--run-id", done.id]
+    assert main(arguments) == 2
+    assert "a run of another sweep" in capsys.readouterr().err  # type: ignore[attr-defined]

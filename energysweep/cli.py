@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
 
     validate = _command(commands, "validate", _validate, "check a sweep's file and say how many trials it makes")
     validate.add_argument("sweep", metavar="SWEEP.yaml", type=Path, nargs="?")
+    validate.add_argument("--address", metavar="ADDR", help="also check that this Ray cluster can run it")
     validate.add_argument("--schema", action="store_true", help="print the JSON Schema of sweep files, for editors")
     _add_set(validate)
 
@@ -86,6 +87,10 @@ def _parser() -> argparse.ArgumentParser:
     compare = _command(commands, "compare", _compare, "several runs side by side")
     compare.add_argument("folders", metavar="RUN_DIR", type=Path, nargs="+")
     compare.add_argument("--html", metavar="FILE", type=Path, help="write the comparison as a page, too")
+
+    explain = _command(commands, "explain", _explain, "a trial's receipt, from its leases down to the meter readings")
+    explain.add_argument("folder", metavar="RUN_DIR", type=Path)
+    explain.add_argument("trial", metavar="TRIAL", help="its id, a unique beginning of it, or its label")
 
     agent = _command(commands, "agent", _agent, "serve this host as its agent, as a daemon")
     agent.add_argument("--meter", metavar="KIND[:ARG]", action="append", help="default: auto; may be given again")
@@ -184,6 +189,10 @@ def _validate(arguments: argparse.Namespace) -> int:
         raise InputError("validate needs a sweep's file, or --schema")
     spec = load_spec(arguments.sweep, arguments.overrides)
     check_workload(spec)
+    if arguments.address:
+        from energysweep.tuning.run import check_cluster
+
+        check_cluster(spec, arguments.address)
     print(f"{spec.name}: {count_sentence(spec)}")
     return 0
 
@@ -214,6 +223,16 @@ def _compare(arguments: argparse.Namespace) -> int:
     if arguments.html:
         write_whole(arguments.html, comparison_html(comparison))
         print(f"comparison: {arguments.html}")
+    return 0
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from energysweep.ledger import FILE_NAME, Ledger
+    from energysweep.reporting import explain, receipt_text
+
+    with Ledger.open(_run_folder(arguments.folder) / FILE_NAME) as ledger:
+        receipt = explain(ledger.read(), arguments.trial)
+    _print(receipt_text(receipt))
     return 0
 
 

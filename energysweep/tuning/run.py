@@ -119,6 +119,16 @@ def resume(
     )
 
 
+def check_cluster(spec: SweepSpec, address: str) -> None:
+    """Whether a cluster can run a sweep.
+
+    Raises:
+        InputError: there is no cluster, no node can serve a hardware profile, or several hosts share no storage.
+    """
+    with connected(spec, address):
+        placement.check(spec, ray.nodes())
+
+
 def _checked_id(run_id: str) -> str:
     if not _RUN_ID.match(run_id):
         raise InputError(f"{run_id!r} is no run id: letters, digits, dots, dashes and underscores", key="--run-id")

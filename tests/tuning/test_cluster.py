@@ -143,6 +143,18 @@ def balanced(data: LedgerData) -> bool:
 
 def test_trials_on_two_hosts_are_measured_by_two_agents(cluster: Cluster, sweep_folder: Path) -> None:
     wait_for_nodes(cluster)
+    validate = [sys.executable, "-m", "energysweep", "validate", "sweep.yaml", "--address", cluster.address]
+    for hardware, code in (("{x: {resources: {cpu: 1}}}", 0), ("{x: {resources: {cpu: 2}}}", 2)):
+        checked = subprocess.run(
+            [*validate, "--set", f"hardware={hardware}"],
+            cwd=sweep_folder,
+            env=cluster.environments["head"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert checked.returncode == code, checked.stderr
+    assert "hardware.x: no node has CPU 2" in checked.stderr
     ended(sweep_on(cluster, sweep_folder, "two", "parameters.seconds=1.5"), 120)
 
     data = read(sweep_folder / "results" / "two")

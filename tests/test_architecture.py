@@ -101,7 +101,7 @@ def test_a_library_is_imported_only_in_its_home(library: str) -> None:
 
 def test_nvidia_s_library_is_imported_by_one_module() -> None:
     users = [module for module, path in MODULES.items() if any(name.startswith("pynvml") for name in imported(path))]
-    assert users == ["energysweep.meters.nvml"]
+    assert users == ["energysweep.meters.nvml_library"]
 
 
 def test_the_exported_names_are_those_that_can_be_had() -> None:

@@ -5,25 +5,35 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from energysweep.agent.accounts import Energy, Lease, NodeAccount, Trial, Window
-from energysweep.agent.attribution import SHARED, Owner, Usage, attribute
+from energysweep.agent.accounts import UNKNOWN_FLOOR, Energy, Lease, Trial
+from energysweep.agent.attribution import SHARED, Owner, Usage, attribute, utilisation_by_owner
 from energysweep.agent.counters import Counter
 from energysweep.agent.floors import FloorMemory, freeze_floors
-from energysweep.agent.processes import TICKS_PER_SECOND, CpuClocks, Root
+from energysweep.agent.processes import CpuClocks, Proc, ProcessTable, Root
+from energysweep.agent.state import Saved, StateFile
+from energysweep.agent.windows import NodeAccount, Window
 from energysweep.errors import LeaseRefused
-from energysweep.host import Host, busy_ticks, processors
-from energysweep.meters import Component, Opened
+from energysweep.host import Host
+from energysweep.meters import Component, Device, Opened
 
 READ_AT_MOST_EVERY_SECONDS = 0.1  # below the counters' own resolution a reading says nothing
 SCAN_AT_MOST_EVERY_SECONDS = 0.002  # a trial that opens where another just closed needs no second scan
 SERIES_SECONDS = 300.0  # how long an ended trial's series stay: several scrapes, also at one a minute
 ABANDONED_SECONDS = 60.0  # how long a sweep without any process keeps its window: its driver may come back
+REJOIN_SECONDS = 60.0  # how long a restarted agent waits for those that it knows to be back
+SAVE_AT_MOST_EVERY_SECONDS = 0.1
+_SAVE_IDLE_EVERY_SECONDS = 60.0
+_SAVE_PART = 0.05  # of the time goes into saving, at most
 _QUIET_SECONDS = 2.0
 _QUIET_LOAD = 0.1  # of all CPUs
+
+log = logging.getLogger(__name__)
 
 
 class Agent:
@@ -35,6 +45,11 @@ class Agent:
         kinds: the kinds of meters that were asked for.
         floors: what is remembered of idle floors.
         own: the agent's own process, which serves all sweeps; None if it is part of a sweep's tree (embedded).
+        table: the host's processes; those of its procfs if None.
+        state: where it keeps what the next agent goes on with; None keeps nothing.
+
+    Attributes:
+        address: port and token of its server, kept over a restart because drivers know them.
     """
 
     def __init__(
@@ -44,10 +59,11 @@ class Agent:
         kinds: Sequence[str] = ("auto",),
         floors: FloorMemory | None = None,
         own: Root | None = None,
+        table: ProcessTable | None = None,
+        state: StateFile | None = None,
     ) -> None:
         self.host = host
         self.kinds = kinds
-        self.notes = meters.summary()
         self.windows: dict[str, Window] = {}
         self.node = NodeAccount()
         self.counters: dict[str, Counter] = {device.name: Counter(device) for device in meters.devices}
@@ -57,17 +73,124 @@ class Agent:
         self.lock = threading.RLock()
         self._meters = meters
         self._floors = floors or FloorMemory(None)
-        self._clocks = CpuClocks(host.proc_root)
-        self._logical_cpus = processors(host.proc_root).logical_cpus
+        self._table = table or Proc(host.proc_root)
+        self._clocks = CpuClocks(self._table)
+        self._logical_cpus = self._table.logical_cpus
         self._own = own
+        self._state = state
+        self.address: tuple[int, str] | None = None
         self._members: dict[Root, Owner] = {}
         self._open: dict[str, Lease] = {}
         self._advanced = self._read_at = host.clock()
-        self._busy = self._busy_seconds()
+        self._busy = self._table.busy_seconds()
         self._quiet_watts: dict[str, float] = {}
         self._before_tick: dict[str, float] = {}
         self._ticked = self._advanced
+        self._first_window_at: float | None = None
+        self._awaited: set[str | Root] = set()
+        self._awaited_until = -math.inf
+        self._absent: set[str] = set()
+        self._has_ended = False
+        self._changed = False
+        self._saved_at, self._save_seconds = -math.inf, 0.0
         self._observe()
+
+    # A restart -------------------------------------------------------------------------------------------------------
+
+    def resume(self) -> None:
+        """Go on from the state that an earlier agent of this boot has left, and book the gap as one interval.
+
+        Leases and members whose processes live stay for a minute, until they have come back.
+        """
+        with self.lock:
+            saved = self._state.load(self.host.boot_id) if self._state is not None else None
+            if saved is None:
+                return
+            if any(_differs(self.counters.get(counter.device.name), counter.device) for counter in saved.counters):
+                log.warning("the state of an earlier agent is of other meters: ignored")
+                return
+            self._restore_counters(saved)
+            self._restore_books(saved)
+            self._observe()
+            self._changed = True
+
+    def _restore_counters(self, saved: Saved) -> None:
+        self._first_window_at = saved.first_window_at
+        if saved.first_window_at is not None:
+            self._meters.start(saved.first_window_at)
+        for counter in self.counters.values():
+            self.counters[counter.device.name] = Counter(counter.device)  # of a new device: it counts from here
+        for counter in saved.counters:
+            name = counter.device.name
+            if name in self.counters:
+                counter.device = self.counters[name].device
+            else:
+                self._absent.add(name)
+            self.counters[name] = counter
+        self.node.joules = saved.node_joules
+        self._quiet_watts, self._before_tick, self._ticked = saved.quiet_watts, saved.before_tick, saved.ticked
+
+    def _restore_books(self, saved: Saved) -> None:
+        now = self.host.clock()
+        self.address = saved.address
+        self._advanced, self._read_at, self._busy = saved.advanced, saved.read_at, saved.busy_seconds
+        self._clocks.before = {process.pid: process for process in saved.processes}
+        self._members = saved.members
+        for kept in saved.windows:
+            window = self.windows[kept.run] = Window.restored(kept, self.host, self.counters)
+            window.last_seen = now
+            self._open.update((lease.id, lease) for lease in window.leases.values() if lease.closed is None)
+        self._awaited = {*self._open, *self._members}
+        self._awaited_until = now + REJOIN_SECONDS
+
+    def save(self) -> None:
+        """Write down what the next agent has to know, if anything changed: at most ten times a second."""
+        with self.lock:
+            pause = max(SAVE_AT_MOST_EVERY_SECONDS, self._save_seconds / _SAVE_PART)
+            if self._changed and self.host.clock() - self._saved_at >= pause:
+                self._save()
+
+    def end(self, *, keep_state: bool) -> None:
+        """The last reading. From now on nothing is told to drivers.
+
+        Args:
+            keep_state: another agent may go on from here.
+        """
+        with self.lock:
+            if self._state is None:
+                return
+            self._observe()
+            if keep_state:
+                self._save()
+            else:
+                self._state.remove()
+            self._state = None
+            self._has_ended = True
+
+    def _save(self) -> None:
+        if self._state is None:
+            return
+        self._saved_at = self.host.clock()
+        self._changed = False
+        self._state.save(
+            Saved(
+                boot_id=self.host.boot_id,
+                first_window_at=self._first_window_at,
+                advanced=self._advanced,
+                read_at=self._read_at,
+                ticked=self._ticked,
+                busy_seconds=self._busy,
+                counters=list(self.counters.values()),
+                node_joules=self.node.joules,
+                windows=[window.saved() for window in self.windows.values()],
+                members=self._members,
+                before_tick=self._before_tick,
+                quiet_watts=self._quiet_watts,
+                processes=list((self._clocks.before or {}).values()),
+                address=self.address,
+            )
+        )
+        self._save_seconds = self.host.clock() - self._saved_at
 
     # Windows and members -------------------------------------------------------------------------------------------
 
@@ -83,11 +206,14 @@ class Agent:
             if window is not None and window.closed is None:
                 return window
             self._meters.start(self.host.clock())  # a replayed trace begins with the first window
+            if self._first_window_at is None:
+                self._first_window_at = self.host.clock()
             self._observe()
             devices = [counter.device for counter in self.counters.values()]
             floors = freeze_floors(devices, idle_power_watts or {}, self._floors, self._quiet_watts)
             window = Window(run, self.host, self.counters, floors)
             self.windows[run] = window
+            self._note_change()
             return window
 
     def close_window(self, run: str) -> None:
@@ -101,12 +227,14 @@ class Agent:
             self._observe()
             window.close()
             self._members = {root: owner for root, owner in self._members.items() if owner != Owner("run", run)}
+            self._note_change()
 
     def join(self, run: str, root: Root) -> None:
         """A process of a run's own (its driver, or a worker): what it does without a lease is the run's overhead."""
         with self.lock:
             self._advance(self.host.clock())
             self._members[root] = Owner("run", run)
+            self._awaited.discard(root)
 
     def leave(self, root: Root) -> None:
         """A process of a run has gone."""
@@ -131,7 +259,8 @@ class Agent:
 
         Args:
             run: a run with an open window.
-            lease_id: unique; chosen by the client, so that a repeated request opens one lease.
+            lease_id: unique; chosen by the client, so that a repeated request opens one lease, and that a client whose
+                agent was restarted finds its lease again.
             trial: the trial's id.
             root: the root of the process tree.
             cpus: reserved logical CPUs.
@@ -142,7 +271,7 @@ class Agent:
             What earlier leases of this trial on this host have cost.
 
         Raises:
-            LeaseRefused: no window, or no such GPU.
+            LeaseRefused: no window, no such GPU, or the lease is another process's or trial's, or closed.
         """
         with self.lock:
             window = self.windows.get(run)
@@ -150,8 +279,10 @@ class Agent:
                 raise LeaseRefused(f"run {run!r} has no open window on this host")
             account = window.trial(trial)
             if lease_id in window.leases:
+                self._check_same(window.leases[lease_id], trial, root)
+                self._awaited.discard(lease_id)
                 return account.energy()
-            held = {self._gpu_name(name): fraction for name, fraction in gpus.items()}
+            held = self._held_gpus(gpus)
             now = self.host.clock()
             if now - self._read_at >= READ_AT_MOST_EVERY_SECONDS:
                 self._observe()
@@ -171,6 +302,7 @@ class Agent:
                 if device.component != "gpu" or device.name in held:
                     for bucket in ("active", "idle"):  # a series begins at 0, or its first joules are lost to rate()
                         account.joules.setdefault((device.component, bucket, device.source), 0.0)
+            self._note_change()
             return account.energy()
 
     def report(self, lease_id: str, results: Mapping[str, float] | None = None) -> Energy:
@@ -187,6 +319,7 @@ class Agent:
                 self._observe()
             account = self.windows[lease.run].trial(lease.trial)
             account.results.update(results or {})
+            self._note_change()
             return account.energy()
 
     def close_lease(self, run: str, lease_id: str) -> Energy:
@@ -212,6 +345,7 @@ class Agent:
             if account.open_leases == 0:
                 account.ended = lease.closed
                 account.measure_watts(1.0)  # a later lease begins from here; nothing works now, so it is 0 W
+            self._note_change()
             return account.energy()
 
     def close_trial(self, run: str, trial: str) -> None:
@@ -225,9 +359,19 @@ class Agent:
         return self.host.clock() - self._read_at
 
     @property
+    def notes(self) -> str:
+        """What the meters are, and what is wrong with them now."""
+        return self._meters.summary()
+
+    @property
     def open_leases(self) -> int:
         """How many leases are open now."""
         return len(self._open)
+
+    @property
+    def open_windows(self) -> int:
+        """How many sweeps count on this host now."""
+        return sum(1 for window in self.windows.values() if window.closed is None)
 
     # Time passes -------------------------------------------------------------------------------------------------
 
@@ -239,10 +383,13 @@ class Agent:
             self._close_abandoned()
             for lease in [lease for lease in self._open.values() if not self._clocks.alive(lease.root)]:
                 self.close_lease(lease.run, lease.id)  # its connection may live on in a forked child
+            self._dismiss_awaited()
             self._measure_watts()
-            self.tick_seconds = self.host.clock() - began
             for window in self.windows.values():
                 self._end_series(window)
+            if self.open_windows or self._changed or began - self._saved_at >= _SAVE_IDLE_EVERY_SECONDS:
+                self._save()
+            self.tick_seconds = self.host.clock() - began
 
     def measure_quiet(self, sleep: Callable[[float], object], without: Collection[Component] = ()) -> None:
         """Measure the idle floors over two seconds, if they are not known better and the host is quiet.
@@ -294,6 +441,8 @@ class Agent:
             window = self.windows.get(run)
             if window is None:
                 raise LeaseRefused(f"run {run!r} has no window on this host")
+            if self._has_ended:  # what is not in the saved state would be booked again, differently
+                raise LeaseRefused("the agent has ended")
             window.acknowledge(since, settled=self._settled(window))
             answer = {
                 "host": self.host.boot_id,
@@ -307,19 +456,42 @@ class Agent:
                 "leases": window.lease_rows(since),
             }
             window.revision += 1  # what is booked from here on is newer than this answer
+            if self._changed:  # an agent that is started again may not know less than it has told
+                self._save()
             return answer
 
     # Inside --------------------------------------------------------------------------------------------------------
 
-    def _gpu_name(self, name: str) -> str:
-        for counter in self.counters.values():
-            device = counter.device
-            if device.component == "gpu" and name in (device.name, str(device.index)):
-                return device.name
-        known = [counter.device.name for counter in self.counters.values() if counter.device.component == "gpu"]
-        if not known:
-            return name  # no meter for GPUs here: the lease holds it, nothing is measured
-        raise LeaseRefused(f"this host has no GPU {name!r}; it has {', '.join(known)}")
+    def _note_change(self) -> None:
+        self._changed = True
+        self.save()
+
+    @staticmethod
+    def _check_same(lease: Lease, trial: str, root: Root) -> None:
+        if (lease.trial, lease.root) != (trial, root):
+            raise LeaseRefused(f"lease {lease.id} is of another trial or process")
+
+    def _dismiss_awaited(self) -> None:
+        """Let go of those whom a restarted agent has waited for, and who have not come back."""
+        if not self._awaited or self.host.clock() < self._awaited_until:
+            return
+        for lease in [lease for lease in self._open.values() if lease.id in self._awaited]:
+            self.close_lease(lease.run, lease.id)
+        self._members = {root: owner for root, owner in self._members.items() if root not in self._awaited}
+        self._awaited = set()
+
+    def _held_gpus(self, gpus: Mapping[str, float]) -> dict[str, float]:
+        """Fractions of GPUs by device: a MIG instance is a part of its board."""
+        if not any(device.component == "gpu" for device in self._meters.devices):
+            return dict(gpus)  # no meter for GPUs here: the lease holds them, nothing is measured
+        held: dict[str, float] = {}
+        for name, fraction in gpus.items():
+            gpu = self._meters.gpu(name)
+            if gpu is None:
+                known = [device.name for device in self._meters.devices if device.component == "gpu"]
+                raise LeaseRefused(f"this host has no GPU {name!r}; it has {', '.join(known)}")
+            held[gpu.device] = held.get(gpu.device, 0.0) + fraction * gpu.part
+        return held
 
     def _settled(self, window: Window) -> set[str]:
         """Leases to which nothing more will be booked: closed, and in no interval that a failed reading left open."""
@@ -350,19 +522,23 @@ class Agent:
     def _advance(self, now: float) -> None:
         """Bring everything up to now that is not a meter: CPU clocks, and what the leases hold."""
         cpu_seconds = self._clocks.advance(self._roots())
-        busy = self._busy_seconds()
+        busy = self._table.busy_seconds()
         seconds, self._advanced = now - self._advanced, now
         busy_cpu_seconds, self._busy = max(0.0, busy - self._busy), busy
         for lease in self._open.values():
             lease.held_seconds += seconds
             lease.cpu_seconds += cpu_seconds.get(lease.owner, 0.0)
         for counter in self.counters.values():
+            if counter.device.name in self._absent:
+                continue
             usage = counter.usage
             usage.seconds += seconds
             usage.busy_cpu_seconds += busy_cpu_seconds
             _accumulate(usage.cpu_seconds, cpu_seconds.items())
             for lease in self._open.values():
                 self._hold(usage, counter.device.name, lease, seconds)
+            if any(counter.device.name in lease.gpus for lease in self._open.values()):
+                usage.gpu_held_seconds += seconds
 
     @staticmethod
     def _hold(usage: Usage, device: str, lease: Lease, seconds: float) -> None:
@@ -377,8 +553,10 @@ class Agent:
         floor = freeze_floors([device], {}, self._floors, self._quiet_watts)[device.name]
         self.node.book(device, attribute(device, joules, floor.watts, usage, self._logical_cpus))
         windows = [window for window in self.windows.values() if window.closed is None]
+        self._changed |= bool(windows)
         for window in windows:
-            shares = attribute(device, joules, window.floors[device.name].watts, usage, self._logical_cpus)
+            floor = window.floors.get(device.name, UNKNOWN_FLOOR)  # a restart may bring another device
+            shares = attribute(device, joules, floor.watts, usage, self._logical_cpus)
             window.book(device, shares, sweeps=len(windows))
             for owner, seconds in usage.held_seconds.items():
                 lease = window.leases.get(owner.name)
@@ -387,20 +565,20 @@ class Agent:
                     lease.revision = window.revision
 
     def _ask_who_shares_gpus(self) -> None:
-        """Note the processes' SM utilisation since the last reading, for GPUs that several leases hold."""
-        shared = {name: counter.usage for name, counter in self.counters.items() if len(counter.usage.gpu_seconds) > 1}
+        """Note the processes' use since the last reading, of GPUs that several leases hold or that are partitioned."""
+        shared = {
+            name: counter.usage
+            for name, counter in self.counters.items()
+            if len(counter.usage.gpu_seconds) > (0 if counter.device.is_partitioned else 1)
+        }
         if not shared:
             return
-        for meter in self._meters.gpu_processes:
+        roots = self._roots()
+        for meter in self._meters.gpu_details:
             for name, by_pid in meter.process_utilisation().items():
-                if name in shared and by_pid is not None:
-                    utilisation = shared[name].gpu_utilisation = {}
-                    for pid, percent in by_pid.items():
-                        owner = self._clocks.owner(pid, self._roots())
-                        utilisation[owner] = utilisation.get(owner, 0.0) + percent
-
-    def _busy_seconds(self) -> float:
-        return busy_ticks(self.host.proc_root) / TICKS_PER_SECOND
+                if name in shared:
+                    owners = utilisation_by_owner(by_pid, self._clocks.sees, lambda pid: self._clocks.owner(pid, roots))
+                    shared[name].add_utilisation(owners)
 
     def _measure_watts(self) -> None:
         """Mean power since the last tick, of the devices and of the trials."""
@@ -451,3 +629,8 @@ class Agent:
 def _accumulate(sums: dict[Owner, float], more: Iterable[tuple[Owner, float]]) -> None:
     for owner, amount in more:
         sums[owner] = sums.get(owner, 0.0) + amount
+
+
+def _differs(counter: Counter | None, saved: Device) -> bool:
+    """Whether a device of this agent has a saved one's name, and is another."""
+    return counter is not None and (counter.device.component, counter.device.source) != (saved.component, saved.source)

@@ -9,11 +9,13 @@ Every joule goes to exactly one place: to an owner as ``active`` or ``idle``, or
   pooled: the kernel does not tell which package a second was spent on. Stated limits.
 * A GPU held by one lease is that lease's. Shared, it follows SM utilisation per process; where the driver does not
   tell that, the fractions that were reserved, normalised to those who are there.
+* A GPU in MIG mode is always shared. Its floor is paid for by the part of the board that a lease holds. The rest
+  follows the parts whose instances have processes, whoever's they are: no driver tells the utilisation there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -46,8 +48,10 @@ class Usage:
         cpu_seconds: CPU time by owner.
         reserved_cpu_seconds: logical CPUs reserved x seconds, by lease.
         gpu_seconds: fraction of this device held x seconds, by lease (empty for other devices).
+        gpu_held_seconds: how long anybody held this device.
         held_seconds: how long each lease was open.
-        gpu_utilisation: SM utilisation by owner (None as a key: processes of nobody); None if the driver does not tell.
+        gpu_utilisation: SM utilisation by owner (None as a key: processes of nobody), summed over the readings; None if
+            the driver did not tell it at all.
     """
 
     seconds: float = 0.0
@@ -55,8 +59,41 @@ class Usage:
     cpu_seconds: dict[Owner, float] = field(default_factory=dict)
     reserved_cpu_seconds: dict[Owner, float] = field(default_factory=dict)
     gpu_seconds: dict[Owner, float] = field(default_factory=dict)
+    gpu_held_seconds: float = 0.0
     held_seconds: dict[Owner, float] = field(default_factory=dict)
     gpu_utilisation: dict[Owner | None, float] | None = None
+
+    def add_utilisation(self, percent_by_owner: Mapping[Owner | None, float] | None) -> None:
+        """One more answer of the driver; None says nothing."""
+        if percent_by_owner is None:
+            return
+        if self.gpu_utilisation is None:
+            self.gpu_utilisation = {}
+        for owner, percent in percent_by_owner.items():
+            self.gpu_utilisation[owner] = self.gpu_utilisation.get(owner, 0.0) + percent
+
+
+def utilisation_by_owner(
+    percent_by_pid: Mapping[int, float] | None,
+    is_visible: Callable[[int], bool],
+    owner: Callable[[int], Owner | None],
+) -> dict[Owner | None, float] | None:
+    """Whose processes used a GPU; None if that cannot be told.
+
+    A driver names processes as the host does. An agent in a pid namespace of its own does not see some of them (or all
+    are 0): then a stranger could not be told from a lease's own process, and the part that is seen would be all.
+
+    Args:
+        percent_by_pid: what the driver says, None if nothing.
+        is_visible: whether the agent sees this process.
+        owner: whose process it is, None if nobody's.
+    """
+    if percent_by_pid is None or not all(is_visible(pid) for pid in percent_by_pid):
+        return None
+    percent_by_owner: dict[Owner | None, float] = {}
+    for pid, percent in percent_by_pid.items():
+        percent_by_owner[owner(pid)] = percent_by_owner.get(owner(pid), 0.0) + percent
+    return percent_by_owner
 
 
 class Shares(NamedTuple):
@@ -81,8 +118,8 @@ def attribute(device: Device, joules: float, floor_watts: float | None, usage: U
     idle_joules = min((floor_watts or 0.0) * usage.seconds, joules)
     active_joules = joules - idle_joules
     if device.component == "gpu":
-        idle = _split(idle_joules * _held_part(usage), usage.gpu_seconds, whole=sum(usage.gpu_seconds.values()))
-        active = _split_gpu(active_joules, usage)
+        idle = _split_gpu_floor(device, idle_joules, usage)
+        active = _split_gpu(device, active_joules, usage)
     else:
         reserved = usage.reserved_cpu_seconds
         idle = _split(idle_joules, reserved, whole=max(logical_cpus * usage.seconds, sum(reserved.values())))
@@ -98,17 +135,23 @@ def attribute(device: Device, joules: float, floor_watts: float | None, usage: U
 
 def _held_part(usage: Usage) -> float:
     """The part of the interval in which a lease held this GPU."""
-    longest = max((usage.held_seconds.get(owner, 0.0) for owner in usage.gpu_seconds), default=0.0)
-    return min(1.0, longest / usage.seconds) if usage.seconds > 0 else 1.0
+    return min(1.0, usage.gpu_held_seconds / usage.seconds) if usage.seconds > 0 else 1.0
 
 
-def _split_gpu(joules: float, usage: Usage) -> dict[Owner, float]:
-    holders = usage.gpu_seconds
-    if len(holders) > 1 and usage.gpu_utilisation:
-        utilisation = usage.gpu_utilisation
-        shares = {owner: utilisation.get(owner, 0.0) for owner in holders}
-        if sum(utilisation.values()) > 0:
-            return _split(joules, shares, whole=sum(utilisation.values()))
+def _split_gpu_floor(device: Device, joules: float, usage: Usage) -> dict[Owner, float]:
+    held = sum(usage.gpu_seconds.values())
+    if device.is_partitioned:
+        return _split(joules, usage.gpu_seconds, whole=max(usage.seconds, held))
+    return _split(joules * _held_part(usage), usage.gpu_seconds, whole=held)
+
+
+def _split_gpu(device: Device, joules: float, usage: Usage) -> dict[Owner, float]:
+    holders, utilisation = usage.gpu_seconds, usage.gpu_utilisation or {}
+    is_shared = len(holders) > 1 or (device.is_partitioned and len(holders) > 0)
+    whole = sum(utilisation.values())
+    if is_shared and whole > 0:
+        # Also to owners who hold no part of it: the driver has seen their processes.
+        return _split(joules, {owner: part for owner, part in utilisation.items() if owner is not None}, whole)
     return _split(joules, holders, whole=sum(holders.values()))
 
 

@@ -1,27 +1,50 @@
-"""How an agent follows one device's counter: what it saw since when, and who used the host meanwhile."""
+"""How an agent follows one device's counter: what it saw since when, and who used the host meanwhile.
+
+Counters lie. What is done about it:
+
+* A counter that wraps goes on, if the energy that this implies is possible; otherwise it was reset.
+* After a reset, a jump beyond what the device can draw, or an interval in which it may have wrapped unseen, the
+  interval's energy is unknown: booked nowhere, and no covered time.
+* A reading that fails, or whose file is gone, ends no interval: the next good one covers it.
+* Nor does a reading equal to the last one, of a counter that always moves when it works. If it moves again within
+  ``moves_within_seconds``, it was only asked too soon. Later it was frozen: if it then shows at least half of the
+  lowest power ever seen, only its readings stood still, and the gap is one interval; otherwise the counter itself
+  stood still, and the gap's energy is unknown.
+* An interval that has been open for an hour is given up: who used what meanwhile cannot be kept for ever.
+
+The clock stands still while a host is suspended, and most counters do not. What they move by meanwhile is energy of
+the device all the same: it is booked with the second around it, if the device could have drawn it in that second, and
+is a jump otherwise. A counter that begins again at 0 is a reset. Nothing here depends on the wall clock.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from energysweep.agent.attribution import Usage
-from energysweep.meters.base import Device, Reading, energy_between
+from energysweep.meters.base import Device, Event, Reading, Step, energy_between
+
+LONGEST_INTERVAL_SECONDS = 3600.0
+
+# Shorter intervals are too near to a counter's own steps to tell its power.
+_SHORTEST_POWER_SECONDS = 0.5
+_PLAUSIBLE_PART = 0.5
 
 
 @dataclass(slots=True)
 class Counter:
-    """One device's counter.
-
-    An interval runs from one good reading to the next. So a failed reading loses nothing: the next good one covers both
-    intervals, and ``usage`` has grown meanwhile.
+    """One device's counter. An interval runs from one good reading to the next one that tells something.
 
     Attributes:
         device: whose counter it is.
         total_joules: what the counter moved by since the agent began, wraps put right.
         covered_seconds: time between readings that could be subtracted.
         failures: readings that failed.
-        resets: readings that could not be subtracted from the one before.
-        usage: who used and held what since the last good reading.
+        resets: intervals whose energy is unknown.
+        events: how often what happened to the counter (``wrap``, ``reset``, ``jump``, ``overrun``, ``frozen``).
+        lowest_watts: the lowest mean power of an interval so far.
+        is_frozen: whether it stands still for longer than a counter that works can.
+        usage: who used and held what since the last reading that told something.
     """
 
     device: Device
@@ -29,22 +52,62 @@ class Counter:
     covered_seconds: float = 0.0
     failures: int = 0
     resets: int = 0
+    events: dict[Event, int] = field(default_factory=dict)
+    lowest_watts: float | None = None
+    is_frozen: bool = False
     usage: Usage = field(default_factory=Usage)
     _last_joules: float | None = None
 
     def take(self, reading: Reading) -> tuple[float, Usage] | None:
         """Take a reading. Returns the joules and the usage of the interval that it ends, None if it ends none."""
-        if reading.energy_joules is None:
+        joules = reading.energy_joules
+        if joules is None:
             self.failures += 1
+            self._give_up_in_time()
             return None
-        earlier, self._last_joules = self._last_joules, reading.energy_joules
+        if joules == self._last_joules and self.device.moves_within_seconds is not None:
+            self._stand_still(self.device.moves_within_seconds)
+            return None
+        earlier, self._last_joules = self._last_joules, joules
         usage, self.usage = self.usage, Usage()
+        was_frozen, self.is_frozen = self.is_frozen, False
         if earlier is None:
             return None
-        step = energy_between(self.device, earlier, reading.energy_joules, usage.seconds)
+        step = self._step(earlier, joules, usage.seconds, was_frozen=was_frozen)
         if step.joules is None:
             self.resets += 1
             return None
         self.total_joules += step.joules
         self.covered_seconds += usage.seconds
+        self._note_power(step.joules, usage.seconds)
         return step.joules, usage
+
+    def _step(self, earlier: float, later: float, seconds: float, *, was_frozen: bool) -> Step:
+        step = energy_between(self.device, earlier, later, seconds)
+        if step.event is not None:
+            self._count(step.event)
+        if step.joules is not None and was_frozen and self.lowest_watts is not None:
+            # It was counted as frozen when it began to be.
+            return step if step.joules >= _PLAUSIBLE_PART * self.lowest_watts * seconds else Step(None, "frozen")
+        return step
+
+    def _stand_still(self, moves_within_seconds: float) -> None:
+        if self.usage.seconds > moves_within_seconds and not self.is_frozen:
+            self.is_frozen = True
+            self._count("frozen")
+        self._give_up_in_time()
+
+    def _give_up_in_time(self) -> None:
+        if self._last_joules is not None and self.usage.seconds > LONGEST_INTERVAL_SECONDS:
+            self._last_joules, self.is_frozen = None, False
+            self.resets += 1
+        if self._last_joules is None:
+            self.usage = Usage()
+
+    def _note_power(self, joules: float, seconds: float) -> None:
+        if seconds >= _SHORTEST_POWER_SECONDS:
+            watts = joules / seconds
+            self.lowest_watts = watts if self.lowest_watts is None else min(self.lowest_watts, watts)
+
+    def _count(self, event: Event) -> None:
+        self.events[event] = self.events.get(event, 0) + 1

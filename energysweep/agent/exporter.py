@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from energysweep.agent.accounts import Trial, Window
+from energysweep.agent.accounts import Trial
 from energysweep.agent.agent import Agent
+from energysweep.agent.windows import Window
+from energysweep.meters import EVENTS
 from energysweep.metrics import FAMILIES
 
 Sample = tuple[str, tuple[str, ...], float]
@@ -54,11 +56,15 @@ def _node_samples(agent: Agent) -> Iterator[Sample]:
     node = agent.host.node
     metered = 0.0
     meters: dict[str, tuple[int, int]] = {}
+    events: dict[tuple[str, str], int] = {}
     for counter in agent.counters.values():
         device = counter.device
         metered += counter.total_joules
         failures, resets = meters.get(device.source, (0, 0))
         meters[device.source] = (failures + counter.failures, resets + counter.resets)
+        for event in EVENTS:
+            count = events.get((device.source, event), 0) + counter.events.get(event, 0)
+            events[device.source, event] = count
         labels = (node, device.name, device.component)
         yield "energysweep_node_energy_joules_total", (*labels, device.source), counter.total_joules
         if device.name in agent.node_watts:
@@ -71,6 +77,8 @@ def _node_samples(agent: Agent) -> Iterator[Sample]:
     for source, (failures, resets) in meters.items():
         yield "energysweep_meter_read_failures_total", (node, source), failures
         yield "energysweep_meter_counter_resets_total", (node, source), resets
+    for (source, name), count in events.items():
+        yield "energysweep_meter_events_total", (node, source, name), count
     usage = resource.getrusage(resource.RUSAGE_SELF)
     yield "energysweep_agent_cpu_seconds_total", (node,), usage.ru_utime + usage.ru_stime
     yield "energysweep_agent_tick_seconds", (node,), agent.tick_seconds

@@ -13,9 +13,10 @@ import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from energysweep.agent.attribution import Owner
+from energysweep.host import busy_ticks, processors
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
@@ -91,12 +92,60 @@ def _parse(path: str, pid: int) -> Process | None:
     )
 
 
-class CpuClocks:
-    """CPU time by owner between two scans."""
+class ProcessTable(Protocol):
+    """The processes of a host and its CPUs: ``Proc``, or those of a simulated host."""
 
-    def __init__(self, proc_root: Path) -> None:
-        self._proc_root = proc_root
-        self._before: dict[int, Process] | None = None
+    @property
+    def logical_cpus(self) -> int:
+        """How many CPUs are online."""
+
+    def scan(self) -> dict[int, Process]:
+        """All processes, by pid."""
+
+    def read(self, pid: int) -> Process | None:
+        """The process, zombies included; None if there is none."""
+
+    def busy_seconds(self) -> float:
+        """CPU time of all CPUs since boot."""
+
+
+class Proc:
+    """The process table that Linux shows in a procfs.
+
+    Args:
+        root: where it is mounted.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.logical_cpus = processors(root).logical_cpus
+
+    def scan(self) -> dict[int, Process]:
+        """All processes, by pid."""
+        return scan(self._root)
+
+    def read(self, pid: int) -> Process | None:
+        """The process, zombies included; None if there is none."""
+        return read_process(self._root, pid)
+
+    def busy_seconds(self) -> float:
+        """CPU time of all CPUs since boot."""
+        return busy_ticks(self._root) / TICKS_PER_SECOND
+
+
+class CpuClocks:
+    """CPU time by owner between two scans.
+
+    Args:
+        table: the processes.
+
+    Attributes:
+        before: the last scan; None before the first.
+    """
+
+    def __init__(self, table: ProcessTable) -> None:
+        self._table = table
+        self.before: dict[int, Process] | None = None
 
     def advance(self, roots: Mapping[Root, Owner]) -> dict[Owner, float]:
         """Scan, and say what CPU seconds each owner's trees used since the scan before.
@@ -106,8 +155,8 @@ class CpuClocks:
         Args:
             roots: the owned trees.
         """
-        before, after = self._before, scan(self._proc_root)
-        self._before = after
+        before, after = self.before, self._table.scan()
+        self.before = after
         if before is None:
             return {}
         self._read_again_who_reaped(before, after)
@@ -118,17 +167,21 @@ class CpuClocks:
         """A scan takes time: a child that is missing may have been reaped after its parent was read."""
         parents = {process.parent for process in before.values() if not _same(process, after.get(process.pid))}
         for pid in parents & after.keys():
-            parent = read_process(self._proc_root, pid)
+            parent = self._table.read(pid)
             if parent is not None:
                 after[pid] = parent
 
     def owner(self, pid: int, roots: Mapping[Root, Owner]) -> Owner | None:
         """Whose process it was at the last scan; None if nobody's."""
-        return _Owners(self._before or {}, roots)(pid)
+        return _Owners(self.before or {}, roots)(pid)
+
+    def sees(self, pid: int) -> bool:
+        """Whether the process was there at the last scan, zombies included."""
+        return pid in (self.before or {})
 
     def alive(self, root: Root) -> bool:
         """Whether the process was there at the last scan, and no zombie."""
-        process = (self._before or {}).get(root.pid)
+        process = (self.before or {}).get(root.pid)
         return process is not None and process.started == root.started and process.alive
 
 

@@ -14,6 +14,7 @@ import socketserver
 import struct
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 from wsgiref.simple_server import WSGIServer, make_server
@@ -22,13 +23,16 @@ from pydantic import ValidationError
 
 from energysweep.agent import protocol
 from energysweep.agent.accounts import Energy
-from energysweep.agent.agent import Agent
+from energysweep.agent.agent import SAVE_AT_MOST_EVERY_SECONDS, Agent
 from energysweep.agent.http import Application, QuietHandler
 from energysweep.agent.processes import Root, read_process
+from energysweep.agent.scrapes import Scrapes
 from energysweep.errors import AgentError, AgentRunning, LeaseRefused
 
 DEFAULT_PORT = 9770
 TICK_SECONDS = 1.0
+LAST_SCRAPE_SECONDS = 2.0  # how long an agent that was told to end waits for it
+_POLL_SECONDS = 0.1  # how soon its threads notice that it stops
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid. unix(7)
 
 log = logging.getLogger(__name__)
@@ -43,7 +47,7 @@ class AgentServer:
         address: what HTTP binds to. Where it is not loopback, ``/v1/`` asks for the bearer token.
         port: for HTTP; if it is taken, any free one.
         linger_seconds: end after so long without a lease and without a connection; None: never.
-        token: the bearer token; a random one if None.
+        token: the bearer token; if None, that of the agent before a restart, or a random one.
     """
 
     def __init__(
@@ -60,7 +64,10 @@ class AgentServer:
         self.connections: set[object] = set()
         self._address, self._port = address, port
         self._linger_seconds = linger_seconds
-        self._token = token or secrets.token_urlsafe(24)
+        self._given_token = token
+        self._token = ""
+        self._scrapes = Scrapes()
+        self._is_unneeded = False
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._lock_file: IO[bytes] | None = None
@@ -80,16 +87,26 @@ class AgentServer:
         """
         self._lock_file = _lock(self.socket_path)
         self.socket_path.unlink(missing_ok=True)  # we hold the lock: whoever made it is gone
+        self.agent.resume()  # nor does anybody write the state any more
+        port, token = self.agent.address or (self._port, secrets.token_urlsafe(24))
+        self._token = self._given_token or token
         try:
             self._sockets = _listen(self)
-            self._web = _bind(self._address, self._port)
+            self._web = _bind(self._address, port)
         except AgentError:
             self._lock_file.close()
             raise
         self._port = self._web.server_port
-        self._web.set_app(Application(self.agent, self.url, self._token, not _is_loopback(self._address)))
-        for serve in (self._sockets.serve_forever, self._web.serve_forever, self._tick_for_ever):
-            thread = threading.Thread(target=serve, daemon=True, name=f"energysweep-{serve.__name__}")
+        self.agent.address = (self._port, self._token)
+        application = Application(self.agent, self.url, self._token, not _is_loopback(self._address))
+        self._web.set_app(self._scrapes.of(application))
+        serves: list[tuple[Callable[..., None], tuple[float, ...]]] = [
+            (self._sockets.serve_forever, (_POLL_SECONDS,)),
+            (self._web.serve_forever, (_POLL_SECONDS,)),
+            (self._tick_for_ever, ()),
+        ]
+        for serve, arguments in serves:
+            thread = threading.Thread(target=serve, args=arguments, daemon=True, name=f"energysweep-{serve.__name__}")
             thread.start()
             self._threads.append(thread)
 
@@ -102,11 +119,15 @@ class AgentServer:
         self._stopping.set()
 
     def stop(self) -> None:
-        """Take a last reading and stop serving."""
+        """Take a last reading, let a scraper have it, and stop serving."""
         self._stopping.set()
         self.agent.tick()
+        if not self._is_unneeded:
+            self._scrapes.wait_for_one(LAST_SCRAPE_SECONDS)
         self._sockets.shutdown()
         self._web.shutdown()
+        # Who is still connected finds its lease again at the next agent.
+        self.agent.end(keep_state=not self._is_unneeded)
         self._sockets.server_close()
         self._web.server_close()
         self.socket_path.unlink(missing_ok=True)
@@ -143,11 +164,16 @@ class AgentServer:
             raise LeaseRefused("it was started as a daemon")
         if len(self.connections) > 1:
             raise LeaseRefused("it is in use")
+        self._is_unneeded = True
         self.end()
 
     def _tick_for_ever(self) -> None:
-        idle_since = time.monotonic()
-        while not self._stopping.wait(TICK_SECONDS):
+        idle_since = ticked = time.monotonic()
+        while not self._stopping.wait(SAVE_AT_MOST_EVERY_SECONDS):
+            self.agent.save()
+            if time.monotonic() - ticked < TICK_SECONDS:
+                continue
+            ticked = time.monotonic()
             try:
                 self.agent.tick()
             except Exception:
@@ -156,6 +182,7 @@ class AgentServer:
             if self.connections or self.agent.open_leases:
                 idle_since = time.monotonic()
             elif self._linger_seconds is not None and time.monotonic() - idle_since > self._linger_seconds:
+                self._is_unneeded = not self.agent.open_windows
                 self._stopping.set()
 
 

@@ -11,6 +11,7 @@ from energysweep.agent.floors import FloorMemory
 from energysweep.agent.processes import read_process
 from energysweep.agent.protocol import socket_path
 from energysweep.agent.server import DEFAULT_PORT, AgentServer
+from energysweep.agent.state import StateFile
 from energysweep.host import Host
 from energysweep.meters import open_meters
 
@@ -41,8 +42,10 @@ def start_agent(
     process = read_process(host.proc_root, os.getpid())
     opened = open_meters(meters, host)
     own = process.root if process else None
-    agent = Agent(host, opened, meters, FloorMemory(_floors_path()), own)
-    server = AgentServer(agent, path or socket_path(), address, port, linger_seconds, token)
+    path = path or socket_path()
+    state = StateFile(path.with_name(f"{path.stem}-state-{host.boot_id}.json"))
+    agent = Agent(host, opened, meters, FloorMemory(_floors_path()), own, state=state)
+    server = AgentServer(agent, path, address, port, linger_seconds, token)
     try:
         server.start()
     except BaseException:

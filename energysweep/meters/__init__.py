@@ -7,10 +7,12 @@ class with the protocol's four members and add it to ``choose.py`` and to the li
 from energysweep.host import Host, Processors, processors
 from energysweep.meters.base import (
     COMPONENTS,
+    EVENTS,
     Component,
     Device,
     Event,
-    GpuProcesses,
+    GpuDetails,
+    GpuPart,
     Meter,
     Reading,
     Step,
@@ -21,12 +23,14 @@ from energysweep.meters.replay import ReplayMeter
 
 __all__ = [
     "COMPONENTS",
+    "EVENTS",
     "KINDS",
     "Choice",
     "Component",
     "Device",
     "Event",
-    "GpuProcesses",
+    "GpuDetails",
+    "GpuPart",
     "Host",
     "Meter",
     "Opened",

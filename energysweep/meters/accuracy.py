@@ -48,8 +48,8 @@ _KNOWN: Final[Mapping[tuple[str, str], Uncertainty]] = {
     ),
     ("nvml_power", "gpu"): Uncertainty(
         0.35,
-        "Power readings are averaged and delayed, and on A100 and H100 cover a quarter of the time: short bursts were"
-        " off by 35 % on average, a steady load by about 5 % (Yang 2024).",
+        "Power readings are averaged and delayed, and on A100 and H100 cover a quarter of the time: correcting for"
+        " that moved test cases by 35 % on average; a steady load is off by about 5 % (Yang 2024).",
     ),
     ("estimate", "cpu"): Uncertainty(1.0, _ESTIMATE),
     ("estimate", "dram"): Uncertainty(1.0, _ESTIMATE),

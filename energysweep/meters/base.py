@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 Component = Literal["cpu", "dram", "gpu"]
 COMPONENTS: tuple[Component, ...] = ("cpu", "dram", "gpu")
@@ -24,19 +24,27 @@ class Device:
         source: the kind of meter that reads it (``rapl``, ``nvml_counter``, ...).
         wraps_at_joules: the counter starts again from 0 at this energy; None if it never does.
         resolution_joules: one step of the counter, None if unknown.
+        wraps_after_seconds: no sooner can the counter have gone through its whole range; None if it never does, or if
+            nobody knows. After a longer interval the number of wraps is unknown.
+        moves_within_seconds: a counter that works moves at least this often, because its device always draws something;
+            None if it may stand still.
         maximum_watts: what the device can draw at most, None if unknown; a jump beyond it is no energy.
         idle_watts: what the source's own model says of an idle device, None unless it is a model.
         index: the number by which CUDA and nvidia-smi call a GPU, None for other devices.
+        is_partitioned: the GPU is in MIG mode: it is held in parts, by instances, which have no counters of their own.
     """
 
     name: str
     component: Component
     source: str
     wraps_at_joules: float | None = None
+    wraps_after_seconds: float | None = None
+    moves_within_seconds: float | None = None
     resolution_joules: float | None = None
     maximum_watts: float | None = None
     idle_watts: float | None = None
     index: int | None = None
+    is_partitioned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +80,32 @@ class Meter(Protocol):
         """Let go of the hardware. Reading afterwards is an error of the caller."""
 
 
-class GpuProcesses(Protocol):
-    """A meter that can also say which processes use a GPU (only NVML's adapters do)."""
+class GpuPart(NamedTuple):
+    """What the name of a GPU or of a MIG instance stands for: a device, and the part of it (1 for all)."""
+
+    device: str
+    part: float
+
+
+class GpuDetails(Protocol):
+    """A meter that knows more of its GPUs than their energy (only NVML's adapters do)."""
 
     def process_utilisation(self) -> dict[str, dict[int, float] | None]:
         """For each device: SM utilisation by pid since the last call, in percent.
 
-        None: the driver does not say. An empty table: it says that nobody used the device.
+        None: the driver does not say. An empty table: it says that nobody used the device. Of a partitioned GPU: the
+        part of the board, in percent, whose instance the process is in, shared with the instance's other processes.
         """
 
+    def instances(self) -> dict[str, GpuPart]:
+        """The MIG instances of all devices that exist now, by each of their names."""
 
-Event = Literal["wrap", "reset", "jump"]
+    def problems(self) -> list[str]:
+        """What is wrong with its devices now, one clause each."""
+
+
+Event = Literal["wrap", "reset", "jump", "overrun", "frozen"]
+EVENTS: tuple[Event, ...] = ("wrap", "reset", "jump", "overrun", "frozen")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +113,10 @@ class Step:
     """What a counter moved by between two readings.
 
     Attributes:
-        joules: the energy in between; None if the two readings cannot be subtracted (a reset, or an impossible jump).
-        event: what happened to the counter, None if it simply went on.
+        joules: the energy in between; None if the two readings cannot be subtracted.
+        event: what happened to the counter, None if it simply went on: a ``wrap`` is put right; a ``reset``, a ``jump``
+            beyond what the device can draw and an ``overrun`` (so long an interval that it may have wrapped unseen)
+            leave the energy unknown. ``frozen`` is for whoever sees more than two readings.
     """
 
     joules: float | None
@@ -110,6 +135,8 @@ def energy_between(device: Device, earlier_joules: float, later_joules: float, s
         later_joules: the second reading, of the same boot.
         seconds: the time between them.
     """
+    if device.wraps_after_seconds is not None and seconds >= device.wraps_after_seconds:
+        return Step(None, "overrun")
     joules = later_joules - earlier_joules
     event: Event | None = None
     if joules < 0:

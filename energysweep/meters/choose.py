@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from energysweep.errors import InputError, MeterUnavailable
 from energysweep.host import Host
 from energysweep.meters import estimate, nvml, rapl, replay
-from energysweep.meters.base import COMPONENTS, Component, Device, GpuProcesses, Meter
+from energysweep.meters.base import COMPONENTS, Component, Device, GpuDetails, GpuPart, Meter
 from energysweep.meters.estimate import EstimateMeter
 from energysweep.meters.nvml import NvmlCounter, NvmlPower
+from energysweep.meters.nvml_library import NvmlLibrary
 from energysweep.meters.rapl import RaplMeter
 from energysweep.meters.replay import ReplayMeter
 
@@ -62,9 +63,27 @@ class Opened:
         return [device for meter in self.meters for device in meter.devices]
 
     @property
-    def gpu_processes(self) -> list[GpuProcesses]:
-        """The meters that know which processes use a GPU."""
+    def gpu_details(self) -> list[GpuDetails]:
+        """The meters that know processes and instances of their GPUs."""
         return [meter for meter in self.meters if isinstance(meter, NvmlCounter | NvmlPower)]
+
+    def gpu(self, name: str) -> GpuPart | None:
+        """The GPU that a name stands for, None if there is no such one.
+
+        Args:
+            name: a UUID, the unique beginning of one (as CUDA takes it), an index, or a MIG instance's name.
+        """
+        gpus = [device for device in self.devices if device.component == "gpu"]
+        whole = [device.name for device in gpus if name in (device.name, str(device.index))]
+        if not whole and name.startswith("GPU-"):
+            whole = [device.name for device in gpus if device.name.startswith(name)]
+        if whole:
+            return GpuPart(whole[0], 1.0) if len(whole) == 1 else None
+        if not name.startswith("MIG-"):
+            return None
+        instances = {key: part for meter in self.gpu_details for key, part in meter.instances().items()}
+        parts = [part for key, part in instances.items() if key.startswith(name)]
+        return instances.get(name) or (parts[0] if len(parts) == 1 else None)
 
     def start(self, now_seconds: float) -> None:
         """The agent's first window opens: replays begin. Later calls change nothing."""
@@ -78,8 +97,12 @@ class Opened:
             meter.close()
 
     def summary(self) -> str:
-        """One line: ``meters: cpu by rapl (2 devices), dram by rapl (2 devices), no GPU (NVML library not found)``."""
-        return "meters: " + ", ".join(str(note) for note in self.notes)
+        """One line: ``meters: cpu by rapl (2 devices), dram by rapl (2 devices), no GPU (NVML library not found)``.
+
+        What is wrong with a device at the moment stands at its end.
+        """
+        problems = [problem for meter in self.gpu_details for problem in meter.problems()]
+        return "; ".join(["meters: " + ", ".join(str(note) for note in self.notes), *dict.fromkeys(problems)])
 
 
 def open_meters(kinds: Sequence[str], host: Host | None = None) -> Opened:
@@ -138,14 +161,19 @@ def _open_kind(kind: str, host: Host) -> Sequence[Meter]:
 
 def _open_gpus(host: Host) -> Sequence[Meter]:
     """Each GPU by its counter if it has one, the others by their power."""
+    library = NvmlLibrary(host.nvml, host.clock)
     meters: list[Meter] = []
     try:
-        meters.append(NvmlCounter(host.nvml))
-    except MeterUnavailable:
-        return [NvmlPower(host.nvml, host.clock)]
-    counted = [device.name for device in meters[0].devices]
-    with suppress(MeterUnavailable):  # none is left
-        meters.append(NvmlPower(host.nvml, host.clock, without=counted))
+        with suppress(MeterUnavailable):  # none counts its energy
+            meters.append(NvmlCounter(library))
+        counted = [device.name for meter in meters for device in meter.devices]
+        try:
+            meters.append(NvmlPower(library, host.clock, without=counted))
+        except MeterUnavailable:  # none is left
+            if not meters:
+                raise
+    finally:
+        library.close()  # each meter holds it now
     return meters
 
 
@@ -172,9 +200,10 @@ def _notes(meters: Sequence[Meter]) -> list[Choice]:
 def _detail(meters: Sequence[Meter], component: Component) -> str:
     owner = next(meter for meter in meters if any(device.component == component for device in meter.devices))
     devices = [device for meter in meters for device in meter.devices if device.component == component]
+    missing = owner.missing if isinstance(owner, NvmlCounter | NvmlPower) else []
     if isinstance(owner, EstimateMeter):
         return owner.cpu.origin if component == "cpu" else f"{devices[0].idle_watts or 0:g} W for its size"
-    return f"{len(devices)} device{'s' if len(devices) > 1 else ''}"
+    return "; ".join([f"{len(devices)} device{'s' if len(devices) > 1 else ''}", *missing])
 
 
 def _open_automatic(host: Host, without: set[Component]) -> tuple[list[Meter], list[Choice]]:

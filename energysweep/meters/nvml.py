@@ -1,7 +1,6 @@
 """NVIDIA GPUs through NVML, each by its UUID: the driver's energy counter, or its power reading integrated here.
 
-The only module that imports ``pynvml`` (nvidia-ml-py), and only when it is used.
-A GPU in MIG mode is one device here: its counters belong to the whole board.
+A GPU in MIG mode is one device here: its counters belong to the whole board, and its instances are parts of it.
 
 Source: https://docs.nvidia.com/deploy/nvml-api/group__nvmlDeviceQueries.html
 """
@@ -12,17 +11,17 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from energysweep.errors import MeterUnavailable
-from energysweep.meters.base import Device, Reading
+from energysweep.meters.base import Device, GpuPart, Reading
+from energysweep.meters.nvml_library import Gpu, NvmlLibrary
 
 COUNTER_KIND = "nvml_counter"
 POWER_KIND = "nvml_power"
 
-# Boards exceed their limit for milliseconds; what a counter shows over a second stays well below twice the limit.
-LIMIT_FACTOR = 2.0
+# The counter moves every 20 to 100 ms, and a GPU that answers draws watts, also when it is idle.
+MOVES_WITHIN_SECONDS = 10.0
 
 SAMPLE_INTERVAL_SECONDS = 0.1
 # What a GPU drew while it could not be asked for longer than this is unknown, not a trapezoid.
@@ -32,92 +31,66 @@ _MILLIJOULES_PER_JOULE = 1000
 _MILLIWATTS_PER_WATT = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Gpu:
-    """A GPU as NVML lists it. ``index`` is NVML's and nvidia-smi's number."""
+class _NvmlMeter:
+    """What both adapters share: their devices and the processes on them.
 
-    handle: Any
-    uuid: str
-    index: int
-    name: str
-
-
-class NvmlLibrary:
-    """NVML, initialised; it counts initialisations, so every meter has its own.
-
-    Args:
-        nvml: nvidia-ml-py's module or a stand-in; None imports it.
-
-    Raises:
-        MeterUnavailable: no library, no driver, or no GPU.
+    ``nvml`` is nvidia-ml-py's module, a stand-in, None (imports it), or the library that another meter has open.
     """
 
-    def __init__(self, nvml: Any = None) -> None:
-        self.api = _pynvml() if nvml is None else nvml
-        try:
-            self.api.nvmlInit()
-        except self.api.NVMLError_LibraryNotFound:
-            raise MeterUnavailable("NVML library not found", "install NVIDIA's driver") from None
-        except self.api.NVMLError as error:
-            raise MeterUnavailable(f"NVML does not start: {error}", "see whether nvidia-smi works") from error
-        try:
-            self.gpus = self._list()
-        except self.api.NVMLError as error:
-            self.close()
-            raise MeterUnavailable(f"NVML does not list its GPUs: {error}", "see whether nvidia-smi works") from error
-        if not self.gpus:
-            self.close()
-            raise MeterUnavailable("NVML lists no GPU")
-
-    def close(self) -> None:
-        """Ends this use of the library."""
-        with suppress(self.api.NVMLError):  # if the driver went away, there is nothing left to let go of
-            self.api.nvmlShutdown()
-
-    def maximum_watts(self, gpu: Gpu) -> float | None:
-        """What the GPU can draw, with room for short peaks; None if the driver knows no limit."""
-        try:
-            _lowest, highest_milliwatts = self.api.nvmlDeviceGetPowerManagementLimitConstraints(gpu.handle)
-        except self.api.NVMLError:
-            return None
-        return LIMIT_FACTOR * float(highest_milliwatts) / _MILLIWATTS_PER_WATT if highest_milliwatts else None
-
-    def _list(self) -> list[Gpu]:
-        gpus = []
-        for index in range(self.api.nvmlDeviceGetCount()):
-            try:
-                handle = self.api.nvmlDeviceGetHandleByIndex(index)
-                uuid, name = self.api.nvmlDeviceGetUUID(handle), self.api.nvmlDeviceGetName(handle)
-            except (self.api.NVMLError_GpuIsLost, self.api.NVMLError_NoPermission):
-                continue  # one that is lost, or not ours in this container, must not hide the others
-            gpus.append(Gpu(handle, uuid, index, name))
-        return gpus
-
-
-class _NvmlMeter:
-    """What both adapters share: their devices and the processes on them."""
-
     kind: str
+    moves_within_seconds: float | None = None
 
     def __init__(self, nvml: Any, wanted: Callable[[NvmlLibrary, Gpu], bool], nothing: str) -> None:
-        self._library = NvmlLibrary(nvml)
+        self._library = nvml.share() if isinstance(nvml, NvmlLibrary) else NvmlLibrary(nvml)
         self._api = self._library.api
         self._gpus = [gpu for gpu in self._library.gpus if wanted(self._library, gpu)]
         if not self._gpus:
             self._library.close()
             raise MeterUnavailable(nothing)
         self.devices = tuple(
-            Device(gpu.uuid, "gpu", self.kind, maximum_watts=self._library.maximum_watts(gpu), index=gpu.index)
+            Device(
+                gpu.uuid,
+                "gpu",
+                self.kind,
+                moves_within_seconds=self.moves_within_seconds,
+                maximum_watts=self._library.maximum_watts(gpu),
+                index=gpu.index,
+                is_partitioned=gpu.is_partitioned,
+            )
             for gpu in self._gpus
         )
+        self._silent: dict[str, str] = {}
         self._last_seen_microseconds = dict.fromkeys((gpu.uuid for gpu in self._gpus), 0)
 
-    def process_utilisation(self) -> dict[str, dict[int, float] | None]:
-        """SM utilisation in percent by device and pid since the last call, as ``GpuProcesses`` has it.
+    @property
+    def missing(self) -> list[str]:
+        """GPUs that did not answer at the opening, one clause each."""
+        return [f"GPU {index} does not answer: {reason}" for index, reason in self._library.missing.items()]
 
-        The pids are those of the driver's, that is the host's, pid namespace.
+    def process_utilisation(self) -> dict[str, dict[int, float] | None]:
+        """SM utilisation in percent by device and pid since the last call, as ``GpuDetails`` has it.
+
+        The pids are those of the driver's, that is the host's, pid namespace. A driver does not tell the utilisation
+        of a GPU in MIG mode, only which processes are in which instance.
         """
-        return {gpu.uuid: self._utilisation(gpu) for gpu in self._gpus}
+        return {
+            gpu.uuid: self._in_instances(gpu) if gpu.is_partitioned else self._utilisation(gpu) for gpu in self._gpus
+        }
+
+    def instances(self) -> dict[str, GpuPart]:
+        """The MIG instances of all GPUs, as ``GpuDetails`` has it."""
+        found = {}
+        for gpu in self._gpus:
+            with suppress(self._api.NVMLError):  # a GPU that does not answer has no instance to hold
+                for instance in self._library.instances(gpu):
+                    found.update(dict.fromkeys(instance.names, GpuPart(gpu.uuid, instance.part)))
+        return found
+
+    def problems(self) -> list[str]:
+        """GPUs that do not answer, or that came too late to be counted, as ``GpuDetails`` has it."""
+        lost = [f"{uuid} does not answer: {reason}" for uuid, reason in self._silent.items()]
+        late = self._library.found_since()
+        return lost + [f"{uuid} came after the agent began and is measured from its next start" for uuid in late]
 
     def close(self) -> None:
         """Ends this use of the library."""
@@ -140,18 +113,41 @@ class _NvmlMeter:
         self._last_seen_microseconds[gpu.uuid] = max((int(sample.timeStamp) for sample in fresh), default=since)
         return {pid: sum(values) / len(values) for pid, values in by_pid.items()}
 
+    def _in_instances(self, gpu: Gpu) -> dict[int, float] | None:
+        percent_by_pid: dict[int, float] = {}
+        try:
+            for instance in self._library.instances(gpu):
+                pids = {int(entry.pid) for entry in self._api.nvmlDeviceGetComputeRunningProcesses(instance.handle)}
+                for pid in pids:
+                    percent_by_pid[pid] = percent_by_pid.get(pid, 0.0) + 100.0 * instance.part / len(pids)
+        except self._api.NVMLError:
+            return None
+        return percent_by_pid
+
+    def _ask(self, query: Callable[[Any], int], gpu: Gpu) -> tuple[int, None] | tuple[None, str]:
+        """The driver's answer, or its reason for none; then the GPU is looked for anew."""
+        try:
+            answer = int(query(gpu.handle))
+        except self._api.NVMLError as error:
+            self._silent[gpu.uuid] = str(error)
+            self._library.recover()
+            return None, str(error)
+        self._silent.pop(gpu.uuid, None)
+        return answer, None
+
 
 class NvmlCounter(_NvmlMeter):
     """The driver's own energy counters (Volta and later). They count from the driver's start, in mJ.
 
     Args:
-        nvml: nvidia-ml-py's module or a stand-in.
+        nvml: nvidia-ml-py's module or a stand-in, or an open library.
 
     Raises:
         MeterUnavailable: no NVML, no GPU, or none that counts its energy.
     """
 
     kind = COUNTER_KIND
+    moves_within_seconds = MOVES_WITHIN_SECONDS
 
     def __init__(self, nvml: Any = None) -> None:
         super().__init__(nvml, _counts_energy, "no GPU here counts its energy (NVIDIA does since Volta)")
@@ -161,11 +157,8 @@ class NvmlCounter(_NvmlMeter):
         return [self._read(gpu, device) for gpu, device in zip(self._gpus, self.devices, strict=True)]
 
     def _read(self, gpu: Gpu, device: Device) -> Reading:
-        try:
-            millijoules = int(self._api.nvmlDeviceGetTotalEnergyConsumption(gpu.handle))
-        except self._api.NVMLError as error:
-            return Reading(device, None, str(error))
-        return Reading(device, millijoules / _MILLIJOULES_PER_JOULE)
+        millijoules, problem = self._ask(self._api.nvmlDeviceGetTotalEnergyConsumption, gpu)
+        return Reading(device, None if millijoules is None else millijoules / _MILLIJOULES_PER_JOULE, problem)
 
 
 class NvmlPower(_NvmlMeter):
@@ -175,7 +168,7 @@ class NvmlPower(_NvmlMeter):
     object, so that an agent that restarts sees a reset.
 
     Args:
-        nvml: nvidia-ml-py's module or a stand-in.
+        nvml: nvidia-ml-py's module or a stand-in, or an open library.
         clock: monotonic seconds.
         without: UUIDs that another meter has already.
         interval_seconds: time between samples; None takes one at each ``read`` only.
@@ -230,10 +223,9 @@ class NvmlPower(_NvmlMeter):
             return [self._sample_one(gpu, device, integral) for gpu, device, integral in together]
 
     def _sample_one(self, gpu: Gpu, device: Device, integral: PowerIntegral) -> Reading:
-        try:
-            milliwatts = int(self._api.nvmlDeviceGetPowerUsage(gpu.handle))
-        except self._api.NVMLError as error:
-            return Reading(device, None, str(error))
+        milliwatts, problem = self._ask(self._api.nvmlDeviceGetPowerUsage, gpu)
+        if milliwatts is None:
+            return Reading(device, None, problem)
         integral.add(self._clock(), milliwatts / _MILLIWATTS_PER_WATT)
         return Reading(device, integral.joules)
 
@@ -259,12 +251,6 @@ class PowerIntegral:
             else:
                 self.joules += (at_seconds - last_seconds) * (last_watts + watts) / 2
         self._last = (at_seconds, watts)
-
-
-def _pynvml() -> Any:
-    import pynvml  # noqa: PLC0415 - hosts without a GPU need not load it
-
-    return pynvml
 
 
 def _counts_energy(library: NvmlLibrary, gpu: Gpu) -> bool:

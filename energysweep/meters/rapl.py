@@ -26,6 +26,12 @@ RESOLUTION_JOULES = 2.0**-14
 # Turbo may exceed the long-term limit for a while; four times it is beyond what any power supply path allows.
 LIMIT_FACTOR = 4.0
 
+# Where the tree names no limit (AMD; DRAM): no socket sold today is made for more.
+ASSUMED_LIMIT_WATTS = 500.0
+
+# The counter moves about every millisecond, and no package or DRAM that is powered draws nothing.
+MOVES_WITHIN_SECONDS = 10.0
+
 # Preferred interface first: where two list the same package, the first that can be read is taken.
 INTERFACES = ("intel-rapl", "intel-rapl-tpmi", "intel-rapl-mmio")
 
@@ -123,13 +129,16 @@ def _zone(folder: Path) -> _Zone | None:
         name = "dram-" + package.removeprefix("package-")
     elif name is None or not (name.startswith("package-") or name == "psys"):
         return None
+    wraps_at_joules, limit_watts = _wraps_at_joules(folder), _limit_watts(folder)
     device = Device(
         name=name,
         component=component,
         source=KIND,
-        wraps_at_joules=_wraps_at_joules(folder),
+        wraps_at_joules=wraps_at_joules,
+        wraps_after_seconds=None if wraps_at_joules is None else wraps_at_joules / (limit_watts or ASSUMED_LIMIT_WATTS),
+        moves_within_seconds=MOVES_WITHIN_SECONDS,
         resolution_joules=RESOLUTION_JOULES,
-        maximum_watts=_maximum_watts(folder),
+        maximum_watts=None if limit_watts is None else LIMIT_FACTOR * limit_watts,
     )
     return _Zone(device, folder / "energy_uj")
 
@@ -186,14 +195,14 @@ def _wraps_at_joules(folder: Path) -> float | None:
     return None if microjoules is None else microjoules / _MICROJOULES_PER_JOULE
 
 
-def _maximum_watts(folder: Path) -> float | None:
-    """From the zone's long-term limit, as set now or as the maker allows, whichever is higher; None without one."""
+def _limit_watts(folder: Path) -> float | None:
+    """The zone's long-term limit, as set now or as the maker allows, whichever is higher; None without one."""
     for name_file in sorted(folder.glob("constraint_*_name")):
         if _text(name_file) == "long_term":
             stem = name_file.name.removesuffix("_name")
             limits = (_positive(folder / f"{stem}_{which}_uw") for which in ("max_power", "power_limit"))
             known = [limit for limit in limits if limit is not None]
-            return LIMIT_FACTOR * max(known) / _MICROWATTS_PER_WATT if known else None
+            return max(known) / _MICROWATTS_PER_WATT if known else None
     return None
 
 

@@ -7,19 +7,24 @@ from pathlib import Path
 from energysweep.carbon import Intensity
 from energysweep.ledger import LedgerData
 from energysweep.reporting.compare import Comparison, compare, comparison_html, comparison_table
+from energysweep.reporting.explain import Receipt, explain
 from energysweep.reporting.files import write_whole
 from energysweep.reporting.html import report_html
 from energysweep.reporting.model import Summary
+from energysweep.reporting.receipt import receipt_text
 from energysweep.reporting.summary import summarise
 from energysweep.reporting.tables import configurations_csv, summary_json, trials_csv
 from energysweep.reporting.terminal import terminal_table
 
 __all__ = [
     "Comparison",
+    "Receipt",
     "Summary",
     "compare",
     "comparison_html",
     "comparison_table",
+    "explain",
+    "receipt_text",
     "summarise",
     "terminal_table",
     "write_report",

@@ -23,8 +23,8 @@ from energysweep.reporting.charts import (
     log_range,
     log_ticks,
 )
+from energysweep.reporting.keys import value_order
 from energysweep.reporting.model import ConfigurationSummary, Summary, TrialSummary
-from energysweep.reporting.summary import value_order
 from energysweep.reporting.text import value_text
 from energysweep.reporting.values import mean_of
 

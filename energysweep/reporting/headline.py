@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from energysweep.reporting.model import ConfigurationSummary, Headline
+from energysweep.reporting.ranking import ranked
 from energysweep.reporting.text import TIMES, energy_text, number_text
 from energysweep.reporting.values import Objective
 
@@ -18,38 +19,37 @@ def headline(configurations: Sequence[ConfigurationSummary], objective: Objectiv
 
 def _at_target(configurations: Sequence[ConfigurationSummary], objective: Objective, target: float) -> Headline:
     goal = f"{objective.metric} {target:g}"
-    reached = [each for each in configurations if each.energy_to_target_joules is not None]
-    # A configuration that sometimes fails is cheap only when it is lucky: prefer those that always arrive.
-    ranked = [each for each in reached if each.reached_target == len(each.trials)] or reached
-    ranked = sorted(ranked, key=_energy_to_target)
-    if not ranked:
+    members = ranked(configurations, objective)
+    if not members:
         return Headline(f"No configuration reached {goal}.", None, None, None)
-    cheapest, dearest = ranked[0], ranked[-1]
-    low = _energy(_energy_to_target(cheapest), cheapest)
+    (low_joules, cheapest), (high_joules, dearest) = members[0], members[-1]
+    low = _energy(low_joules, cheapest)
     missed = _missed(configurations)
-    if len(ranked) == 1:
+    if len(members) == 1:
         always = cheapest.reached_target == len(cheapest.trials)
         how_often = "in every trial" if always else f"in {_k_of_n(cheapest)} trials"
-        sentence = f"Only {cheapest.title} reached {goal} {how_often}, for {low}{_remarks(None, ranked)}{missed}."
+        sentence = f"Only {cheapest.title} reached {goal} {how_often}, for {low}{_remarks(None, [cheapest])}{missed}."
         return Headline(sentence, None, cheapest, dearest)
-    ratio = _ratio(_energy_to_target(dearest), _energy_to_target(cheapest))
-    high = _energy(_energy_to_target(dearest), dearest)
+    ratio = _ratio(high_joules, low_joules)
+    high = _energy(high_joules, dearest)
     remarks = _remarks(ratio, (cheapest, dearest))
-    sentence = f"Reaching {goal} took between {low} and {high}{remarks}; cheapest: {cheapest.title}{missed}."
+    ties = _ties(members)
+    sentence = f"Reaching {goal} took between {low} and {high}{remarks}; cheapest: {cheapest.title}{ties}{missed}."
     return Headline(sentence, ratio, cheapest, dearest)
 
 
 def _without_target(configurations: Sequence[ConfigurationSummary], objective: Objective | None) -> Headline:
-    ranked = sorted((each for each in configurations if each.energy_joules is not None), key=_whole_energy)
+    members = ranked(configurations, objective)
     best = _best(configurations, objective)
-    if not ranked:
+    if not members:
         return Headline("No trial has ended with a measured energy yet.", None, None, None)
-    cheapest, dearest = ranked[0], ranked[-1]
-    sentence = f"A trial took between {_energy(_whole_energy(cheapest), cheapest)} and "
-    sentence += f"{_energy(_whole_energy(dearest), dearest)}"
-    sentence += _remarks(_ratio(_whole_energy(dearest), _whole_energy(cheapest)), (cheapest, dearest))
-    if len(ranked) == 1:
-        sentence = f"A trial took {_energy(_whole_energy(cheapest), cheapest)}{_remarks(None, ranked)}"
+    (low_joules, cheapest), (high_joules, dearest) = members[0], members[-1]
+    if len(members) == 1:
+        sentence = f"A trial took {_energy(low_joules, cheapest)}{_remarks(None, [cheapest])}"
+    else:
+        sentence = f"A trial took between {_energy(low_joules, cheapest)} and {_energy(high_joules, dearest)}"
+        sentence += _remarks(_ratio(high_joules, low_joules), (cheapest, dearest))
+        sentence += f"; cheapest: {cheapest.title}{_ties(members)}"
     if best is not None and best.objective is not None and objective is not None:
         sentence += f"; best {objective.metric}: {number_text(best.objective.mean)} with {best.title}"
     return Headline(f"{sentence}.", None, cheapest, dearest)
@@ -70,14 +70,16 @@ def _missed(configurations: Sequence[ConfigurationSummary]) -> str:
     return f"; {count} of {len(configurations)} configurations did not reach it in every trial"
 
 
-def _energy_to_target(configuration: ConfigurationSummary) -> float:
-    spread = configuration.energy_to_target_joules
-    return float("inf") if spread is None else spread.mean
-
-
-def _whole_energy(configuration: ConfigurationSummary) -> float:
-    spread = configuration.energy_joules
-    return float("inf") if spread is None else spread.mean
+def _ties(members: Sequence[tuple[float, ConfigurationSummary]]) -> str:
+    """Which of them cannot be told from the cheapest: by name, if they are few."""
+    tied = [each.title for _, each in members if each.tied_with_cheapest]
+    if not tied:
+        return ""
+    if len(tied) == len(members) - 1 and len(tied) > 2:
+        return f", tied with all {len(tied)} others"
+    if len(tied) > 2:
+        return f", tied with {len(tied)} others"
+    return f", tied with {' and '.join(tied)}"
 
 
 def _energy(joules: float, configuration: ConfigurationSummary) -> str:

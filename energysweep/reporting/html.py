@@ -22,6 +22,8 @@ from energysweep.reporting import text
 from energysweep.reporting.charts import Figure
 from energysweep.reporting.figures import figures
 from energysweep.reporting.model import Summary
+from energysweep.reporting.not_measured import ENOUGH_COVERAGE, not_measured
+from energysweep.reporting.ties import note
 from energysweep.reporting.values import mean_of
 
 
@@ -39,6 +41,8 @@ def report_html(summary: Summary, data: LedgerData) -> str:
         totals=summary.totals,
         started=_utc(summary.started_at),
         limits=limits(summary),
+        gaps=not_measured(summary),
+        tie_note=note(summary.configurations, summary.objective),
         facts=_facts(data),
         meter_sentences=_sentences(data.run.get("meters")),
     )
@@ -63,7 +67,7 @@ def limits(summary: Summary) -> list[str]:
             "The idle power of some device is unknown, so all of its power counts as active: idle shares are too low"
             " and active energy is too high."
         )
-    short = [meter for meter in summary.meters if meter.coverage is not None and meter.coverage < 0.99]
+    short = [meter for meter in summary.meters if meter.coverage is not None and meter.coverage < ENOUGH_COVERAGE]
     if short:
         worst = min(meter.coverage for meter in short if meter.coverage is not None)
         found.append(f"Some device had good readings for only {text.percent_text(worst)} of the time.")
@@ -93,6 +97,7 @@ def _templates() -> jinja2.Environment:
         "energy": text.energy_text,
         "mean": mean_of,
         "number": text.number_text,
+        "uncertainty": text.uncertainty_text,
         "percent": text.percent_text,
         "power": text.power_text,
         "value": text.value_text,

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from energysweep.carbon import Intensity
-from energysweep.reporting.values import Objective, Spread, finite, joined_sources, spread_dict
+from energysweep.reporting.balance import MeterSummary, Part, Totals
+from energysweep.reporting.values import Objective, Spread, finite, joined_sources, mean_of, spread_dict, total
 
 SCHEMA_VERSION: Final = 1
 ESTIMATE: Final = "estimate"  # the source whose numbers are a model's, not a counter's
@@ -25,6 +26,10 @@ class TrialSummary:
         energy_joules: active energy and idle share over all its leases, failed attempts included.
         component_joules: the same by ``cpu``, ``dram`` and ``gpu``; what was not metered is left out.
         lost_joules: what its failed attempts spent after their last checkpoint.
+        pruned_joules: all of its energy if a scheduler stopped it early, else 0.
+        resolution_joules: the steps of the counters behind it, one for each device of each lease; None if unknown.
+        relative_uncertainty: half width of the interval around its energy, as a part of it, that its meters' kinds
+            give it; None if unknown.
         power_watts: mean power while a lease was held.
         coverage: part of its time with good readings.
         source: the kinds of meters its energy comes from, joined by ``+``.
@@ -50,6 +55,9 @@ class TrialSummary:
     idle_energy_joules: float | None
     component_joules: dict[str, float]
     lost_joules: float | None
+    pruned_joules: float | None
+    resolution_joules: float | None
+    relative_uncertainty: float | None
     emissions_grams: float | None
     power_watts: float | None
     duration_seconds: float | None
@@ -90,6 +98,7 @@ class ConfigurationSummary:
         config: the parameters that differ between configurations, as a short text.
         title: ``config``, with the hardware where the sweep has several.
         pareto: no other configuration has less energy and as good an objective, or a better one for no more energy.
+        tied_with_cheapest: its energy cannot be told from that of the cheapest one (see ``ties``); False for that one.
     """
 
     config: str
@@ -98,6 +107,7 @@ class ConfigurationSummary:
     hardware: str
     trials: tuple[TrialSummary, ...]
     pareto: bool = False
+    tied_with_cheapest: bool = False
 
     @property
     def ended(self) -> tuple[TrialSummary, ...]:
@@ -136,6 +146,16 @@ class ConfigurationSummary:
         return Spread.over(trial.iterations_to_target for trial in self.trials)
 
     @property
+    def lost_joules(self) -> float | None:
+        """What all its trials lost together, those that failed included."""
+        return total(trial.lost_joules for trial in self.trials)
+
+    @property
+    def pruned_joules(self) -> float | None:
+        """What all its pruned trials spent together."""
+        return total(trial.pruned_joules for trial in self.trials)
+
+    @property
     def power_watts(self) -> Spread | None:
         """Mean power of a trial."""
         return Spread.over(trial.power_watts for trial in self.ended)
@@ -170,36 +190,12 @@ class ConfigurationSummary:
             "power_watts": mean_of(self.power_watts),
             "joules_per_iteration": mean_of(self.joules_per_iteration),
             "iterations_to_target": mean_of(self.iterations_to_target),
+            "lost_joules": self.lost_joules,
+            "pruned_joules": self.pruned_joules,
             "pareto": self.pareto,
+            "tied_with_cheapest": self.tied_with_cheapest,
             "source": self.source,
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """Where all the energy went, over the windows that held a lease.
-
-    Attributes:
-        energy_joules: what the meters' own counters saw; the other side of the balance.
-        trials_energy_joules: ``active_joules`` + ``idle_share_joules``.
-        lost_joules: of the trials' energy, what failed attempts spent after their last checkpoint.
-        pruned_joules: of the trials' energy, what went into trials that a scheduler stopped early.
-        conservation_error_ratio: \\|booked - metered\\| / metered.
-        emissions_grams: of trials and overhead.
-    """
-
-    energy_joules: float | None
-    trials_energy_joules: float | None
-    active_joules: float | None
-    idle_share_joules: float | None
-    overhead_joules: float | None
-    other_sweeps_joules: float | None
-    background_joules: float | None
-    unreserved_idle_joules: float | None
-    lost_joules: float | None
-    pruned_joules: float | None
-    conservation_error_ratio: float | None
-    emissions_grams: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,27 +226,6 @@ class Headline:
 
 
 @dataclass(frozen=True, slots=True)
-class MeterSummary:
-    """One device's counter in one window.
-
-    Attributes:
-        energy_joules: what the counter moved by.
-        coverage: the part of the window between good readings, None for a window of no length.
-    """
-
-    node: str
-    device: str
-    component: str
-    source: str
-    energy_joules: float
-    coverage: float | None
-    idle_floor_watts: float | None
-    idle_floor_from: str
-    failures: int
-    resets: int
-
-
-@dataclass(frozen=True, slots=True)
 class Summary:
     """A whole sweep.
 
@@ -259,6 +234,7 @@ class Summary:
         started_at: seconds since the Unix epoch.
         varying: the parameters that differ between configurations.
         configurations: ordered by the values of their varying parameters.
+        parts: one for each time that a driver worked on the run; empty if it noted none.
     """
 
     sweep: str
@@ -274,6 +250,7 @@ class Summary:
     headline: Headline
     meters: tuple[MeterSummary, ...]
     carbon: Intensity | None
+    parts: tuple[Part, ...] = ()
 
     @property
     def has_target(self) -> bool:
@@ -303,11 +280,12 @@ class Summary:
             "totals": asdict(self.totals),
             "configurations": [configuration.to_dict() for configuration in self.configurations],
             "headline": self.headline.to_dict(),
+            "parts": [part.to_dict() for part in self.parts],
             "meters": [asdict(meter) for meter in self.meters],
             "carbon": None if self.carbon is None else asdict(self.carbon),
         }
-        finite: dict[str, Any] = finite(summary)
-        return finite
+        said: dict[str, Any] = finite(summary)
+        return said
 
 
 def _reference(configuration: ConfigurationSummary | None) -> dict[str, Any] | None:

@@ -59,6 +59,9 @@ def _configuration_row(configuration: ConfigurationSummary) -> Row:
         "trials": len(configuration.trials),
         "reached_target": configuration.reached_target,
         "pareto": configuration.pareto,
+        "tied_with_cheapest": configuration.tied_with_cheapest,
+        "lost_joules.total": configuration.lost_joules,
+        "pruned_joules.total": configuration.pruned_joules,
         **_parameter_cells(configuration.parameters),
     }
     ended = [_quantities(trial) | _metric_cells(trial.metrics, row) for trial in configuration.ended]
@@ -76,6 +79,7 @@ def _quantities(trial: TrialSummary) -> Row:
         "idle_energy_joules": trial.idle_energy_joules,
         **{f"energy_joules.{component}": trial.component_joules.get(component) for component in COMPONENTS},
         "lost_joules": trial.lost_joules,
+        "pruned_joules": trial.pruned_joules,
         "emissions_grams": trial.emissions_grams,
         "power_watts": trial.power_watts,
         "duration_seconds": trial.duration_seconds,

@@ -7,7 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from energysweep.reporting.model import ConfigurationSummary, Summary
+from energysweep.reporting.not_measured import not_measured
 from energysweep.reporting.text import emissions_text, energy_text, number_text
+from energysweep.reporting.ties import note
 from energysweep.reporting.values import mean_of
 
 
@@ -21,12 +23,16 @@ def terminal_table(summary: Summary) -> RenderableType:
         columns.insert(0, summary.objective.metric)
     if summary.has_target:
         columns = [f"to target{estimated}", "reached", *columns]
+    if any(each.tied_with_cheapest for each in summary.configurations):
+        columns.append("tie")
     for column in columns:
         table.add_column(Text(column), justify="right", no_wrap=True)
     for each in sorted(summary.configurations, key=lambda each: (_rank(each, summary), each.title)):
         table.add_row(*(Text(cell) for cell in _cells(each, summary)))
     # Text, not str: rich would read a user's [brackets] as its own markup.
-    return Group(Text(summary.headline.sentence, style="bold"), Text(), table)
+    notes = [note(summary.configurations, summary.objective), *not_measured(summary)]
+    below = [Text(f"Note: {each}", style="dim") for each in notes if each]
+    return Group(Text(summary.headline.sentence, style="bold"), Text(), table, *([Text(), *below] if below else []))
 
 
 def _cells(each: ConfigurationSummary, summary: Summary) -> list[str]:
@@ -42,6 +48,7 @@ def _cells(each: ConfigurationSummary, summary: Summary) -> list[str]:
         *cells,
         energy_text(mean_of(each.energy_joules), estimated=each.estimated, brief=True),
         emissions_text(mean_of(each.emissions_grams), estimated=each.estimated, brief=True),
+        *(["with cheapest"] if each.tied_with_cheapest else []),
     ]
 
 

@@ -69,6 +69,15 @@ def percent_text(ratio: float | None) -> str:
     return f"{100 * ratio:.1f} %"
 
 
+def uncertainty_text(relative: float | None) -> str:
+    """``± 10 %``; from 100 % on, as a factor either way."""
+    if relative is None:
+        return "unknown"
+    if relative == 0:
+        return "exact"
+    return f"± {100 * relative:.3g} %" if relative < 1 else f"{TIMES}/÷ {1 + relative:.3g} or more"
+
+
 def duration_text(seconds: float | None) -> str:
     """``8.4 s``, ``2 min 5 s``, ``3 h 12 min``."""
     if seconds is None:

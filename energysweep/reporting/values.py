@@ -59,6 +59,12 @@ def mean_of(spread: Spread | None) -> float | None:
     return None if spread is None else spread.mean
 
 
+def total(values: Iterable[float | None]) -> float | None:
+    """The sum of what is known; None if nothing is."""
+    known = [value for value in values if value is not None]
+    return math.fsum(known) if known else None
+
+
 def spread_dict(spread: Spread | None) -> dict[str, Any] | None:
     """A spread for summary.json."""
     return None if spread is None else asdict(spread)

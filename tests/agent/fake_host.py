@@ -8,6 +8,7 @@ from pathlib import Path
 from energysweep.agent.agent import Agent
 from energysweep.agent.floors import FloorMemory
 from energysweep.agent.processes import Root
+from energysweep.agent.state import StateFile
 from energysweep.host import Host
 from energysweep.meters import Device, Meter, Opened, Reading
 from tests.agent.fake_tree import FakeTree, ticks
@@ -61,6 +62,7 @@ class FakeHost:
             proc_root=self.tree.root, clock=self.clock, node="node-a", boot_id="boot-a", wall_clock=self.wall_clock
         )
         self.own: Root | None = None
+        self.state = folder / "agent-state-boot-a.json"
         self.agent = self.start_agent(floors)
 
     def wall_clock(self) -> float:
@@ -68,8 +70,14 @@ class FakeHost:
 
     def start_agent(self, floors: FloorMemory | None = None) -> Agent:
         meters: list[Meter] = [self.meter]
-        self.agent = Agent(self.host, Opened(meters), ("rapl",), floors, self.own)
+        state = StateFile(self.state)
+        self.agent = Agent(self.host, Opened(meters), ("rapl",), floors, self.own, state=state)
+        self.agent.resume()
         return self.agent
+
+    def kill_agent(self) -> None:
+        """It is gone without a word; what it does from now on is written nowhere."""
+        self.agent._state = None
 
     def wait(self, seconds: float) -> None:
         """Time passes and nobody works."""

@@ -4,12 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energysweep.agent.attribution import SHARED, Owner, Usage, attribute
+from energysweep.agent.attribution import SHARED, Owner, Usage, attribute, utilisation_by_owner
 from energysweep.meters import Device
 
 CPU = Device("package-0", "cpu", "rapl")
 GPU = Device("GPU-1", "gpu", "nvml_counter")
 A, B = Owner("lease", "a"), Owner("lease", "b")
+MIG_GPU = Device("GPU-1", "gpu", "nvml_counter", is_partitioned=True)
 RUN = Owner("run", "r")
 
 
@@ -73,7 +74,14 @@ def test_with_an_unknown_floor_all_energy_is_active() -> None:
 
 
 def test_a_gpu_held_alone_is_its_lease_s_whatever_the_fraction() -> None:
-    usage = Usage(10, gpu_seconds={A: 2.5}, held_seconds={A: 10, B: 10}, cpu_seconds={B: 40}, busy_cpu_seconds=40)
+    usage = Usage(
+        10,
+        gpu_seconds={A: 2.5},
+        gpu_held_seconds=10,
+        held_seconds={A: 10, B: 10},
+        cpu_seconds={B: 40},
+        busy_cpu_seconds=40,
+    )
     shares = attribute(GPU, 3000, 50, usage, logical_cpus=4)
     assert shares == ({A: 2500}, {A: 500}, 0, 0)
 
@@ -82,6 +90,7 @@ def test_a_shared_gpu_follows_the_utilisation_of_its_processes() -> None:
     usage = Usage(
         10,
         gpu_seconds={A: 5, B: 5},
+        gpu_held_seconds=10,
         held_seconds={A: 10, B: 10},
         gpu_utilisation={A: 60, B: 20, None: 20},  # a process of nobody's uses it, too
     )
@@ -95,14 +104,14 @@ def test_a_shared_gpu_follows_the_utilisation_of_its_processes() -> None:
 def test_a_shared_gpu_without_utilisation_follows_the_reserved_fractions(
     utilisation: dict[Owner | None, float] | None,
 ) -> None:
-    usage = Usage(10, gpu_seconds={A: 5, B: 2.5}, held_seconds={A: 10, B: 10}, gpu_utilisation=utilisation)
+    usage = Usage(10, gpu_seconds={A: 5, B: 2.5}, gpu_held_seconds=10, gpu_utilisation=utilisation)
     shares = attribute(GPU, 3500, 50, usage, logical_cpus=4)
     assert shares.active == {A: 2000, B: 1000}  # of 3000 J, normalised to those who are there
     assert shares.background == 0
 
 
 def test_the_idle_energy_of_a_gpu_before_its_lease_is_nobody_s() -> None:
-    usage = Usage(10, gpu_seconds={A: 4}, held_seconds={A: 4})
+    usage = Usage(10, gpu_seconds={A: 4}, gpu_held_seconds=4, held_seconds={A: 4})
     shares = attribute(GPU, 500, 50, usage, logical_cpus=4)
     assert shares.idle == {A: 200}
     assert shares.unreserved_idle == 300
@@ -124,13 +133,16 @@ usages = st.builds(
     cpu_seconds=st.dictionaries(owners, amounts),
     reserved_cpu_seconds=st.dictionaries(leases, amounts),
     gpu_seconds=st.dictionaries(leases, amounts),
+    gpu_held_seconds=amounts,
     held_seconds=st.dictionaries(leases, amounts),
     gpu_utilisation=st.none() | st.dictionaries(st.none() | owners, st.floats(0, 100)),
 )
 
 
 @given(
-    device=st.sampled_from([CPU, Device("dram-0", "dram", "rapl"), GPU]),
+    device=st.sampled_from(
+        [CPU, Device("dram-0", "dram", "rapl"), GPU, Device("GPU-2", "gpu", "x", is_partitioned=True)]
+    ),
     joules=st.floats(0, 1e9),
     floor_watts=st.none() | st.floats(0, 1e4),
     usage=usages,
@@ -143,3 +155,43 @@ def test_every_joule_goes_to_exactly_one_place(
     parts = [*shares.active.values(), *shares.idle.values(), shares.background, shares.unreserved_idle]
     assert all(part >= 0 for part in parts)
     assert sum(parts) == pytest.approx(joules, rel=1e-9, abs=1e-12)
+
+
+def test_a_part_of_a_partitioned_gpu_pays_for_that_part_of_the_floor() -> None:
+    usage = Usage(7, gpu_seconds={A: 3}, gpu_held_seconds=7, gpu_utilisation={A: 300 / 7})  # 3 of 7 slices
+    shares = attribute(MIG_GPU, 1400, 50, usage, logical_cpus=4)
+    assert shares == ({A: 1050}, {A: 150}, 0, 200)
+
+
+def test_an_instance_of_strangers_on_a_partitioned_gpu_is_background_also_beside_one_lease() -> None:
+    usage = Usage(7, gpu_seconds={A: 3}, gpu_held_seconds=7, gpu_utilisation={A: 30, None: 70})
+    assert attribute(MIG_GPU, 1000, None, usage, logical_cpus=4) == ({A: 300}, {A: 0}, 700, 0)
+
+
+def test_who_uses_a_shared_gpu_without_holding_it_pays_for_its_part() -> None:
+    usage = Usage(10, gpu_seconds={A: 5, B: 5}, gpu_held_seconds=10, gpu_utilisation={A: 50, RUN: 50})
+    assert attribute(GPU, 1000, None, usage, logical_cpus=4).active == {A: 500, RUN: 500}
+
+
+def test_utilisation_is_summed_over_readings_and_a_silent_driver_changes_nothing() -> None:
+    usage = Usage()
+    usage.add_utilisation(None)
+    assert usage.gpu_utilisation is None
+    usage.add_utilisation({A: 60.0, None: 10.0})
+    usage.add_utilisation(None)
+    usage.add_utilisation({A: 20.0, B: 20.0})
+    assert usage.gpu_utilisation == {A: 80.0, B: 20.0, None: 10.0}
+
+
+def test_processes_are_added_up_by_their_owners_and_one_that_is_hidden_makes_all_unknown() -> None:
+    owners = {10: A, 11: A, 12: B, 13: None}
+    told = {10: 20.0, 11: 30.0, 12: 5.0, 13: 1.0}
+    assert utilisation_by_owner(told, owners.__contains__, owners.get) == {A: 50.0, B: 5.0, None: 1.0}
+    assert utilisation_by_owner({10: 20.0, 0: 80.0}, owners.__contains__, owners.get) is None
+    assert utilisation_by_owner(None, owners.__contains__, owners.get) is None
+    assert utilisation_by_owner({}, owners.__contains__, owners.get) == {}
+
+
+def test_leases_that_held_a_gpu_one_after_the_other_pay_for_the_floor_of_the_whole_time() -> None:
+    usage = Usage(10, gpu_seconds={A: 6, B: 4}, gpu_held_seconds=10, held_seconds={A: 6, B: 4})
+    assert attribute(GPU, 500, 50, usage, logical_cpus=4) == ({A: 0, B: 0}, {A: 300, B: 200}, 0, 0)

@@ -84,6 +84,7 @@ def test_a_scrape_shows_the_node_and_its_balance(host: FakeHost) -> None:
     assert scrape("node_bucket_energy_joules_total", {"component": "cpu", "bucket": "trials"}) == pytest.approx(1000)
     assert scrape("node_conservation_error_ratio", {}) == pytest.approx(0, abs=1e-12)
     assert scrape("meter_read_failures_total", {"meter": "replay"}) == 0
+    assert scrape("meter_events_total", {"meter": "replay", "event": "wrap"}) == 0
     assert scrape("agent_open_leases", {}) == 1
     cpu_seconds = scrape("agent_cpu_seconds_total", {})
     assert cpu_seconds is not None

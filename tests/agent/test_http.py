@@ -40,7 +40,7 @@ def host(tmp_path: Path) -> FakeHost:
 
 @pytest.fixture
 def browser(host: FakeHost) -> Browser:
-    return Browser(Application(host.agent, "http://10.0.0.7:9770", token=None))
+    return Browser(Application(host.agent, "http://10.0.0.7:9770", token=""))
 
 
 def test_health_is_how_old_the_newest_reading_is(host: FakeHost, browser: Browser) -> None:
@@ -81,7 +81,7 @@ def test_a_wrong_question_gets_its_reason(browser: Browser, path: str, query: st
 
 @pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer wrong", "secret", "Basic secret", "Bearer ü"])
 def test_with_a_token_only_its_bearer_gets_the_totals(host: FakeHost, authorization: str | None) -> None:
-    browser = Browser(Application(host.agent, "http://10.0.0.7:9770", token="secret"))  # noqa: S106
+    browser = Browser(Application(host.agent, "http://10.0.0.7:9770", token="secret", is_open_to_network=True))  # noqa: S106
     query = "run=a+run+%26+more"
     assert "error" in browser.get("/v1/totals", query, authorization)
     assert browser.status == "401"

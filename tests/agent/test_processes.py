@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from energysweep.agent.attribution import Owner
-from energysweep.agent.processes import TICKS_PER_SECOND, CpuClocks, Root, read_process, scan
+from energysweep.agent.processes import TICKS_PER_SECOND, CpuClocks, Proc, Root, read_process, scan
 from tests.agent.fake_tree import INIT, FakeTree
 
 A, B, RUN = Owner("lease", "a"), Owner("lease", "b"), Owner("run", "r")
@@ -31,7 +31,7 @@ class Clocks:
 
     def __init__(self, tree: FakeTree, owners: dict[int, Owner]) -> None:
         self.roots = {tree.of(pid): owner for pid, owner in owners.items()}
-        self.clocks = CpuClocks(tree.root)
+        self.clocks = CpuClocks(Proc(tree.root))
         self.advance()
 
     def advance(self) -> dict[Owner, int]:
@@ -56,7 +56,7 @@ def test_a_process_is_read_with_a_name_of_spaces_and_parentheses(tree: FakeTree)
 
 def test_the_first_scan_only_sets_the_clocks(tree: FakeTree) -> None:
     tree.work(INIT, 100)
-    assert CpuClocks(tree.root).advance({tree.of(INIT): A}) == {}
+    assert CpuClocks(Proc(tree.root)).advance({tree.of(INIT): A}) == {}
 
 
 def test_a_tree_is_charged_for_all_its_processes_and_nobody_else_s(tree: FakeTree) -> None:
@@ -341,7 +341,7 @@ def test_a_real_tree_is_charged_for_its_thread_and_its_short_lived_children(
     found = read_process(Path("/proc"), process.pid)
     assert found is not None
     roots = {Root(found.pid, found.started): A}
-    clocks = CpuClocks(Path("/proc"))
+    clocks = CpuClocks(Proc(Path("/proc")))
     clocks.advance(roots)
     already = (found.own_ticks + found.reaped_ticks) / TICKS_PER_SECOND
     process.stdin.write("go\n")

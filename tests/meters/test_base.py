@@ -85,3 +85,10 @@ def test_no_two_readings_ever_give_negative_or_impossible_energy(
 @pytest.mark.parametrize("seconds", [0.0, 0.3])
 def test_a_short_interval_still_takes_a_whole_update(seconds: float) -> None:
     assert energy_between(WRAPPING, 0.0, 50.0, seconds) == Step(50.0)
+
+
+def test_an_interval_that_is_too_long_for_the_counter_s_range_is_an_overrun_whichever_way_it_went() -> None:
+    device = Device("d", "cpu", "test", wraps_at_joules=1000.0, wraps_after_seconds=20.0, maximum_watts=200.0)
+    assert energy_between(device, 100.0, 400.0, 19.9) == Step(300.0)
+    assert energy_between(device, 100.0, 400.0, 20.0) == Step(None, "overrun")
+    assert energy_between(device, 900.0, 100.0, 20.0) == Step(None, "overrun")

@@ -11,7 +11,7 @@ from energysweep.errors import InputError, MeterUnavailable
 from energysweep.meters import Host, open_meters
 
 from .fake_clock import FakeClock
-from .fake_nvml import FakeGpu, FakeNvml
+from .fake_nvml import FakeGpu, FakeInstance, FakeNvml
 from .fake_powercap import FakePowercap, two_packages
 from .fake_proc import write_proc
 
@@ -146,5 +146,53 @@ def test_the_first_window_starts_the_replays(tmp_path: Path) -> None:
 
 def test_meters_that_know_gpu_processes_are_named(tmp_path: Path) -> None:
     opened = open_meters(["auto"], host(tmp_path, FakeNvml(FakeGpu("GPU-a", samples=[(7, 1, 50)]))))
-    assert [meter.process_utilisation() for meter in opened.gpu_processes] == [{"GPU-a": {7: 50.0}}]
+    assert [meter.process_utilisation() for meter in opened.gpu_details] == [{"GPU-a": {7: 50.0}}]
     opened.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("GPU-aa11", ("GPU-aa11", 1.0)),
+        ("1", ("GPU-aa22", 1.0)),
+        ("GPU-bb", ("GPU-bb33", 1.0)),  # CUDA takes a unique beginning, too
+        ("GPU-aa", None),
+        ("MIG-x", ("GPU-bb33", 2 / 7)),
+        ("MIG-GPU-bb33/5/0", ("GPU-bb33", 2 / 7)),
+        ("MIG-GPU-bb33/5", ("GPU-bb33", 2 / 7)),
+        ("MIG-", None),
+        ("3", None),
+        ("", None),
+    ],
+)
+def test_a_gpu_is_found_by_its_names(tmp_path: Path, name: str, expected: tuple[str, float] | None) -> None:
+    instances = [FakeInstance("MIG-x", 2, 5), FakeInstance("MIG-y", 1, 6)]
+    nvml = FakeNvml(FakeGpu("GPU-aa11"), FakeGpu("GPU-aa22", has_counter=False), FakeGpu("GPU-bb33"))
+    nvml.gpus[2].instances = instances
+    opened = open_meters(["auto"], host(tmp_path, nvml))
+    assert opened.gpu(name) == expected
+    opened.close()
+    assert nvml.initialised == 0
+
+
+def test_a_gpu_that_does_not_answer_is_told_at_the_opening_and_one_that_is_lost_later_too(tmp_path: Path) -> None:
+    lost = pynvml.NVML_ERROR_GPU_IS_LOST
+    nvml = FakeNvml(FakeGpu("GPU-a"), FakeGpu("GPU-b", failure=lost))
+    opened = open_meters(["nvml"], host(tmp_path, nvml))
+    assert opened.summary() == "meters: gpu by nvml_counter (1 device; GPU 1 does not answer: GPU is lost)"
+    nvml.gpus[0].failure = lost
+    opened.meters[0].read()
+    assert opened.summary().endswith("GPU is lost); GPU-a does not answer: GPU is lost")
+    opened.close()
+
+
+def test_both_adapters_of_a_mixed_host_share_one_library_and_find_a_reloaded_driver(tmp_path: Path) -> None:
+    nvml = FakeNvml(FakeGpu("GPU-new"), FakeGpu("GPU-old", has_counter=False, power_milliwatts=1_000))
+    opened = open_meters(["nvml"], host(tmp_path, nvml))
+    assert nvml.initialised == 1
+    nvml.reload_driver()
+    for meter in opened.meters:
+        meter.read()
+    assert [reading.problem for meter in opened.meters for reading in meter.read()] == [None, None]
+    opened.close()
+    assert nvml.initialised == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import threading
 
 import pynvml
@@ -10,10 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from energysweep.errors import MeterUnavailable
+from energysweep.meters import nvml as nvml_adapters
+from energysweep.meters import nvml_library
 from energysweep.meters.nvml import NvmlCounter, NvmlPower, PowerIntegral
+from energysweep.meters.nvml_library import NvmlLibrary
 
 from .fake_clock import FakeClock
-from .fake_nvml import FakeGpu, FakeNvml
+from .fake_nvml import FakeGpu, FakeInstance, FakeNvml
+
+
+def counter_of(nvml: FakeNvml, clock: FakeClock) -> NvmlCounter:
+    library = NvmlLibrary(nvml, clock)
+    meter = NvmlCounter(library)
+    library.close()  # the meter holds it
+    return meter
 
 
 def test_a_counter_in_millijoules_is_read_in_joules_by_uuid() -> None:
@@ -158,3 +170,99 @@ def test_two_meters_share_the_library_and_the_last_one_ends_it() -> None:
     assert second.read()[0].energy_joules == 0.0
     second.close()
     assert nvml.initialised == 0
+
+
+def test_what_is_called_of_nvidia_ml_py_exists_there_and_takes_those_arguments() -> None:
+    called = {name for name in vars(FakeNvml) if name.startswith("nvml")}
+    for module in (nvml_adapters, nvml_library):
+        named = set(re.findall(r"\bnvml[A-Z]\w+", inspect.getsource(module)))
+        assert {name for name in named if hasattr(pynvml, name)} <= called
+        for constant in re.findall(r"\b(?:NVML_[A-Z_]+|NVMLError\w*)\b", inspect.getsource(module)):
+            assert hasattr(pynvml, constant), constant
+    for name in called:
+        real = list(inspect.signature(getattr(pynvml, name)).parameters)
+        stand_in = list(inspect.signature(getattr(FakeNvml, name)).parameters)[1:]
+        assert len(real) >= len(stand_in), name
+        required = [
+            parameter
+            for parameter in inspect.signature(getattr(pynvml, name)).parameters.values()
+            if parameter.default is parameter.empty
+        ]
+        assert len(required) <= len(stand_in), name
+    assert {"computeInstanceSliceCount"} <= {name for name, _ in pynvml.c_nvmlDeviceAttributes._fields_}
+    assert {"pid", "timeStamp", "smUtil"} <= {name for name, _ in pynvml.c_nvmlProcessUtilizationSample_t._fields_}
+
+
+def test_nvidia_s_own_library_is_refused_with_a_reason_where_there_is_no_driver() -> None:
+    try:
+        NvmlLibrary().close()
+    except MeterUnavailable as error:
+        assert str(error).startswith("NVML ")  # noqa: PT017 - a host with a GPU raises nothing, and that is right, too
+
+
+def test_a_gpu_that_was_reset_is_looked_up_again_while_the_others_go_on() -> None:
+    clock, gpus = FakeClock(), (FakeGpu("GPU-a", 9_000), FakeGpu("GPU-b", 1_000))
+    nvml = FakeNvml(*gpus)
+    meter = counter_of(nvml, clock)
+    gpus[0].failure = pynvml.NVML_ERROR_GPU_IS_LOST
+    assert meter.read()[0].energy_joules is None
+    assert meter.problems() == ["GPU-a does not answer: GPU is lost"]
+    gpus[0].come_back()
+    assert meter.read()[0].energy_joules is None  # the old handle; a new one is looked for at most every 10 s
+    clock.advance(10.0)
+    meter.read()
+    gpus[0].energy_millijoules = 500
+    assert [reading.energy_joules for reading in meter.read()] == [0.5, 1.0]
+    assert meter.problems() == []
+    assert nvml.initialised == 1  # never let go of, for the sake of the other GPU
+
+
+def test_a_driver_that_stays_away_is_asked_again_and_again_and_may_be_closed() -> None:
+    clock, nvml = FakeClock(), FakeNvml(FakeGpu("GPU-a", 9_000))
+    meter = counter_of(nvml, clock)
+    nvml.reload_driver()
+    nvml.init_failure = pynvml.NVML_ERROR_DRIVER_NOT_LOADED
+    for _ in range(3):
+        assert meter.read()[0].energy_joules is None
+        clock.advance(10.0)
+    nvml.init_failure = None
+    meter.read()
+    assert meter.read()[0].energy_joules == 0.0
+    meter.close()
+    assert nvml.initialised == 0
+
+
+def test_a_gpu_that_comes_later_is_named_and_not_measured() -> None:
+    late = FakeGpu("GPU-late", failure=pynvml.NVML_ERROR_GPU_IS_LOST)
+    meter = NvmlCounter(FakeNvml(FakeGpu("GPU-a"), late))
+    assert meter.missing == ["GPU 1 does not answer: GPU is lost"]
+    assert meter.problems() == []
+    late.failure = None
+    assert meter.problems() == ["GPU-late came after the agent began and is measured from its next start"]
+    assert [device.name for device in meter.devices] == ["GPU-a"]
+
+
+def test_a_board_in_mig_mode_is_one_device_with_instances_by_both_their_names() -> None:
+    board = FakeGpu("GPU-a", 5_000, instances=[FakeInstance("MIG-x", 3, 2), FakeInstance("MIG-y", 4, 1)])
+    meter = NvmlCounter(FakeNvml(board, FakeGpu("GPU-b")))
+    assert [(device.name, device.is_partitioned) for device in meter.devices] == [("GPU-a", True), ("GPU-b", False)]
+    assert meter.instances() == {
+        "MIG-x": ("GPU-a", 3 / 7),
+        "MIG-GPU-a/2/0": ("GPU-a", 3 / 7),
+        "MIG-y": ("GPU-a", 4 / 7),
+        "MIG-GPU-a/1/0": ("GPU-a", 4 / 7),
+    }
+    board.failure = pynvml.NVML_ERROR_GPU_IS_LOST
+    assert meter.instances() == {}
+
+
+def test_processes_in_mig_instances_count_with_the_part_of_their_instance() -> None:
+    small, large = FakeInstance("MIG-x", 2, 2, [10, 11]), FakeInstance("MIG-y", 4, 1, [11])
+    board = FakeGpu("GPU-a", slices=8, instances=[small, large])
+    meter = NvmlCounter(FakeNvml(board))
+    # 2 of 8 slices for two processes, 4 of 8 for one
+    assert meter.process_utilisation() == {"GPU-a": {10: 12.5, 11: 62.5}}
+    small.pids = large.pids = []
+    assert meter.process_utilisation() == {"GPU-a": {}}
+    large.pids = pynvml.NVML_ERROR_NO_PERMISSION
+    assert meter.process_utilisation() == {"GPU-a": None}

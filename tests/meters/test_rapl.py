@@ -155,3 +155,21 @@ def test_only_the_components_that_were_asked_for_are_read(tmp_path: Path) -> Non
     two_packages(tmp_path)
     roots = Host(sys_root=tmp_path).powercap_roots
     assert [device.name for device in RaplMeter(roots, ("dram",)).devices] == ["dram-0", "dram-1"]
+
+
+def test_a_counter_cannot_wrap_sooner_than_at_its_limit_or_at_that_of_the_largest_sockets(tmp_path: Path) -> None:
+    two_packages(tmp_path)
+    package, _, dram, _ = open_at(tmp_path).devices
+    assert package.wraps_after_seconds == pytest.approx(1310.7, abs=0.1)  # 262 143 J at 200 W
+    assert dram.wraps_after_seconds == pytest.approx(524.3, abs=0.1)  # the tree has no limit of it: 500 W
+    assert package.moves_within_seconds == 10.0
+
+
+def test_a_file_that_vanishes_is_a_failed_reading_until_it_returns(tmp_path: Path) -> None:
+    tree = two_packages(tmp_path)
+    meter = open_at(tmp_path)
+    tree.make_unreadable("intel-rapl:0")
+    assert joules(meter)["package-0"] is None
+    assert joules(meter)["package-1"] == 20.0
+    tree.set("intel-rapl:0", 15_000_000)
+    assert joules(meter)["package-0"] == 15.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from energysweep.carbon import Intensity
 from energysweep.ledger import LedgerData
 from energysweep.records import AttemptRow, EnergyRow, MeterRow, ResultRow, TrialRow
-from energysweep.reporting import summarise
+from energysweep.reporting import summarise, write_report
 from energysweep.reporting.model import ConfigurationSummary, Objective, Spread, Summary, TrialSummary
 
 from .example import CRASHED, HOST, NODE, PRUNED, WINDOW, example
@@ -48,6 +49,43 @@ def test_the_totals_are_those_of_the_meters(summary: Summary) -> None:
     assert totals.pruned_joules == pytest.approx(22)
     assert totals.emissions_grams == pytest.approx(0.2283)  # (2183 + 100) J at 0.0001 g/J
     assert totals.conservation_error_ratio == pytest.approx(0, abs=1e-12)
+
+
+def test_a_report_that_is_made_twice_has_the_same_numbers(tmp_path: Path) -> None:
+    data = example()
+    first = write_report(tmp_path, data)
+    written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert write_report(tmp_path, data) == first
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == written
+    assert first.totals == summarise(data).totals
+
+
+def test_a_configuration_sums_what_its_trials_lost_and_what_was_pruned(summary: Summary) -> None:
+    crashed, pruned = configuration_of(summary, 0.01, 64), configuration_of(summary, 0.001, 256)
+    assert (crashed.lost_joules, crashed.pruned_joules) == (pytest.approx(11), 0)
+    assert (pruned.lost_joules, pruned.pruned_joules) == (0, pytest.approx(22))
+    assert trial_of(summary, PRUNED).pruned_joules == pytest.approx(22)
+    said = next(each for each in summary.to_dict()["configurations"] if each["config"] == crashed.config)
+    assert said["lost_joules"] == pytest.approx(11)
+
+
+def test_a_meter_says_its_resolution_and_how_uncertain_it_is() -> None:
+    data = example()
+    meters = [row._replace(resolution_joules=0.5, covered_seconds=90.0) for row in data.meters]
+    cpu, dram = summarise(replace(data, meters=meters)).to_dict()["meters"]
+    assert (cpu["resolution_joules"], cpu["uncovered_seconds"], cpu["coverage"]) == (0.5, 30.0, 0.75)
+    assert (cpu["uncertainty"]["relative"], dram["uncertainty"]["relative"]) == (0.1, 0.2)
+    assert "Khan 2018" in cpu["uncertainty"]["reason"]
+
+
+def test_a_trial_s_uncertainty_is_that_of_its_meters_by_energy(summary: Summary) -> None:
+    trial = trial_of(summary, CRASHED)
+    assert trial.relative_uncertainty == pytest.approx(0.75 * 0.1 + 0.25 * 0.2)
+    assert trial.resolution_joules is None
+    data = example()
+    meters = [row._replace(resolution_joules=0.5) for row in data.meters]
+    stepped = trial_of(summarise(replace(data, meters=meters)), CRASHED)
+    assert stepped.resolution_joules == pytest.approx(2.0)  # two leases, two devices
 
 
 def test_the_balance_is_a_check_of_two_independent_sides() -> None:
@@ -193,7 +231,7 @@ def test_the_headline_compares_at_equal_target(summary: Summary) -> None:
     assert headline.worst_to_best_energy_ratio == pytest.approx(8)  # 168 J over 21 J
     assert headline.sentence == (
         "Reaching accuracy 0.92 took between 21.0 J and 168 J (\N{MULTIPLICATION SIGN}8.0); cheapest: learning_rate=0.1"
-        " batch_size=256; 2 of 9 configurations did not reach it in every trial."
+        " batch_size=256, tied with 5 others; 2 of 9 configurations did not reach it in every trial."
     )
 
 

@@ -1,0 +1,293 @@
+"""The books of an agent: the windows of the sweeps, and the host's own account.
+
+Attribution says which owner used a joule; a book says what that means for its reader. What is a trial's active
+energy in the window of its own sweep is ``other_sweeps`` in another's, and ``trials`` in the account of the host.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from energysweep.agent.accounts import UNKNOWN_FLOOR, Floor, Lease, Sweep, Trial
+from energysweep.agent.attribution import Owner, Shares
+from energysweep.agent.counters import Counter
+from energysweep.host import Host
+from energysweep.meters.base import Component, Device
+from energysweep.records import EnergyRow, LeaseRow, MeterRow
+
+
+class Key(NamedTuple):
+    """What one row of a window's account counts."""
+
+    lease: str
+    device: str
+    component: Component
+    bucket: str
+    source: str
+
+
+@dataclass(slots=True)
+class Row:
+    """One row of a window's account, and the revision of its last change."""
+
+    joules: float
+    revision: int
+
+
+class Mark(NamedTuple):
+    """Where a counter stood when a window was opened."""
+
+    total_joules: float
+    covered_seconds: float
+    failures: int
+    resets: int
+
+    @classmethod
+    def of(cls, counter: Counter) -> Mark:
+        """Where it stands now."""
+        return cls(counter.total_joules, counter.covered_seconds, counter.failures, counter.resets)
+
+
+_UNSAVED_ANSWERS = 1_000_000  # a driver may have had so many, all without anything new, since the state was saved
+_BEGINNING = Mark(0.0, 0.0, 0, 0)  # of a counter that an agent's restart has brought
+
+
+@dataclass(slots=True)
+class SavedWindow:
+    """All that a window holds, to go on with after the agent's restart."""
+
+    id: str
+    run: str
+    floors: dict[str, Floor]
+    opened: float
+    last_seen: float
+    closed: float | None
+    sweep: Sweep
+    leases: dict[str, Lease]
+    trials: dict[str, Trial]
+    revision: int
+    opening: dict[str, Mark]
+    rows: dict[Key, Row]
+    final: list[MeterRow]
+
+
+class Window:
+    """The account of one sweep on one host, counted from zero.
+
+    Every booking carries the window's revision, so that a driver can ask for what has changed since its last poll;
+    asking acknowledges everything up to there.
+
+    Attributes:
+        id: unique for all time.
+        run: the sweep's run id.
+        floors: the frozen idle floors, by device name.
+        sweep: what the driver says of its sweep, for the dashboards.
+        last_seen: the clock when a process of the run was there.
+        closed: the clock when it was closed, None while it counts.
+    """
+
+    def __init__(self, run: str, host: Host, counters: Mapping[str, Counter], floors: Mapping[str, Floor]) -> None:
+        self.id = uuid.uuid4().hex
+        self.run = run
+        self.floors = floors
+        self.opened = self.last_seen = host.clock()
+        self.closed: float | None = None
+        self.sweep = Sweep()
+        self.leases: dict[str, Lease] = {}
+        self.trials: dict[str, Trial] = {}
+        self.revision = 1
+        self._host = host
+        self._counters = counters
+        self._opening = {name: Mark.of(counter) for name, counter in counters.items()}
+        self._rows: dict[Key, Row] = {}
+        self._final: list[MeterRow] = []
+
+    def saved(self) -> SavedWindow:
+        """All that it holds, as it is now: no copy."""
+        return SavedWindow(
+            self.id,
+            self.run,
+            dict(self.floors),
+            self.opened,
+            self.last_seen,
+            self.closed,
+            self.sweep,
+            self.leases,
+            self.trials,
+            self.revision,
+            self._opening,
+            self._rows,
+            self._final,
+        )
+
+    @classmethod
+    def restored(cls, saved: SavedWindow, host: Host, counters: Mapping[str, Counter]) -> Window:
+        """The window as it was saved, over counters that go on from where they were then."""
+        window = cls(saved.run, host, counters, saved.floors)
+        window.id, window.opened, window.last_seen, window.closed = (
+            saved.id,
+            saved.opened,
+            saved.last_seen,
+            saved.closed,
+        )
+        window.sweep, window.leases, window.trials = saved.sweep, saved.leases, saved.trials
+        window.revision = saved.revision + _UNSAVED_ANSWERS
+        window._opening, window._rows, window._final = saved.opening, saved.rows, saved.final
+        return window
+
+    def close(self) -> None:
+        """Count no further, also not what the meters go on to see; what was counted can still be read."""
+        self._final = list(self._meter_rows())
+        self.closed = self._host.clock()
+
+    def trial(self, name: str) -> Trial:
+        """The trial's account; a new one at zero if there is none."""
+        return self.trials.setdefault(name, Trial())
+
+    def book(self, device: Device, shares: Shares, sweeps: int) -> None:
+        """Book what one device saw over one interval.
+
+        Args:
+            device: the device.
+            shares: where its joules went.
+            sweeps: how many windows share what serves all of them.
+        """
+        for bucket, owners in (("active", shares.active), ("idle", shares.idle)):
+            for owner, joules in owners.items():
+                self._book_owner(device, owner, bucket, joules, sweeps)
+        self._add(device, "", "background", shares.background)
+        self._add(device, "", "unreserved_idle", shares.unreserved_idle)
+
+    def _book_owner(self, device: Device, owner: Owner, bucket: str, joules: float, sweeps: int) -> None:
+        if owner.kind == "lease" and owner.name in self.leases:
+            self._add(device, owner.name, bucket, joules)
+            account = self.trial(self.leases[owner.name].trial).joules
+            key = (device.component, bucket, device.source)
+            account[key] = account.get(key, 0.0) + joules
+        elif owner.kind == "shared":
+            self._add(device, "", "overhead", joules / sweeps)
+            self._add(device, "", "other_sweeps", joules - joules / sweeps)
+        else:
+            self._add(device, "", "overhead" if owner == Owner("run", self.run) else "other_sweeps", joules)
+
+    def _add(self, device: Device, lease: str, bucket: str, joules: float) -> None:
+        if joules <= 0:
+            return
+        key = Key(lease, device.name, device.component, bucket, device.source)
+        row = self._rows.get(key)
+        if row is None:
+            self._rows[key] = Row(joules, self.revision)
+        else:
+            row.joules += joules
+            row.revision = self.revision
+
+    def energy_rows(self, since: int) -> list[EnergyRow]:
+        """The counters that have changed after revision ``since``."""
+        return [
+            EnergyRow(self._host.boot_id, self.id, *key, row.joules)
+            for key, row in self._rows.items()
+            if row.revision > since
+        ]
+
+    def meter_rows(self) -> list[MeterRow]:
+        """What the devices' own counters saw since the window was opened."""
+        return list(self._meter_rows()) if self.closed is None else self._final
+
+    def _meter_rows(self) -> Iterator[MeterRow]:
+        end = self._host.clock()
+        for name, counter in self._counters.items():
+            joules, covered, failures, resets = self._opening.get(name, _BEGINNING)
+            floor = self.floors.get(name, UNKNOWN_FLOOR)
+            device = counter.device
+            yield MeterRow(
+                host=self._host.boot_id,
+                window=self.id,
+                node=self._host.node,
+                device=name,
+                component=device.component,
+                source=device.source,
+                joules=counter.total_joules - joules,
+                window_seconds=end - self.opened,
+                # An interval that was open when the window was opened began before it.
+                covered_seconds=min(counter.covered_seconds - covered, end - self.opened),
+                idle_floor_watts=floor.watts,
+                idle_floor_from=floor.known_from,
+                resolution_joules=device.resolution_joules,
+                failures=counter.failures - failures,
+                resets=counter.resets - resets,
+            )
+
+    def lease_rows(self, since: int) -> list[LeaseRow]:
+        """The leases that have changed after revision ``since``; an open one always has."""
+        return [
+            self._lease_row(lease) for lease in self.leases.values() if lease.closed is None or lease.revision > since
+        ]
+
+    def _lease_row(self, lease: Lease) -> LeaseRow:
+        # Only the devices that the trial can use: another trial's GPU says nothing about this one.
+        used = [
+            name for name, counter in self._counters.items() if counter.device.component != "gpu" or name in lease.gpus
+        ]
+        covered = sum(lease.covered_seconds.get(name, 0.0) for name in used)
+        return LeaseRow(
+            lease=lease.id,
+            host=self._host.boot_id,
+            window=self.id,
+            node=self._host.node,
+            trial=lease.trial,
+            attempt=0,  # the driver numbers attempts
+            pid=lease.root.pid,
+            opened_at=lease.opened_at,
+            closed_at=lease.closed_at,
+            held_seconds=lease.held_seconds,
+            covered_seconds=min(covered / len(used), lease.held_seconds) if used else 0.0,
+            cpu_seconds=lease.cpu_seconds,
+            reserved_cpus=lease.reserved_cpus,
+            gpus=json.dumps(lease.gpus),
+        )
+
+    def acknowledge(self, since: int, settled: set[str]) -> None:
+        """Forget closed leases that the driver has in its ledger with all that will ever be booked to them.
+
+        Args:
+            since: the driver has everything up to this revision.
+            settled: leases whose last interval has been booked on every device.
+        """
+        newest: dict[str, int] = {}
+        for key, row in self._rows.items():
+            newest[key.lease] = max(newest.get(key.lease, 0), row.revision)
+        gone = {
+            lease.id
+            for lease in self.leases.values()
+            if lease.id in settled and max(lease.revision, newest.get(lease.id, 0)) <= since
+        }
+        if gone:
+            self.leases = {name: lease for name, lease in self.leases.items() if name not in gone}
+            self._rows = {key: row for key, row in self._rows.items() if key.lease not in gone}
+
+
+class NodeAccount:
+    """The account of the host itself, over all sweeps and also between them, since the agent began.
+
+    Attributes:
+        joules: by component and bucket (``trials``, ``overhead``, ``background``, ``unreserved_idle``).
+    """
+
+    def __init__(self) -> None:
+        self.joules: dict[tuple[Component, str], float] = {}
+
+    def book(self, device: Device, shares: Shares) -> None:
+        """Book what one device saw over one interval."""
+        for owners in (shares.active, shares.idle):
+            for owner, joules in owners.items():
+                self._add(device, "trials" if owner.kind == "lease" else "overhead", joules)
+        self._add(device, "background", shares.background)
+        self._add(device, "unreserved_idle", shares.unreserved_idle)
+
+    def _add(self, device: Device, bucket: str, joules: float) -> None:
+        key = (device.component, bucket)
+        self.joules[key] = self.joules.get(key, 0.0) + joules

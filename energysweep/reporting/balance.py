@@ -1,0 +1,169 @@
+"""All the energy of a run: where it went, what metered it, and when nobody looked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any, TypeVar
+
+from energysweep.carbon import Intensity
+from energysweep.ledger import LedgerData
+from energysweep.meters.accuracy import Uncertainty, uncertainty
+from energysweep.records import NODE_BUCKETS, TRIAL_BUCKETS, EnergyRow, MeterRow
+from energysweep.reporting.values import total
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Where all the energy went, over the windows that held a lease.
+
+    Attributes:
+        energy_joules: what the meters' own counters saw; the other side of the balance.
+        trials_energy_joules: ``active_joules`` + ``idle_share_joules``.
+        lost_joules: of the trials' energy, what failed attempts spent after their last checkpoint.
+        pruned_joules: of the trials' energy, what went into trials that a scheduler stopped early.
+        conservation_error_ratio: \\|booked - metered\\| / metered.
+        emissions_grams: of trials and overhead.
+    """
+
+    energy_joules: float | None
+    trials_energy_joules: float | None
+    active_joules: float | None
+    idle_share_joules: float | None
+    overhead_joules: float | None
+    other_sweeps_joules: float | None
+    background_joules: float | None
+    unreserved_idle_joules: float | None
+    lost_joules: float | None
+    pruned_joules: float | None
+    conservation_error_ratio: float | None
+    emissions_grams: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class MeterSummary:
+    """One device's counter in one window.
+
+    Attributes:
+        energy_joules: what the counter moved by.
+        uncovered_seconds: the part of the window that lies between no two good readings.
+        coverage: the rest of it, as a part of the window; None for a window of no length.
+        resolution_joules: one step of the counter, None if unknown.
+        uncertainty: how far its kind may be from the truth, and why.
+    """
+
+    node: str
+    device: str
+    component: str
+    source: str
+    energy_joules: float
+    uncovered_seconds: float
+    coverage: float | None
+    resolution_joules: float | None
+    uncertainty: Uncertainty
+    idle_floor_watts: float | None
+    idle_floor_from: str
+    failures: int
+    resets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One driver's work on a run; a resumed run has several.
+
+    Attributes:
+        started_at: seconds since the Unix epoch.
+        duration_seconds: how long it worked, as far as it noted that; None if it did not.
+    """
+
+    started_at: float
+    duration_seconds: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its entry in summary.json."""
+        started = datetime.fromtimestamp(self.started_at, UTC).isoformat()
+        return {"started": started, "duration_seconds": self.duration_seconds}
+
+
+_RowOfWindow = TypeVar("_RowOfWindow", EnergyRow, MeterRow)
+
+
+def in_windows_with_leases(data: LedgerData, rows: Iterable[_RowOfWindow]) -> list[_RowOfWindow]:
+    """A host that never held a lease did nothing for the sweep: its energy is not the sweep's to explain."""
+    windows = {(lease.host, lease.window) for lease in data.leases}
+    return [row for row in rows if (row.host, row.window) in windows]
+
+
+def totals(
+    data: LedgerData, lost_joules: float | None, pruned_joules: float | None, intensity: Intensity | None
+) -> Totals:
+    booked = in_windows_with_leases(data, data.energy)
+    metered = in_windows_with_leases(data, data.meters)
+    metered_joules = math.fsum(row.joules for row in metered) if metered else None
+    buckets = {
+        bucket: math.fsum(row.joules for row in booked if row.bucket == bucket) if booked else None
+        for bucket in (*TRIAL_BUCKETS, *NODE_BUCKETS)
+    }
+    trials_joules = total(buckets[bucket] for bucket in TRIAL_BUCKETS)
+    error_ratio = None
+    if metered_joules and booked:
+        error_ratio = abs(math.fsum(row.joules for row in booked) - metered_joules) / metered_joules
+    return Totals(
+        energy_joules=metered_joules,
+        trials_energy_joules=trials_joules,
+        active_joules=buckets["active"],
+        idle_share_joules=buckets["idle"],
+        overhead_joules=buckets["overhead"],
+        other_sweeps_joules=buckets["other_sweeps"],
+        background_joules=buckets["background"],
+        unreserved_idle_joules=buckets["unreserved_idle"],
+        lost_joules=lost_joules,
+        pruned_joules=pruned_joules,
+        conservation_error_ratio=error_ratio,
+        emissions_grams=emissions_grams(total((trials_joules, buckets["overhead"])), intensity),
+    )
+
+
+def meter(row: MeterRow) -> MeterSummary:
+    """What a report says of one device in one window."""
+    return MeterSummary(
+        node=row.node,
+        device=row.device,
+        component=row.component,
+        source=row.source,
+        energy_joules=row.joules,
+        uncovered_seconds=max(0.0, row.window_seconds - row.covered_seconds),
+        coverage=row.covered_seconds / row.window_seconds if row.window_seconds > 0 else None,
+        resolution_joules=row.resolution_joules,
+        uncertainty=uncertainty(row.source, row.component),
+        idle_floor_watts=row.idle_floor_watts,
+        idle_floor_from=row.idle_floor_from,
+        failures=row.failures,
+        resets=row.resets,
+    )
+
+
+def parts(run: dict[str, Any]) -> tuple[Part, ...]:
+    """The parts that the drivers noted, in the order of time."""
+    noted = [Part(part["started_at"], part.get("duration_seconds")) for part in run.get("parts") or ()]
+    return tuple(sorted(noted, key=lambda part: part.started_at))
+
+
+def seconds_between(all_parts: Sequence[Part]) -> float | None:
+    """How long nobody worked on the run, from its first part to its last; None if a part's end is not known."""
+    gaps = [
+        None if earlier.duration_seconds is None else later.started_at - earlier.started_at - earlier.duration_seconds
+        for earlier, later in pairwise(all_parts)
+    ]
+    known = [max(0.0, gap) for gap in gaps if gap is not None]
+    return math.fsum(known) if len(known) == len(gaps) else None
+
+
+def emissions_grams(energy_joules: float | None, intensity: Intensity | None) -> float | None:
+    """CO2e of this energy; None without a grid."""
+    if energy_joules is None or intensity is None:
+        return None
+    return intensity.emissions_grams(energy_joules)

@@ -1,0 +1,62 @@
+"""What of a run nobody measured, in sentences for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from energysweep.reporting.balance import MeterSummary, Part, seconds_between
+from energysweep.reporting.model import Summary
+from energysweep.reporting.text import duration_text, percent_text
+
+ENOUGH_COVERAGE: Final = 0.99  # the last fraction of a second before a window was closed is no gap
+_MOST_TRIALS: Final = 5
+
+
+def not_measured(summary: Summary) -> list[str]:
+    """The gaps of a run, the largest kind first; empty if there are none."""
+    found = [*_between_parts(summary.parts), *_trials(summary)]
+    return [*found, *(_gap(meter) for meter in summary.meters if _has_gap(meter))]
+
+
+def _between_parts(parts: Sequence[Part]) -> list[str]:
+    if len(parts) < 2:
+        return []
+    seconds = seconds_between(parts)
+    between = "an unknown time" if seconds is None else duration_text(seconds)
+    return [f"{len(parts)} parts; {between} between them {'was' if seconds is None else 'were'} not measured."]
+
+
+def _trials(summary: Summary) -> list[str]:
+    found = []
+    without = [trial.trial for trial in summary.trials if trial.energy_joules is None and trial.iterations]
+    if without:
+        found.append(f"No energy was measured of {_count(without)} that reported results: {_names(without)}.")
+    partly = [
+        f"{trial.trial} ({percent_text(trial.coverage)} of its time)"
+        for trial in sorted(summary.trials, key=lambda trial: trial.coverage or 0.0)
+        if trial.coverage is not None and trial.coverage < ENOUGH_COVERAGE
+    ]
+    if partly:
+        found.append(f"Only part of {_count(partly)} was measured: {_names(partly)}.")
+    return found
+
+
+def _has_gap(meter: MeterSummary) -> bool:
+    return meter.resets > 0 or (meter.coverage is not None and meter.coverage < ENOUGH_COVERAGE)
+
+
+def _gap(meter: MeterSummary) -> str:
+    return (
+        f"{meter.device} of {meter.node}: {duration_text(meter.uncovered_seconds)} without good readings"
+        f" ({meter.failures} failed readings, {meter.resets} resets or jumps)."
+    )
+
+
+def _names(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_TRIALS
+    return ", ".join(names[:_MOST_TRIALS]) + (f" and {more} more" if more > 0 else "")
+
+
+def _count(trials: Sequence[str]) -> str:
+    return "1 trial" if len(trials) == 1 else f"{len(trials)} trials"

@@ -1,0 +1,115 @@
+"""Which configurations cannot be told from the cheapest one.
+
+The interval of a configuration's energy (to the target; without one, of a whole trial) is its mean, plus and minus the
+larger of two half widths:
+
+- over n > 1 repeats, Student's 95 % interval of the mean: t(n - 1) * std / sqrt(n);
+- what its own meters cannot have seen: the steps of their counters, and the part of its time without good readings.
+
+Two configurations whose intervals overlap are tied. What a kind of meter gets wrong, it gets wrong for both, so that it
+cancels in their comparison; where the kinds differ it does not, and each interval is wider by its own meters' relative
+uncertainty (``meters.accuracy``). One repeat tells nothing about the spread between repeats: its interval is only the
+meters', and ``note`` says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import NormalDist, fmean
+from typing import Final
+
+from energysweep.reporting.model import ConfigurationSummary
+from energysweep.reporting.ranking import compared_joules, compared_trials, ranked
+from energysweep.reporting.values import Objective
+
+# Student's t at 97.5 % for 1 to 10 degrees of freedom; for more, an expansion around the normal distribution holds.
+_STUDENT: Final = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An energy, and how far it may be off to each side."""
+
+    joules: float
+    half_width_joules: float
+
+    def overlaps(self, other: Interval) -> bool:
+        """Whether one energy can be told from the other."""
+        return abs(self.joules - other.joules) <= self.half_width_joules + other.half_width_joules
+
+
+def with_ties(
+    configurations: Sequence[ConfigurationSummary], objective: Objective | None
+) -> tuple[ConfigurationSummary, ...]:
+    """The same configurations, with those marked that are tied with the cheapest."""
+    members = [each for _, each in ranked(configurations, objective)]
+    if not members:
+        return tuple(configurations)
+    cheapest = members[0]
+    tied = {id(each) for each in members[1:] if _tied(each, cheapest, objective)}
+    return tuple(replace(each, tied_with_cheapest=id(each) in tied) for each in configurations)
+
+
+def note(configurations: Sequence[ConfigurationSummary], objective: Objective | None) -> str | None:
+    """What a reader has to know about ties in this sweep; None if there is nothing to compare."""
+    members = [each for _, each in ranked(configurations, objective)]
+    if len(members) < 2:
+        return None
+    if any(len(compared_trials(each, objective)) == 1 for each in members):
+        return (
+            "Some configurations have one repeat only, which has no interval: whether such a one is tied with another"
+            " cannot be told. Set repeats to 3 or more."
+        )
+    return "A tie is called where 95 % intervals over the repeats overlap; few repeats make wide intervals."
+
+
+def interval(configuration: ConfigurationSummary, objective: Objective | None, *, absolute: bool) -> Interval | None:
+    """The interval of a configuration's energy; None without a measured one.
+
+    Args:
+        configuration: whose.
+        objective: the sweep's.
+        absolute: whether it is compared with other kinds of meters, so that their systematic errors count.
+    """
+    spread = compared_joules(configuration, objective)
+    if spread is None:
+        return None
+    trials = compared_trials(configuration, objective)
+    unseen_joules = fmean(
+        joules * (1.0 - (1.0 if trial.coverage is None else min(1.0, trial.coverage))) + (trial.resolution_joules or 0)
+        for trial, joules in trials
+    )
+    repeats_joules = 0.0
+    if spread.std is not None:
+        repeats_joules = student(spread.n - 1) * spread.std / math.sqrt(spread.n)
+    half_width_joules = max(repeats_joules, unseen_joules)
+    if absolute:
+        # Of a meter about which nothing is known, nothing can be told apart.
+        half_width_joules += fmean(
+            math.inf if trial.relative_uncertainty is None else trial.relative_uncertainty * joules
+            for trial, joules in trials
+        )
+    return Interval(spread.mean, half_width_joules)
+
+
+def student(degrees: int) -> float:
+    """The factor of a two-sided 95 % interval for this many degrees of freedom (Student's t at 97.5 %)."""
+    if degrees <= len(_STUDENT):
+        return _STUDENT[degrees - 1]
+    z = NormalDist().inv_cdf(0.975)
+    # Cornish and Fisher's expansion, off by less than 2e-4 from 11 degrees on.
+    return (
+        z
+        + (z**3 + z) / (4 * degrees)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * degrees**3)
+    )
+
+
+def _tied(one: ConfigurationSummary, other: ConfigurationSummary, objective: Objective | None) -> bool:
+    absolute = one.source != other.source
+    intervals = [interval(each, objective, absolute=absolute) for each in (one, other)]
+    first, second = intervals
+    return first is not None and second is not None and first.overlaps(second)

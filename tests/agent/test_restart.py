@@ -1,0 +1,192 @@
+"""A real agent of a CPU that is said to draw 100 W is killed, or told to end, and started again."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.request import ProxyHandler, build_opener
+
+import pytest
+
+from energysweep.agent.client import AgentClient
+from energysweep.agent.protocol import Hello
+from energysweep.agent.scrapes import Scrapes
+
+TRACE = "time_seconds,device,component,power_watts\n0,package-0,cpu,100\n1,package-0,cpu,100\n"
+Start = Callable[[], subprocess.Popen[str]]
+
+# Works all the time. For each line that it is told it connects anew and opens its lease, always of the same id.
+CLIENT = """
+import sys, threading
+from pathlib import Path
+from energysweep.agent.client import AgentClient
+from energysweep.agent.protocol import Hello, Open
+def burn():
+    while True: pass
+threading.Thread(target=burn, daemon=True).start()
+for _ in sys.stdin:
+    client = AgentClient(Path(sys.argv[1]), Hello(run="r"))
+    print(client.ask(Open(lease="l", trial="t", cpus=1))["energy_joules"], flush=True)
+"""
+
+
+@pytest.fixture
+def start(agent_home: Path) -> Iterator[Start]:
+    """Starts an agent and waits until it serves."""
+    trace = agent_home / "trace.csv"
+    trace.write_text(TRACE)
+    command = [sys.executable, "-m", "energysweep", "agent", "--meter", f"replay:{trace}", "--port", "0"]
+    running: list[subprocess.Popen[str]] = []
+
+    def started() -> subprocess.Popen[str]:
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        running.append(process)
+        assert process.stderr is not None
+        while "serving" not in (line := process.stderr.readline()):
+            assert line, "it ended"
+        return process
+
+    yield started
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def trial(agent_home: Path) -> Iterator[Callable[[], float]]:
+    """A process that works; calling it makes it open its lease and tells what the trial has cost."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", CLIENT, str(agent_home / "agent.sock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def opened() -> float:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("open\n")
+        process.stdin.flush()
+        return float(process.stdout.readline())
+
+    yield opened
+    process.kill()
+    process.communicate()
+
+
+def get(url: str) -> str:
+    with build_opener(ProxyHandler({})).open(url, timeout=10) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
+def totals(url: str, since: int = 0) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(get(f"{url}/v1/totals?run=r&since={since}"))
+    return answer
+
+
+def booked(answer: dict[str, Any]) -> dict[tuple[str, ...], float]:
+    return {tuple(key): joules for *key, joules in answer["energy"]}
+
+
+def counters(text: str) -> dict[str, float]:
+    """The joules of a scrape."""
+    samples = (line.rpartition(" ") for line in text.splitlines() if "_joules_total{" in line)
+    return {name: float(value) for name, _, value in samples}
+
+
+def test_an_agent_that_was_killed_goes_on_and_books_the_gap_once(
+    agent_home: Path, start: Start, trial: Callable[[], float]
+) -> None:
+    first = start()
+    driver = AgentClient(agent_home / "agent.sock", Hello(run="r"))
+    assert trial() == 0.0
+    time.sleep(1.5)
+    url, token = driver.agent["url"], driver.agent["token"]
+    before, scraped = totals(url), counters(get(f"{url}/metrics"))
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    driver.close()
+    time.sleep(1.5)
+
+    start()
+    driver = AgentClient(agent_home / "agent.sock", Hello(run="r"))
+    assert (driver.agent["window"], driver.agent["url"], driver.agent["token"]) == (before["window"], url, token)
+    spent = sum(joules for key, joules in booked(before).items() if key[2] == "l")
+    assert trial() >= spent  # the lease of the same id
+    after, scraped_again = totals(url), counters(get(f"{url}/metrics"))
+    assert scraped_again.keys() >= scraped.keys()
+    assert all(scraped_again[name] >= joules for name, joules in scraped.items())
+    assert all(booked(after)[key] >= joules for key, joules in booked(before).items())
+
+    time.sleep(0.5)
+    driver.close_window()
+    end = totals(url)
+    driver.close()
+    (meter,) = end["meters"]
+    joules, window_seconds, covered_seconds = meter[6], meter[7], meter[8]
+    assert window_seconds > 3.5
+    assert joules == pytest.approx(100 * window_seconds, rel=0.01)  # the gap, too
+    assert covered_seconds == pytest.approx(window_seconds, rel=0.01)
+    assert sum(booked(end).values()) == pytest.approx(joules, rel=1e-9)
+    (lease,) = end["leases"]
+    assert (lease[0], lease[4]) == ("l", "t")
+    held_seconds, cpu_seconds = lease[9], lease[11]
+    assert held_seconds > 3.5  # before, while and after the agent was away
+    assert 0.3 * held_seconds < cpu_seconds < 1.1 * held_seconds  # others may use this machine
+
+
+def test_an_agent_that_is_told_to_end_serves_one_more_scrape_with_its_last_reading(
+    agent_home: Path, start: Start
+) -> None:
+    agent = start()
+    driver = AgentClient(agent_home / "agent.sock", Hello(run="r"))
+    url = driver.agent["url"]
+    earlier = counters(get(f"{url}/metrics"))
+    time.sleep(0.5)
+    agent.send_signal(signal.SIGTERM)
+    time.sleep(0.3)  # between the last reading and the scraper's next turn
+    last = counters(get(f"{url}/metrics"))
+    told_at = time.monotonic()
+    assert agent.wait(timeout=5) == 0
+    assert time.monotonic() - told_at < 1.5  # it does not wait any longer
+    (name,) = (name for name in last if name.startswith("energysweep_node_energy"))
+    assert last[name] > earlier[name] + 30
+    driver.close()
+
+    start()
+    driver = AgentClient(agent_home / "agent.sock", Hello(run="r"))
+    assert counters(get(f"{driver.agent['url']}/metrics"))[name] >= last[name]
+    driver.close()
+
+
+def test_an_agent_that_nobody_scrapes_ends_at_once_and_leaves_its_state(agent_home: Path, start: Start) -> None:
+    agent = start()
+    AgentClient(agent_home / "agent.sock", Hello(run="r")).close()
+    began = time.monotonic()
+    agent.send_signal(signal.SIGTERM)
+    assert agent.wait(timeout=5) == 0
+    assert time.monotonic() - began < 1.5
+    (state,) = agent_home.glob("agent-state-*.json")
+    assert json.loads(state.read_text().splitlines()[0])["windows"][0]["run"] == "r"
+    assert not (agent_home / "agent.sock").exists()
+
+
+def test_only_a_scrape_that_begins_after_the_last_reading_counts() -> None:
+    now = [100.0]
+    scrapes = Scrapes(lambda: now[0])
+    watched = scrapes.of(lambda _environ, _start: [b"metrics"])
+    assert not scrapes.wait_for_one(0.0)  # nobody scrapes
+    answer = watched({"PATH_INFO": "/metrics"}, None)
+    assert list(answer) == [b"metrics"]
+    now[0] = 110.0
+    answer.close()  # type: ignore[attr-defined]  # as a WSGI server does
+    assert not scrapes.wait_for_one(0.0)
+    assert watched({"PATH_INFO": "/healthz"}, None) == [b"metrics"]
+    assert not scrapes.wait_for_one(0.0)

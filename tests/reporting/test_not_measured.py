@@ -1,0 +1,103 @@
+"""What a report says of the time in which nobody measured."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from energysweep.ledger import LedgerData
+from energysweep.reporting import summarise
+from energysweep.reporting.balance import Part, parts, seconds_between
+from energysweep.reporting.html import report_html
+from energysweep.reporting.not_measured import not_measured
+from tests.reporting.example import CRASHED, STARTED_AT, example
+
+TWO_PARTS = [
+    {"started_at": STARTED_AT, "duration_seconds": 50.0},
+    {"started_at": STARTED_AT + 84, "duration_seconds": 70.0},
+]
+
+
+def without_gaps() -> LedgerData:
+    data = example()
+    return replace(data, leases=[row._replace(covered_seconds=row.held_seconds) for row in data.leases])
+
+
+def test_a_whole_run_has_no_gap() -> None:
+    data = without_gaps()
+    assert not_measured(summarise(data)) == []
+    assert "No gap" in report_html(summarise(data), data)
+
+
+def test_the_time_between_the_parts_of_a_resumed_run_is_named() -> None:
+    data = replace(without_gaps(), run=example(parts=TWO_PARTS).run)
+    assert not_measured(summarise(data)) == ["2 parts; 34.0 s between them were not measured."]
+    assert "2 parts; 34.0 s between them were not measured." in report_html(summarise(data), data)
+    assert summarise(data).to_dict()["parts"] == [
+        {"started": "2023-11-14T22:13:20+00:00", "duration_seconds": 50.0},
+        {"started": "2023-11-14T22:14:44+00:00", "duration_seconds": 70.0},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("durations", "seconds"),
+    [((50.0, 70.0), 34.0), ((None, 70.0), None), ((50.0, None), 34.0), ((99.0, 70.0), 0.0)],
+    ids=["known", "killed before it noted its time", "still running", "clocks that disagree"],
+)
+def test_the_time_between_parts(durations: tuple[float | None, float | None], seconds: float | None) -> None:
+    noted: list[dict[str, Any]] = [
+        part | {"duration_seconds": each} for part, each in zip(TWO_PARTS, durations, strict=True)
+    ]
+    assert seconds_between(parts({"parts": noted})) == seconds
+
+
+def test_parts_are_in_the_order_of_time() -> None:
+    assert parts({"parts": TWO_PARTS[::-1]}) == (Part(STARTED_AT, 50.0), Part(STARTED_AT + 84, 70.0))
+    assert parts({}) == ()
+
+
+def test_a_device_without_good_readings_is_named_with_its_seconds() -> None:
+    data = without_gaps()
+    cpu, dram = data.meters
+    data = replace(data, meters=[cpu._replace(covered_seconds=90.0, failures=4, resets=1), dram])
+    assert not_measured(summarise(data)) == [
+        "cpu-0 of laptop: 30.0 s without good readings (4 failed readings, 1 resets or jumps)."
+    ]
+
+
+def test_a_failed_reading_that_the_next_one_made_good_is_no_gap() -> None:
+    data = without_gaps()
+    cpu, dram = data.meters
+    assert not_measured(summarise(replace(data, meters=[cpu._replace(failures=4), dram]))) == []
+
+
+def test_trials_that_were_measured_in_part_or_not_at_all_are_named() -> None:
+    data = example()
+    data = replace(data, leases=[row for row in data.leases if row.trial != "t-0.1-16-0"])
+    assert not_measured(summarise(data)) == [
+        "No energy was measured of 1 trial that reported results: t-0.1-16-0.",
+        f"Only part of 1 trial was measured: {CRASHED} (90.0 % of its time).",
+    ]
+
+
+def test_the_page_shows_uncertainty_and_resolution_of_each_meter() -> None:
+    data = example()
+    data = replace(data, meters=[row._replace(resolution_joules=0.25) for row in data.meters])
+    page = report_html(summarise(data), data)
+    cells = re.findall(r"<td>(.*?)</td>", page)
+    assert {"± 10 %", "± 20 %", "0.25 J"} <= set(cells)
+    assert "Desrochers 2016" in page
+
+
+def test_lost_and_pruned_energy_stand_in_the_tables() -> None:
+    data = example()
+    page = report_html(summarise(data), data)
+    configurations = page.partition("<h2>Configurations</h2>")[2].partition("<details>")[0]
+    assert "Lost</th>" in configurations
+    assert "Pruned</th>" in configurations
+    assert ">11.0 J<" in configurations
+    assert ">22.0 J<" in configurations
+    assert "tie with cheapest" in configurations

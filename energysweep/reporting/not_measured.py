@@ -23,8 +23,9 @@ def _between_parts(parts: Sequence[Part]) -> list[str]:
     if len(parts) < 2:
         return []
     seconds = seconds_between(parts)
-    between = "an unknown time" if seconds is None else duration_text(seconds)
-    return [f"{len(parts)} parts; {between} between them {'was' if seconds is None else 'were'} not measured."]
+    apart = "an unknown time" if seconds is None else duration_text(seconds)
+    # An agent that was still there has gone on counting; one that had ended has not.
+    return [f"{len(parts)} parts, {apart} apart: what their hosts drew in between is background, or was not measured."]
 
 
 def _trials(summary: Summary) -> list[str]:

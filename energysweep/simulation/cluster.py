@@ -38,7 +38,7 @@ class Plan:
     keeps_state: bool = True
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Trial:
     """One trial; it works until ``work_seconds`` are over.
 
@@ -289,9 +289,10 @@ class Cluster:
         if node.agent is None:
             return
         window = node.agent.open_window(driver.run, IDLE_WATTS)
-        for name, truth in node.meter.truth.items():
-            opening = Opening(truth.read_joules, truth.read_at, truth.read_doubtful_joules)
-            driver.openings.setdefault((window.id, name), opening)
+        for name, counter in node.agent.counters.items():
+            if (window.id, name) not in driver.openings:
+                at = self.seconds - counter.usage.seconds  # readings that failed or told nothing left it open so long
+                driver.openings[window.id, name] = Opening(at, node.meter.truth(name, at))
         if driver is self.drivers[0]:
             node.agent.join(driver.run, node.raylet)
 

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from energysweep.ledger import Ledger
 from energysweep.records import EnergyRow, LeaseRow, MeterRow
+from energysweep.simulation.meter import Truth
 from energysweep.simulation.node import Node
 
 BALANCE = 1e-6  # buckets against meters, relative
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """The truth about a device at the last reading before a window was opened: the window counts from there."""
+class Opening(NamedTuple):
+    """The last reading of a device before a window was opened: the window counts from there."""
 
-    joules: float
     at: float
-    doubtful_joules: float
+    truth: Truth
 
 
 class Driver:
@@ -118,13 +116,13 @@ class Driver:
 
     def _check_truth(self, meter: MeterRow, node: Node, now: float) -> None:
         """What was not booked was drawn in a time that is not covered; and nothing was booked that was not drawn."""
-        truth = node.meter.truth[meter.device]
+        truth = node.meter.truth(meter.device, now)
         opening = self.openings[meter.window, meter.device]
-        drawn = truth.joules - opening.joules
+        drawn = truth.joules - opening.truth.joules
         missing = drawn - meter.joules
         uncovered_seconds = now - opening.at - meter.covered_seconds
         device = next(device for device in node.meter.devices if device.name == meter.device)
-        most = (device.maximum_watts or 0.0) * uncovered_seconds + truth.doubtful_joules - opening.doubtful_joules
+        most = (device.maximum_watts or 0.0) * uncovered_seconds + truth.doubtful_joules - opening.truth.doubtful_joules
         if not -BALANCE * (drawn + 1) <= missing <= most + BALANCE * (drawn + 1):
             self._violated(f"{meter}: {drawn} J were drawn, {uncovered_seconds} s are not covered")
 

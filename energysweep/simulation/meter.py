@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
 from random import Random
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from energysweep.meters.base import Device, Reading
 
@@ -18,21 +18,16 @@ _LONGEST_GAP_SECONDS = 50.0  # without a reading
 _MISSED_PART = 2.0  # readings are missed so much more often than counters break
 
 
-@dataclass(slots=True)
-class Truth:
-    """What really happened to one device.
+class Truth(NamedTuple):
+    """What really happened to one device until some moment.
 
     Attributes:
         joules: what it drew since the simulation began.
         doubtful_joules: what of it its counter did not see although nobody could tell.
-        read_joules, read_at, read_doubtful_joules: the same, and the time, at the last reading that told something.
     """
 
-    joules: float = 0.0
-    read_joules: float = 0.0
-    read_at: float = 0.0
-    doubtful_joules: float = 0.0
-    read_doubtful_joules: float = 0.0
+    joules: float
+    doubtful_joules: float
 
 
 class FaultyMeter:
@@ -48,31 +43,38 @@ class FaultyMeter:
 
     def __init__(self, devices: Sequence[Device], chance: float, random: Random) -> None:
         self.devices = tuple(devices)
-        self.truth = {device.name: Truth() for device in devices}
+        self._truths = {device.name: [Truth(0.0, 0.0)] for device in devices}
+        self._times = [-math.inf]
         self.faults: dict[str, int] = {}
         self._chance = chance
         self._random = random
         self._now = 0.0
         self._counter = {device.name: random.random() * (device.wraps_at_joules or 100_000.0) for device in devices}
         self._shown = dict(self._counter)
-        self._shows_until = dict.fromkeys(self.truth, 0.0)
-        self._counts_from = dict.fromkeys(self.truth, 0.0)
+        self._shows_until = dict.fromkeys(self._counter, 0.0)
+        self._counts_from = dict.fromkeys(self._counter, 0.0)
         self._spikes: set[str] = set()
 
     def advance(self, now: float, joules: dict[str, float]) -> None:
         """The devices have drawn so much until now."""
         self._now = now
+        self._times.append(now)
         for device in self.devices:
             name, drawn = device.name, joules[device.name]
-            truth = self.truth[name]
-            truth.joules += drawn
-            if now < self._counts_from[name]:
-                truth.doubtful_joules += drawn
+            before = self._truths[name][-1]
+            stands_still = now < self._counts_from[name]
+            doubtful_joules = before.doubtful_joules + (drawn if stands_still else 0.0)
+            self._truths[name].append(Truth(before.joules + drawn, doubtful_joules))
+            if stands_still:
                 continue
             self._counter[name] += drawn
             if device.wraps_at_joules is not None and self._counter[name] >= device.wraps_at_joules:
                 self._counter[name] -= device.wraps_at_joules
                 self._count("wrap")
+
+    def truth(self, device: str, at: float) -> Truth:
+        """What had happened to a device at a time to which the simulation moved it (within a microsecond)."""
+        return self._truths[device][bisect_right(self._times, at + 1e-6) - 1]
 
     def read(self) -> list[Reading]:
         """One reading per device, some of them wrong."""
@@ -82,7 +84,7 @@ class FaultyMeter:
         """Nothing is held open."""
 
     def _read(self, device: Device) -> Reading:
-        name, truth = device.name, self.truth[device.name]
+        name = device.name
         if self._random.random() < self._chance:
             self._break(device, self._random.choice(FAULTS))
         if self._random.random() < self._chance * _MISSED_PART:
@@ -90,9 +92,6 @@ class FaultyMeter:
             return Reading(device, None, "missed")
         if self._now >= self._shows_until[name]:
             self._shown[name] = self._counter[name]
-            if self._now >= self._counts_from[name]:
-                truth.read_joules, truth.read_at = truth.joules, self._now
-                truth.read_doubtful_joules = truth.doubtful_joules
         if name in self._spikes:
             self._spikes.remove(name)
             return Reading(device, self._shown[name] + _IMPOSSIBLE_JOULES)

@@ -34,8 +34,9 @@ def test_a_whole_run_has_no_gap() -> None:
 
 def test_the_time_between_the_parts_of_a_resumed_run_is_named() -> None:
     data = replace(without_gaps(), run=example(parts=TWO_PARTS).run)
-    assert not_measured(summarise(data)) == ["2 parts; 34.0 s between them were not measured."]
-    assert "2 parts; 34.0 s between them were not measured." in report_html(summarise(data), data)
+    said = "2 parts, 34.0 s apart: what their hosts drew in between is background, or was not measured."
+    assert not_measured(summarise(data)) == [said]
+    assert said in report_html(summarise(data), data)
     assert summarise(data).to_dict()["parts"] == [
         {"started": "2023-11-14T22:13:20+00:00", "duration_seconds": 50.0},
         {"started": "2023-11-14T22:14:44+00:00", "duration_seconds": 70.0},

@@ -20,7 +20,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "records", "host"}),
     frozenset({"meters", "carbon", "spec", "ledger", "metrics"}),
     frozenset({"agent", "reporting", "monitoring", "doctor", "workloads"}),
-    frozenset({"tracking", "tuning"}),
+    frozenset({"tracking", "tuning", "simulation"}),
     frozenset({"cli"}),
     frozenset({"__init__", "__main__"}),  # nobody imports these but a program's user
 )

@@ -235,6 +235,7 @@ class Summary:
         varying: the parameters that differ between configurations.
         configurations: ordered by the values of their varying parameters.
         parts: one for each time that a driver worked on the run; empty if it noted none.
+        lost_nodes: where an agent took the end of a lease with it.
     """
 
     sweep: str
@@ -251,6 +252,7 @@ class Summary:
     meters: tuple[MeterSummary, ...]
     carbon: Intensity | None
     parts: tuple[Part, ...] = ()
+    lost_nodes: tuple[str, ...] = ()
 
     @property
     def has_target(self) -> bool:

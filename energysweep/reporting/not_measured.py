@@ -15,7 +15,7 @@ _MOST_TRIALS: Final = 5
 
 def not_measured(summary: Summary) -> list[str]:
     """The gaps of a run, the largest kind first; empty if there are none."""
-    found = [*_between_parts(summary.parts), *_trials(summary)]
+    found = [*_between_parts(summary.parts), *_lost_nodes(summary.lost_nodes), *_trials(summary)]
     return [*found, *(_gap(meter) for meter in summary.meters if _has_gap(meter))]
 
 
@@ -26,6 +26,10 @@ def _between_parts(parts: Sequence[Part]) -> list[str]:
     apart = "an unknown time" if seconds is None else duration_text(seconds)
     # An agent that was still there has gone on counting; one that had ended has not.
     return [f"{len(parts)} parts, {apart} apart: what their hosts drew in between is background, or was not measured."]
+
+
+def _lost_nodes(nodes: Sequence[str]) -> list[str]:
+    return [f"{node} was lost: of what it drew in its last second or so nothing is booked." for node in nodes]
 
 
 def _trials(summary: Summary) -> list[str]:

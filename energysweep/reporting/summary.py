@@ -50,7 +50,12 @@ def summarise(data: LedgerData, carbon: Intensity | None = None) -> Summary:
         meters=tuple(meter(row) for row in in_windows_with_leases(data, data.meters)),
         carbon=intensity,
         parts=parts(run),
+        lost_nodes=() if run.get("status") == "running" else _lost_nodes(data),
     )
+
+
+def _lost_nodes(data: LedgerData) -> tuple[str, ...]:
+    return tuple(sorted({lease.node for lease in data.leases if lease.closed_at is None}))
 
 
 def _configurations(

@@ -143,7 +143,7 @@ class Cluster:
                 if node.agent is not None:
                     node.agent.close_window(driver.run)
         for driver in self.drivers:
-            driver.take_late()
+            driver.take_late(self.seconds)
             for node in self._standing():
                 driver.poll(node, self.seconds, surely=True)
             driver.check_ledger()
@@ -299,7 +299,7 @@ class Cluster:
     def _poll(self) -> None:
         for driver in self.drivers:
             if self._random.random() < 0.3:
-                driver.take_late()
+                driver.take_late(self.seconds)
             for node in self._standing():
                 if not self._strikes(4.0):
                     driver.poll(node, self.seconds)

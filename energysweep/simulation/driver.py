@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Mapping
 from random import Random
 from typing import Any, NamedTuple
 
 from energysweep.ledger import Ledger
-from energysweep.records import EnergyRow, LeaseRow, MeterRow
+from energysweep.records import TRIAL_BUCKETS, EnergyRow, LeaseRow, MeterRow, SampleRow
 from energysweep.simulation.meter import Truth
 from energysweep.simulation.node import Node
 
@@ -35,6 +36,7 @@ class Driver:
         violations: what was found wrong, one sentence each.
         openings: the truth when a window was opened, by window and device.
         polls: how many answers there were.
+        poll_seconds: how long asking and merging took, in real time.
     """
 
     def __init__(self, run: str, ledger: Ledger, random: Random, fault_chance: float) -> None:
@@ -43,6 +45,7 @@ class Driver:
         self.violations: list[str] = []
         self.openings: dict[tuple[str, str], Opening] = {}
         self.polls = 0
+        self.poll_seconds = 0.0
         self._random = random
         self._chance = fault_chance
         self._since: dict[str, tuple[str, int]] = {}
@@ -50,6 +53,8 @@ class Driver:
         self._joules: dict[tuple[str, ...], float] = {}
         self._booked: dict[tuple[str, str], float] = defaultdict(float)
         self._metered: dict[tuple[str, str], float] = defaultdict(float)
+        self._trial_of: dict[str, str] = {}
+        self._series: dict[str, float] = defaultdict(float)
 
     def poll(self, node: Node, now: float, *, surely: bool = False) -> None:
         """Ask one node's agent, if there is one with a window of this run."""
@@ -58,8 +63,10 @@ class Driver:
         window, revision = self._since.get(node.name, ("", 0))
         if window != node.agent.windows[self.run].id:
             revision = 0
+        began = time.perf_counter()
         answer = node.agent.totals(self.run, revision)
         self.polls += 1
+        self.poll_seconds += time.perf_counter() - began
         happens = 1.0 if surely else self._random.random()
         if happens < self._chance:
             return  # lost: it is asked again with the old revision
@@ -68,15 +75,15 @@ class Driver:
             return
         self._check_answer(answer, node, now)
         for _ in range(2 if happens < 3 * self._chance else 1):
-            self._take(answer)
+            self._take(answer, now)
         self._since[node.name] = (answer["window"], answer["revision"])
 
-    def take_late(self) -> None:
+    def take_late(self, now: float) -> None:
         """Answers come that were under way for a while."""
         late, self._late = self._late, []
         self._random.shuffle(late)
         for answer in late:
-            self._take(answer)
+            self._take(answer, now)
 
     def check_ledger(self) -> None:
         """At the end: the file has what was merged, and its two sides agree."""
@@ -90,19 +97,30 @@ class Driver:
         for meter in data.meters:
             self._check_balance(meter.window, meter.device, booked[meter.window, meter.device], meter.joules)
 
-    def _take(self, answer: Mapping[str, Any]) -> None:
+    def _take(self, answer: Mapping[str, Any], now: float) -> None:
+        began = time.perf_counter()
         energy = [EnergyRow(*row) for row in answer["energy"]]
         meters = [MeterRow(*row) for row in answer["meters"]]
-        self.ledger.merge(energy, meters, [LeaseRow(*row) for row in answer["leases"]])
-        for row in energy:
-            key = tuple(row[:-1])
-            before = self._joules.get(key, 0.0)
-            self._joules[key] = max(before, row.joules)
-            self._booked[row.window, row.device] += self._joules[key] - before
+        leases = [LeaseRow(*row) for row in answer["leases"]]
+        self._trial_of.update((lease.lease, lease.trial) for lease in leases)
+        changed = {self._add(row) for row in energy}
+        samples = [SampleRow(series, now, self._series[series]) for series in sorted(changed)]
+        self.ledger.merge(energy, meters, leases, samples)
+        self.poll_seconds += time.perf_counter() - began
         for meter in meters:
             place = (meter.window, meter.device)
             self._metered[place] = max(self._metered[place], meter.joules)
             self._check_balance(*place, self._booked[place], self._metered[place])
+
+    def _add(self, row: EnergyRow) -> str:
+        key = tuple(row[:-1])
+        before = self._joules.get(key, 0.0)
+        self._joules[key] = max(before, row.joules)
+        more = self._joules[key] - before
+        self._booked[row.window, row.device] += more
+        series = self._trial_of[row.lease] if row.bucket in TRIAL_BUCKETS else f"bucket:{row.bucket}"
+        self._series[series] += more
+        return series
 
     def _check_answer(self, answer: Mapping[str, Any], node: Node, now: float) -> None:
         for row in answer["energy"]:

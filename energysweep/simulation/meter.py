@@ -37,6 +37,10 @@ class FaultyMeter:
         devices: its devices; a wrapping one begins somewhere in its range.
         chance: of each fault, by device and reading; 0 for an honest meter.
         random: where the faults come from.
+
+    Attributes:
+        faults: how often what happened.
+        is_honest: no fault now, whatever was begun before.
     """
 
     kind = "replay"
@@ -46,6 +50,7 @@ class FaultyMeter:
         self._truths = {device.name: [Truth(0.0, 0.0)] for device in devices}
         self._times = [-math.inf]
         self.faults: dict[str, int] = {}
+        self.is_honest = False
         self._chance = chance
         self._random = random
         self._now = 0.0
@@ -85,6 +90,9 @@ class FaultyMeter:
 
     def _read(self, device: Device) -> Reading:
         name = device.name
+        if self.is_honest:
+            self._shows_until[name], self._shown[name] = self._now, self._counter[name]
+            return Reading(device, self._shown[name])
         if self._random.random() < self._chance:
             self._break(device, self._random.choice(FAULTS))
         if self._random.random() < self._chance * _MISSED_PART:

@@ -56,7 +56,6 @@ class Node:
         self.others = self.processes.fork()
         self.is_lost = False
         self.reserved_cpus = self.reserved_gpu = 0.0
-        self.restarts = 0
         self._state_path = state_folder / f"state-{number}.json" if state_folder is not None else None
         self.agent: Agent | None = None
         self.start_agent()
@@ -64,9 +63,11 @@ class Node:
     def start_agent(self) -> None:
         """An agent that goes on from the state of the one before, if there was one."""
         state = StateFile(self._state_path) if self._state_path is not None else None
+        # Nobody could tell that the very first reading is an old one.
+        self.meter.is_honest = self._state_path is None or not self._state_path.exists()
         self.agent = Agent(self.host, Opened([self.meter]), ("replay",), table=self.processes, state=state)
         self.agent.resume()
-        self.restarts += 1
+        self.meter.is_honest = False
 
     def kill_agent(self, *, and_its_state: bool = False) -> None:
         """SIGKILL: it writes nothing any more."""

@@ -32,6 +32,15 @@ def test_a_whole_run_has_no_gap() -> None:
     assert "No gap" in report_html(summarise(data), data)
 
 
+def test_a_lease_that_was_never_closed_names_its_lost_node() -> None:
+    data = example()
+    first, *others = data.leases
+    data = replace(data, leases=[first._replace(closed_at=None), *others])
+    said = "laptop was lost: of what it drew in its last second or so nothing is booked."
+    assert said in not_measured(summarise(data))
+    assert said not in not_measured(summarise(replace(data, run=data.run | {"status": "running"})))
+
+
 def test_the_time_between_the_parts_of_a_resumed_run_is_named() -> None:
     data = replace(without_gaps(), run=example(parts=TWO_PARTS).run)
     said = "2 parts, 34.0 s apart: what their hosts drew in between is background, or was not measured."

@@ -19,6 +19,7 @@ import pytest
 
 from energysweep.ledger import FILE_NAME, Ledger, LedgerData
 from energysweep.reporting import summarise
+from energysweep.reporting.not_measured import not_measured
 from tests.tuning.test_resume import STEPS, read, wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("default")]
@@ -222,7 +223,9 @@ def test_a_trial_on_a_lost_host_goes_on_elsewhere_and_keeps_its_joules(cluster: 
         if row.lease in {lease.lease for lease in data.leases if (lease.trial, lease.node) == (moved, "worker")}
     )
     assert trial.energy_joules > on_worker > 0
-    assert energy[-1] == pytest.approx(trial.energy_joules, rel=0.05)
+    # It had reported what the driver had not polled yet: at most the last second of 100 W, and a little.
+    assert energy[-1] - trial.energy_joules < 150
+    assert "worker was lost: of what it drew in its last second or so nothing is booked." in not_measured(summary)
     assert balanced(data)
 
 

@@ -74,6 +74,11 @@ def burn(config: dict[str, float]) -> None:
         tune.report({"score": report})
 
 
+def burn_again(config: dict[str, float]) -> None:
+    """A function of its own for each reservation: Tune notes them on the function itself."""
+    burn(config)
+
+
 class Counts(tune.Trainable):
     """A class that cannot be reset."""
 
@@ -92,7 +97,7 @@ class Counts(tune.Trainable):
 @pytest.mark.parametrize("reuse", [True, False])
 def test_the_results_of_ones_own_tuner_carry_the_energy(own_ray: Path, reuse: bool) -> None:
     trainable = energysweep.metered(
-        tune.with_resources(lambda config: burn(config), {"cpu": 1}),
+        tune.with_resources(burn, {"cpu": 1}),
         meters=(f"replay:{own_ray}/trace.csv",),
         grams_per_kwh=360,
     )
@@ -128,9 +133,7 @@ def test_a_class_with_parameters_is_metered_too(own_ray: Path) -> None:
 
 def test_a_trial_of_several_bundles_is_refused_with_the_reason(own_ray: Path) -> None:
     bundles = tune.PlacementGroupFactory([{"CPU": 1}, {"CPU": 1}])
-    function = tune.with_resources(
-        lambda config: burn(config), bundles
-    )  # Tune notes the resources on the function itself
+    function = tune.with_resources(burn_again, bundles)
     trainable = energysweep.metered(function, meters=(f"replay:{own_ray}/trace.csv",))
     (result,) = tune.Tuner(
         trainable,

@@ -16,7 +16,7 @@ from energysweep.agent.attribution import SHARED, Owner, Usage, attribute, utili
 from energysweep.agent.counters import Counter
 from energysweep.agent.floors import FloorMemory, freeze_floors
 from energysweep.agent.processes import CpuClocks, Proc, ProcessTable, Root
-from energysweep.agent.state import Saved, StateFile
+from energysweep.agent.state import Address, Saved, StateFile
 from energysweep.agent.windows import NodeAccount, Window
 from energysweep.errors import LeaseRefused
 from energysweep.host import Host
@@ -49,7 +49,7 @@ class Agent:
         state: where it keeps what the next agent goes on with; None keeps nothing.
 
     Attributes:
-        address: port and token of its server, kept over a restart because drivers know them.
+        address: where its server is found; None if it has none.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Agent:
         self._logical_cpus = self._table.logical_cpus
         self._own = own
         self._state = state
-        self.address: tuple[int, str] | None = None
+        self.address: Address | None = None
         self._members: dict[Root, Owner] = {}
         self._open: dict[str, Lease] = {}
         self._advanced = self._read_at = host.clock()

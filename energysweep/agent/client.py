@@ -97,6 +97,7 @@ class AgentClient:
         gpus: Mapping[str, float] | None = None,
         config: str = "",
         hardware: str = "",
+        lease_id: str | None = None,
     ) -> Lease:
         """Open a lease for this process's tree.
 
@@ -105,12 +106,14 @@ class AgentClient:
             cpus: logical CPUs that it has reserved.
             gpus: fractions of GPUs, by UUID or index.
             config, hardware: short readable texts for the dashboards.
+            lease_id: of a lease that this process had with an agent that has gone: it goes on, if the agent that is
+                there now knows it.
 
         Raises:
             AgentUnreachable, LeaseRefused
         """
         request = protocol.Open(
-            lease=uuid.uuid4().hex,
+            lease=lease_id or uuid.uuid4().hex,
             trial=trial,
             cpus=cpus,
             gpus=dict(gpus or {}),

@@ -27,6 +27,7 @@ from energysweep.agent.agent import SAVE_AT_MOST_EVERY_SECONDS, Agent
 from energysweep.agent.http import Application, QuietHandler
 from energysweep.agent.processes import Root, read_process
 from energysweep.agent.scrapes import Scrapes
+from energysweep.agent.state import Address
 from energysweep.errors import AgentError, AgentRunning, LeaseRefused
 
 DEFAULT_PORT = 9770
@@ -88,16 +89,16 @@ class AgentServer:
         self._lock_file = _lock(self.socket_path)
         self.socket_path.unlink(missing_ok=True)  # we hold the lock: whoever made it is gone
         self.agent.resume()  # nor does anybody write the state any more
-        port, token = self.agent.address or (self._port, secrets.token_urlsafe(24))
-        self._token = self._given_token or token
+        asked_port, before = self._port, self.agent.address
+        self._token = self._given_token or (before.token if before else secrets.token_urlsafe(24))
         try:
             self._sockets = _listen(self)
-            self._web = _bind(self._address, port)
+            self._web = _bind(self._address, before.port if before and before.asked_port == asked_port else asked_port)
         except AgentError:
             self._lock_file.close()
             raise
         self._port = self._web.server_port
-        self.agent.address = (self._port, self._token)
+        self.agent.address = Address(asked_port, self._port, self._token)
         application = Application(self.agent, self.url, self._token, not _is_loopback(self._address))
         self._web.set_app(self._scrapes.of(application))
         serves: list[tuple[Callable[..., None], tuple[float, ...]]] = [
@@ -162,7 +163,7 @@ class AgentServer:
         """
         if self._linger_seconds is None:
             raise LeaseRefused("it was started as a daemon")
-        if len(self.connections) > 1:
+        if len(self.connections) > 1 or self.agent.open_leases:
             raise LeaseRefused("it is in use")
         self._is_unneeded = True
         self.end()

@@ -17,7 +17,7 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
@@ -33,6 +33,19 @@ FORMAT = 1
 log = logging.getLogger(__name__)
 
 
+class Address(NamedTuple):
+    """Where an agent's server is found, kept over a restart because drivers know it.
+
+    Attributes:
+        asked_port, port: what the server was to listen on, and does.
+        token: for drivers.
+    """
+
+    asked_port: int
+    port: int
+    token: str
+
+
 @dataclass(slots=True)
 class Saved:
     """All that an agent knows, at one moment between two readings.
@@ -46,7 +59,7 @@ class Saved:
         before_tick: total joules by device at the last tick.
         quiet_watts: the measured idle floors.
         processes: the last scan.
-        address: port and token of the agent's server, which drivers know.
+        address: where drivers find the agent's server.
     """
 
     boot_id: str
@@ -62,7 +75,7 @@ class Saved:
     before_tick: dict[str, float]
     quiet_watts: dict[str, float]
     processes: list[Process]
-    address: tuple[int, str] | None = None
+    address: Address | None = None
     format: int = FORMAT
 
 
@@ -102,7 +115,7 @@ class StateFile:
 
     def save(self, saved: Saved) -> None:
         """Replace the file. If it cannot be written, there is none any more: an old one would tell of the past."""
-        temporary = self._path.with_suffix(f".{os.getpid()}")
+        temporary = self._path.with_suffix(".new")  # one agent writes: it holds the lock
         try:
             text = self._text(saved)
             # For this user only: it holds the server's token.

@@ -185,12 +185,14 @@ class _TrialEnergy:
         self._last: Spent | None = None
         self._elsewhere = NOTHING_SPENT  # what this host's agent does not know of the trial
         self._open: Callable[[], Lease] | None = None
+        self._lease_id: str | None = None
 
     def begin(self, trainable: Trainable, hardware: str) -> None:
         """Open a lease for the trainable's trial."""
         self.end()
         _refuse_several_bundles(trainable)
         self._last, self._elsewhere = None, NOTHING_SPENT
+        self._lease_id = None
         self._open = lambda: self._open_lease(trainable, hardware)
         try:
             self._lease = self._open()
@@ -246,13 +248,16 @@ class _TrialEnergy:
             Board(run).pin_agent(self._client.agent["host"], address)
         trial = trainable.trial_id or "trial"
         self._elsewhere = Board(run).spent_elsewhere(trial, self._client.agent["window"])
-        return self._client.open(
+        lease = self._client.open(
             trial,
             cpus=resources.get("CPU", 0.0),
             gpus=_gpus(resources.get("GPU", 0.0)),
             config=label(trainable.config) if label else "",
             hardware=hardware,
+            lease_id=self._lease_id,
         )
+        self._lease_id = lease.id
+        return lease
 
     def _unmeasured(self, error: AgentError) -> None:
         log.warning("this trial is not measured for a while: %s", error)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, build_opener
 
 import pytest
@@ -17,6 +19,7 @@ import pytest
 from energysweep.agent.client import AgentClient
 from energysweep.agent.protocol import Hello
 from energysweep.agent.scrapes import Scrapes
+from energysweep.agent.start import start_agent
 
 TRACE = "time_seconds,device,component,power_watts\n0,package-0,cpu,100\n1,package-0,cpu,100\n"
 Start = Callable[[], subprocess.Popen[str]]
@@ -190,3 +193,22 @@ def test_only_a_scrape_that_begins_after_the_last_reading_counts() -> None:
     assert not scrapes.wait_for_one(0.0)
     assert watched({"PATH_INFO": "/healthz"}, None) == [b"metrics"]
     assert not scrapes.wait_for_one(0.0)
+
+
+def test_an_agent_that_is_told_another_port_takes_that_one(agent_home: Path) -> None:
+    trace = agent_home / "trace.csv"
+    trace.write_text(TRACE)
+    ports = []
+    for asked in (0, 0, free_port()):
+        server = start_agent([f"replay:{trace}"], path=agent_home / "agent.sock", port=asked)
+        server.agent.open_window("r")
+        ports.append(urlsplit(server.url).port)
+        server.stop()
+    assert ports == [ports[0], ports[0], asked]
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+    return port

@@ -12,7 +12,7 @@ import pytest
 
 from energysweep.agent.accounts import Sweep
 from energysweep.agent.agent import REJOIN_SECONDS
-from energysweep.agent.state import StateFile
+from energysweep.agent.state import Address, StateFile
 from energysweep.errors import LeaseRefused
 from energysweep.meters import Device
 from tests.agent.fake_host import CPU, DRAM, FakeHost
@@ -159,7 +159,7 @@ def test_an_interval_that_a_failed_reading_left_open_goes_over_the_restart(host:
 def test_trials_that_have_ended_what_a_driver_told_and_the_host_s_account_stay(host: FakeHost) -> None:
     trial = host.tree.fork()
     host.agent.open_window("r").sweep = Sweep(name="n", started_at=1.0, best={"loss": 0.5}, trials={"running": 1})
-    host.agent.address = (9770, "secret")
+    host.agent.address = Address(0, 9770, "secret")
     for name in ("one", "two"):
         lease = host.open(name, trial)
         host.work(1.0, {trial: 1.0})
@@ -176,8 +176,7 @@ def test_trials_that_have_ended_what_a_driver_told_and_the_host_s_account_stay(h
     assert after.sweep == before.sweep
     assert after.leases == before.leases
     assert host.agent.node.joules == node
-    assert host.agent.address == (9770, "secret")
-    assert host.agent.notes == "meters: "
+    assert host.agent.address == Address(0, 9770, "secret")
 
 
 def test_a_counter_that_restarts_with_the_agent_was_reset(host: FakeHost) -> None:
@@ -285,7 +284,7 @@ def test_a_state_that_cannot_be_written_leaves_no_old_one_and_stops_nothing(
     host.agent.open_window("r")
     host.agent.tick()
     assert host.state.exists()
-    host.state.with_suffix(f".{__import__('os').getpid()}").mkdir()  # stands where the new file is written
+    host.state.with_suffix(".new").mkdir()  # stands where the new file is written
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             host.wait(1.0)

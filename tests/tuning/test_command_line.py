@@ -15,6 +15,9 @@ from pathlib import Path
 import pytest
 
 from energysweep.cli import main
+from energysweep.ledger import FILE_NAME
+from energysweep.reporting import summarise
+from tests.tuning.test_resume import read
 
 pytestmark = pytest.mark.ray
 
@@ -152,3 +155,44 @@ def test_a_full_disk_is_one_clear_error_and_what_there_is_survives(sweep_folder:
     assert main(["report", str(sweep_folder / "saved")]) == 0
     summary = json.loads((sweep_folder / "saved" / "summary.json").read_text())
     assert summary["totals"]["trials_energy_joules"] > 0
+
+
+def test_an_agent_that_is_killed_in_mid_sweep_goes_on_and_no_joule_is_lost(sweep_folder: Path) -> None:
+    sweep = subprocess.Popen(
+        [*RUN, "--set", "parameters={kind: burn, seconds: 0.5, reports: 16}"],
+        cwd=sweep_folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    folder = sweep_folder / "results" / "it"
+    deadline = time.monotonic() + 60
+    while not ((folder / FILE_NAME).exists() and len(read(folder).results) >= 5):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    (agent,) = [
+        int(process.name)
+        for process in Path("/proc").iterdir()
+        if process.name.isdigit() and b"\0agent\0--detach\0--socket\0" in _command_line(process)
+        if os.environ["ENERGYSWEEP_SOCKET"].encode() in _command_line(process)
+    ]
+    os.kill(agent, signal.SIGKILL)
+    _, err = sweep.communicate(timeout=120)
+    assert sweep.returncode == 0, err
+
+    data = read(folder)
+    energy = [row.energy_joules for row in data.results]
+    assert len(energy) == 16
+    assert energy == sorted(energy)
+    assert len(data.leases) == 1  # the same one, also after the agent's restart
+    summary = summarise(data)
+    assert summary.totals.conservation_error_ratio < 1e-3
+    # 100 W over the whole time: the gap is booked.
+    assert summary.totals.energy_joules == pytest.approx(100 * data.run["duration_seconds"], rel=0.02)
+
+
+def _command_line(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:
+        return b""

@@ -79,7 +79,7 @@ def run(
     folder = (output / run_id).absolute()
     _check_folder(folder, spec)
     with connected(spec, address):
-        placement.check(spec, ray.nodes())
+        placement.check(spec, ray.nodes(), placement.autoscaler_nodes())
         sweep = RunningSweep(spec, run_id, grid, progress or Silent(), metrics_port, is_cluster=address is not None)
         # Only now: a sweep that is refused leaves no folder behind.
         with _make_folder(folder, spec) as ledger:
@@ -126,7 +126,7 @@ def check_cluster(spec: SweepSpec, address: str) -> None:
         InputError: there is no cluster, no node can serve a hardware profile, or several hosts share no storage.
     """
     with connected(spec, address):
-        placement.check(spec, ray.nodes())
+        placement.check(spec, ray.nodes(), placement.autoscaler_nodes())
 
 
 def _checked_id(run_id: str) -> str:

@@ -24,7 +24,7 @@ from energysweep.agent.client import NOTHING_SPENT, AgentClient, Lease, Spent
 from energysweep.agent.connect import LOOPBACK, connect
 from energysweep.agent.protocol import Hello
 from energysweep.agent.server import DEFAULT_PORT
-from energysweep.errors import AgentError, AgentUnreachable, InputError
+from energysweep.errors import AgentError, AgentUnreachable, InputError, LeaseRefused
 from energysweep.meters import Component
 from energysweep.tuning.board import AgentAddress, Board
 from energysweep.tuning.points import hardware_of, unwrap
@@ -262,6 +262,8 @@ class _TrialEnergy:
     def _unmeasured(self, error: AgentError) -> None:
         log.warning("this trial is not measured for a while: %s", error)
         self._lease = None
+        if isinstance(error, LeaseRefused):  # an agent that was away may have closed it
+            self._lease_id = None
         if self._client is not None:
             self._client.close()
             self._client = None

@@ -83,6 +83,7 @@ def cluster(sweep_folder: Path) -> Iterator[Cluster]:
             "ENERGYSWEEP_HOST": f"{folder.name}-{name}",
             "ENERGYSWEEP_NODE": name,
             "ENERGYSWEEP_SOCKET": f"{folder}/{name}.sock",
+            "ENERGYSWEEP_LINGER": "60",
             "RAY_AUTH_MODE": "disabled",
             "RAY_USAGE_STATS_ENABLED": "0",
         }
@@ -251,3 +252,25 @@ def test_a_worker_that_is_killed_keeps_its_joules(cluster: Cluster, sweep_folder
     assert spent[first.lease] > 8 * 0.25 * 80 * 0.3  # its work until it was killed
     assert trial.energy_joules == pytest.approx(sum(spent.values()))
     assert balanced(data)
+
+
+def test_an_agent_without_leases_lets_its_node_become_idle(cluster: Cluster, sweep_folder: Path) -> None:
+    wait_for_nodes(cluster)
+    # Two at once: one on each host.
+    ended(sweep_on(cluster, sweep_folder, "idle", "parameters={kind: sleep, seconds: {grid: [1, 1.1]}}"), 120)
+
+    agents = [pid for pid in cluster.processes_of("worker") if b"--detach" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert agents, "the worker's agent is still there"
+    code = (
+        "import sys, time\n"
+        "from ray.autoscaler.v2.sdk import get_cluster_status\n"
+        "deadline = time.monotonic() + 40\n"
+        f"while len(get_cluster_status('{cluster.address}').idle_nodes) < 2:\n"
+        "    assert time.monotonic() < deadline\n"
+        "    time.sleep(0.5)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=cluster.environments["head"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert set(agents) <= set(cluster.processes_of("worker"))

@@ -1,39 +1,35 @@
-"""The agent of one host: reads the meters, watches the processes, books every joule. No sockets, no threads of its own.
+"""The agent of one host, as its clients see it: windows, leases, and a second that passes.
 
-``server`` lets programs talk to it and calls ``tick`` once a second.
+No sockets, no threads of its own: ``server`` lets programs talk to it and calls ``tick`` once a second. ``observer``
+sees, ``books`` books, ``keeper`` keeps both over a restart.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from energysweep.agent.accounts import UNKNOWN_FLOOR, Energy, Lease, Trial
-from energysweep.agent.attribution import SHARED, Owner, Usage, attribute, utilisation_by_owner
-from energysweep.agent.counters import Counter
-from energysweep.agent.floors import FloorMemory, freeze_floors
-from energysweep.agent.processes import CpuClocks, Proc, ProcessTable, Root
-from energysweep.agent.state import Address, Saved, StateFile
-from energysweep.agent.windows import NodeAccount, Window
+from energysweep.agent.accounts import Energy, Lease, Trial
+from energysweep.agent.attribution import Owner
+from energysweep.agent.books import Books
+from energysweep.agent.floors import FloorMemory
+from energysweep.agent.keeper import Keeper
+from energysweep.agent.observer import Observer
+from energysweep.agent.processes import ProcessTable, Root
+from energysweep.agent.state import Address, StateFile
+from energysweep.agent.windows import Window
 from energysweep.errors import LeaseRefused
 from energysweep.host import Host
-from energysweep.meters import Component, Device, Opened
+from energysweep.meters import Component, Opened
 
 READ_AT_MOST_EVERY_SECONDS = 0.1  # below the counters' own resolution a reading says nothing
 SCAN_AT_MOST_EVERY_SECONDS = 0.002  # a trial that opens where another just closed needs no second scan
-SERIES_SECONDS = 300.0  # how long an ended trial's series stay: several scrapes, also at one a minute
 ABANDONED_SECONDS = 60.0  # how long a sweep without any process keeps its window: its driver may come back
 REJOIN_SECONDS = 60.0  # how long a restarted agent waits for those that it knows to be back
-SAVE_AT_MOST_EVERY_SECONDS = 0.1
-_SAVE_IDLE_EVERY_SECONDS = 60.0
-_SAVE_PART = 0.05  # of the time goes into saving, at most
 _QUIET_SECONDS = 2.0
 _QUIET_LOAD = 0.1  # of all CPUs
-
-log = logging.getLogger(__name__)
 
 
 class Agent:
@@ -47,9 +43,6 @@ class Agent:
         own: the agent's own process, which serves all sweeps; None if it is part of a sweep's tree (embedded).
         table: the host's processes; those of its procfs if None.
         state: where it keeps what the next agent goes on with; None keeps nothing.
-
-    Attributes:
-        address: where its server is found; None if it has none.
     """
 
     def __init__(
@@ -64,35 +57,16 @@ class Agent:
     ) -> None:
         self.host = host
         self.kinds = kinds
-        self.windows: dict[str, Window] = {}
-        self.node = NodeAccount()
-        self.counters: dict[str, Counter] = {device.name: Counter(device) for device in meters.devices}
-        self.node_watts: dict[str, float] = {}
         self.tick_seconds = 0.0
         self.tick_failures = 0
         self.lock = threading.RLock()
-        self._meters = meters
-        self._floors = floors or FloorMemory(None)
-        self._table = table or Proc(host.proc_root)
-        self._clocks = CpuClocks(self._table)
-        self._logical_cpus = self._table.logical_cpus
-        self._own = own
-        self._state = state
-        self.address: Address | None = None
-        self._members: dict[Root, Owner] = {}
-        self._open: dict[str, Lease] = {}
-        self._advanced = self._read_at = host.clock()
-        self._busy = self._table.busy_seconds()
-        self._quiet_watts: dict[str, float] = {}
-        self._before_tick: dict[str, float] = {}
-        self._ticked = self._advanced
-        self._first_window_at: float | None = None
+        self._observer = Observer(host, meters, own, table)
+        self.counters = self._observer.counters
+        self._books = Books(host, self.counters, floors or FloorMemory(None), self._observer.logical_cpus)
+        self.windows, self.node, self.node_watts = self._books.windows, self._books.node, self._books.node_watts
+        self._keeper = Keeper(host, self._observer, self._books, state)
         self._awaited: set[str | Root] = set()
         self._awaited_until = -math.inf
-        self._absent: set[str] = set()
-        self._has_ended = False
-        self._changed = False
-        self._saved_at, self._save_seconds = -math.inf, 0.0
         self._observe()
 
     # A restart -------------------------------------------------------------------------------------------------------
@@ -103,52 +77,15 @@ class Agent:
         Leases and members whose processes live stay for a minute, until they have come back.
         """
         with self.lock:
-            saved = self._state.load(self.host.boot_id) if self._state is not None else None
-            if saved is None:
-                return
-            if any(_differs(self.counters.get(counter.device.name), counter.device) for counter in saved.counters):
-                log.warning("the state of an earlier agent is of other meters: ignored")
-                return
-            self._restore_counters(saved)
-            self._restore_books(saved)
-            self._observe()
-            self._changed = True
-
-    def _restore_counters(self, saved: Saved) -> None:
-        self._first_window_at = saved.first_window_at
-        if saved.first_window_at is not None:
-            self._meters.start(saved.first_window_at)
-        for counter in self.counters.values():
-            self.counters[counter.device.name] = Counter(counter.device)  # of a new device: it counts from here
-        for counter in saved.counters:
-            name = counter.device.name
-            if name in self.counters:
-                counter.device = self.counters[name].device
-            else:
-                self._absent.add(name)
-            self.counters[name] = counter
-        self.node.joules = saved.node_joules
-        self._quiet_watts, self._before_tick, self._ticked = saved.quiet_watts, saved.before_tick, saved.ticked
-
-    def _restore_books(self, saved: Saved) -> None:
-        now = self.host.clock()
-        self.address = saved.address
-        self._advanced, self._read_at, self._busy = saved.advanced, saved.read_at, saved.busy_seconds
-        self._clocks.before = {process.pid: process for process in saved.processes}
-        self._members = saved.members
-        for kept in saved.windows:
-            window = self.windows[kept.run] = Window.restored(kept, self.host, self.counters)
-            window.last_seen = now
-            self._open.update((lease.id, lease) for lease in window.leases.values() if lease.closed is None)
-        self._awaited = {*self._open, *self._members}
-        self._awaited_until = now + REJOIN_SECONDS
+            if self._keeper.restore():
+                self._awaited = {*self._observer.leases, *self._observer.members}
+                self._awaited_until = self.host.clock() + REJOIN_SECONDS
+                self._observe()
 
     def save(self) -> None:
         """Write down what the next agent has to know, if anything changed: at most ten times a second."""
         with self.lock:
-            pause = max(SAVE_AT_MOST_EVERY_SECONDS, self._save_seconds / _SAVE_PART)
-            if self._changed and self.host.clock() - self._saved_at >= pause:
-                self._save()
+            self._keeper.save_if_due()
 
     def end(self, *, keep_state: bool) -> None:
         """The last reading. From now on nothing is told to drivers.
@@ -157,40 +94,18 @@ class Agent:
             keep_state: another agent may go on from here.
         """
         with self.lock:
-            if self._state is None:
-                return
-            self._observe()
-            if keep_state:
-                self._save()
-            else:
-                self._state.remove()
-            self._state = None
-            self._has_ended = True
+            if self._keeper.keeps:
+                self._observe()
+                self._keeper.end(keep_state=keep_state)
 
-    def _save(self) -> None:
-        if self._state is None:
-            return
-        self._saved_at = self.host.clock()
-        self._changed = False
-        self._state.save(
-            Saved(
-                boot_id=self.host.boot_id,
-                first_window_at=self._first_window_at,
-                advanced=self._advanced,
-                read_at=self._read_at,
-                ticked=self._ticked,
-                busy_seconds=self._busy,
-                counters=list(self.counters.values()),
-                node_joules=self.node.joules,
-                windows=[window.saved() for window in self.windows.values()],
-                members=self._members,
-                before_tick=self._before_tick,
-                quiet_watts=self._quiet_watts,
-                processes=list((self._clocks.before or {}).values()),
-                address=self.address,
-            )
-        )
-        self._save_seconds = self.host.clock() - self._saved_at
+    @property
+    def address(self) -> Address | None:
+        """Where its server is found; None if it has none. The next agent on this host has it from this one."""
+        return self._keeper.address
+
+    @address.setter
+    def address(self, address: Address) -> None:
+        self._keeper.address = address
 
     # Windows and members -------------------------------------------------------------------------------------------
 
@@ -202,45 +117,39 @@ class Agent:
             idle_power_watts: idle floors that the user gave.
         """
         with self.lock:
-            window = self.windows.get(run)
-            if window is not None and window.closed is None:
-                return window
-            self._meters.start(self.host.clock())  # a replayed trace begins with the first window
-            if self._first_window_at is None:
-                self._first_window_at = self.host.clock()
-            self._observe()
-            devices = [counter.device for counter in self.counters.values()]
-            floors = freeze_floors(devices, idle_power_watts or {}, self._floors, self._quiet_watts)
-            window = Window(run, self.host, self.counters, floors)
-            self.windows[run] = window
-            self._note_change()
+            window = self._books.open_window(run)
+            if window is None:
+                self._observer.begin()
+                self._observe()
+                window = self._books.add_window(run, idle_power_watts or {})
+                self._note_change()
             return window
 
     def close_window(self, run: str) -> None:
         """Close a run's leases and its window, after a last reading. The window can still be read."""
         with self.lock:
-            window = self.windows.get(run)
-            if window is None or window.closed is not None:
+            window = self._books.open_window(run)
+            if window is None:
                 return
-            for lease in [lease for lease in self._open.values() if lease.run == run]:
-                self.close_lease(lease.run, lease.id)
+            self._close_leases(lambda lease: lease.run == run)
             self._observe()
             window.close()
-            self._members = {root: owner for root, owner in self._members.items() if owner != Owner("run", run)}
+            members = self._observer.members.items()
+            self._observer.members = {root: owner for root, owner in members if owner != Owner("run", run)}
             self._note_change()
 
     def join(self, run: str, root: Root) -> None:
         """A process of a run's own (its driver, or a worker): what it does without a lease is the run's overhead."""
         with self.lock:
-            self._advance(self.host.clock())
-            self._members[root] = Owner("run", run)
+            self._observer.advance()
+            self._observer.members[root] = Owner("run", run)
             self._awaited.discard(root)
 
     def leave(self, root: Root) -> None:
         """A process of a run has gone."""
         with self.lock:
-            self._advance(self.host.clock())
-            self._members.pop(root, None)
+            self._observer.advance()
+            self._observer.members.pop(root, None)
 
     # Leases ----------------------------------------------------------------------------------------------------------
 
@@ -274,34 +183,28 @@ class Agent:
             LeaseRefused: no window, no such GPU, or the lease is another process's or trial's, or closed.
         """
         with self.lock:
-            window = self.windows.get(run)
-            if window is None or window.closed is not None:
+            window = self._books.open_window(run)
+            if window is None:
                 raise LeaseRefused(f"run {run!r} has no open window on this host")
             account = window.trial(trial)
             if lease_id in window.leases:
-                self._check_same(window.leases[lease_id], trial, root)
+                lease = window.leases[lease_id]
+                if (lease.trial, lease.root) != (trial, root):
+                    raise LeaseRefused(f"lease {lease_id} is of another trial or process")
                 self._awaited.discard(lease_id)
                 return account.energy()
-            held = self._held_gpus(gpus)
+            held = self._observer.held_gpus(gpus)
             now = self.host.clock()
-            if now - self._read_at >= READ_AT_MOST_EVERY_SECONDS:
+            if now - self._observer.read_at >= READ_AT_MOST_EVERY_SECONDS:
                 self._observe()
-            elif now - self._advanced >= SCAN_AT_MOST_EVERY_SECONDS:
-                self._advance(now)
+            elif now - self._observer.advanced >= SCAN_AT_MOST_EVERY_SECONDS:
+                self._observer.advance()
             lease = Lease(
                 lease_id, run, trial, root, cpus, held, opened=self.host.clock(), opened_at=self.host.wall_clock()
             )
-            lease.revision = window.revision
-            window.leases[lease_id] = lease
-            self._open[lease_id] = lease
+            window.open_lease(lease)
             account.config, account.hardware = config or account.config, hardware or account.hardware
-            account.open_leases += 1
-            account.ended = None
-            for counter in self.counters.values():
-                device = counter.device
-                if device.component != "gpu" or device.name in held:
-                    for bucket in ("active", "idle"):  # a series begins at 0, or its first joules are lost to rate()
-                        account.joules.setdefault((device.component, bucket, device.source), 0.0)
+            self._observer.leases[lease_id] = lease
             self._note_change()
             return account.energy()
 
@@ -312,10 +215,10 @@ class Agent:
             LeaseRefused: there is no such open lease.
         """
         with self.lock:
-            lease = self._open.get(lease_id)
+            lease = self._observer.leases.get(lease_id)
             if lease is None:
                 raise LeaseRefused(f"lease {lease_id} is not open")
-            if self.host.clock() - self._read_at >= READ_AT_MOST_EVERY_SECONDS:
+            if self.host.clock() - self._observer.read_at >= READ_AT_MOST_EVERY_SECONDS:
                 self._observe()
             account = self.windows[lease.run].trial(lease.trial)
             account.results.update(results or {})
@@ -337,41 +240,34 @@ class Agent:
             if lease.closed is not None:
                 return account.energy()
             self._observe()
-            window.revision += 1
-            lease.closed, lease.closed_at = self.host.clock(), self.host.wall_clock()
-            lease.revision = window.revision
-            del self._open[lease_id]
-            account.open_leases -= 1
-            if account.open_leases == 0:
-                account.ended = lease.closed
-                account.measure_watts(1.0)  # a later lease begins from here; nothing works now, so it is 0 W
+            window.close_lease(lease)
+            del self._observer.leases[lease_id]
             self._note_change()
             return account.energy()
 
     def close_trial(self, run: str, trial: str) -> None:
         """Close all leases of a trial: its driver knows that it has ended before its worker does."""
         with self.lock:
-            for lease in [lease for lease in self._open.values() if (lease.run, lease.trial) == (run, trial)]:
-                self.close_lease(lease.run, lease.id)
+            self._close_leases(lambda lease: (lease.run, lease.trial) == (run, trial))
 
     def seconds_since_reading(self) -> float:
         """How old the newest reading is."""
-        return self.host.clock() - self._read_at
+        return self.host.clock() - self._observer.read_at
 
     @property
     def notes(self) -> str:
         """What the meters are, and what is wrong with them now."""
-        return self._meters.summary()
+        return self._observer.notes()
 
     @property
     def open_leases(self) -> int:
         """How many leases are open now."""
-        return len(self._open)
+        return len(self._observer.leases)
 
     @property
     def open_windows(self) -> int:
         """How many sweeps count on this host now."""
-        return sum(1 for window in self.windows.values() if window.closed is None)
+        return len(self._books.open_windows())
 
     # Time passes -------------------------------------------------------------------------------------------------
 
@@ -381,14 +277,12 @@ class Agent:
             began = self.host.clock()
             self._observe()
             self._close_abandoned()
-            for lease in [lease for lease in self._open.values() if not self._clocks.alive(lease.root)]:
-                self.close_lease(lease.run, lease.id)  # its connection may live on in a forked child
+            clocks = self._observer.clocks
+            self._close_leases(lambda lease: not clocks.alive(lease.root))  # a connection may live on in a forked child
             self._dismiss_awaited()
-            self._measure_watts()
-            for window in self.windows.values():
-                self._end_series(window)
-            if self.open_windows or self._changed or began - self._saved_at >= _SAVE_IDLE_EVERY_SECONDS:
-                self._save()
+            self._books.measure_watts(self._observer.advanced)
+            self._books.forget(self._observer.advanced)
+            self._keeper.save_at_tick(began)
             self.tick_seconds = self.host.clock() - began
 
     def measure_quiet(self, sleep: Callable[[float], object], without: Collection[Component] = ()) -> None:
@@ -401,23 +295,22 @@ class Agent:
         unknown = [
             counter
             for counter in self.counters.values()
-            if counter.device.component not in without
-            and counter.device.idle_watts is None
-            and self._floors.lowest_watts(counter.device) is None
+            if counter.device.component not in without and not self._books.has_floor(counter.device)
         ]
-        if not unknown or self._open:
+        if not unknown or self._observer.leases:
             return
         self.tick()
         before = {counter.device.name: counter.total_joules for counter in unknown}
-        busy, since = self._busy, self._advanced
+        busy, since = self._observer.busy_seconds, self._observer.advanced
         sleep(_QUIET_SECONDS)
         with self.lock:
             self._observe()
-            seconds = self._advanced - since
-            if self._open or self._busy - busy > _QUIET_LOAD * self._logical_cpus * seconds:
+            seconds = self._observer.advanced - since
+            load = (self._observer.busy_seconds - busy) / self._observer.logical_cpus
+            if self._observer.leases or load > _QUIET_LOAD * seconds:
                 return
             # A counter that stands still says nothing of the floor.
-            self._quiet_watts = {
+            self._books.quiet_watts = {
                 name: joules / seconds
                 for name, joules in ((c.device.name, c.total_joules - before[c.device.name]) for c in unknown)
                 if joules > 0
@@ -438,12 +331,10 @@ class Agent:
             LeaseRefused: the run has no window here.
         """
         with self.lock:
-            window = self.windows.get(run)
-            if window is None:
-                raise LeaseRefused(f"run {run!r} has no window on this host")
-            if self._has_ended:  # what is not in the saved state would be booked again, differently
+            window = self._books.window(run)
+            if self._keeper.has_ended:  # what is not in the saved state would be booked again, differently
                 raise LeaseRefused("the agent has ended")
-            window.acknowledge(since, settled=self._settled(window))
+            window.acknowledge(since, pending=self._observer.pending_leases())
             answer = {
                 "host": self.host.boot_id,
                 "node": self.host.node,
@@ -456,181 +347,44 @@ class Agent:
                 "leases": window.lease_rows(since),
             }
             window.revision += 1  # what is booked from here on is newer than this answer
-            if self._changed:  # an agent that is started again may not know less than it has told
-                self._save()
+            if self._keeper.changed:  # an agent that is started again may not know less than it has told
+                self._keeper.save()
             return answer
+
+    def live_trials(self, window: Window) -> Iterable[tuple[str, Trial]]:
+        """The trials whose series are shown: those with a lease, and those that ended a short time ago."""
+        return self._books.live_trials(window, self._observer.advanced)
 
     # Inside --------------------------------------------------------------------------------------------------------
 
-    def _note_change(self) -> None:
-        self._changed = True
-        self.save()
+    def _observe(self) -> None:
+        """Read all meters, bring everything else up to the same moment, and book what the counters saw."""
+        for interval in self._observer.observe():
+            self._books.book(interval)
+            self._keeper.changed |= self.open_windows > 0
 
-    @staticmethod
-    def _check_same(lease: Lease, trial: str, root: Root) -> None:
-        if (lease.trial, lease.root) != (trial, root):
-            raise LeaseRefused(f"lease {lease.id} is of another trial or process")
+    def _note_change(self) -> None:
+        self._keeper.changed = True
+        self._keeper.save_if_due()
+
+    def _close_leases(self, is_meant: Callable[[Lease], bool]) -> None:
+        for lease in [lease for lease in self._observer.leases.values() if is_meant(lease)]:
+            self.close_lease(lease.run, lease.id)
 
     def _dismiss_awaited(self) -> None:
         """Let go of those whom a restarted agent has waited for, and who have not come back."""
         if not self._awaited or self.host.clock() < self._awaited_until:
             return
-        for lease in [lease for lease in self._open.values() if lease.id in self._awaited]:
-            self.close_lease(lease.run, lease.id)
-        self._members = {root: owner for root, owner in self._members.items() if root not in self._awaited}
+        self._close_leases(lambda lease: lease.id in self._awaited)
+        members = self._observer.members.items()
+        self._observer.members = {root: owner for root, owner in members if root not in self._awaited}
         self._awaited = set()
 
-    def _held_gpus(self, gpus: Mapping[str, float]) -> dict[str, float]:
-        """Fractions of GPUs by device: a MIG instance is a part of its board."""
-        if not any(device.component == "gpu" for device in self._meters.devices):
-            return dict(gpus)  # no meter for GPUs here: the lease holds them, nothing is measured
-        held: dict[str, float] = {}
-        for name, fraction in gpus.items():
-            gpu = self._meters.gpu(name)
-            if gpu is None:
-                known = [device.name for device in self._meters.devices if device.component == "gpu"]
-                raise LeaseRefused(f"this host has no GPU {name!r}; it has {', '.join(known)}")
-            held[gpu.device] = held.get(gpu.device, 0.0) + fraction * gpu.part
-        return held
-
-    def _settled(self, window: Window) -> set[str]:
-        """Leases to which nothing more will be booked: closed, and in no interval that a failed reading left open."""
-        pending = {owner.name for counter in self.counters.values() for owner in counter.usage.held_seconds}
-        return {lease.id for lease in window.leases.values() if lease.closed is not None and lease.id not in pending}
-
-    def _roots(self) -> dict[Root, Owner]:
-        roots: dict[Root, Owner] = {self._own: SHARED} if self._own else {}
-        roots.update(self._members)
-        # The process of a worker is a member of its run and, while it works for a trial, the lease's.
-        roots.update((lease.root, lease.owner) for lease in self._open.values())
-        return roots
-
-    def _observe(self) -> None:
-        """Read all meters, bring everything else up to the same moment, and book what the counters saw."""
-        now = self.host.clock()
-        # The meters first, together with the clock: a scan of many processes takes time, and power x time must fit.
-        readings = [reading for meter in self._meters.meters for reading in meter.read()]
-        self._advance(now)
-        self._read_at = now
-        self._ask_who_shares_gpus()
-        for reading in readings:
-            counter = self.counters[reading.device.name]
-            interval = counter.take(reading)
-            if interval is not None:
-                self._book(counter, *interval)
-
-    def _advance(self, now: float) -> None:
-        """Bring everything up to now that is not a meter: CPU clocks, and what the leases hold."""
-        cpu_seconds = self._clocks.advance(self._roots())
-        busy = self._table.busy_seconds()
-        seconds, self._advanced = now - self._advanced, now
-        busy_cpu_seconds, self._busy = max(0.0, busy - self._busy), busy
-        for lease in self._open.values():
-            lease.held_seconds += seconds
-            lease.cpu_seconds += cpu_seconds.get(lease.owner, 0.0)
-        for counter in self.counters.values():
-            if counter.device.name in self._absent:
-                continue
-            usage = counter.usage
-            usage.seconds += seconds
-            usage.busy_cpu_seconds += busy_cpu_seconds
-            _accumulate(usage.cpu_seconds, cpu_seconds.items())
-            for lease in self._open.values():
-                self._hold(usage, counter.device.name, lease, seconds)
-            if any(counter.device.name in lease.gpus for lease in self._open.values()):
-                usage.gpu_held_seconds += seconds
-
-    @staticmethod
-    def _hold(usage: Usage, device: str, lease: Lease, seconds: float) -> None:
-        owner = lease.owner
-        _accumulate(usage.held_seconds, [(owner, seconds)])
-        _accumulate(usage.reserved_cpu_seconds, [(owner, seconds * lease.reserved_cpus)])
-        if device in lease.gpus:
-            _accumulate(usage.gpu_seconds, [(owner, seconds * lease.gpus[device])])
-
-    def _book(self, counter: Counter, joules: float, usage: Usage) -> None:
-        device = counter.device
-        floor = freeze_floors([device], {}, self._floors, self._quiet_watts)[device.name]
-        self.node.book(device, attribute(device, joules, floor.watts, usage, self._logical_cpus))
-        windows = [window for window in self.windows.values() if window.closed is None]
-        self._changed |= bool(windows)
-        for window in windows:
-            floor = window.floors.get(device.name, UNKNOWN_FLOOR)  # a restart may bring another device
-            shares = attribute(device, joules, floor.watts, usage, self._logical_cpus)
-            window.book(device, shares, sweeps=len(windows))
-            for owner, seconds in usage.held_seconds.items():
-                lease = window.leases.get(owner.name)
-                if lease is not None:
-                    lease.covered_seconds[device.name] = lease.covered_seconds.get(device.name, 0.0) + seconds
-                    lease.revision = window.revision
-
-    def _ask_who_shares_gpus(self) -> None:
-        """Note the processes' use since the last reading, of GPUs that several leases hold or that are partitioned."""
-        shared = {
-            name: counter.usage
-            for name, counter in self.counters.items()
-            if len(counter.usage.gpu_seconds) > (0 if counter.device.is_partitioned else 1)
-        }
-        if not shared:
-            return
-        roots = self._roots()
-        for meter in self._meters.gpu_details:
-            for name, by_pid in meter.process_utilisation().items():
-                if name in shared:
-                    owners = utilisation_by_owner(by_pid, self._clocks.sees, lambda pid: self._clocks.owner(pid, roots))
-                    shared[name].add_utilisation(owners)
-
-    def _measure_watts(self) -> None:
-        """Mean power since the last tick, of the devices and of the trials."""
-        now = self._advanced
-        seconds, self._ticked = now - self._ticked, now
-        if seconds <= 0:
-            return
-        before, self._before_tick = self._before_tick, {}
-        for name, counter in self.counters.items():
-            self._before_tick[name] = counter.total_joules
-            if name in before:
-                self.node_watts[name] = watts = (counter.total_joules - before[name]) / seconds
-                if seconds > 0.5:
-                    self._floors.observe(counter.device, watts)
-        for window in self.windows.values():
-            for trial in window.trials.values():
-                if trial.open_leases:
-                    trial.measure_watts(seconds)
-
-    def _end_series(self, window: Window) -> None:
-        now = self._advanced
-        for trial in window.trials.values():
-            if trial.ended is not None and now - trial.ended > SERIES_SECONDS:
-                trial.results, trial.watts = {}, {}
-
     def _close_abandoned(self) -> None:
-        """Close the windows of sweeps whose processes have all gone; forget closed ones that nobody reads any more."""
-        now = self._advanced
-        for run, window in list(self.windows.items()):
-            if window.closed is not None:
-                if now - window.closed > SERIES_SECONDS:
-                    del self.windows[run]
-            elif Owner("run", run) in self._members.values():
+        """Close the windows of sweeps whose processes have all gone."""
+        now = self._observer.advanced
+        for window in self._books.open_windows():
+            if Owner("run", window.run) in self._observer.members.values():
                 window.last_seen = now
             elif now - window.last_seen > ABANDONED_SECONDS:
-                self.close_window(run)
-
-    def live_trials(self, window: Window) -> Iterable[tuple[str, Trial]]:
-        """The trials whose series are shown: those with a lease, and those that ended a short time ago."""
-        now = self._advanced
-        return [
-            (name, trial)
-            for name, trial in window.trials.items()
-            if trial.ended is None or now - trial.ended <= SERIES_SECONDS
-        ]
-
-
-def _accumulate(sums: dict[Owner, float], more: Iterable[tuple[Owner, float]]) -> None:
-    for owner, amount in more:
-        sums[owner] = sums.get(owner, 0.0) + amount
-
-
-def _differs(counter: Counter | None, saved: Device) -> bool:
-    """Whether a device of this agent has a saved one's name, and is another."""
-    return counter is not None and (counter.device.component, counter.device.source) != (saved.component, saved.source)
+                self.close_window(window.run)

@@ -80,6 +80,8 @@ def _parse(path: str, pid: int) -> Process | None:
         return None
     finally:
         os.close(descriptor)
+    if not line:
+        return None
     # The name may hold spaces and parentheses: the fields begin after the last one.
     fields = line[line.rfind(b")") + 2 :].split(None, 20)
     return Process(

@@ -1,17 +1,13 @@
-"""Lets programs talk to an agent: leases over a Unix socket, the rest over HTTP; and lets time pass for it."""
+"""Serves an agent from its start to its end: leases over a Unix socket, the rest over HTTP; lets time pass for it."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
-import json
 import logging
 import os
 import secrets
-import socket
 import socketserver
-import struct
 import threading
 import time
 from collections.abc import Callable
@@ -19,13 +15,12 @@ from pathlib import Path
 from typing import IO, Any
 from wsgiref.simple_server import WSGIServer, make_server
 
-from pydantic import ValidationError
-
 from energysweep.agent import protocol
-from energysweep.agent.accounts import Energy
-from energysweep.agent.agent import SAVE_AT_MOST_EVERY_SECONDS, Agent
+from energysweep.agent.agent import Agent
+from energysweep.agent.connection import SocketServer
 from energysweep.agent.http import Application, QuietHandler
-from energysweep.agent.processes import Root, read_process
+from energysweep.agent.keeper import SAVE_AT_MOST_EVERY_SECONDS
+from energysweep.agent.processes import Root
 from energysweep.agent.scrapes import Scrapes
 from energysweep.agent.state import Address
 from energysweep.errors import AgentError, AgentRunning, LeaseRefused
@@ -34,7 +29,6 @@ DEFAULT_PORT = 9770
 TICK_SECONDS = 1.0
 LAST_SCRAPE_SECONDS = 2.0  # how long an agent that was told to end waits for it
 _POLL_SECONDS = 0.1  # how soon its threads notice that it stops
-_CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid. unix(7)
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +56,6 @@ class AgentServer:
     ) -> None:
         self.agent = agent
         self.socket_path = socket_path
-        self.connections: set[object] = set()
         self._address, self._port = address, port
         self._linger_seconds = linger_seconds
         self._given_token = token
@@ -78,6 +71,11 @@ class AgentServer:
         """Where HTTP answers."""
         host = "127.0.0.1" if self._address in ("0.0.0.0", "::") else self._address  # noqa: S104 - compared, not bound
         return f"http://{host}:{self._port}"
+
+    @property
+    def connections(self) -> set[object]:
+        """Who is connected to the socket."""
+        return self._sockets.connections
 
     def start(self) -> None:
         """Begin to serve.
@@ -187,122 +185,6 @@ class AgentServer:
                 self._stopping.set()
 
 
-class _SocketServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(self, owner: AgentServer) -> None:
-        self.owner = owner
-        super().__init__(str(owner.socket_path), _Connection)
-        # Who may connect is decided by the folder; the kernel names the process in any case.
-        owner.socket_path.chmod(0o666)
-
-
-class _Connection(socketserver.StreamRequestHandler):
-    """One process that talks to the agent; when it hangs up, or dies, its leases are closed."""
-
-    server: _SocketServer
-
-    def setup(self) -> None:
-        super().setup()
-        self.owner = self.server.owner
-        self.agent = self.owner.agent
-        self.owner.connections.add(self)
-        self.run = ""
-        self.leases: set[str] = set()
-        self.root: Root | None = None
-
-    def handle(self) -> None:
-        with contextlib.suppress(ConnectionError):
-            for line in self.rfile:
-                self.wfile.write(json.dumps(self._answer(line)).encode() + b"\n")
-
-    def finish(self) -> None:
-        self.owner.connections.discard(self)
-        for lease in self.leases:
-            with contextlib.suppress(LeaseRefused):  # its driver has settled it
-                self.agent.close_lease(self.run, lease)
-        if self.root is not None:
-            self.agent.leave(self.root)
-        with contextlib.suppress(ConnectionError):
-            super().finish()
-
-    def _answer(self, line: bytes) -> dict[str, Any]:
-        try:
-            return {"ok": True} | self._carry_out(protocol.REQUEST.validate_json(line))
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(map(str, first["loc"]))
-            return {"ok": False, "error": f"{place}: {first['msg']}" if place else first["msg"]}
-        except AgentError as error:
-            return {"ok": False, "error": str(error)}
-
-    def _carry_out(self, request: protocol.Request) -> dict[str, Any]:
-        if isinstance(request, protocol.Hello):
-            return self._hello(request)
-        if self.root is None:
-            raise LeaseRefused("say hello first")
-        if isinstance(request, protocol.Open | protocol.Report | protocol.Close):
-            return _joules(self._lease(request, self.root))
-        match request:
-            case protocol.CloseTrial():
-                self.agent.close_trial(self.run, request.trial)
-            case protocol.Update():
-                self.agent.windows[self.run].sweep = request.sweep
-            case protocol.CloseWindow():
-                self.agent.close_window(self.run)
-            case protocol.Retire():
-                self.owner.retire()
-        return {}
-
-    def _hello(self, request: protocol.Hello) -> dict[str, Any]:
-        if self.run not in ("", request.run):  # its leases would lose their run
-            raise LeaseRefused(f"this connection belongs to run {self.run!r}; open another one")
-        self.root = self._peer()
-        self.run = request.run
-        return self.owner.hello(request, self.root)
-
-    def _lease(self, request: protocol.Open | protocol.Report | protocol.Close, root: Root) -> Energy:
-        if isinstance(request, protocol.Open):
-            energy = self.agent.open_lease(
-                self.run,
-                request.lease,
-                request.trial,
-                root,
-                request.cpus,
-                request.gpus,
-                request.config,
-                request.hardware,
-            )
-            self.leases.add(request.lease)
-            return energy
-        self._check_own(request.lease)
-        if isinstance(request, protocol.Report):
-            return self.agent.report(request.lease, request.results)
-        self.leases.discard(request.lease)
-        return self.agent.close_lease(self.run, request.lease)
-
-    def _check_own(self, lease: str) -> None:
-        if lease not in self.leases:
-            raise LeaseRefused(f"lease {lease} is not of this connection")
-
-    def _peer(self) -> Root:
-        """The process at the other end, as the kernel names it in the agent's own pid namespace."""
-        raw = self.connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        pid, _, _ = _CREDENTIALS.unpack(raw)
-        process = read_process(self.agent.host.proc_root, pid) if pid else None
-        if process is None:
-            raise LeaseRefused(
-                "the agent cannot see the process that connects (it is in a pid namespace beside the agent's);"
-                " run the agent in the host's pid namespace"
-            )
-        return Root(process.pid, process.started)
-
-
-def _joules(energy: Energy) -> dict[str, Any]:
-    return {"energy_joules": energy.joules, "active_energy_joules": energy.active_joules}
-
-
 def _lock(socket_path: Path) -> IO[bytes]:
     folder = socket_path.parent
     try:
@@ -321,11 +203,11 @@ def _lock(socket_path: Path) -> IO[bytes]:
     return file
 
 
-def _listen(owner: AgentServer) -> _SocketServer:
+def _listen(server: AgentServer) -> SocketServer:
     try:
-        return _SocketServer(owner)
+        return SocketServer(server.socket_path, server.agent, server.hello, server.retire)
     except OSError as error:  # a path has at most 107 bytes, see unix(7)
-        raise AgentError(f"cannot listen on {owner.socket_path}: {error.strerror or error}") from error
+        raise AgentError(f"cannot listen on {server.socket_path}: {error.strerror or error}") from error
 
 
 class _WebServer(socketserver.ThreadingMixIn, WSGIServer):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from energysweep.agent.accounts import UNKNOWN_FLOOR, Floor, Lease, Sweep, Trial
-from energysweep.agent.attribution import Owner, Shares
+from energysweep.agent.attribution import Owner, Shares, Usage
 from energysweep.agent.counters import Counter
 from energysweep.host import Host
 from energysweep.meters.base import Component, Device
@@ -148,6 +148,38 @@ class Window:
         """The trial's account; a new one at zero if there is none."""
         return self.trials.setdefault(name, Trial())
 
+    def open_lease(self, lease: Lease) -> None:
+        """Take a new lease into the account."""
+        lease.revision = self.revision
+        self.leases[lease.id] = lease
+        account = self.trial(lease.trial)
+        account.open_leases += 1
+        account.ended = None
+        for counter in self._counters.values():
+            device = counter.device
+            if device.component != "gpu" or device.name in lease.gpus:
+                for bucket in ("active", "idle"):  # a series begins at 0, or its first joules are lost to rate()
+                    account.joules.setdefault((device.component, bucket, device.source), 0.0)
+
+    def close_lease(self, lease: Lease) -> None:
+        """It holds nothing any more; what it used until now is booked."""
+        self.revision += 1
+        lease.closed, lease.closed_at = self._host.clock(), self._host.wall_clock()
+        lease.revision = self.revision
+        account = self.trial(lease.trial)
+        account.open_leases -= 1
+        if account.open_leases == 0:
+            account.ended = lease.closed
+            account.measure_watts(1.0)  # a later lease begins from here; nothing works now, so it is 0 W
+
+    def cover(self, device: Device, usage: Usage) -> None:
+        """Note for how long a booked interval of a device covers each lease."""
+        for owner, seconds in usage.held_seconds.items():
+            lease = self.leases.get(owner.name)
+            if lease is not None:
+                lease.covered_seconds[device.name] = lease.covered_seconds.get(device.name, 0.0) + seconds
+                lease.revision = self.revision
+
     def book(self, device: Device, shares: Shares, sweeps: int) -> None:
         """Book what one device saw over one interval.
 
@@ -250,12 +282,12 @@ class Window:
             gpus=json.dumps(lease.gpus),
         )
 
-    def acknowledge(self, since: int, settled: set[str]) -> None:
+    def acknowledge(self, since: int, pending: set[str]) -> None:
         """Forget closed leases that the driver has in its ledger with all that will ever be booked to them.
 
         Args:
             since: the driver has everything up to this revision.
-            settled: leases whose last interval has been booked on every device.
+            pending: leases in an interval that has not been booked on every device (a failed reading left it open).
         """
         newest: dict[str, int] = {}
         for key, row in self._rows.items():
@@ -263,7 +295,9 @@ class Window:
         gone = {
             lease.id
             for lease in self.leases.values()
-            if lease.id in settled and max(lease.revision, newest.get(lease.id, 0)) <= since
+            if lease.closed is not None
+            and lease.id not in pending
+            and max(lease.revision, newest.get(lease.id, 0)) <= since
         }
         if gone:
             self.leases = {name: lease for name, lease in self.leases.items() if name not in gone}

@@ -77,7 +77,7 @@ class FakeHost:
 
     def kill_agent(self) -> None:
         """It is gone without a word; what it does from now on is written nowhere."""
-        self.agent._state = None
+        self.agent._keeper._state = None
 
     def wait(self, seconds: float) -> None:
         """Time passes and nobody works."""

@@ -1,0 +1,137 @@
+"""The books of an agent: the windows of the sweeps, the account of the host, and the power that both show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from energysweep.agent.accounts import UNKNOWN_FLOOR, Trial
+from energysweep.agent.attribution import attribute
+from energysweep.agent.counters import Counter
+from energysweep.agent.floors import FloorMemory, freeze_floors
+from energysweep.agent.observer import Interval
+from energysweep.agent.state import Saved
+from energysweep.agent.windows import NodeAccount, Window
+from energysweep.errors import LeaseRefused
+from energysweep.host import Host
+from energysweep.meters import Component, Device
+
+SERIES_SECONDS = 300.0  # how long an ended trial's series stay: several scrapes, also at one a minute
+
+
+class Books:
+    """Books intervals, in every window that counts and in the account of the host.
+
+    Args:
+        host: the host.
+        counters: of its devices, by name.
+        floors: what is remembered of idle floors.
+        logical_cpus: of the host.
+
+    Attributes:
+        windows: by run; closed ones stay for a while.
+        node: the account of the host.
+        node_watts: mean power of each device over the last tick.
+        quiet_watts: mean power of devices over two quiet seconds.
+        before_tick: total joules by device at the last tick.
+        ticked: the clock at the last tick.
+    """
+
+    def __init__(self, host: Host, counters: Mapping[str, Counter], floors: FloorMemory, logical_cpus: int) -> None:
+        self.windows: dict[str, Window] = {}
+        self.node = NodeAccount()
+        self.node_watts: dict[str, float] = {}
+        self.quiet_watts: dict[str, float] = {}
+        self.before_tick: dict[str, float] = {}
+        self.ticked = host.clock()
+        self._host = host
+        self._counters = counters
+        self._floors = floors
+        self._logical_cpus = logical_cpus
+
+    def restore(self, saved: Saved) -> None:
+        """Go on with the books of an earlier agent, over counters that have been restored already."""
+        self.node.joules = saved.node_joules
+        self.quiet_watts, self.before_tick, self.ticked = saved.quiet_watts, saved.before_tick, saved.ticked
+        now = self._host.clock()
+        for kept in saved.windows:
+            window = self.windows[kept.run] = Window.restored(kept, self._host, self._counters)
+            window.last_seen = now
+
+    def window(self, run: str) -> Window:
+        """The window of a run, open or closed.
+
+        Raises:
+            LeaseRefused: it has none.
+        """
+        window = self.windows.get(run)
+        if window is None:
+            raise LeaseRefused(f"run {run!r} has no window on this host")
+        return window
+
+    def open_window(self, run: str) -> Window | None:
+        """The window of a run that counts now; None if it has none."""
+        window = self.windows.get(run)
+        return window if window is not None and window.closed is None else None
+
+    def open_windows(self) -> list[Window]:
+        """The windows that count now."""
+        return [window for window in self.windows.values() if window.closed is None]
+
+    def add_window(self, run: str, idle_power_watts: Mapping[Component, float]) -> Window:
+        """A new window that counts from zero, with the floors as they are known now."""
+        devices = [counter.device for counter in self._counters.values()]
+        floors = freeze_floors(devices, idle_power_watts, self._floors, self.quiet_watts)
+        window = self.windows[run] = Window(run, self._host, self._counters, floors)
+        return window
+
+    def has_floor(self, device: Device) -> bool:
+        """Whether the device's idle floor is known without two quiet seconds."""
+        return device.idle_watts is not None or self._floors.lowest_watts(device) is not None
+
+    def book(self, interval: Interval) -> None:
+        """Book what one device saw over one interval."""
+        device, joules, usage = interval
+        floor = freeze_floors([device], {}, self._floors, self.quiet_watts)[device.name]
+        self.node.book(device, attribute(device, joules, floor.watts, usage, self._logical_cpus))
+        windows = self.open_windows()
+        for window in windows:
+            floor = window.floors.get(device.name, UNKNOWN_FLOOR)  # a restart may bring another device
+            shares = attribute(device, joules, floor.watts, usage, self._logical_cpus)
+            window.book(device, shares, sweeps=len(windows))
+            window.cover(device, usage)
+
+    def measure_watts(self, now: float) -> None:
+        """Mean power since the last tick, of the devices and of the trials."""
+        seconds, self.ticked = now - self.ticked, now
+        if seconds <= 0:
+            return
+        before, self.before_tick = self.before_tick, {}
+        for name, counter in self._counters.items():
+            self.before_tick[name] = counter.total_joules
+            if name in before:
+                self.node_watts[name] = watts = (counter.total_joules - before[name]) / seconds
+                if seconds > 0.5:
+                    self._floors.observe(counter.device, watts)
+        for window in self.windows.values():
+            for trial in window.trials.values():
+                if trial.open_leases:
+                    trial.measure_watts(seconds)
+
+    def forget(self, now: float) -> None:
+        """Let go of what nobody reads any more: windows closed, and the series of trials ended, some time ago."""
+        for run, window in list(self.windows.items()):
+            if window.closed is not None and now - window.closed > SERIES_SECONDS:
+                del self.windows[run]
+        for window in self.windows.values():
+            for trial in window.trials.values():
+                if trial.ended is not None and now - trial.ended > SERIES_SECONDS:
+                    trial.results, trial.watts = {}, {}
+
+    @staticmethod
+    def live_trials(window: Window, now: float) -> Iterable[tuple[str, Trial]]:
+        """The trials whose series are shown: those with a lease, and those that ended a short time ago."""
+        return [
+            (name, trial)
+            for name, trial in window.trials.items()
+            if trial.ended is None or now - trial.ended <= SERIES_SECONDS
+        ]

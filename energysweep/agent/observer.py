@@ -1,0 +1,198 @@
+"""What an agent sees: the counters of its meters, and what every owner uses and holds meanwhile. It books nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from energysweep.agent.accounts import Lease
+from energysweep.agent.attribution import SHARED, Owner, Usage, utilisation_by_owner
+from energysweep.agent.counters import Counter
+from energysweep.agent.processes import CpuClocks, Proc, ProcessTable, Root
+from energysweep.agent.state import Saved
+from energysweep.errors import LeaseRefused
+from energysweep.host import Host
+from energysweep.meters import Device, Opened
+
+
+class Interval(NamedTuple):
+    """What one device's counter saw between two readings, and who used and held what meanwhile."""
+
+    device: Device
+    joules: float
+    usage: Usage
+
+
+class Observer:
+    """Reads the meters of one host and watches its processes.
+
+    Args:
+        host: the host.
+        meters: its open meters.
+        own: the agent's own process, which serves all sweeps; None if it is part of a sweep's tree (embedded).
+        table: the host's processes; those of its procfs if None.
+
+    Attributes:
+        counters: by device name.
+        leases: the open leases, by id. Whoever has the observer puts them in and takes them out; before that,
+            ``advance`` credits what has been used so far.
+        members: the processes that work for a run without a lease; the same holds for them.
+        clocks: the CPU time of the processes.
+        logical_cpus: of the host.
+        advanced, read_at: the clock at the last scan and the last reading.
+        busy_seconds: CPU time of the host at the last scan.
+        first_window_at: the clock when the first window was opened, None before.
+    """
+
+    def __init__(self, host: Host, meters: Opened, own: Root | None, table: ProcessTable | None) -> None:
+        self.counters: dict[str, Counter] = {device.name: Counter(device) for device in meters.devices}
+        self.leases: dict[str, Lease] = {}
+        self.members: dict[Root, Owner] = {}
+        self.first_window_at: float | None = None
+        self._host = host
+        self._meters = meters
+        self._own = own
+        self._table = table or Proc(host.proc_root)
+        self.clocks = CpuClocks(self._table)
+        self.logical_cpus = self._table.logical_cpus
+        self.advanced = self.read_at = host.clock()
+        self.busy_seconds = self._table.busy_seconds()
+        self._absent: set[str] = set()
+
+    def begin(self) -> None:
+        """A window is about to be opened; a replayed trace begins with the first one."""
+        now = self._host.clock()
+        self._meters.start(now)
+        if self.first_window_at is None:
+            self.first_window_at = now
+
+    def can_restore(self, saved: Saved) -> bool:
+        """Whether what an earlier agent has saved is of these meters."""
+        return not any(_differs(self.counters.get(counter.device.name), counter.device) for counter in saved.counters)
+
+    def restore(self, saved: Saved) -> None:
+        """Go on from the last scan and reading of an earlier agent. Leases are not restored here."""
+        self._restore_counters(saved)
+        self.advanced, self.read_at, self.busy_seconds = saved.advanced, saved.read_at, saved.busy_seconds
+        self.clocks.before = {process.pid: process for process in saved.processes}
+        self.members = saved.members
+
+    def _restore_counters(self, saved: Saved) -> None:
+        self.first_window_at = saved.first_window_at
+        if saved.first_window_at is not None:
+            self._meters.start(saved.first_window_at)
+        for counter in self.counters.values():
+            self.counters[counter.device.name] = Counter(counter.device)  # of a new device: it counts from here
+        for counter in saved.counters:
+            name = counter.device.name
+            if name in self.counters:
+                counter.device = self.counters[name].device
+            else:
+                self._absent.add(name)
+            self.counters[name] = counter
+
+    def observe(self) -> list[Interval]:
+        """Read all meters and bring everything else up to the same moment. Returns the intervals that this ends."""
+        now = self._host.clock()
+        # The meters first, together with the clock: a scan of many processes takes time, and power x time must fit.
+        readings = [reading for meter in self._meters.meters for reading in meter.read()]
+        self._advance_to(now)
+        self.read_at = now
+        self._ask_who_shares_gpus()
+        intervals = []
+        for reading in readings:
+            counter = self.counters[reading.device.name]
+            ended = counter.take(reading)
+            if ended is not None:
+                intervals.append(Interval(counter.device, *ended))
+        return intervals
+
+    def advance(self) -> None:
+        """Bring everything up to now that is not a meter: CPU clocks, and what the leases hold."""
+        self._advance_to(self._host.clock())
+
+    def _advance_to(self, now: float) -> None:
+        cpu_seconds = self.clocks.advance(self._roots())
+        busy = self._table.busy_seconds()
+        seconds, self.advanced = now - self.advanced, now
+        busy_cpu_seconds, self.busy_seconds = max(0.0, busy - self.busy_seconds), busy
+        for lease in self.leases.values():
+            lease.held_seconds += seconds
+            lease.cpu_seconds += cpu_seconds.get(lease.owner, 0.0)
+        for counter in self.counters.values():
+            if counter.device.name in self._absent:
+                continue
+            usage = counter.usage
+            usage.seconds += seconds
+            usage.busy_cpu_seconds += busy_cpu_seconds
+            _accumulate(usage.cpu_seconds, cpu_seconds.items())
+            for lease in self.leases.values():
+                _hold(usage, counter.device.name, lease, seconds)
+            if any(counter.device.name in lease.gpus for lease in self.leases.values()):
+                usage.gpu_held_seconds += seconds
+
+    def _roots(self) -> dict[Root, Owner]:
+        roots: dict[Root, Owner] = {self._own: SHARED} if self._own else {}
+        roots.update(self.members)
+        # The process of a worker is a member of its run and, while it works for a trial, the lease's.
+        roots.update((lease.root, lease.owner) for lease in self.leases.values())
+        return roots
+
+    def _ask_who_shares_gpus(self) -> None:
+        """Note the processes' use since the last reading, of GPUs that several leases hold or that are partitioned."""
+        shared = {
+            name: counter.usage
+            for name, counter in self.counters.items()
+            if len(counter.usage.gpu_seconds) > (0 if counter.device.is_partitioned else 1)
+        }
+        if not shared:
+            return
+        roots = self._roots()
+        for meter in self._meters.gpu_details:
+            for name, by_pid in meter.process_utilisation().items():
+                if name in shared:
+                    owners = utilisation_by_owner(by_pid, self.clocks.sees, lambda pid: self.clocks.owner(pid, roots))
+                    shared[name].add_utilisation(owners)
+
+    def held_gpus(self, gpus: Mapping[str, float]) -> dict[str, float]:
+        """Fractions of GPUs by device: a MIG instance is a part of its board.
+
+        Raises:
+            LeaseRefused: no such GPU.
+        """
+        if not any(device.component == "gpu" for device in self._meters.devices):
+            return dict(gpus)  # no meter for GPUs here: the lease holds them, nothing is measured
+        held: dict[str, float] = {}
+        for name, fraction in gpus.items():
+            gpu = self._meters.gpu(name)
+            if gpu is None:
+                known = [device.name for device in self._meters.devices if device.component == "gpu"]
+                raise LeaseRefused(f"this host has no GPU {name!r}; it has {', '.join(known)}")
+            held[gpu.device] = held.get(gpu.device, 0.0) + fraction * gpu.part
+        return held
+
+    def pending_leases(self) -> set[str]:
+        """The leases that held something in an interval that has not ended yet: more may be booked to them."""
+        return {owner.name for counter in self.counters.values() for owner in counter.usage.held_seconds}
+
+    def notes(self) -> str:
+        """What the meters are, and what is wrong with them now."""
+        return self._meters.summary()
+
+
+def _hold(usage: Usage, device: str, lease: Lease, seconds: float) -> None:
+    owner = lease.owner
+    _accumulate(usage.held_seconds, [(owner, seconds)])
+    _accumulate(usage.reserved_cpu_seconds, [(owner, seconds * lease.reserved_cpus)])
+    if device in lease.gpus:
+        _accumulate(usage.gpu_seconds, [(owner, seconds * lease.gpus[device])])
+
+
+def _accumulate(sums: dict[Owner, float], more: Iterable[tuple[Owner, float]]) -> None:
+    for owner, amount in more:
+        sums[owner] = sums.get(owner, 0.0) + amount
+
+
+def _differs(counter: Counter | None, saved: Device) -> bool:
+    """Whether a device of this agent has a saved one's name, and is another."""
+    return counter is not None and (counter.device.component, counter.device.source) != (saved.component, saved.source)

@@ -89,16 +89,18 @@ def test_a_joule_of_an_inner_block_is_not_booked_to_the_outer_one_of_the_same_na
 
 
 def test_a_block_s_children_are_charged_to_it_and_sleep_is_not(meters: list[str]) -> None:
-    program = "import time\nwhile time.process_time() < 0.25: pass"
+    program = "import time\nwhile time.process_time() < 0.5: pass"
     with track("children", meters=meters) as children:
         for _ in range(2):
             subprocess.run([sys.executable, "-S", "-c", program], check=True)
     with track("asleep", meters=meters) as asleep:
-        time.sleep(1.0)
+        time.sleep(0.2)
     assert children.energy_joules is not None
     assert asleep.energy_joules is not None
-    assert children.energy_joules > 5
-    assert asleep.energy_joules < children.energy_joules / 2
+    # 1 s of CPU time is at least half of what two busy CPUs draw in that second. No floor is known: on a quiet host a
+    # sleeper may be all the load there is, but not for longer than it sleeps.
+    assert children.energy_joules > 100 * 1.0 / (os.cpu_count() or 1) * 0.8
+    assert asleep.energy_joules <= 100 * 0.2 * 1.5
 
 
 def test_a_block_that_fails_is_measured_and_its_error_goes_on(meters: list[str]) -> None:

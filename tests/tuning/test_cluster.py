@@ -94,7 +94,7 @@ def cluster(request: pytest.FixtureRequest, sweep_folder: Path) -> Iterator[Clus
     }
     cluster = Cluster(f"127.0.0.1:{port}", folder, environments, {})
     cluster.start("head", "--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={folder}/ray")
-    cluster.start("worker", f"--address=127.0.0.1:{port}")
+    cluster.start("worker", f"--address=127.0.0.1:{port}", "--labels=tier=second", '--resources={"scratch": 2}')
     yield cluster
     for name in environments:
         cluster.lose(name)
@@ -170,6 +170,27 @@ def test_trials_on_two_hosts_are_measured_by_two_agents(cluster: Cluster, sweep_
         assert trial.energy_joules > 0
         assert trial.coverage == pytest.approx(1.0, abs=0.02)
     assert balanced(data)
+
+
+def test_every_configuration_runs_on_each_profile_where_its_resources_and_labels_are(
+    cluster: Cluster, sweep_folder: Path
+) -> None:
+    wait_for_nodes(cluster)
+    profiles = (
+        "hardware={any: {resources: {cpu: 1}}, labelled: {resources: {cpu: 1}, labels: {tier: second}},"
+        " custom: {resources: {cpu: 0.5, scratch: 2}}}"
+    )
+    ended(sweep_on(cluster, sweep_folder, "profiles", "parameters.seconds=0.1", profiles), 120)
+
+    data = read(sweep_folder / "results" / "profiles")
+    node_of = {lease.trial: lease.node for lease in data.leases}
+    placed = [(trial.hardware, node_of[trial.trial]) for trial in data.trials]
+    assert sorted(hardware for hardware, _ in placed) == ["any", "any", "custom", "custom", "labelled", "labelled"]
+    assert {node for hardware, node in placed if hardware != "any"} == {"worker"}
+    configurations = summarise(data).configurations
+    assert sorted((each.hardware, each.config) for each in configurations) == sorted(
+        (hardware, f"kind={kind}") for hardware in ("any", "custom", "labelled") for kind in ("burn", "sleep")
+    )
 
 
 @pytest.mark.parametrize("cluster", ["one_host"], indirect=True)

@@ -64,7 +64,7 @@ def test_results_go_to_standard_output_and_progress_to_standard_error(sweep_fold
 
     again = subprocess.run(RUN, cwd=sweep_folder, capture_output=True, text=True, timeout=60, check=False)
     assert again.returncode == 2
-    assert "holds a run already" in again.stderr
+    assert "holds a run of another sweep" in again.stderr
 
 
 def test_a_second_ctrl_c_ends_at_once(sweep_folder: Path) -> None:

@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: run test lint format bench docs constraints clean
+.PHONY: run test test-slow lint format bench docs constraints clean
 
 run: $(INSTALLED)  ## run the quickstart sweep and write its report
 	$(BIN)/energysweep run sweeps/quickstart.yaml
 
 test: $(INSTALLED)  ## run all tests; what needs a missing program is skipped, with the reason
 	$(BIN)/python -m pytest
+
+test-slow: $(INSTALLED)  ## the tests that make test leaves out: two raylets, lost hosts, population based training
+	$(BIN)/python -m pytest -m slow
 
 lint: $(INSTALLED)  ## style, types, and documents made from code
 	$(BIN)/ruff check .

@@ -175,7 +175,7 @@ def test_an_agent_that_nobody_scrapes_ends_at_once_and_leaves_its_state(agent_ho
     began = time.monotonic()
     agent.send_signal(signal.SIGTERM)
     assert agent.wait(timeout=5) == 0
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 4
     (state,) = agent_home.glob("agent-state-*.json")
     assert json.loads(state.read_text().splitlines()[0])["windows"][0]["run"] == "r"
     assert not (agent_home / "agent.sock").exists()

@@ -23,7 +23,7 @@ from energysweep.reporting import summarise
 from energysweep.reporting.not_measured import not_measured
 from tests.tuning.test_resume import STEPS, read, wait_for
 
-pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 RAY = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--node-ip-address=127.0.0.1", "--num-cpus=1"]
 

@@ -162,6 +162,7 @@ def test_a_meter_that_does_not_exist_is_the_error_of_the_trial(own_ray: Path) ->
     assert "no/such/trace.csv" in str(result.error)
 
 
+@pytest.mark.slow
 def test_trials_that_clone_each_other_add_up_to_what_was_spent(own_ray: Path) -> None:
     from ray.tune.examples.pbt_function import pbt_function
     from ray.tune.schedulers import PopulationBasedTraining

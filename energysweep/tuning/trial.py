@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import logging
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from numbers import Real
@@ -30,6 +29,7 @@ from energysweep.tuning.board import AgentAddress, Board
 from energysweep.tuning.points import hardware_of, unwrap
 
 log = logging.getLogger(__name__)
+METRICS = ("energy_joules", "active_energy_joules", "power_watts", "emissions_grams")
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,9 @@ class _TrialEnergy:
             now = self._lease.report(_numbers(result, self._metering.shown)).plus(self._elsewhere)
         except AgentError as error:
             self._unmeasured(error)
-            now = before = before or Spent(0.0, 0.0, time.monotonic())
+            if before is None:  # never measured is no energy of 0
+                return dict.fromkeys(METRICS, math.nan)
+            now = before
         self._last = now
         seconds = now.at_seconds - before.at_seconds
         return {

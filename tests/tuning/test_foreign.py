@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -160,6 +161,28 @@ def test_a_meter_that_does_not_exist_is_the_error_of_the_trial(own_ray: Path) ->
     ).fit()
 
     assert "no/such/trace.csv" in str(result.error)
+
+
+def report_once(config: dict[str, float]) -> None:
+    tune.report({"score": 1})
+
+
+def test_a_trial_that_finds_no_agent_goes_on_and_its_energy_is_missing_not_0(
+    agent_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENERGYSWEEP_SOCKET", "/proc/no/folder/agent.sock")
+    ray.init(address="local", include_dashboard=False, log_to_driver=False, configure_logging=False)
+    try:
+        (result,) = tune.Tuner(
+            energysweep.metered(report_once),
+            run_config=tune.RunConfig(storage_path=str(agent_home / "results"), verbose=0),
+        ).fit()
+    finally:
+        ray.shutdown()
+
+    assert result.error is None
+    assert result.metrics["score"] == 1
+    assert math.isnan(result.metrics["energy_joules"])
 
 
 @pytest.mark.slow

@@ -1,0 +1,46 @@
+"""The command line. Results go to standard output, progress and messages to standard error.
+
+Exit codes: 0 done; 1 the sweep or a step failed; 2 the user's input is wrong; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from energysweep import __version__
+from energysweep.cli import host, reports, sweeping
+from energysweep.cli.common import EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED, Parser, fail
+from energysweep.errors import EnergysweepError, InputError, MeterUnavailable
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command. Returns its exit code."""
+    arguments = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = arguments.run
+    try:
+        return command(arguments)
+    except InputError as error:
+        return fail(str(error), EXIT_INPUT)
+    except MeterUnavailable as error:
+        return fail(f"{error}; {error.hint}" if error.hint else str(error), EXIT_INPUT)
+    except EnergysweepError as error:
+        return fail(str(error), EXIT_FAILED)
+    except KeyboardInterrupt:
+        return fail("interrupted", EXIT_INTERRUPTED)
+    except BrokenPipeError:  # `energysweep report ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="energysweep", description="Hyperparameter sweeps with their cost in joules and grams of CO2e."
+    )
+    parser.add_argument("--version", action="version", version=f"energysweep {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
+    for group in (sweeping, reports, host):  # in the order of --help
+        group.add(commands)
+    return parser

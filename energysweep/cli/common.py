@@ -1,0 +1,91 @@
+"""What several commands share: options, a run's folder, printing."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from energysweep.errors import InputError
+
+EXIT_FAILED = 1
+EXIT_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+def fail(message: str, code: int) -> int:
+    """Tell on standard error; returns ``code``."""
+    print(f"energysweep: {message}", file=sys.stderr)
+    return code
+
+
+class Parser(argparse.ArgumentParser):
+    """Tells a wrong option like every other wrong input."""
+
+    def error(self, message: str) -> NoReturn:
+        sys.exit(fail(f"{message} (see {self.prog} --help)", EXIT_INPUT))
+
+
+def add_command(
+    commands: Any, name: str, function: Callable[[argparse.Namespace], int], text: str
+) -> argparse.ArgumentParser:
+    """A command: its name, what carries it out (returns the exit code), and a line for --help."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.set_defaults(run=function)
+    return parser
+
+
+def add_set(parser: argparse.ArgumentParser) -> None:
+    """The option --set."""
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        dest="overrides",
+        action="append",
+        default=[],
+        help="replace a key of the file, such as objective.target=0.9; may be given again",
+    )
+
+
+def add_address(parser: argparse.ArgumentParser) -> None:
+    """The option --address of a command that runs trials."""
+    parser.add_argument("--address", metavar="ADDR", help="of a Ray cluster; otherwise RAY_ADDRESS or a Ray of its own")
+
+
+def add_metrics_port(parser: argparse.ArgumentParser) -> None:
+    """The option --metrics-port."""
+    parser.add_argument("--metrics-port", metavar="N", type=port, default=9770, help="of /metrics; default: 9770")
+
+
+def port(text: str) -> int:
+    """The type of an option that is a port."""
+    if not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535, 0 for any free one")
+    return int(text)
+
+
+def print_table(table: Any) -> None:
+    """Print for a terminal, or for a file."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = 160  # a file or a pipe has no width to fit into
+    console.print(table)
+
+
+def run_folder(folder: Path) -> Path:
+    """The folder, if it is a run's.
+
+    Raises:
+        InputError
+    """
+    from energysweep.ledger import FILE_NAME
+
+    if not folder.is_dir():
+        raise InputError("there is no such folder", file=str(folder))
+    if not (folder / FILE_NAME).is_file():
+        raise InputError(f"this is no run folder: it has no {FILE_NAME}", file=str(folder))
+    return folder

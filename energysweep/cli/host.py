@@ -1,0 +1,90 @@
+"""Commands about this host: agent, doctor."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from energysweep.cli.common import add_command, fail, port
+from energysweep.errors import AgentRunning
+
+
+def add(commands: Any) -> None:
+    """Add them to the command line."""
+    agent = add_command(commands, "agent", _agent, "serve this host as its agent, as a daemon")
+    agent.add_argument("--meter", metavar="KIND[:ARG]", action="append", help="default: auto; may be given again")
+    agent.add_argument(
+        "--socket", metavar="PATH", type=Path, help="default: ENERGYSWEEP_SOCKET, or a path of this user"
+    )
+    agent.add_argument("--bind", metavar="ADDRESS", default="127.0.0.1", help="of HTTP; default: 127.0.0.1")
+    agent.add_argument("--port", metavar="N", type=port, default=9770, help="of HTTP; default: 9770")
+    agent.add_argument("--linger", metavar="SECONDS", type=float, help="end when nobody has needed it for so long")
+    agent.add_argument("--detach", action="store_true", help="return when it serves, and leave it running")
+
+    doctor = add_command(commands, "doctor", _doctor, "which meters this host has, which it lacks, how to get them")
+    doctor.add_argument("--meter", metavar="KIND[:ARG]", action="append", help="default: auto; may be given again")
+
+
+def _agent(arguments: argparse.Namespace) -> int:
+    from energysweep.agent.connect import EXIT_ALREADY_RUNNING
+    from energysweep.agent.protocol import daemon_socket_path
+    from energysweep.agent.start import start_agent
+
+    told = _detach() if arguments.detach else None
+    try:
+        server = start_agent(
+            tuple(arguments.meter or ("auto",)),
+            path=arguments.socket or daemon_socket_path(),
+            address=arguments.bind,
+            port=arguments.port,
+            linger_seconds=arguments.linger,
+        )
+    except AgentRunning as error:
+        return fail(str(error), EXIT_ALREADY_RUNNING)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: server.end())
+    print(f"{server.agent.notes}\nserving {server.socket_path} and {server.url}", file=sys.stderr, flush=True)
+    if told is not None:
+        told()
+    server.wait()
+    server.stop()
+    return 0
+
+
+def _detach() -> Callable[[], None]:
+    """Go on in a child of its own session; this process ends when the child says that it serves, or has ended.
+
+    Returns:
+        In the child only: what says that it serves.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        os.setsid()
+
+        def told() -> None:
+            os.write(writing, b".")
+            os.close(writing)
+            os.chdir("/")
+            quiet = os.open(os.devnull, os.O_RDWR)
+            for descriptor in (0, 1, 2):
+                os.dup2(quiet, descriptor)
+
+        return told
+    os.close(writing)
+    if os.read(reading, 1):
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    os._exit(os.waitstatus_to_exitcode(status))
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from energysweep import doctor
+
+    return doctor.main(tuple(arguments.meter or ("auto",)))

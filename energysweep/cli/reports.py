@@ -1,0 +1,65 @@
+"""Commands that read finished runs: report, compare, explain."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from energysweep.cli.common import add_command, print_table, run_folder
+
+
+def add(commands: Any) -> None:
+    """Add them to the command line."""
+    report = add_command(commands, "report", _report, "write a run's report again")
+    report.add_argument("folder", metavar="RUN_DIR", type=Path)
+    report.add_argument("--carbon", metavar="KEY=VALUE,...", help="for another grid, such as country=FRA")
+
+    compare = add_command(commands, "compare", _compare, "several runs side by side")
+    compare.add_argument("folders", metavar="RUN_DIR", type=Path, nargs="+")
+    compare.add_argument("--html", metavar="FILE", type=Path, help="write the comparison as a page, too")
+
+    explain = add_command(
+        commands, "explain", _explain, "a trial's receipt, from its leases down to the meter readings"
+    )
+    explain.add_argument("folder", metavar="RUN_DIR", type=Path)
+    explain.add_argument("trial", metavar="TRIAL", help="its id, a unique beginning of it, or its label")
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from energysweep import carbon
+    from energysweep.ledger import FILE_NAME, Ledger
+    from energysweep.reporting import terminal_table, write_report
+
+    grid = carbon.resolve(**carbon.parse_carbon_option(arguments.carbon)) if arguments.carbon is not None else None
+    with Ledger.open(run_folder(arguments.folder) / FILE_NAME) as ledger:
+        summary = write_report(arguments.folder, ledger.read(), grid)
+    print_table(terminal_table(summary))
+    print(f"report: {arguments.folder / 'report.html'}")
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from energysweep.ledger import FILE_NAME, Ledger
+    from energysweep.reporting import compare, comparison_html, comparison_table, summarise, write_whole
+
+    summaries = []
+    for folder in arguments.folders:
+        with Ledger.open(run_folder(folder) / FILE_NAME) as ledger:
+            summaries.append(summarise(ledger.read()))
+    comparison = compare(summaries)
+    print_table(comparison_table(comparison))
+    if arguments.html:
+        write_whole(arguments.html, comparison_html(comparison))
+        print(f"comparison: {arguments.html}")
+    return 0
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from energysweep.ledger import FILE_NAME, Ledger
+    from energysweep.reporting import explain, receipt_text
+
+    with Ledger.open(run_folder(arguments.folder) / FILE_NAME) as ledger:
+        receipt = explain(ledger.read(), arguments.trial)
+    print_table(receipt_text(receipt))
+    return 0

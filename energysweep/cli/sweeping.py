@@ -1,0 +1,110 @@
+"""Commands that run sweeps: run, resume, validate."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from energysweep.cli.common import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    add_address,
+    add_command,
+    add_metrics_port,
+    add_set,
+    print_table,
+)
+from energysweep.errors import InputError
+
+if TYPE_CHECKING:
+    from energysweep.tuning.run import Run
+
+
+def add(commands: Any) -> None:
+    """Add them to the command line."""
+    run = add_command(commands, "run", _run, "run a sweep, then write its report")
+    run.add_argument("sweep", metavar="SWEEP.yaml", type=Path)
+    add_address(run)
+    run.add_argument("--output", metavar="DIR", type=Path, default=Path("results"), help="default: results")
+    run.add_argument("--run-id", metavar="ID", help="default: the sweep's name and the time")
+    add_metrics_port(run)
+    add_set(run)
+
+    resume = add_command(commands, "resume", _resume, "go on with an interrupted run, losing no joule")
+    resume.add_argument("folder", metavar="RUN_DIR", type=Path)
+    add_address(resume)
+    add_metrics_port(resume)
+
+    validate = add_command(commands, "validate", _validate, "check a sweep's file and say how many trials it makes")
+    validate.add_argument("sweep", metavar="SWEEP.yaml", type=Path, nargs="?")
+    validate.add_argument("--address", metavar="ADDR", help="also check that this Ray cluster can run it")
+    validate.add_argument("--schema", action="store_true", help="print the JSON Schema of sweep files, for editors")
+    add_set(validate)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from energysweep.spec import check_workload, count_sentence, load_spec
+
+    spec = load_spec(arguments.sweep, arguments.overrides)
+    check_workload(spec)
+    print(f"{spec.name}: {count_sentence(spec)}", file=sys.stderr)
+
+    # Only now: bad input is told before Ray's second of import time, and nothing has been started.
+    from energysweep.tuning.progress import progress_for_terminal
+    from energysweep.tuning.run import run
+
+    done = run(
+        spec,
+        address=arguments.address,
+        output=arguments.output,
+        run_id=arguments.run_id,
+        metrics_port=arguments.metrics_port,
+        progress=progress_for_terminal(),
+    )
+    return _tell(done)
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    from energysweep.tuning.progress import progress_for_terminal
+    from energysweep.tuning.run import resume
+
+    done = resume(
+        arguments.folder,
+        address=arguments.address,
+        metrics_port=arguments.metrics_port,
+        progress=progress_for_terminal(),
+    )
+    return _tell(done)
+
+
+def _tell(done: Run) -> int:
+    from energysweep.reporting import terminal_table
+
+    print_table(terminal_table(done.summary))
+    print(f"report: {done.folder / 'report.html'}")
+    for problem in done.problems:
+        print(f"energysweep: {problem}", file=sys.stderr)
+    if done.interrupted:
+        return EXIT_INTERRUPTED
+    return 0 if done.succeeded else EXIT_FAILED
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    from energysweep.spec import check_workload, count_sentence, json_schema, load_spec
+
+    if arguments.schema:
+        print(json.dumps(json_schema(), indent=2))
+        return 0
+    if arguments.sweep is None:
+        raise InputError("validate needs a sweep's file, or --schema")
+    spec = load_spec(arguments.sweep, arguments.overrides)
+    check_workload(spec)
+    if arguments.address:
+        from energysweep.tuning.run import check_cluster
+
+        check_cluster(spec, arguments.address)
+    print(f"{spec.name}: {count_sentence(spec)}")
+    return 0

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from energysweep.errors import InputError, SweepError
+from energysweep.monitoring.links import web_address
 
 OLDEST_VERSION = 11
 _ANSWER_SECONDS = 15.0
@@ -53,7 +54,7 @@ class Grafana:
             raise InputError(
                 "publishing needs the package grafana-api: pip install 'energysweep[grafana]'", key="dashboards publish"
             ) from error
-        parts = _checked(url)
+        parts = web_address(url, "--url")
         if not token or not token.isprintable() or not token.isascii():
             raise InputError("give the token of a service account: --token, or GRAFANA_TOKEN", key="--token")
         self.url = url.rstrip("/")
@@ -164,15 +165,6 @@ def _cause(error: Exception) -> str:
     """The system's word, out of requests' wrapping of urllib3's wrapping of it."""
     found = re.search(r"\[(?:Errno -?\d+|SSL: \w+)\] ([^'\"()]+)", str(error))
     return found.group(1).strip() if found else type(error).__name__
-
-
-def _checked(url: str) -> Any:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise InputError(f"{url!r} is no address of a Grafana server, such as https://grafana.example.org", key="--url")
-    if parts.username is not None:
-        raise InputError("leave user and password out of the address; a token says who you are", key="--url")
-    return parts
 
 
 def _refuse(response: Any, *_: Any, **__: Any) -> None:

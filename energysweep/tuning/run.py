@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from energysweep import carbon
 from energysweep.agent.server import DEFAULT_PORT
 from energysweep.errors import InputError
 from energysweep.ledger import FILE_NAME, Ledger
+from energysweep.monitoring.links import web_address
 from energysweep.reporting import Summary, write_report, write_whole
 from energysweep.spec import SweepSpec, load_spec
 from energysweep.tuning import placement
@@ -22,6 +24,7 @@ from energysweep.tuning.session import connected
 from energysweep.tuning.workload import trainable_of
 
 SPEC_NAME = "sweep.yaml"
+GRAFANA_VARIABLE = "ENERGYSWEEP_GRAFANA"
 _RUN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
 
 
@@ -77,12 +80,16 @@ def run(
     grid = carbon.resolve(**spec.carbon.model_dump())
     run_id = _checked_id(run_id) if run_id else f"{spec.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     folder = (output / run_id).absolute()
+    grafana_url = os.environ.get(GRAFANA_VARIABLE)
+    if grafana_url:
+        web_address(grafana_url, GRAFANA_VARIABLE)
     _check_folder(folder, spec)
     with connected(spec, address):
         placement.check(spec, ray.nodes(), placement.autoscaler_nodes())
         sweep = RunningSweep(spec, run_id, grid, progress or Silent(), metrics_port, is_cluster=address is not None)
         # Only now: a sweep that is refused leaves no folder behind.
         with _make_folder(folder, spec) as ledger:
+            ledger.note(grafana=grafana_url)
             problems = sweep.run(trainable, ledger, folder)
             summary = write_report(folder, ledger.read())
     return Run(run_id, folder, summary, tuple(problems), sweep.interrupted)

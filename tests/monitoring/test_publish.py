@@ -215,8 +215,8 @@ def test_a_server_that_is_not_there_is_told() -> None:
 @pytest.mark.parametrize(
     ("url", "token", "fragment"),
     [
-        ("grafana.example.org", TOKEN, "is no address of a Grafana server"),
-        ("ftp://grafana.example.org", TOKEN, "is no address of a Grafana server"),
+        ("grafana.example.org", TOKEN, "is no web address"),
+        ("ftp://grafana.example.org", TOKEN, "is no web address"),
         ("https://me:secret@grafana.example.org", TOKEN, "leave user and password out"),
         ("https://grafana.example.org", "", "give the token"),
         ("https://grafana.example.org", "a\nb", "give the token"),

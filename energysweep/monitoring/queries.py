@@ -23,11 +23,6 @@ NODE_ENERGY = "energysweep_node_energy_joules_total"
 NODE_BUCKETS = "energysweep_node_bucket_energy_joules_total"
 
 _LABELS = {family.name: ", ".join(family.labels) for family in FAMILIES}
-_LABELS |= {
-    "energysweep_sweep_cheapest_energy_to_target_joules": "sweep, config, hardware",
-    "energysweep_sweep_saved_energy_joules": "sweep",
-    "energysweep_trial_reports_total": "sweep, trial, node",
-}
 
 
 def now(metric: str, where: str) -> str:

@@ -45,9 +45,28 @@ FAMILIES = (
         ("sweep", "trial", "node", "metric"),
         "The last value of a metric that the trial reported.",
     ),
+    Family(
+        "energysweep_trial_reports_total",
+        "counter",
+        ("sweep", "trial", "node"),
+        "How often a trial has reported a result on a node.",
+    ),
     Family("energysweep_sweep_info", "gauge", ("sweep", "name", "owner"), "Always 1: the name and owner of a sweep."),
     Family("energysweep_sweep_trials", "gauge", ("sweep", "state"), "Number of trials of a sweep by state."),
     Family("energysweep_sweep_best", "gauge", ("sweep", "metric"), "The best value of a metric so far."),
+    Family(
+        "energysweep_sweep_cheapest_energy_to_target_joules",
+        "gauge",
+        ("sweep", "config", "hardware"),
+        "Energy of the trial that reached the target for the least so far.",
+    ),
+    Family(
+        "energysweep_sweep_saved_energy_joules",
+        "gauge",
+        ("sweep",),
+        "An estimate of what early stopping has saved: what the pruned trials would have used to their end, less what"
+        " they used.",
+    ),
     Family("energysweep_sweep_start_timestamp_seconds", "gauge", ("sweep",), "When the sweep began (Unix time)."),
     Family("energysweep_sweep_end_timestamp_seconds", "gauge", ("sweep",), "When the sweep ended (Unix time)."),
     Family(

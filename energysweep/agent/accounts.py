@@ -78,6 +78,7 @@ class Trial:
         watts: by component: mean power of the last second.
         measured_joules: by component: what ``watts`` was computed from last.
         results: its last reported numbers, by metric.
+        reports: how often it has reported.
         open_leases: how many it has now.
         ended: when the last lease was closed, on the monotonic clock.
     """
@@ -88,6 +89,7 @@ class Trial:
     watts: dict[Component, float] = field(default_factory=dict)
     measured_joules: dict[Component, float] = field(default_factory=dict)
     results: dict[str, float] = field(default_factory=dict)
+    reports: int = 0
     open_leases: int = 0
     ended: float | None = None
 
@@ -114,6 +116,14 @@ class Trial:
         return total
 
 
+class Cheapest(NamedTuple):
+    """The trial that has reached the target for the least energy so far."""
+
+    config: str
+    hardware: str
+    energy_joules: float
+
+
 @dataclass(slots=True)
 class Sweep:
     """What a driver says of its sweep; only for the dashboards.
@@ -122,6 +132,8 @@ class Sweep:
         grams_per_kwh: intensity of the grid, None if nobody said; ``pue`` multiplies it.
         trials: number of trials by state.
         best: best value so far by metric.
+        cheapest: who has reached the target for the least, None before anybody has.
+        saved_joules: an estimate of what early stopping has saved, None where it is unknown.
         started_at, ended_at: seconds since the Unix epoch.
     """
 
@@ -133,6 +145,8 @@ class Sweep:
     pue: float = 1.0
     trials: dict[str, int] = field(default_factory=dict)
     best: dict[str, float] = field(default_factory=dict)
+    cheapest: Cheapest | None = None
+    saved_joules: float | None = None
     started_at: float | None = None
     ended_at: float | None = None
 

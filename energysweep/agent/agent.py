@@ -222,6 +222,7 @@ class Agent:
                 self._observe()
             account = self.windows[lease.run].trial(lease.trial)
             account.results.update(results or {})
+            account.reports += 1
             self._note_change()
             return account.energy()
 

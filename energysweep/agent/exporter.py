@@ -95,6 +95,11 @@ def _sweep_samples(window: Window) -> Iterator[Sample]:
         yield "energysweep_sweep_trials", (run, state), number
     for metric, value in sweep.best.items():
         yield "energysweep_sweep_best", (run, metric), value
+    if sweep.cheapest is not None:
+        config, hardware, joules = sweep.cheapest
+        yield "energysweep_sweep_cheapest_energy_to_target_joules", (run, config, hardware), joules
+    if sweep.saved_joules is not None:
+        yield "energysweep_sweep_saved_energy_joules", (run,), sweep.saved_joules
     yield "energysweep_sweep_start_timestamp_seconds", (run,), sweep.started_at
     if sweep.ended_at is not None:
         yield "energysweep_sweep_end_timestamp_seconds", (run,), sweep.ended_at
@@ -110,5 +115,6 @@ def _trial_samples(node: str, window: Window, name: str, trial: Trial) -> Iterat
     if grams is not None:
         yield "energysweep_trial_emissions_grams_total", (run, name, node), grams
     yield "energysweep_trial_info", (run, name, trial.config, trial.hardware, node), 1
+    yield "energysweep_trial_reports_total", (run, name, node), trial.reports
     for metric, value in trial.results.items():
         yield "energysweep_trial_result", (run, name, node, metric), value

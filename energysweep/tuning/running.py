@@ -15,7 +15,7 @@ from typing import Any
 from ray.tune.error import TuneError
 
 from energysweep import spec as specs
-from energysweep.agent.accounts import Sweep
+from energysweep.agent.accounts import Cheapest, Sweep
 from energysweep.carbon import Intensity
 from energysweep.errors import SweepError
 from energysweep.ledger import Ledger, LedgerData
@@ -23,6 +23,7 @@ from energysweep.spec import SweepSpec
 from energysweep.tuning import placement
 from energysweep.tuning.agent_link import AgentLink
 from energysweep.tuning.board import Board
+from energysweep.tuning.early_stopping import Effort, saved_joules
 from energysweep.tuning.progress import Progress, RunningTrial, Status
 from energysweep.tuning.recorder import Recorder
 from energysweep.tuning.session import logged_to, terminated_like_interrupted
@@ -163,8 +164,32 @@ class RunningSweep:
         best = self._recorder.best()
         self._dashboard.trials = self._recorder.counts()
         self._dashboard.best = {} if best is None else {self._spec.objective.metric: best}
+        self._dashboard.cheapest = self._cheapest()
+        self._dashboard.saved_joules = self._saved_joules()
         self._agent.update(self._dashboard)
         self._note_parts()  # a driver that is killed has said how far it came
+
+    def _cheapest(self) -> Cheapest | None:
+        with self._recorder.lock:
+            records = list(self._recorder.trials.values())
+        reached = [
+            (record.joules_at_target, record.row.trial, record.row)
+            for record in records
+            if record.joules_at_target is not None
+        ]
+        if not reached:
+            return None
+        joules, _, row = min(reached)
+        return Cheapest(specs.label(row.parameters, self._varying), row.hardware, joules)
+
+    def _saved_joules(self) -> float | None:
+        with self._recorder.lock:
+            records = list(self._recorder.trials.values())
+        joules = self._poller.totals.trials
+        return saved_joules(
+            (Effort(record.row.status, record.iterations, joules.get(record.row.trial, 0.0)) for record in records),
+            self._spec.scheduler,
+        )
 
     def _changed(self) -> None:
         for record in self._recorder.newly_ended():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from energysweep.agent.accounts import Sweep
+from energysweep.agent.accounts import Cheapest, Sweep
 from energysweep.agent.exporter import AgentCollector
 from energysweep.meters import Device
 from energysweep.metrics import FAMILIES
@@ -45,6 +45,8 @@ def host(tmp_path: Path) -> FakeHost:
         pue=2.0,
         trials={"running": 1},
         best={"accuracy": 0.5},
+        cheapest=Cheapest("lr=0.1", "cpu", 812.5),
+        saved_joules=0.0,
         started_at=1e9,
     )
     root = host.tree.of(pid)
@@ -67,10 +69,14 @@ def test_a_scrape_shows_trials_and_their_sweep(host: FakeHost) -> None:
     assert scrape("trial_emissions_grams_total", trial) == pytest.approx(0.17)
     assert scrape("trial_info", {**trial, "config": 'lr=1e-3, name="<x>"\n', "hardware": "cpu"}) == 1
     assert scrape("trial_result", {**trial, "metric": "accuracy"}) == 0.5
+    assert scrape("trial_reports_total", trial) == 1
     value = scrape.registry.get_sample_value
     assert value("energysweep_sweep_info", {"sweep": "r", "name": "mnist", "owner": "me"}) == 1
     assert value("energysweep_sweep_trials", {"sweep": "r", "state": "running"}) == 1
     assert value("energysweep_sweep_best", {"sweep": "r", "metric": "accuracy"}) == 0.5
+    cheapest = {"sweep": "r", "config": "lr=0.1", "hardware": "cpu"}
+    assert value("energysweep_sweep_cheapest_energy_to_target_joules", cheapest) == 812.5
+    assert value("energysweep_sweep_saved_energy_joules", {"sweep": "r"}) == 0  # known, and nothing so far
     assert value("energysweep_sweep_start_timestamp_seconds", {"sweep": "r"}) == 1e9
     assert value("energysweep_sweep_end_timestamp_seconds", {"sweep": "r"}) is None
     assert value("energysweep_grid_intensity_grams_per_kwh", {"zone": "FRA", "source": "given"}) == 360

@@ -2,62 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import socket
 import subprocess
 import sys
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from energysweep.ledger import FILE_NAME, Ledger
 from energysweep.records import TRIAL_BUCKETS
-from tests.conftest import need
+from tests.prometheus import Prometheus, free_port, http_sd
 
 pytestmark = pytest.mark.ray
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Prometheus:
-    def __init__(self, folder: Path, agent_port: int) -> None:
-        self.port = free_port()
-        config = folder / "prometheus.yml"
-        config.write_text(
-            "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
-            "scrape_configs:\n"
-            "  - job_name: energysweep\n"
-            f"    http_sd_configs: [{{url: 'http://127.0.0.1:{agent_port}/sd', refresh_interval: 1s}}]\n"
-        )
-        subprocess.run([need("promtool"), "check", "config", str(config)], check=True, capture_output=True)
-        self._process = subprocess.Popen(
-            [
-                need("prometheus"),
-                f"--config.file={config}",
-                f"--storage.tsdb.path={folder / 'tsdb'}",
-                f"--web.listen-address=127.0.0.1:{self.port}",
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-    def query(self, expression: str) -> list[dict[str, Any]]:
-        query = urllib.parse.urlencode({"query": expression})
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v1/query?{query}", timeout=10) as answer:
-            found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
-        return found
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait()
 
 
 @pytest.fixture
@@ -67,9 +23,10 @@ def agent_port() -> int:
 
 @pytest.fixture
 def prometheus(tmp_path: Path, agent_port: int) -> Iterator[Prometheus]:
-    server = Prometheus(tmp_path, agent_port)
-    yield server
-    server.stop()
+    folder = tmp_path / "prometheus"
+    folder.mkdir()
+    with Prometheus(folder, [http_sd(agent_port)]) as server:
+        yield server
 
 
 def test_the_last_scraped_value_of_every_trial_equals_the_ledgers(
@@ -99,12 +56,9 @@ def test_the_last_scraped_value_of_every_trial_equals_the_ledgers(
             trial = trial_of[row.lease]
             booked[trial] = booked.get(trial, 0.0) + row.joules
     last = max(data.leases, key=lambda lease: lease.opened_at).trial
-    scraped = {
-        series["metric"]["trial"]: float(series["value"][1])
-        for series in prometheus.query(
-            'sum by (trial) (max_over_time(energysweep_trial_energy_joules_total{sweep="watched"}[10m]))'
-        )
-    }
+    scraped = prometheus.values(
+        'sum by (trial) (max_over_time(energysweep_trial_energy_joules_total{sweep="watched"}[10m]))', "trial"
+    )
     assert len(booked) == 6
     for trial in booked.keys() - {last}:
         assert scraped[trial] == pytest.approx(booked[trial], rel=0.01), trial

@@ -1,0 +1,236 @@
+"""The dashboard *Nodes*: where each host's energy goes, and how its agent and meters are."""
+
+from __future__ import annotations
+
+from energysweep.monitoring import variables
+from energysweep.monitoring.charts import barchart, stat, timeseries
+from energysweep.monitoring.dashboard import dashboard
+from energysweep.monitoring.panels import Json, Panel, at_end, over_time, steps
+from energysweep.monitoring.queries import (
+    NODE_BUCKETS,
+    NODE_ENERGY,
+    TRIAL_ENERGY,
+    TRIAL_INFO,
+    described,
+    highest,
+    increase,
+    last,
+    now,
+    rate,
+)
+from energysweep.monitoring.tables import Column, table
+from energysweep.monitoring.trials import INFO, TRIALS
+
+UID = "energysweep-nodes"
+
+NODES = 'node=~"$node"'
+BUCKETS = ("trials", "overhead", "background", "unreserved_idle")
+
+_EMPTY = "no agent in this time range"
+_ESTIMATE = "An estimate is a model of the hardware, not a measurement; its source is called estimate."
+_RESTARTS = (
+    "An agent's counters begin again when its host does; what a counter shows when it is first scraped is left out."
+)
+
+
+def nodes_dashboard() -> Json:
+    """Power by device, energy by owner, the balance of the books, and the agents' own health and cost."""
+    return dashboard(
+        UID,
+        "energysweep / Nodes",
+        "Each host: its power by device, whose energy it is, whether the books balance, and how its agent is.",
+        [
+            variables.nodes(),
+            variables.sweeps(),
+            variables.hardware(),
+            variables.measured(NODE_ENERGY, NODES),
+        ],
+        [
+            ("Power", [_power_by_device(), _power_by_owner()]),
+            ("Whose energy", [_owners(), _owner_bars(), _trials_by_sweep()]),
+            ("Do the books balance?", [_conservation(), _failures(), _events()]),
+            ("Agents", _agents()),
+        ],
+    )
+
+
+def _power_by_device() -> Panel:
+    return timeseries(
+        "Power by device ($measured)",
+        f"Mean power between scrapes, by device, with what measured it. {_ESTIMATE}",
+        "watt",
+        _EMPTY,
+        over_time("A", rate(NODE_ENERGY, NODES), "{{node}} {{device}} ({{source}})"),
+        stacked=True,
+    )
+
+
+def _power_by_owner() -> Panel:
+    buckets = f"sum by (bucket) ({rate(NODE_BUCKETS, NODES)})"
+    return timeseries(
+        "Power by owner, and the meters ($measured)",
+        "trials: of all sweeps; overhead: drivers, Ray, agents; background: everything else that ran;"
+        " unreserved_idle: the idle floor that no trial had reserved. The line is what the meters saw; it should lie on"
+        f" the top of the areas. {_ESTIMATE}",
+        "watt",
+        _EMPTY,
+        over_time("A", buckets, "{{bucket}}"),
+        over_time("meters", f"sum({rate(NODE_ENERGY, NODES)})", "meters"),
+        stacked=True,
+        lines=("meters",),
+    )
+
+
+def _owners() -> Panel:
+    def of(bucket: str) -> str:
+        where = f'{NODES}, bucket="{bucket}"'
+        return f"sum by (node) ({increase(NODE_BUCKETS, where)})"
+
+    booked, metered = (
+        f"sum by (node) ({increase(NODE_BUCKETS, NODES)})",
+        f"sum by (node) ({increase(NODE_ENERGY, NODES)})",
+    )
+    columns = {bucket: Column(bucket.replace("_", " ").capitalize(), of(bucket), "joule") for bucket in BUCKETS}
+    return table(
+        "Energy by owner against the meters ($measured)",
+        f"What was booked to each owner within the time range, and what the meters saw. {_RESTARTS} {_ESTIMATE}",
+        _EMPTY,
+        {"node": Column("Node")}
+        | columns
+        | {
+            "booked": Column("All owners", booked, "joule"),
+            "metered": Column("Meters", metered, "joule"),
+            "difference": Column("Difference", f"{booked} - {metered}", "joule"),
+        },
+        width=24,
+        height=6,
+        sort="Meters",
+    )
+
+
+def _owner_bars() -> Panel:
+    return barchart(
+        "Energy by owner ($measured)",
+        f"Over all chosen nodes, within the time range. {_RESTARTS} {_ESTIMATE}",
+        "joule",
+        _EMPTY,
+        f"sort_desc(sum by (bucket) ({increase(NODE_BUCKETS, NODES)}))",
+        "bucket",
+    )
+
+
+def _trials_by_sweep() -> Panel:
+    energy = f"sum by (sweep, trial, node) ({highest(TRIAL_ENERGY, TRIALS)})"
+    by_sweep = f"sum by (sweep, node, hardware) ({described(energy, last(TRIAL_INFO, INFO))})"
+    return table(
+        "Energy of trials by sweep ($measured)",
+        "The owner called trials, by sweep and hardware profile: all that trials within the time range have used, also"
+        f" before it. {_ESTIMATE}",
+        "no trial in this time range",
+        {
+            "node": Column("Node"),
+            "sweep": Column("Sweep"),
+            "hardware": Column("Hardware"),
+            "energy": Column("Energy", by_sweep, "joule", gauge=True),
+        },
+        width=12,
+        sort="Energy",
+    )
+
+
+def _conservation() -> Panel:
+    return timeseries(
+        "Conservation error",
+        "Difference between all that was booked and what the meters saw, as a part of the latter. Should be 0; from"
+        " 1 % on there is an alert.",
+        "percentunit",
+        _EMPTY,
+        over_time("A", now("energysweep_node_conservation_error_ratio", NODES), "{{node}}"),
+        width=8,
+        limit=0.01,
+    )
+
+
+def _failures() -> Panel:
+    failures = rate("energysweep_meter_read_failures_total", NODES)
+    return timeseries(
+        "Failed readings of meters",
+        "Readings per second that failed. The next good one covers their time; without one, energy is missing.",
+        "short",
+        _EMPTY,
+        over_time("A", failures, "{{node}} {{meter}}"),
+        width=8,
+    )
+
+
+def _events() -> Panel:
+    return table(
+        "What the counters did",
+        "Within the time range. wrap: put right. reset, jump, overrun, frozen: intervals whose energy is unknown and"
+        " booked to nobody.",
+        _EMPTY,
+        {
+            "node": Column("Node"),
+            "meter": Column("Meter"),
+            "event": Column("Event"),
+            "count": Column("Times", increase("energysweep_meter_events_total", NODES), decimals=0),
+        },
+        width=8,
+        sort="Times",
+    )
+
+
+def _agents() -> list[Panel]:
+    cpu = rate("energysweep_agent_cpu_seconds_total", NODES)
+    return [
+        stat(
+            "Agents that answer",
+            "Agents that the last scrapes found, among the chosen nodes.",
+            "none",
+            "none",
+            at_end("A", f"count({now('energysweep_agent_open_leases', NODES)})", "agents"),
+            width=4,
+        ),
+        stat(
+            "Open leases",
+            "Trials and tracked blocks that are at work now.",
+            "none",
+            "none",
+            at_end("A", f"sum({now('energysweep_agent_open_leases', NODES)})", "leases"),
+            width=4,
+        ),
+        stat(
+            "Failed ticks",
+            "Seconds within the time range in which an agent could not do its work. The next one makes up for it.",
+            "none",
+            _EMPTY,
+            at_end("A", f"sum({increase('energysweep_agent_tick_failures_total', NODES)})", "failures"),
+            width=4,
+            thresholds=steps("green", (1, "red")),
+        ),
+        stat(
+            "Intensity of the grid",
+            "What emissions are computed with: a yearly mean, without PUE.",
+            "suffix:g/kWh",
+            "no sweep in this time range",
+            at_end("A", last("energysweep_grid_intensity_grams_per_kwh", ""), "{{zone}}"),
+            width=12,
+            text="value_and_name",
+        ),
+        timeseries(
+            "CPU time of the agents",
+            "As a part of one logical CPU.",
+            "percentunit",
+            _EMPTY,
+            over_time("A", cpu, "{{node}}"),
+            height=7,
+        ),
+        timeseries(
+            "How long a tick takes",
+            "One tick a second reads the meters and books the energy.",
+            "s",
+            _EMPTY,
+            over_time("A", now("energysweep_agent_tick_seconds", NODES), "{{node}}"),
+            height=7,
+        ),
+    ]

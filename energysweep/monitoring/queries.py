@@ -1,0 +1,71 @@
+"""The PromQL that dashboards are made of.
+
+What every expression has to put right:
+
+- Prometheus adds labels of its own (``instance``, ``job``, on Kubernetes ``pod``). An agent that comes back at another
+  address leaves the same series twice: ``max by`` the labels of metrics.py makes them one before any sum.
+- A trial that moves has a series per node: summed after that.
+- A trial's series are gone 5 minutes after it ends. So totals are the highest value in the dashboard's time range,
+  which is also right for a sweep that has ended.
+- An info series may stand at several nodes: made one before it is joined.
+"""
+
+from __future__ import annotations
+
+from energysweep.metrics import FAMILIES
+
+TRIAL_ENERGY = "energysweep_trial_energy_joules_total"
+TRIAL_EMISSIONS = "energysweep_trial_emissions_grams_total"
+TRIAL_INFO = "energysweep_trial_info"
+TRIAL_POWER = "energysweep_trial_power_watts"
+TRIAL_RESULT = "energysweep_trial_result"
+NODE_ENERGY = "energysweep_node_energy_joules_total"
+NODE_BUCKETS = "energysweep_node_bucket_energy_joules_total"
+
+_LABELS = {family.name: ", ".join(family.labels) for family in FAMILIES}
+
+
+def now(metric: str, where: str) -> str:
+    """What a gauge shows at the moment."""
+    return f"max by ({_LABELS[metric]}) ({metric}{{{where}}})"
+
+
+def highest(metric: str, where: str) -> str:
+    """The total of a trial's counter, also when it has ended within the range."""
+    return f"max by ({_LABELS[metric]}) (max_over_time({metric}{{{where}}}[$__range]))"
+
+
+def last(metric: str, where: str) -> str:
+    """The last value of a gauge within the range."""
+    return f"max by ({_LABELS[metric]}) (last_over_time({metric}{{{where}}}[$__range]))"
+
+
+def rate(metric: str, where: str) -> str:
+    """What a counter grows by per second. Of joules: watts, and no joule between two scrapes is missed."""
+    return f"max by ({_LABELS[metric]}) (rate({metric}{{{where}}}[$__rate_interval]))"
+
+
+def increase(metric: str, where: str) -> str:
+    """What an agent's own counter grew by within the range, over its restarts.
+
+    Not for trials: what a series showed when it was first scraped does not count.
+    """
+    return f"sum by ({_LABELS[metric]}) (increase({metric}{{{where}}}[$__range]))"
+
+
+def per_trial(expression: str) -> str:
+    """Summed over nodes, components, buckets and sources."""
+    return f"sum by (sweep, trial) ({expression})"
+
+
+def described(expression: str, info: str) -> str:
+    """An expression per trial, with the labels ``config`` and ``hardware`` from an info one (``now`` or ``last``)."""
+    return (
+        f"{expression} * on (sweep, trial) group_left (config, hardware)"
+        f" max by (sweep, trial, config, hardware) ({info})"
+    )
+
+
+def share(part: str, whole: str) -> str:
+    """A part of a whole, 0 where there is none of it. Both have the same labels."""
+    return f"(({part}) or 0 * ({whole})) / (({whole}) > 0)"

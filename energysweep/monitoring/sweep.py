@@ -1,0 +1,210 @@
+"""The dashboard *Sweep*: one sweep while it runs, or as it was."""
+
+from __future__ import annotations
+
+from energysweep.monitoring import variables
+from energysweep.monitoring.charts import stat, timeseries
+from energysweep.monitoring.dashboard import dashboard
+from energysweep.monitoring.panels import Json, Panel, at_end, over_time
+from energysweep.monitoring.queries import (
+    TRIAL_ENERGY,
+    TRIAL_INFO,
+    TRIAL_POWER,
+    described,
+    highest,
+    last,
+    now,
+    per_trial,
+    rate,
+)
+from energysweep.monitoring.tables import Column, table, xychart
+from energysweep.monitoring.trials import INFO, SWEEPS, TRIALS, emissions, energy, estimated_part, mean, objective
+
+UID = "energysweep-sweep"
+
+_RANGE = "Of the trials within the time range: let it cover the whole sweep."
+_NO_TRIAL = "no trial yet"
+_ESTIMATE = "An estimate is a model of the hardware, not a measurement; What measured it names the sources."
+
+_CHEAPEST = "energysweep_sweep_cheapest_energy_to_target_joules"
+_POWER_NOW = described(per_trial(now(TRIAL_POWER, TRIALS)), now(TRIAL_INFO, INFO))
+
+
+def sweep_dashboard() -> Json:
+    """Where the power of one sweep goes, what it has cost so far, and what it has found for that."""
+    return dashboard(
+        UID,
+        "energysweep / Sweep",
+        "One sweep: where its power goes, what it has cost so far, and what it has found.",
+        [
+            variables.newest_sweep(),
+            variables.hardware(),
+            variables.nodes_of_sweeps(),
+            variables.metric(),
+            variables.measured(),
+        ],
+        [
+            ("So far", _so_far()),
+            ("Where the power goes", [_power(), _states()]),
+            ("What it buys", [_energy_andobjective(), _configurations()]),
+            ("Trials", [_trials(), _sources()]),
+        ],
+    )
+
+
+def _so_far() -> list[Panel]:
+    cheapest = f"bottomk(1, {now(_CHEAPEST, SWEEPS)}) or on () bottomk(1, {last(_CHEAPEST, SWEEPS)})"
+    return [
+        stat(
+            "Energy of trials ($measured)",
+            f"Active energy and idle share of all trials. {_RANGE} {_ESTIMATE}",
+            "joule",
+            _NO_TRIAL,
+            at_end("A", f"sum({energy()})", "energy"),
+        ),
+        stat(
+            "CO2e of trials ($measured)",
+            f"Joules times PUE times the intensity of the grid, in grams of CO2e. {_RANGE} {_ESTIMATE}",
+            "massg",
+            _NO_TRIAL,
+            at_end("A", f"sum({emissions()})", "emissions"),
+        ),
+        stat(
+            "Power now ($measured)",
+            f"What all open trials draw together, over the last second. {_ESTIMATE}",
+            "watt",
+            "no trial runs",
+            at_end("A", f"sum({_POWER_NOW})", "power"),
+            width=3,
+        ),
+        stat(
+            "Best so far",
+            "The best value of the objective so far, as the sweep's driver tells.",
+            "none",
+            "no result yet",
+            at_end("A", last("energysweep_sweep_best", SWEEPS), "{{metric}}"),
+            width=3,
+            text="value_and_name",
+        ),
+        stat(
+            "Cheapest configuration at target so far ($measured)",
+            "Energy that the cheapest configuration took to reach the target, as the sweep's driver tells; empty for"
+            f" an objective without a target. {_ESTIMATE}",
+            "joule",
+            "no configuration has reached the target",
+            at_end("A", cheapest, "{{config}} {{hardware}}"),
+            width=6,
+            text="value_and_name",
+        ),
+        stat(
+            "Saved by early stopping (estimate)",
+            "What the trials that a scheduler stopped early would have used beyond that, had they gone on like the"
+            " trials that were not stopped. Always an estimate: nobody has run them to their end.",
+            "joule",
+            "nothing was stopped early",
+            at_end("A", f"sum({last('energysweep_sweep_saved_energy_joules', SWEEPS)})", "saved"),
+        ),
+    ]
+
+
+def _power() -> Panel:
+    watts = described(per_trial(rate(TRIAL_ENERGY, TRIALS)), now(TRIAL_INFO, INFO))
+    rest = f"sum({watts}) - sum(topk(40, {watts}))"
+    return timeseries(
+        "Power by trial ($measured)",
+        "Mean power between scrapes, so that the area is the energy. The 40 trials that draw most at each moment are"
+        f" shown by themselves, the others together. {_ESTIMATE}",
+        "watt",
+        "no trial ran in this time range",
+        over_time("A", f"topk(40, {watts})", "{{config}} {{hardware}} · {{trial}}"),
+        over_time("B", f"{rest} > 0.001", "all others"),
+        width=16,
+        stacked=True,
+    )
+
+
+def _states() -> Panel:
+    states = f"max by (state) ({now('energysweep_sweep_trials', SWEEPS)})"
+    return timeseries(
+        "Trials by state",
+        "How many trials wait, run, have ended or failed, as the sweep's driver tells.",
+        "short",
+        "no driver told of this sweep in this time range",
+        over_time("A", states, "{{state}}"),
+        width=8,
+        stacked=True,
+    )
+
+
+def _energy_andobjective() -> Panel:
+    return xychart(
+        "Energy against $metric ($measured)",
+        "A point per trial: its energy, and the last value of the metric that it reported. A trial that moved between"
+        f" nodes shows the larger of its last values there. {_RANGE} {_ESTIMATE}",
+        "no trial has reported this metric",
+        Column("Energy", energy(), "joule"),
+        Column("Metric", objective()),
+        {"config": "Configuration", "hardware": "Hardware", "trial": "Trial"},
+        height=10,
+    )
+
+
+def _configurations() -> Panel:
+    by = "config, hardware"
+    return table(
+        "Configurations so far ($measured)",
+        f"Mean over the trials of each configuration, also over those that still run. {_RANGE} {_ESTIMATE}",
+        _NO_TRIAL,
+        {
+            "config": Column("Configuration"),
+            "hardware": Column("Hardware"),
+            "energy": Column("Energy per trial", mean(by, energy()), "joule", gauge=True),
+            "grams": Column("CO2e per trial", mean(by, emissions()), "massg"),
+            "metric": Column("Mean $metric", mean(by, objective()), decimals=4),
+            "trials": Column("Trials", f"count by ({by}) ({energy()})"),
+        },
+        width=12,
+        height=10,
+        sort="Energy per trial",
+    )
+
+
+def _trials() -> Panel:
+    return table(
+        "Trials ($measured)",
+        f"Every trial within the time range; power is of those that run. {_ESTIMATE}",
+        _NO_TRIAL,
+        {
+            "trial": Column("Trial"),
+            "config": Column("Configuration"),
+            "hardware": Column("Hardware"),
+            "energy": Column("Energy", energy(), "joule", gauge=True),
+            "estimated": Column(
+                "Estimated part", estimated_part("sweep, trial, config, hardware"), "percentunit", decimals=0
+            ),
+            "grams": Column("CO2e", emissions(), "massg"),
+            "power": Column("Power now", _POWER_NOW, "watt"),
+            "metric": Column("$metric", objective(), decimals=4),
+        },
+        width=18,
+        height=10,
+        sort="Energy",
+    )
+
+
+def _sources() -> Panel:
+    by_source = f"sum by (component, source) ({highest(TRIAL_ENERGY, TRIALS)})"
+    return table(
+        "What measured it",
+        "The trials' energy by component and source. estimate: a model from rated power and load, not a measurement;"
+        " replay: a recorded or invented trace.",
+        _NO_TRIAL,
+        {
+            "component": Column("Component"),
+            "source": Column("Source"),
+            "energy": Column("Energy", by_source, "joule"),
+        },
+        width=6,
+        height=10,
+        sort="Energy",
+    )

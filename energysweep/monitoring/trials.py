@@ -1,0 +1,51 @@
+"""What the dashboards ask about trials, per trial with its ``config`` and ``hardware``, over the time range."""
+
+from __future__ import annotations
+
+from energysweep.monitoring.queries import (
+    TRIAL_EMISSIONS,
+    TRIAL_ENERGY,
+    TRIAL_INFO,
+    TRIAL_RESULT,
+    described,
+    highest,
+    last,
+    per_trial,
+    share,
+)
+
+# Grafana fills a variable of many values in as a regular expression, escaped for PromQL.
+TRIALS = 'sweep=~"$sweep", node=~"$node"'
+INFO = 'sweep=~"$sweep", hardware=~"$hardware"'
+SWEEPS = 'sweep=~"$sweep"'
+
+
+def energy(info: str = INFO) -> str:
+    """Joules."""
+    return described(per_trial(highest(TRIAL_ENERGY, TRIALS)), last(TRIAL_INFO, info))
+
+
+def estimated_energy(info: str = INFO) -> str:
+    """Joules that come from a model."""
+    return described(per_trial(highest(TRIAL_ENERGY, f'{TRIALS}, source="estimate"')), last(TRIAL_INFO, info))
+
+
+def emissions(info: str = INFO) -> str:
+    """Grams of CO2e."""
+    return described(per_trial(highest(TRIAL_EMISSIONS, TRIALS)), last(TRIAL_INFO, info))
+
+
+def objective(info: str = INFO) -> str:
+    """The last value of the chosen metric; of a trial that moved, the larger of its nodes' last values."""
+    result = last(TRIAL_RESULT, f'{TRIALS}, metric="$metric"')
+    return described(f"max by (sweep, trial) ({result})", last(TRIAL_INFO, info))
+
+
+def mean(by: str, expression: str) -> str:
+    """Per trial."""
+    return f"avg by ({by}) ({expression})"
+
+
+def estimated_part(by: str) -> str:
+    """The part of the joules that comes from a model, 0 where all was measured."""
+    return share(f"sum by ({by}) ({estimated_energy()})", f"sum by ({by}) ({energy()})")

@@ -1,0 +1,83 @@
+"""The variables of the dashboards, and what they select. Their lists also hold what ended within the time range."""
+
+from __future__ import annotations
+
+from energysweep.monitoring.dashboard import HIDDEN, choice, newest
+from energysweep.monitoring.panels import Json
+from energysweep.monitoring.queries import NODE_ENERGY, TRIAL_ENERGY, TRIAL_INFO, TRIAL_RESULT
+from energysweep.monitoring.trials import INFO, SWEEPS, TRIALS
+
+
+def newest_sweep() -> Json:
+    """One sweep; the newest is chosen. One of a Tuner of one's own, of which no start is known, comes last."""
+    start = "max by (sweep) (last_over_time(energysweep_sweep_start_timestamp_seconds[$__range]))"
+    any_trial = f"group by (sweep) (last_over_time({TRIAL_INFO}[$__range]))"
+    query = f"query_result(sort_desc({start} or {any_trial}))"
+    return newest("sweep", "Sweep", query, "The run id; the newest within the time range first.", '/sweep="([^"]+)"/')
+
+
+def sweeps() -> Json:
+    """Any number of sweeps."""
+    return choice("sweep", "Sweep", f"label_values({TRIAL_INFO}, sweep)", "Run ids within the time range.")
+
+
+def hardware() -> Json:
+    """Any number of hardware profiles of the sweeps."""
+    query = f"label_values({TRIAL_INFO}{{{SWEEPS}}}, hardware)"
+    return choice("hardware", "Hardware", query, "Hardware profiles of the sweeps; none if they name none.")
+
+
+def nodes_of_sweeps() -> Json:
+    """Any number of the nodes that the sweeps' trials ran on."""
+    query = f"label_values({TRIAL_INFO}{{{SWEEPS}}}, node)"
+    return choice("node", "Node", query, "Nodes on which trials of the sweeps ran.")
+
+
+def nodes() -> Json:
+    """Any number of nodes with an agent."""
+    return choice(
+        "node", "Node", f"label_values({NODE_ENERGY}, node)", "Nodes that had an agent within the time range."
+    )
+
+
+def metric() -> Json:
+    """A metric of the trials; the objective is chosen."""
+    best = f"2 * group by (metric) (last_over_time(energysweep_sweep_best{{{SWEEPS}}}[$__range]))"
+    others = f"group by (metric) (last_over_time({TRIAL_RESULT}{{{SWEEPS}}}[$__range]))"
+    query = f"query_result(sort_desc({best} or {others}))"
+    return newest("metric", "Metric", query, "A metric that trials report; the objective first.", '/metric="([^"]+)"/')
+
+
+def parameter() -> Json:
+    """A parameter, out of the text of the configurations: ``learning_rate=0.001 batch_size=16``."""
+    query = f"label_values({TRIAL_INFO}{{{INFO}}}, config)"
+    return choice(
+        "parameter",
+        "Parameter",
+        query,
+        "A parameter that differs between configurations.",
+        several=False,
+        regex="/(?:^| )([^ =]+)=/g",
+    )
+
+
+def measured(series: str = TRIAL_ENERGY, where: str = TRIALS) -> Json:
+    """How the energy is known, for the titles of panels: an estimate must say so wherever its number stands."""
+
+    def of(source: str) -> str:
+        return f"group(last_over_time({series}{{{where}, source{source}}}[$__range]))"
+
+    def named(expression: str, words: str) -> str:
+        return f'label_replace({expression}, "text", "{words}", "", "")'
+
+    estimated, otherwise = of('="estimate"'), of('!="estimate"')
+    cases = (
+        named(f"{estimated} and on () {otherwise}", "≈ partly estimated"),
+        named(estimated, "≈ estimated"),
+        named(of('="replay"'), "replayed"),
+        named(of('=~".+"'), "measured"),
+        named("vector(1)", "nothing metered"),
+    )
+    query = f"query_result({' or on () '.join(cases)})"
+    variable = newest("measured", "Measured", query, "How the energy is known.", '/text="([^"]+)"/')
+    return variable | {"hide": HIDDEN}

@@ -27,6 +27,7 @@ from energysweep.ledger import LedgerData
 from energysweep.metrics import FAMILIES
 from energysweep.records import TRIAL_BUCKETS, LeaseRow, ResultRow, TrialRow
 from energysweep.reporting.keys import grouped
+from energysweep.reporting.summary import summarise
 from energysweep.spec.space import label
 
 STEP_SECONDS = 15.0  # a common scrape interval; queries look back five minutes at most
@@ -110,7 +111,7 @@ def _samples(data: LedgerData) -> Iterator[Sample]:
             yield from _energy_samples((str(data.run["id"]), trial.trial), course, booked, intensity)
             nodes = tuple(dict.fromkeys(lease.node for lease in held))
             yield from _fact_samples(data.run, trial, course, nodes)
-            yield from _result_samples(data.run, results.get(trial.trial, ()), course, nodes[-1], clock)
+            yield from _result_samples(data.run, trial.trial, results.get(trial.trial, ()), course, nodes[-1], clock)
     yield from _sweep_samples(data, max(ends), intensity)
 
 
@@ -197,14 +198,16 @@ def _fact_samples(run: Mapping[str, Any], trial: TrialRow, course: _Course, node
 
 
 def _result_samples(
-    run: Mapping[str, Any], results: Sequence[ResultRow], course: _Course, node: str, clock: _Clock
+    run: Mapping[str, Any], trial: str, results: Sequence[ResultRow], course: _Course, node: str, clock: _Clock
 ) -> Iterator[Sample]:
     shown = str((run.get("objective") or {}).get("metric", ""))
-    for result in results:
+    yield "energysweep_trial_reports_total", (str(run["id"]), trial, node), 0.0, course.at[0]
+    for number, result in enumerate(results, start=1):
         at = min(max(clock.at(result.elapsed_seconds), course.at[0]), course.at[-1])
+        yield "energysweep_trial_reports_total", (str(run["id"]), trial, node), float(number), at
         value = result.metrics.get(shown)
         if isinstance(value, int | float):
-            yield "energysweep_trial_result", (str(run["id"]), result.trial, node, shown), float(value), at
+            yield "energysweep_trial_result", (str(run["id"]), trial, node, shown), float(value), at
 
 
 def _sweep_samples(data: LedgerData, end: float, intensity: Intensity | None) -> Iterator[Sample]:
@@ -222,6 +225,19 @@ def _sweep_samples(data: LedgerData, end: float, intensity: Intensity | None) ->
         states[trial.status] = states.get(trial.status, 0) + 1
     for state, number in states.items():
         yield "energysweep_sweep_trials", (name, state), number, end
+    summary = summarise(data)
+    objective = summary.objective
+    if objective is not None:
+        reached = [trial for trial in summary.trials if trial.energy_to_target_joules is not None]
+        if reached:
+            joules, config, hardware = min(
+                (trial.energy_to_target_joules or 0.0, trial.config, trial.hardware) for trial in reached
+            )
+            yield "energysweep_sweep_cheapest_energy_to_target_joules", (name, config, hardware), joules, end
+        values = [trial.objective for trial in summary.trials if trial.objective is not None]
+        if values:
+            best = max(values) if objective.mode == "max" else min(values)
+            yield "energysweep_sweep_best", (name, objective.metric), best, end
 
 
 def _every_step(begin: float, end: float) -> Iterator[float]:

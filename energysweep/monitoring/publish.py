@@ -16,9 +16,9 @@ from typing import Any, Literal
 
 from energysweep import __version__
 from energysweep.errors import SweepError
+from energysweep.monitoring.dashboard import TAG
 from energysweep.monitoring.grafana import Grafana, GrafanaRefused
 
-OWNER_TAG = "energysweep"
 DATA_SOURCE_UID = "energysweep-prometheus"
 _MESSAGE = "energysweep dashboards publish"
 
@@ -119,8 +119,8 @@ def _publish_dashboard(grafana: Grafana, dashboard: Mapping[str, Any], folder_ui
         problem = _save(grafana, {**dashboard, "id": None, "version": 0}, folder_uid, mark)
         return Published(what, "created") if problem is None else Published(what, "kept", problem)
     model, meta = there["dashboard"], there.get("meta", {})
-    if OWNER_TAG not in model.get("tags", ()):
-        return Published(what, "kept", f"another dashboard has the uid {uid}: it lacks the tag {OWNER_TAG}")
+    if TAG not in model.get("tags", ()):
+        return Published(what, "kept", f"another dashboard has the uid {uid}: it lacks the tag {TAG}")
     if meta.get("provisioned"):
         return Published(what, "kept", "it is provisioned from a file; put the new one there: dashboards export")
     said = grafana.last_message(uid)

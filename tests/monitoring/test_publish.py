@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from energysweep.cli import main
 from energysweep.errors import EnergysweepError, InputError, SweepError
 from energysweep.monitoring.grafana import Grafana
 from energysweep.monitoring.publish import Published, publish
@@ -226,3 +227,29 @@ def test_a_wrong_address_or_token_is_told_before_anything_is_sent(url: str, toke
     with pytest.raises(InputError, match=fragment) as raised:
         Grafana(url, token)
     assert "secret" not in str(raised.value)
+
+
+def test_the_command_line_publishes_our_dashboards_and_says_what_it_did(
+    server: FakeGrafana, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["dashboards", "publish", "--url", server.url, "--token", TOKEN]
+    assert main([*arguments, "--prometheus", "http://prometheus:9090"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "created: folder energysweep"
+    assert said[1] == "created: data source Prometheus (http://prometheus:9090)"
+    assert len(said) == 5
+    assert set(server.dashboards) == {"energysweep-sweep", "energysweep-configurations", "energysweep-nodes"}
+    server.writes.clear()
+    assert main(arguments) == 0
+    assert {line.split(":")[0] for line in capsys.readouterr().out.splitlines()} == {"unchanged"}
+    assert server.writes == []
+
+
+def test_the_command_line_tells_a_wrong_token_in_one_line(
+    server: FakeGrafana, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRAFANA_TOKEN", "wrong")
+    assert main(["dashboards", "publish", "--url", server.url]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == "energysweep: --token: Grafana does not know this token (401): it is wrong, or it has expired\n"

@@ -1,14 +1,12 @@
-"""Serves an agent's Unix socket: one connection is one process, and what it holds is closed with it."""
+"""What an agent answers to one connection: one connection is one process, and what it holds is closed with it."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import socket
 import socketserver
-import struct
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,67 +14,53 @@ from pydantic import ValidationError
 from energysweep.agent import protocol
 from energysweep.agent.accounts import Energy
 from energysweep.agent.agent import Agent
-from energysweep.agent.processes import Root, read_process
+from energysweep.agent.processes import Root
+from energysweep.agent.proof import Proof
 from energysweep.errors import AgentError, LeaseRefused
 
-_CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid. unix(7)
 
-
-class SocketServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """Listens on the socket and answers each connection in a thread of its own.
+@dataclass
+class Desk:
+    """What all connections of an agent share.
 
     Args:
-        path: of the socket; nothing may be there yet.
         agent: carries out what is asked.
-        hello: answers a process that introduces itself.
+        hello: answers a process that has introduced itself.
         retire: ends the agent, or raises LeaseRefused.
 
     Attributes:
         connections: those that are open.
-
-    Raises:
-        OSError: the path is too long, or cannot be made.
     """
 
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(
-        self,
-        path: Path,
-        agent: Agent,
-        hello: Callable[[protocol.Hello, Root], dict[str, Any]],
-        retire: Callable[[], None],
-    ) -> None:
-        self.agent = agent
-        self.hello = hello
-        self.retire = retire
-        self.connections: set[object] = set()
-        super().__init__(str(path), _Connection)
-        # Who may connect is decided by the folder; the kernel names the process in any case.
-        path.chmod(0o666)
+    agent: Agent
+    hello: Callable[[protocol.Hello, Root], dict[str, Any]]
+    retire: Callable[[], None]
+    connections: set[object] = field(default_factory=set)
 
 
-class _Connection(socketserver.StreamRequestHandler):
+class Connection(socketserver.StreamRequestHandler):
     """One process that talks to the agent; when it hangs up, or dies, its leases are closed."""
 
-    server: SocketServer
+    desk: Desk
 
     def setup(self) -> None:
+        """It counts from here on."""
         super().setup()
-        self.agent = self.server.agent
-        self.server.connections.add(self)
+        self.agent = self.desk.agent
+        self.desk.connections.add(self)
         self.run = ""
         self.leases: set[str] = set()
         self.root: Root | None = None
 
     def handle(self) -> None:
+        """Answer each line, until it hangs up."""
         with contextlib.suppress(ConnectionError):
             for line in self.rfile:
                 self.wfile.write(json.dumps(self._answer(line)).encode() + b"\n")
 
     def finish(self) -> None:
-        self.server.connections.discard(self)
+        """Close what it holds."""
+        self.desk.connections.discard(self)
         for lease in self.leases:
             with contextlib.suppress(LeaseRefused):  # its driver has settled it
                 self.agent.close_lease(self.run, lease)
@@ -84,6 +68,14 @@ class _Connection(socketserver.StreamRequestHandler):
             self.agent.leave(self.root)
         with contextlib.suppress(ConnectionError):
             super().finish()
+
+    def identify(self, request: protocol.Hello) -> Root | Proof:
+        """The process at the other end, or how it has to prove which one it is.
+
+        Raises:
+            LeaseRefused: it cannot be any that the agent sees.
+        """
+        raise NotImplementedError
 
     def _answer(self, line: bytes) -> dict[str, Any]:
         try:
@@ -98,6 +90,8 @@ class _Connection(socketserver.StreamRequestHandler):
     def _carry_out(self, request: protocol.Request) -> dict[str, Any]:
         if isinstance(request, protocol.Hello):
             return self._hello(request)
+        if isinstance(request, protocol.Prove):
+            return self._prove()
         if self.root is None:
             raise LeaseRefused("say hello first")
         if isinstance(request, protocol.Open | protocol.Report | protocol.Close):
@@ -110,15 +104,32 @@ class _Connection(socketserver.StreamRequestHandler):
             case protocol.CloseWindow():
                 self.agent.close_window(self.run)
             case protocol.Retire():
-                self.server.retire()
+                self.desk.retire()
         return {}
 
     def _hello(self, request: protocol.Hello) -> dict[str, Any]:
         if self.run not in ("", request.run):  # its leases would lose their run
             raise LeaseRefused(f"this connection belongs to run {self.run!r}; open another one")
-        self.root = self._peer()
-        self.run = request.run
-        return self.server.hello(request, self.root)
+        if self.root is not None:
+            return self._welcome(request, self.root)
+        who = self.identify(request)
+        if isinstance(who, Root):
+            return self._welcome(request, who)
+        self._pending = (request, who)
+        return {"call_yourself": who.name}
+
+    def _prove(self) -> dict[str, Any]:
+        if self._pending is None:
+            raise LeaseRefused("say hello first")
+        (request, proof), self._pending = self._pending, None
+        return self._welcome(request, proof.root())
+
+    _pending: tuple[protocol.Hello, Proof] | None = None
+
+    def _welcome(self, request: protocol.Hello, root: Root) -> dict[str, Any]:
+        answer = self.desk.hello(request, root)
+        self.root, self.run = root, request.run
+        return answer
 
     def _lease(self, request: protocol.Open | protocol.Report | protocol.Close, root: Root) -> Energy:
         if isinstance(request, protocol.Open):
@@ -143,18 +154,6 @@ class _Connection(socketserver.StreamRequestHandler):
     def _check_own(self, lease: str) -> None:
         if lease not in self.leases:
             raise LeaseRefused(f"lease {lease} is not of this connection")
-
-    def _peer(self) -> Root:
-        """The process at the other end, as the kernel names it in the agent's own pid namespace."""
-        raw = self.connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        pid, _, _ = _CREDENTIALS.unpack(raw)
-        process = read_process(self.agent.host.proc_root, pid) if pid else None
-        if process is None:
-            raise LeaseRefused(
-                "the agent cannot see the process that connects (it is in a pid namespace beside the agent's);"
-                " run the agent in the host's pid namespace"
-            )
-        return Root(process.pid, process.started)
 
 
 def _joules(energy: Energy) -> dict[str, Any]:

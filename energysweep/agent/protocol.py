@@ -1,6 +1,7 @@
-"""What programs say to the agent: one JSON object per line over the Unix socket, one answer line each.
+"""What programs say to the agent: one JSON object per line over the Unix socket or TCP, one answer line each.
 
-An answer has ``ok``; if that is false, ``error`` is the reason. Who speaks is the process that the kernel names.
+An answer has ``ok``; if that is false, ``error`` is the reason. Over the socket the kernel names the process that
+speaks; over TCP it has to prove who it is (``proof``).
 """
 
 from __future__ import annotations
@@ -8,11 +9,13 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from energysweep.agent.accounts import Sweep
+from energysweep.errors import InputError
 from energysweep.meters.base import Component
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -21,6 +24,13 @@ Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Claim(_Request):
+    """What a process says of itself over TCP: its pid as it sees it, and its start in clock ticks after boot."""
+
+    pid: Annotated[int, Field(ge=1)]
+    started: Annotated[int, Field(ge=0)]
 
 
 class Hello(_Request):
@@ -32,6 +42,14 @@ class Hello(_Request):
     sweep: Sweep | None = None
     quiet: bool = False
     """Measure the idle floors first (two seconds), if the host is quiet and they are not known better."""
+    process: Claim | None = None
+    """Over TCP: who says so."""
+
+
+class Prove(_Request):
+    """The process calls itself now as the agent has asked it to: /proc/PID/comm, which only itself can write."""
+
+    op: Literal["prove"] = "prove"
 
 
 class Open(_Request):
@@ -87,11 +105,42 @@ class Retire(_Request):
     op: Literal["retire"] = "retire"
 
 
-Request = Hello | Open | Report | Close | CloseTrial | Update | CloseWindow | Retire
+Request = Hello | Prove | Open | Report | Close | CloseTrial | Update | CloseWindow | Retire
 REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="op")])
 
 
+class NetworkAddress(NamedTuple):
+    """Where an agent takes leases over TCP."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+Place = Path | NetworkAddress
+
 DAEMON_SOCKET = Path("/run/energysweep/agent.sock")
+
+
+def agent_place() -> Place:
+    """Where a program finds its host's agent: at ENERGYSWEEP_AGENT, HOST:PORT, if it is set; else at a socket.
+
+    Raises:
+        InputError: it is no address.
+    """
+    named = os.environ.get("ENERGYSWEEP_AGENT")
+    if not named:
+        return socket_path()
+    try:
+        parts = urlsplit(f"//{named}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if host is None or not port or parts.netloc != named or "@" in named:
+        raise InputError(f"{named!r} is no address: HOST:PORT, such as agent.energysweep:9771", key="ENERGYSWEEP_AGENT")
+    return NetworkAddress(host, port)
 
 
 def socket_path() -> Path:

@@ -1,4 +1,4 @@
-"""Serves an agent from its start to its end: leases over a Unix socket, the rest over HTTP; lets time pass for it."""
+"""Serves an agent from its start to its end: leases over a Unix socket or TCP, the rest over HTTP; lets time pass."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from wsgiref.simple_server import WSGIServer, make_server
 
 from energysweep.agent import protocol
 from energysweep.agent.agent import Agent
-from energysweep.agent.connection import SocketServer
+from energysweep.agent.connection import Desk
 from energysweep.agent.http import Application, QuietHandler
 from energysweep.agent.keeper import SAVE_AT_MOST_EVERY_SECONDS
+from energysweep.agent.listeners import NetworkServer, SocketServer
 from energysweep.agent.processes import Root
 from energysweep.agent.scrapes import Scrapes
 from energysweep.agent.state import Address
@@ -39,8 +40,10 @@ class AgentServer:
     Args:
         agent: the agent.
         socket_path: of the Unix socket; its folder is made if it is missing.
-        address: what HTTP binds to. Where it is not loopback, ``/v1/`` asks for the bearer token.
+        address: what HTTP and TCP bind to. Where it is not loopback, ``/v1/`` asks for the bearer token.
         port: for HTTP; if it is taken, any free one.
+        lease_port: for leases over TCP; None: none.
+        advertised: the address by which others reach this host; that which it binds to if None.
         linger_seconds: end after so long without a lease and without a connection; None: never.
         token: the bearer token; if None, that of the agent before a restart, or a random one.
     """
@@ -53,10 +56,16 @@ class AgentServer:
         port: int = DEFAULT_PORT,
         linger_seconds: float | None = None,
         token: str | None = None,
+        *,
+        lease_port: int | None = None,
+        advertised: str | None = None,
     ) -> None:
         self.agent = agent
         self.socket_path = socket_path
-        self._address, self._port = address, port
+        self._address, self._port, self._lease_port = address, port, lease_port
+        self._advertised = advertised
+        self._desk = Desk(agent, self.hello, self.retire)
+        self._network: NetworkServer | None = None
         self._linger_seconds = linger_seconds
         self._given_token = token
         self._token = ""
@@ -70,12 +79,18 @@ class AgentServer:
     def url(self) -> str:
         """Where HTTP answers."""
         host = "127.0.0.1" if self._address in ("0.0.0.0", "::") else self._address  # noqa: S104 - compared, not bound
-        return f"http://{host}:{self._port}"
+        host = self._advertised or host
+        return f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"
+
+    @property
+    def lease_port(self) -> int | None:
+        """The TCP port that takes leases; None if none does."""
+        return None if self._network is None else self._network.server_address[1]
 
     @property
     def connections(self) -> set[object]:
-        """Who is connected to the socket."""
-        return self._sockets.connections
+        """Who is connected, by socket or TCP."""
+        return self._desk.connections
 
     def start(self) -> None:
         """Begin to serve.
@@ -90,7 +105,9 @@ class AgentServer:
         asked_port, before = self._port, self.agent.address
         self._token = self._given_token or (before.token if before else secrets.token_urlsafe(24))
         try:
-            self._sockets = _listen(self)
+            self._sockets = _listen(self.socket_path, self._desk)
+            if self._lease_port is not None:
+                self._network = _listen_on_network(self._address, self._lease_port, self._desk)
             self._web = _bind(self._address, before.port if before and before.asked_port == asked_port else asked_port)
         except AgentError:
             self._lock_file.close()
@@ -104,6 +121,8 @@ class AgentServer:
             (self._web.serve_forever, (_POLL_SECONDS,)),
             (self._tick_for_ever, ()),
         ]
+        if self._network is not None:
+            serves.append((self._network.serve_forever, (_POLL_SECONDS,)))
         for serve, arguments in serves:
             thread = threading.Thread(target=serve, args=arguments, daemon=True, name=f"energysweep-{serve.__name__}")
             thread.start()
@@ -123,12 +142,13 @@ class AgentServer:
         self.agent.tick()
         if not self._is_unneeded:
             self._scrapes.wait_for_one(LAST_SCRAPE_SECONDS)
-        self._sockets.shutdown()
-        self._web.shutdown()
+        servers = [server for server in (self._sockets, self._network, self._web) if server is not None]
+        for server in servers:
+            server.shutdown()
         # Who is still connected finds its lease again at the next agent.
         self.agent.end(keep_state=not self._is_unneeded)
-        self._sockets.server_close()
-        self._web.server_close()
+        for server in servers:
+            server.server_close()
         self.socket_path.unlink(missing_ok=True)
         if self._lock_file is not None:
             self._lock_file.close()
@@ -203,11 +223,18 @@ def _lock(socket_path: Path) -> IO[bytes]:
     return file
 
 
-def _listen(server: AgentServer) -> SocketServer:
+def _listen(path: Path, desk: Desk) -> SocketServer:
     try:
-        return SocketServer(server.socket_path, server.agent, server.hello, server.retire)
+        return SocketServer(path, desk)
     except OSError as error:  # a path has at most 107 bytes, see unix(7)
-        raise AgentError(f"cannot listen on {server.socket_path}: {error.strerror or error}") from error
+        raise AgentError(f"cannot listen on {path}: {error.strerror or error}") from error
+
+
+def _listen_on_network(address: str, port: int, desk: Desk) -> NetworkServer:
+    try:
+        return NetworkServer(address, port, desk)
+    except OSError as error:  # no other port: clients are told this one
+        raise AgentError(f"cannot take leases on {address}:{port}: {error.strerror or error}") from error
 
 
 class _WebServer(socketserver.ThreadingMixIn, WSGIServer):

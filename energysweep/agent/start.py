@@ -25,6 +25,8 @@ def start_agent(
     port: int = DEFAULT_PORT,
     linger_seconds: float | None = None,
     token: str | None = None,
+    lease_port: int | None = None,
+    advertised: str | None = None,
 ) -> AgentServer:
     """An agent that serves this host from now on, in threads of this process, which should do nothing else.
 
@@ -32,7 +34,7 @@ def start_agent(
         meters: kinds of meters, as in ``open_meters``.
         host: the host; this one if None.
         path: of its Unix socket; the usual one if None.
-        address, port, linger_seconds, token: as in ``AgentServer``.
+        address, port, linger_seconds, token, lease_port, advertised: as in ``AgentServer``.
 
     Raises:
         InputError, MeterUnavailable: no such meter.
@@ -45,7 +47,9 @@ def start_agent(
     path = path or socket_path()
     state = StateFile(path.with_name(f"{path.stem}-state-{host.boot_id}.json"))
     agent = Agent(host, opened, meters, FloorMemory(_floors_path()), own, state=state)
-    server = AgentServer(agent, path, address, port, linger_seconds, token)
+    server = AgentServer(
+        agent, path, address, port, linger_seconds, token, lease_port=lease_port, advertised=advertised
+    )
     try:
         server.start()
     except BaseException:

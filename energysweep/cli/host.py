@@ -21,8 +21,15 @@ def add(commands: Any) -> None:
     agent.add_argument(
         "--socket", metavar="PATH", type=Path, help="default: ENERGYSWEEP_SOCKET, or a path of this user"
     )
-    agent.add_argument("--bind", metavar="ADDRESS", default="127.0.0.1", help="of HTTP; default: 127.0.0.1")
+    agent.add_argument("--bind", metavar="ADDRESS", default="127.0.0.1", help="of HTTP and TCP; default: 127.0.0.1")
     agent.add_argument("--port", metavar="N", type=port, default=9770, help="of HTTP; default: 9770")
+    agent.add_argument("--lease-port", metavar="N", type=port, help="take leases over TCP, too; usually 9771")
+    agent.add_argument(
+        "--advertise",
+        metavar="ADDRESS",
+        default=os.environ.get("ENERGYSWEEP_ADVERTISE") or None,
+        help="by which others reach this host; default: ENERGYSWEEP_ADVERTISE, or what --bind says",
+    )
     agent.add_argument("--linger", metavar="SECONDS", type=float, help="end when nobody has needed it for so long")
     agent.add_argument("--detach", action="store_true", help="return when it serves, and leave it running")
 
@@ -43,12 +50,16 @@ def _agent(arguments: argparse.Namespace) -> int:
             address=arguments.bind,
             port=arguments.port,
             linger_seconds=arguments.linger,
+            lease_port=arguments.lease_port,
+            advertised=arguments.advertise,
         )
     except AgentRunning as error:
         return fail(str(error), EXIT_ALREADY_RUNNING)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.end())
-    print(f"{server.agent.notes}\nserving {server.socket_path} and {server.url}", file=sys.stderr, flush=True)
+    places = [str(server.socket_path), server.url]
+    places += [] if server.lease_port is None else [f"leases on {arguments.bind} port {server.lease_port}"]
+    print(f"{server.agent.notes}\nserving {', '.join(places)}", file=sys.stderr, flush=True)
     if told is not None:
         told()
     server.wait()

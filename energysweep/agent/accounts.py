@@ -11,6 +11,7 @@ from energysweep.agent.processes import Root
 from energysweep.meters.base import Component
 
 JOULES_PER_KWH = 3_600_000
+MOST_RESULTS = 8
 
 
 class Floor(NamedTuple):
@@ -97,6 +98,12 @@ class Trial:
             sum(joules for (_, bucket, _), joules in self.joules.items() if bucket == "active"),
             sum(joules for (_, bucket, _), joules in self.joules.items() if bucket == "idle"),
         )
+
+    def show(self, results: Mapping[str, float]) -> None:
+        """Numbers for the dashboards; of further metrics than ``MOST_RESULTS`` none, each would be a series."""
+        for name, value in results.items():
+            if name in self.results or len(self.results) < MOST_RESULTS:
+                self.results[name] = value
 
     def measure_watts(self, seconds: float) -> None:
         """Mean power since the last call, ``seconds`` ago; 0 if it has no open lease any more."""

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from energysweep.agent import protocol
 from energysweep.agent.accounts import Sweep
 from energysweep.agent.processes import read_process
-from energysweep.errors import AgentUnreachable, LeaseRefused
+from energysweep.errors import AgentUnreachable, LeaseRefused, OtherVersion
 
 _ANSWER_SECONDS = 30.0
 _CONNECT_SECONDS = 3.0  # a Service without an agent on this node drops what it gets
@@ -71,9 +71,10 @@ class AgentClient:
     Raises:
         AgentUnreachable: nobody listens there.
         LeaseRefused: the agent says no.
+        OtherVersion: it is of another version of energysweep.
 
     Attributes:
-        agent: its answer: ``host``, ``node``, ``window``, ``url``, ``token``, ``notes``, ``meters``, ``daemon``.
+        agent: its answer: ``host``, ``node``, ``window``, ``url``, ``notes``, ``meters``, ``daemon``.
     """
 
     def __init__(self, place: protocol.Place, hello: protocol.Hello) -> None:
@@ -184,7 +185,8 @@ class AgentClient:
             while answer.content is None:
                 self._read_one()
         if not answer.content["ok"]:
-            raise LeaseRefused(answer.content["error"])
+            refusal = OtherVersion if "protocol" in answer.content else LeaseRefused
+            raise refusal(answer.content["error"])
         return answer.content
 
     def _read_one(self) -> None:
@@ -192,6 +194,20 @@ class AgentClient:
         if not line:
             raise AgentUnreachable("the agent has gone")
         self._unanswered.popleft().content = json.loads(line)
+
+
+def retire(path: Path) -> None:
+    """Have the agent at a socket make way, one that this program cannot talk to otherwise.
+
+    Raises:
+        AgentUnreachable
+        LeaseRefused: somebody else needs it, or it was started to stay.
+    """
+    with _connected(path) as connection, _translated():
+        connection.sendall(protocol.Retire().model_dump_json().encode() + b"\n")
+        answer = json.loads(connection.makefile("rb").readline())
+    if not answer["ok"]:
+        raise LeaseRefused(answer["error"])
 
 
 def _connected(place: protocol.Place) -> socket.socket:

@@ -15,10 +15,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from energysweep.agent.client import AgentClient
+from energysweep.agent.client import AgentClient, retire
 from energysweep.agent.protocol import Hello, NetworkAddress, Place, agent_place, socket_path
 from energysweep.agent.server import DEFAULT_PORT
-from energysweep.errors import AgentError, AgentUnreachable, InputError, LeaseRefused
+from energysweep.errors import AgentError, AgentUnreachable, InputError, LeaseRefused, OtherVersion
 
 EXIT_ALREADY_RUNNING = 3
 LOOPBACK = "127.0.0.1"
@@ -54,6 +54,12 @@ def connect(
     try:
         client = AgentClient(place, hello)
     except AgentUnreachable:
+        return _connect_to_new(hello, meters, port, bind)
+    except OtherVersion as version:
+        try:
+            retire(place)
+        except LeaseRefused as error:
+            raise AgentError(f"{version}; it cannot be replaced: {error}") from error
         return _connect_to_new(hello, meters, port, bind)
     problem = _unfit(client.agent, meters, bind)
     if problem is None:

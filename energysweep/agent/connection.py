@@ -14,9 +14,13 @@ from pydantic import ValidationError
 from energysweep.agent import protocol
 from energysweep.agent.accounts import Energy
 from energysweep.agent.agent import Agent
+from energysweep.agent.guard import GuardedServer
+from energysweep.agent.limits import LONGEST_LINE_BYTES, MOST_LEASES_OF_CONNECTION, Pace
 from energysweep.agent.processes import Root
 from energysweep.agent.proof import Proof
-from energysweep.errors import AgentError, LeaseRefused
+from energysweep.errors import AgentError, LeaseRefused, OtherVersion
+
+_HELLO_SECONDS = 30.0  # for measuring quiet seconds, and for a proof
 
 
 @dataclass
@@ -30,33 +34,49 @@ class Desk:
 
     Attributes:
         connections: those that are open.
+        pace: of hellos.
     """
 
     agent: Agent
-    hello: Callable[[protocol.Hello, Root], dict[str, Any]]
+    hello: Callable[[protocol.Hello, Root, str], dict[str, Any]]
     retire: Callable[[], None]
     connections: set[object] = field(default_factory=set)
+    pace: Pace = field(default_factory=Pace)
+
+
+class LeaseServer(GuardedServer):
+    """What the servers that take leases have in common."""
+
+    desk: Desk
+    refusal = json.dumps({"ok": False, "error": "too many connections to the agent"}).encode() + b"\n"
 
 
 class Connection(socketserver.StreamRequestHandler):
     """One process that talks to the agent; when it hangs up, or dies, its leases are closed."""
 
-    desk: Desk
+    server: LeaseServer
 
     def setup(self) -> None:
         """It counts from here on."""
         super().setup()
+        self.desk = self.server.desk
         self.agent = self.desk.agent
         self.desk.connections.add(self)
+        self.peer = self.server.peer(self.connection, self.client_address)
         self.run = ""
         self.leases: set[str] = set()
         self.root: Root | None = None
+        self._unproven: tuple[protocol.Hello, Proof] | None = None
 
     def handle(self) -> None:
-        """Answer each line, until it hangs up."""
+        """Answer each line, until it hangs up or says too much at once."""
         with contextlib.suppress(ConnectionError):
-            for line in self.rfile:
-                self.wfile.write(json.dumps(self._answer(line)).encode() + b"\n")
+            while line := self.rfile.readline(LONGEST_LINE_BYTES + 1):
+                is_too_long = len(line) > LONGEST_LINE_BYTES
+                answer = _no(f"a line has at most {LONGEST_LINE_BYTES} bytes") if is_too_long else self._answer(line)
+                self.wfile.write(json.dumps(answer).encode() + b"\n")
+                if is_too_long:
+                    break
 
     def finish(self) -> None:
         """Close what it holds."""
@@ -81,17 +101,24 @@ class Connection(socketserver.StreamRequestHandler):
         try:
             return {"ok": True} | self._carry_out(protocol.REQUEST.validate_json(line))
         except ValidationError as error:
+            if _other_version(line):
+                return _other()
             first = error.errors(include_url=False)[0]
             place = ".".join(map(str, first["loc"]))
-            return {"ok": False, "error": f"{place}: {first['msg']}" if place else first["msg"]}
+            return _no(f"{place}: {first['msg']}" if place else first["msg"])
+        except OtherVersion:
+            return _other()
         except AgentError as error:
-            return {"ok": False, "error": str(error)}
+            return _no(str(error))
 
     def _carry_out(self, request: protocol.Request) -> dict[str, Any]:
         if isinstance(request, protocol.Hello):
             return self._hello(request)
         if isinstance(request, protocol.Prove):
             return self._prove()
+        if isinstance(request, protocol.Retire):
+            self.desk.retire()
+            return {}
         if self.root is None:
             raise LeaseRefused("say hello first")
         if isinstance(request, protocol.Open | protocol.Report | protocol.Close):
@@ -103,36 +130,39 @@ class Connection(socketserver.StreamRequestHandler):
                 self.agent.windows[self.run].sweep = request.sweep
             case protocol.CloseWindow():
                 self.agent.close_window(self.run)
-            case protocol.Retire():
-                self.desk.retire()
         return {}
 
     def _hello(self, request: protocol.Hello) -> dict[str, Any]:
+        if request.protocol != protocol.PROTOCOL:
+            raise OtherVersion
         if self.run not in ("", request.run):  # its leases would lose their run
             raise LeaseRefused(f"this connection belongs to run {self.run!r}; open another one")
+        self.desk.pace.keep(self.peer)
         if self.root is not None:
             return self._welcome(request, self.root)
+        self.server.stay(self.connection, _HELLO_SECONDS)
         who = self.identify(request)
         if isinstance(who, Root):
             return self._welcome(request, who)
-        self._pending = (request, who)
+        self._unproven = (request, who)
         return {"call_yourself": who.name}
 
     def _prove(self) -> dict[str, Any]:
-        if self._pending is None:
+        if self._unproven is None:
             raise LeaseRefused("say hello first")
-        (request, proof), self._pending = self._pending, None
+        (request, proof), self._unproven = self._unproven, None
         return self._welcome(request, proof.root())
 
-    _pending: tuple[protocol.Hello, Proof] | None = None
-
     def _welcome(self, request: protocol.Hello, root: Root) -> dict[str, Any]:
-        answer = self.desk.hello(request, root)
+        answer = self.desk.hello(request, root, self.peer)
         self.root, self.run = root, request.run
+        self.server.stay(self.connection)
         return answer
 
     def _lease(self, request: protocol.Open | protocol.Report | protocol.Close, root: Root) -> Energy:
         if isinstance(request, protocol.Open):
+            if len(self.leases) >= MOST_LEASES_OF_CONNECTION and request.lease not in self.leases:
+                raise LeaseRefused(f"a connection holds at most {MOST_LEASES_OF_CONNECTION} leases")
             energy = self.agent.open_lease(
                 self.run,
                 request.lease,
@@ -154,6 +184,24 @@ class Connection(socketserver.StreamRequestHandler):
     def _check_own(self, lease: str) -> None:
         if lease not in self.leases:
             raise LeaseRefused(f"lease {lease} is not of this connection")
+
+
+def _no(reason: str) -> dict[str, Any]:
+    return {"ok": False, "error": reason}
+
+
+def _other_version(line: bytes) -> bool:
+    """Whether it is a hello of another version, which may have other fields."""
+    try:
+        request = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(request, dict) and request.get("protocol", protocol.PROTOCOL) != protocol.PROTOCOL
+
+
+def _other() -> dict[str, Any]:
+    reason = f"the agent is of another version of energysweep: it speaks protocol {protocol.PROTOCOL}"
+    return _no(reason) | {"protocol": protocol.PROTOCOL}
 
 
 def _joules(energy: Energy) -> dict[str, Any]:

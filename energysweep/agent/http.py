@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import json
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,6 +10,7 @@ from wsgiref.simple_server import WSGIRequestHandler
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
+from energysweep.agent import keys
 from energysweep.agent.agent import Agent
 from energysweep.agent.exporter import AgentCollector
 from energysweep.errors import LeaseRefused
@@ -27,17 +27,13 @@ class Application:
     Args:
         agent: the agent.
         url: its own address, for service discovery.
-        token: what orders, and on a network every request to ``/v1/``, must bring as a bearer token.
-        is_open_to_network: it does not listen on loopback only.
     """
 
-    def __init__(self, agent: Agent, url: str, token: str, is_open_to_network: bool = False) -> None:
+    def __init__(self, agent: Agent, url: str) -> None:
         registry = CollectorRegistry(auto_describe=False)
         registry.register(AgentCollector(agent))
         self._agent = agent
         self._url = url
-        self._token = token
-        self._is_open_to_network = is_open_to_network
         self._metrics: WsgiApplication = make_wsgi_app(registry)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -62,9 +58,9 @@ class Application:
 
     def _totals(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """What has changed after revision ``since`` of ``window``; of any other window everything."""
-        if self._is_open_to_network and not self._is_driver(environ):
-            return _json(start_response, "401 Unauthorized", {"error": "a bearer token is needed"})
         run, window, since = _query(environ, "run", "window", "since")
+        if not self._is_driver(environ, run):
+            return _json(start_response, "401 Unauthorized", _NEEDS_KEY)
         if not (since or "0").isdecimal():
             return _json(start_response, "400 Bad Request", {"error": "since must be a whole number"})
         known = self._agent.windows.get(run)
@@ -78,18 +74,23 @@ class Application:
 
     def _close(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """A driver on another host: a trial of its run has ended, or the run itself."""
-        if not self._is_driver(environ):
-            return _json(start_response, "401 Unauthorized", {"error": "a bearer token is needed"})
         run, trial = _query(environ, "run", "trial")
+        if not self._is_driver(environ, run):
+            return _json(start_response, "401 Unauthorized", _NEEDS_KEY)
         if trial:
             self._agent.close_trial(run, trial)
         else:
             self._agent.close_window(run)
         return _json(start_response, "200 OK", {})
 
-    def _is_driver(self, environ: Environ) -> bool:
-        given = environ.get("HTTP_AUTHORIZATION", "")
-        return hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode())
+    def _is_driver(self, environ: Environ, run: str) -> bool:
+        """Whether the request brings the key of the run, if there is such a run."""
+        window = self._agent.windows.get(run)
+        scheme, _, given = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+        return window is None or keys.fits(given if scheme == "Bearer" else "", window.key)
+
+
+_NEEDS_KEY = {"error": "the key of this run is needed, as a bearer token"}
 
 
 def _query(environ: Environ, *names: str) -> list[str]:

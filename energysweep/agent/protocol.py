@@ -6,20 +6,37 @@ speaks; over TCP it has to prove who it is (``proof``).
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import tempfile
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from energysweep.agent.accounts import Sweep
 from energysweep.errors import InputError
 from energysweep.meters.base import Component
 
+PROTOCOL = 1  # raised with every change that an agent or a program of another version would misunderstand
+
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _short(sweep: Sweep) -> Sweep:
+    """The texts become labels and the entries series."""
+    for field in dataclasses.fields(sweep):
+        value = getattr(sweep, field.name)
+        texts = [value] if isinstance(value, str) else list(value) if isinstance(value, dict) else []
+        if len(texts) > 32 or any(len(text) > 300 for text in texts):
+            raise ValueError(f"{field.name} is too long: 32 entries, 300 characters")
+    return sweep
+
+
+ShownSweep = Annotated[Sweep, AfterValidator(_short)]
 
 
 class _Request(BaseModel):
@@ -38,8 +55,11 @@ class Hello(_Request):
 
     op: Literal["hello"] = "hello"
     run: Name
+    protocol: int = PROTOCOL
+    key: str = Field("", max_length=200, repr=False)
+    """Of the run, see ``keys``."""
     idle_power_watts: dict[Component, Share] = {}
-    sweep: Sweep | None = None
+    sweep: ShownSweep | None = None
     quiet: bool = False
     """Measure the idle floors first (two seconds), if the host is quiet and they are not known better."""
     process: Claim | None = None
@@ -59,7 +79,7 @@ class Open(_Request):
     lease: Name
     trial: Name
     cpus: Share = 0.0
-    gpus: dict[str, Share] = {}
+    gpus: Annotated[dict[Name, Fraction], Field(max_length=64)] = {}
     config: str = Field("", max_length=300)
     hardware: str = Field("", max_length=100)
 
@@ -69,7 +89,7 @@ class Report(_Request):
 
     op: Literal["report"] = "report"
     lease: Name
-    results: Annotated[dict[str, float], Field(max_length=8)] = {}
+    results: Annotated[dict[Name, float], Field(max_length=8)] = {}
 
 
 class Close(_Request):
@@ -90,7 +110,7 @@ class Update(_Request):
     """The driver tells how its sweep stands."""
 
     op: Literal["update"] = "update"
-    sweep: Sweep
+    sweep: ShownSweep
 
 
 class CloseWindow(_Request):
@@ -100,7 +120,7 @@ class CloseWindow(_Request):
 
 
 class Retire(_Request):
-    """Make way for an agent with other meters, if nobody needs this one."""
+    """Make way for an agent with other meters or of another version, if nobody needs this one. Needs no hello."""
 
     op: Literal["retire"] = "retire"
 

@@ -6,8 +6,6 @@ import errno
 import fcntl
 import logging
 import os
-import secrets
-import socketserver
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +16,7 @@ from wsgiref.simple_server import WSGIServer, make_server
 from energysweep.agent import protocol
 from energysweep.agent.agent import Agent
 from energysweep.agent.connection import Desk
+from energysweep.agent.guard import GuardedServer, allow_many_files
 from energysweep.agent.http import Application, QuietHandler
 from energysweep.agent.keeper import SAVE_AT_MOST_EVERY_SECONDS
 from energysweep.agent.listeners import NetworkServer, SocketServer
@@ -40,12 +39,11 @@ class AgentServer:
     Args:
         agent: the agent.
         socket_path: of the Unix socket; its folder is made if it is missing.
-        address: what HTTP and TCP bind to. Where it is not loopback, ``/v1/`` asks for the bearer token.
+        address: what HTTP and TCP bind to.
         port: for HTTP; if it is taken, any free one.
         lease_port: for leases over TCP; None: none.
         advertised: the address by which others reach this host; that which it binds to if None.
         linger_seconds: end after so long without a lease and without a connection; None: never.
-        token: the bearer token; if None, that of the agent before a restart, or a random one.
     """
 
     def __init__(
@@ -55,7 +53,6 @@ class AgentServer:
         address: str = "127.0.0.1",
         port: int = DEFAULT_PORT,
         linger_seconds: float | None = None,
-        token: str | None = None,
         *,
         lease_port: int | None = None,
         advertised: str | None = None,
@@ -67,8 +64,6 @@ class AgentServer:
         self._desk = Desk(agent, self.hello, self.retire)
         self._network: NetworkServer | None = None
         self._linger_seconds = linger_seconds
-        self._given_token = token
-        self._token = ""
         self._scrapes = Scrapes()
         self._is_unneeded = False
         self._stopping = threading.Event()
@@ -99,11 +94,11 @@ class AgentServer:
             AgentRunning: another agent serves this socket.
             AgentError: the socket's folder belongs to somebody else or cannot be made.
         """
+        allow_many_files()
         self._lock_file = _lock(self.socket_path)
         self.socket_path.unlink(missing_ok=True)  # we hold the lock: whoever made it is gone
         self.agent.resume()  # nor does anybody write the state any more
         asked_port, before = self._port, self.agent.address
-        self._token = self._given_token or (before.token if before else secrets.token_urlsafe(24))
         try:
             self._sockets = _listen(self.socket_path, self._desk)
             if self._lease_port is not None:
@@ -113,9 +108,8 @@ class AgentServer:
             self._lock_file.close()
             raise
         self._port = self._web.server_port
-        self.agent.address = Address(asked_port, self._port, self._token)
-        application = Application(self.agent, self.url, self._token, not _is_loopback(self._address))
-        self._web.set_app(self._scrapes.of(application))
+        self.agent.address = Address(asked_port, self._port)
+        self._web.set_app(self._scrapes.of(Application(self.agent, self.url)))
         serves: list[tuple[Callable[..., None], tuple[float, ...]]] = [
             (self._sockets.serve_forever, (_POLL_SECONDS,)),
             (self._web.serve_forever, (_POLL_SECONDS,)),
@@ -153,11 +147,11 @@ class AgentServer:
         if self._lock_file is not None:
             self._lock_file.close()
 
-    def hello(self, request: protocol.Hello, root: Root) -> dict[str, Any]:
+    def hello(self, request: protocol.Hello, root: Root, peer: str) -> dict[str, Any]:
         """A process of a run introduces itself."""
         if request.quiet:
             self.agent.measure_quiet(time.sleep, without=request.idle_power_watts)
-        window = self.agent.open_window(request.run, request.idle_power_watts)
+        window = self.agent.open_window(request.run, request.idle_power_watts, request.key, peer)
         # A worker says hello with the sweep as it began; the driver may have told more since.
         if request.sweep is not None and window.sweep.started_at is None:
             window.sweep = request.sweep
@@ -167,7 +161,6 @@ class AgentServer:
             "node": self.agent.host.node,
             "window": window.id,
             "url": self.url,
-            "token": self._token,
             "notes": self.agent.notes,
             "meters": list(self.agent.kinds),
             "daemon": self._linger_seconds is None,
@@ -237,8 +230,11 @@ def _listen_on_network(address: str, port: int, desk: Desk) -> NetworkServer:
         raise AgentError(f"cannot take leases on {address}:{port}: {error.strerror or error}") from error
 
 
-class _WebServer(socketserver.ThreadingMixIn, WSGIServer):
-    daemon_threads = True
+class _WebServer(GuardedServer, WSGIServer):
+    most = 128
+    most_of_peer = 32
+    patience_seconds = 30.0  # a whole request and its answer
+    refusal = b"HTTP/1.0 503 Service Unavailable\r\n\r\ntoo many connections\n"
 
 
 def _bind(address: str, port: int) -> WSGIServer:
@@ -254,7 +250,3 @@ def _bind(address: str, port: int) -> WSGIServer:
 def _not_ready(_environ: Any, start_response: Any) -> list[bytes]:
     start_response("503 Service Unavailable", [])
     return []
-
-
-def _is_loopback(address: str) -> bool:
-    return address == "localhost" or address.startswith("127.") or address == "::1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +25,6 @@ def start_agent(
     address: str = "127.0.0.1",
     port: int = DEFAULT_PORT,
     linger_seconds: float | None = None,
-    token: str | None = None,
     lease_port: int | None = None,
     advertised: str | None = None,
 ) -> AgentServer:
@@ -34,7 +34,7 @@ def start_agent(
         meters: kinds of meters, as in ``open_meters``.
         host: the host; this one if None.
         path: of its Unix socket; the usual one if None.
-        address, port, linger_seconds, token, lease_port, advertised: as in ``AgentServer``.
+        address, port, linger_seconds, lease_port, advertised: as in ``AgentServer``.
 
     Raises:
         InputError, MeterUnavailable: no such meter.
@@ -46,10 +46,8 @@ def start_agent(
     own = process.root if process else None
     path = path or socket_path()
     state = StateFile(path.with_name(f"{path.stem}-state-{host.boot_id}.json"))
-    agent = Agent(host, opened, meters, FloorMemory(_floors_path()), own, state=state)
-    server = AgentServer(
-        agent, path, address, port, linger_seconds, token, lease_port=lease_port, advertised=advertised
-    )
+    agent = Agent(host, opened, meters, FloorMemory(_floors_path(host.node)), own, state=state)
+    server = AgentServer(agent, path, address, port, linger_seconds, lease_port=lease_port, advertised=advertised)
     try:
         server.start()
     except BaseException:
@@ -58,7 +56,7 @@ def start_agent(
     return server
 
 
-def _floors_path() -> Path:
-    """What an agent remembers between runs; ENERGYSWEEP_STATE names the folder."""
+def _floors_path(node: str) -> Path:
+    """What an agent remembers between runs, of a node by name; ENERGYSWEEP_STATE names the folder."""
     folder = os.environ.get("ENERGYSWEEP_STATE") or os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(folder).expanduser() / "energysweep" / f"floors-{os.uname().nodename}.json"
+    return Path(folder).expanduser() / "energysweep" / f"floors-{re.sub(r'[^A-Za-z0-9._-]', '_', node)}.json"

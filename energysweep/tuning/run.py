@@ -17,6 +17,7 @@ from energysweep.reporting import Summary, write_report, write_whole
 from energysweep.spec import SweepSpec, load_spec
 from energysweep.tuning import placement
 from energysweep.tuning.progress import Progress, Silent
+from energysweep.tuning.run_key import keep_key, key_of
 from energysweep.tuning.running import RunningSweep
 from energysweep.tuning.session import connected
 from energysweep.tuning.workload import trainable_of
@@ -78,11 +79,12 @@ def run(
     run_id = _checked_id(run_id) if run_id else f"{spec.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     folder = (output / run_id).absolute()
     _check_folder(folder, spec)
+    key = key_of(folder)
     with connected(spec, address):
         placement.check(spec, ray.nodes(), placement.autoscaler_nodes())
-        sweep = RunningSweep(spec, run_id, grid, progress or Silent(), metrics_port, is_cluster=address is not None)
+        sweep = RunningSweep(spec, run_id, grid, progress or Silent(), metrics_port, address is not None, key)
         # Only now: a sweep that is refused leaves no folder behind.
-        with _make_folder(folder, spec) as ledger:
+        with _make_folder(folder, spec, key) as ledger:
             problems = sweep.run(trainable, ledger, folder)
             summary = write_report(folder, ledger.read())
     return Run(run_id, folder, summary, tuple(problems), sweep.interrupted)
@@ -147,10 +149,11 @@ def _check_folder(folder: Path, spec: SweepSpec) -> None:
         raise InputError(f"{folder.parent}: {error.strerror}", key="--output") from error
 
 
-def _make_folder(folder: Path, spec: SweepSpec) -> Ledger:
+def _make_folder(folder: Path, spec: SweepSpec, key: str) -> Ledger:
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: {error.strerror}", key="--output") from error
     write_whole(folder / SPEC_NAME, spec.to_yaml())
+    keep_key(folder, key)
     return Ledger.create(folder / FILE_NAME)

@@ -44,13 +44,21 @@ class RunningSweep:
         progress: shows how it goes.
         metrics_port: for this host's agent, if none runs yet.
         is_cluster: trials may run on other hosts than this one.
+        key: of the run, for its agents.
 
     Attributes:
         interrupted: it was stopped before its end.
     """
 
     def __init__(
-        self, spec: SweepSpec, run_id: str, grid: Intensity, progress: Progress, metrics_port: int, is_cluster: bool
+        self,
+        spec: SweepSpec,
+        run_id: str,
+        grid: Intensity,
+        progress: Progress,
+        metrics_port: int,
+        is_cluster: bool,
+        key: str,
     ) -> None:
         self.interrupted = False
         self._spec = spec
@@ -75,6 +83,7 @@ class RunningSweep:
             shown=(spec.objective.metric,),
             label=_Label(self._varying),
             is_cluster=is_cluster,
+            key=key,
         )
         self._board = Board(run_id)
         self._agent = AgentLink(self._metering, self._board, metrics_port)
@@ -99,7 +108,14 @@ class RunningSweep:
         self._ledger = ledger
         self._scheduler: Any = None
         self._poller = Poller(
-            self._run_id, ledger, self._began, self._attempt_at, self._polled, self._agent, self._board
+            self._run_id,
+            ledger,
+            self._began,
+            self._attempt_at,
+            self._polled,
+            self._agent,
+            self._board,
+            self._metering.key,
         )
         objective = self._spec.objective
         self._recorder = Recorder(ledger, objective, self._began, self._is_pruned, self._ended, self._changed)

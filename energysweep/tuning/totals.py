@@ -18,7 +18,7 @@ from energysweep.errors import AgentUnreachable, LedgerError
 from energysweep.ledger import Ledger, LedgerData
 from energysweep.records import TRIAL_BUCKETS, EnergyRow, LeaseRow, MeterRow, SampleRow
 from energysweep.tuning.agent_link import AgentLink
-from energysweep.tuning.board import AgentAddress, Board
+from energysweep.tuning.board import Board
 
 POLL_SECONDS = 1.0
 BUCKET = "bucket:"  # begins the names of sample series that are no trial
@@ -71,6 +71,7 @@ class Poller:
         polled: called after each poll, in its thread.
         own: the agent of the driver's host.
         board: where all agents are pinned up.
+        key: of the run.
     """
 
     def __init__(
@@ -82,18 +83,19 @@ class Poller:
         polled: Callable[[], None],
         own: AgentLink,
         board: Board,
+        key: str,
     ) -> None:
         self.totals = Totals()
         self.notes: dict[str, str] = {}
         self.estimated = False
-        self._run = run
+        self._run, self._key = run, key
         self._ledger = ledger
         self._began = began
         self._own = own
         self._board = board
         self._attempt = attempt
         self._after_poll = polled
-        self._since: dict[AgentAddress, tuple[str, int]] = {}  # window and revision that are in the ledger
+        self._since: dict[str, tuple[str, int]] = {}  # window and revision that are in the ledger
         self._spent: dict[str, dict[str, Spent]] = {}
         self._joules: dict[tuple[str, ...], float] = {}
         self._trial_of: dict[str, str] = {}
@@ -157,24 +159,24 @@ class Poller:
         self._tell_others()
 
     def _tell_others(self, **what: str) -> None:
-        for address in self._board.agents():
-            if address.url != self._own.url:
+        for url in self._board.agents():
+            if url != self._own.url:
                 with contextlib.suppress(AgentUnreachable):
-                    _ask(address, "close", is_order=True, run=self._run, **what)
+                    _ask(url, "close", self._key, is_order=True, run=self._run, **what)
 
     def poll(self) -> None:
         """Ask all agents once. One that does not answer is asked again next time."""
         with self._lock:
             metered_before = sum(self._metered.values())
-            for address in self._board.agents():
-                window, revision = self._since.get(address, ("", 0))
+            for url in self._board.agents():
+                window, revision = self._since.get(url, ("", 0))
                 try:
-                    answer = _ask(address, "totals", run=self._run, window=window, since=revision)
+                    answer = _ask(url, "totals", self._key, run=self._run, window=window, since=revision)
                 except AgentUnreachable:
                     continue
                 self._take(answer)
                 # Said only now that it is in the ledger: asking with this number acknowledges it.
-                self._since[address] = (answer["window"], answer["revision"])
+                self._since[url] = (answer["window"], answer["revision"])
             self._measure_watts(sum(self._metered.values()) - metered_before)
 
     def _poll_for_ever(self) -> None:
@@ -230,15 +232,15 @@ class Poller:
         self._polled = now
 
 
-def _ask(address: AgentAddress, path: str, *, is_order: bool = False, **query: str | int) -> dict[str, Any]:
+def _ask(url: str, path: str, key: str, *, is_order: bool = False, **query: str | int) -> dict[str, Any]:
     request = urllib.request.Request(  # noqa: S310 - an agent's own address
-        f"{address.url}/v1/{path}?{urllib.parse.urlencode(query)}",
-        headers={"Authorization": f"Bearer {address.token}"},
+        f"{url}/v1/{path}?{urllib.parse.urlencode(query)}",
+        headers={"Authorization": f"Bearer {key}"},
         method="POST" if is_order else "GET",
     )
     try:
         with _DIRECT.open(request, timeout=_ANSWER_SECONDS) as answer:
             content: dict[str, Any] = json.load(answer)
     except (OSError, ValueError) as error:
-        raise AgentUnreachable(f"{address.url} does not answer: {error}") from error
+        raise AgentUnreachable(f"{url} does not answer: {error}") from error
     return content

@@ -30,7 +30,7 @@ class Desk:
     Args:
         agent: carries out what is asked.
         hello: answers a process that has introduced itself.
-        retire: ends the agent, or raises LeaseRefused.
+        retire: ends the agent for the connection that asks, or raises LeaseRefused.
 
     Attributes:
         connections: those that are open.
@@ -39,8 +39,8 @@ class Desk:
 
     agent: Agent
     hello: Callable[[protocol.Hello, Root, str], dict[str, Any]]
-    retire: Callable[[], None]
-    connections: set[object] = field(default_factory=set)
+    retire: Callable[[Connection], None]
+    connections: set[Connection] = field(default_factory=set)
     pace: Pace = field(default_factory=Pace)
 
 
@@ -117,7 +117,7 @@ class Connection(socketserver.StreamRequestHandler):
         if isinstance(request, protocol.Prove):
             return self._prove()
         if isinstance(request, protocol.Retire):
-            self.desk.retire()
+            self.desk.retire(self)
             return {}
         if self.root is None:
             raise LeaseRefused("say hello first")

@@ -15,7 +15,7 @@ from wsgiref.simple_server import WSGIServer, make_server
 
 from energysweep.agent import protocol
 from energysweep.agent.agent import Agent
-from energysweep.agent.connection import Desk
+from energysweep.agent.connection import Connection, Desk
 from energysweep.agent.guard import GuardedServer, allow_many_files
 from energysweep.agent.http import Application, QuietHandler
 from energysweep.agent.keeper import SAVE_AT_MOST_EVERY_SECONDS
@@ -83,7 +83,7 @@ class AgentServer:
         return None if self._network is None else self._network.server_address[1]
 
     @property
-    def connections(self) -> set[object]:
+    def connections(self) -> set[Connection]:
         """Who is connected, by socket or TCP."""
         return self._desk.connections
 
@@ -166,7 +166,7 @@ class AgentServer:
             "daemon": self._linger_seconds is None,
         }
 
-    def retire(self) -> None:
+    def retire(self, asks: Connection) -> None:
         """End, if nobody but the one who asks needs this agent.
 
         Raises:
@@ -174,7 +174,8 @@ class AgentServer:
         """
         if self._linger_seconds is None:
             raise LeaseRefused("it was started as a daemon")
-        if len(self.connections) > 1 or self.agent.open_leases:
+        others = [other for other in tuple(self.connections) if other is not asks and other.root is not None]
+        if others or self.agent.open_leases:
             raise LeaseRefused("it is in use")
         self._is_unneeded = True
         self.end()

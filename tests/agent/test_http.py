@@ -32,7 +32,7 @@ class Browser:
 @pytest.fixture
 def host(tmp_path: Path) -> FakeHost:
     host = FakeHost(tmp_path)
-    host.agent.open_window("a run & more")
+    host.agent.open_window("a run & more", key="secret")
     host.wait(1.0)
     host.agent.tick()
     return host
@@ -40,7 +40,7 @@ def host(tmp_path: Path) -> FakeHost:
 
 @pytest.fixture
 def browser(host: FakeHost) -> Browser:
-    return Browser(Application(host.agent, "http://10.0.0.7:9770", token=""))
+    return Browser(Application(host.agent, "http://10.0.0.7:9770"))
 
 
 def test_health_is_how_old_the_newest_reading_is(host: FakeHost, browser: Browser) -> None:
@@ -57,9 +57,9 @@ def test_service_discovery_names_the_agent_s_address(browser: Browser) -> None:
 
 
 def test_the_totals_are_those_of_the_run_since_a_revision(browser: Browser) -> None:
-    first = browser.get("/v1/totals", "run=a+run+%26+more&since=0")
+    first = browser.get("/v1/totals", "run=a+run+%26+more&since=0", "Bearer secret")
     assert [row[-1] for row in first["energy"]] == [pytest.approx(100)]
-    again = browser.get("/v1/totals", f"run=a+run+%26+more&since={first['revision']}")
+    again = browser.get("/v1/totals", f"run=a+run+%26+more&since={first['revision']}", "Bearer secret")
     assert again["energy"] == []
     assert len(again["meters"]) == 1
 
@@ -80,8 +80,10 @@ def test_a_wrong_question_gets_its_reason(browser: Browser, path: str, query: st
 
 
 @pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer wrong", "secret", "Basic secret", "Bearer ü"])
-def test_with_a_token_only_its_bearer_gets_the_totals(host: FakeHost, authorization: str | None) -> None:
-    browser = Browser(Application(host.agent, "http://10.0.0.7:9770", token="secret", is_open_to_network=True))  # noqa: S106
+def test_only_who_brings_a_run_s_key_gets_its_totals(
+    host: FakeHost, browser: Browser, authorization: str | None
+) -> None:
+    host.agent.open_window("other", key="wrong")
     query = "run=a+run+%26+more"
     assert "error" in browser.get("/v1/totals", query, authorization)
     assert browser.status == "401"

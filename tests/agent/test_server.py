@@ -378,14 +378,12 @@ def test_health_discovery_and_totals_answer_on_the_same_port(server: AgentServer
     assert totals["window"] == client.agent["window"]
 
 
-def test_where_a_network_can_reach_it_the_totals_need_the_token(serve: Callable[..., AgentServer]) -> None:
-    server = serve(address="0.0.0.0", token="secret")  # noqa: S106
-    client = AgentClient(server.socket_path, Hello(run="r"))
+def test_the_totals_need_the_key_and_the_metrics_do_not(server: AgentServer) -> None:
+    client = AgentClient(server.socket_path, Hello(run="r", key="of r"))
     with pytest.raises(HTTPError, match="401") as refused:
         get(f"{server.url}/v1/totals?run=r")
     refused.value.close()
-    token = client.agent["token"]
-    assert json.loads(get(f"{server.url}/v1/totals?run=r", Authorization=f"Bearer {token}")[0])["node"] == "node-a"
+    assert json.loads(get(f"{server.url}/v1/totals?run=r", Authorization="Bearer of r")[0])["node"] == "node-a"
     assert get(f"{server.url}/metrics")[0]
     client.close()
 

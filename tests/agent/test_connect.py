@@ -44,7 +44,7 @@ def test_an_agent_on_the_network_is_named_by_the_environment(
 @pytest.mark.parametrize("named", ["agent", "agent:", ":9771", "agent:0", "agent:99999", "http://agent:9771", "a@b:1"])
 def test_what_is_no_address_is_refused(monkeypatch: pytest.MonkeyPatch, named: str) -> None:
     monkeypatch.setenv("ENERGYSWEEP_AGENT", named)
-    with pytest.raises(InputError, match="ENERGYSWEEP_AGENT: .* is no address: HOST:PORT"):
+    with pytest.raises(InputError, match=r"ENERGYSWEEP_AGENT: .* is no address: HOST:PORT"):
         agent_place()
 
 

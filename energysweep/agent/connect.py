@@ -93,7 +93,7 @@ def _connect_to_daemon(place: NetworkAddress, hello: Hello, meters: Sequence[str
     problem = _unfit(client.agent, meters, bind)
     if problem is not None:
         client.close()
-        raise InputError(f"the agent at {place} {problem}", key="meters")
+        raise InputError(f"the agent at {place} {problem}; it is started with --meter and --advertise")
     return client
 
 

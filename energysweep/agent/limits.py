@@ -21,7 +21,7 @@ MOST_WINDOWS_OF_PEER = 256
 MOST_WINDOWS = 1024
 MOST_UNSETTLED_LEASES_OF_PEER = 20_000  # that no driver has acknowledged; each one costs about 2 KB
 MOST_TRIALS_OF_PEER = 50_000
-HELLOS_PER_SECOND = 20.0
+HELLOS_PER_SECOND = 10.0  # each one may cost a scan of /proc
 HELLOS_AT_ONCE = 400
 
 

@@ -21,7 +21,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from energysweep.agent.processes import Process, Root, scan
+from energysweep.agent.processes import Process, Root, read_process, scan
 from energysweep.agent.protocol import Claim
 from energysweep.errors import LeaseRefused
 
@@ -83,7 +83,8 @@ class Proof:
     def _is_called(self, process: Process) -> bool:
         if _read(self._proc_root / str(process.pid) / "comm").rstrip(b"\n") != self.name.encode():
             return False
-        return any(process.root == other.root for other in _started_at(self._proc_root, process.started))
+        now = read_process(self._proc_root, process.pid)
+        return now is not None and now.alive and now.root == process.root
 
 
 def _processes_alike(proc_root: Path, claim: Claim) -> Sequence[Process]:

@@ -8,6 +8,7 @@ import fcntl
 import logging
 import os
 import socket
+import socketserver
 import threading
 import time
 from collections.abc import Callable
@@ -68,6 +69,7 @@ class AgentServer:
         self._advertised = advertised
         self._desk = Desk(agent, self.hello, self.retire)
         self._network: NetworkServer | None = None
+        self._servers: list[socketserver.BaseServer] = []
         self._linger_seconds = linger_seconds
         self._targets_file = targets_file
         self._scrapes = Scrapes()
@@ -104,25 +106,22 @@ class AgentServer:
         self.agent.resume()  # nor does anybody write the state any more
         asked_port, before = self._port, self.agent.address
         try:
-            self._sockets = _listen(self.socket_path, self._desk)
+            self._servers.append(_listen(self.socket_path, self._desk))
             if self._lease_port is not None:
                 self._network = _listen_on_network(self._address, self._lease_port, self._desk)
-            self._web = _bind(self._address, before.port if before and before.asked_port == asked_port else asked_port)
+                self._servers.append(self._network)
+            web = _bind(self._address, before.port if before and before.asked_port == asked_port else asked_port)
         except AgentError:
-            self._lock_file.close()
+            self._close()
             raise
-        self._port = self._web.server_port
+        self._servers.append(web)
+        self._port = web.server_port
         self.agent.address = Address(asked_port, self._port)
         self._application = Application(self.agent, self.url)
-        self._web.set_app(self._scrapes.of(self._application))
+        web.set_app(self._scrapes.of(self._application))
         self._write_targets()
-        serves: list[tuple[Callable[..., None], tuple[float, ...]]] = [
-            (self._sockets.serve_forever, (_POLL_SECONDS,)),
-            (self._web.serve_forever, (_POLL_SECONDS,)),
-            (self._tick_for_ever, ()),
-        ]
-        if self._network is not None:
-            serves.append((self._network.serve_forever, (_POLL_SECONDS,)))
+        serves: list[tuple[Callable[..., None], tuple[float, ...]]] = [(self._tick_for_ever, ())]
+        serves += [(server.serve_forever, (_POLL_SECONDS,)) for server in self._servers]
         for serve, arguments in serves:
             thread = threading.Thread(target=serve, args=arguments, daemon=True, name=f"energysweep-{serve.__name__}")
             thread.start()
@@ -144,12 +143,14 @@ class AgentServer:
             self._scrapes.wait_for_one(LAST_SCRAPE_SECONDS)
         if self._targets_file is not None:
             self._targets_file.write({})
-        servers = [server for server in (self._sockets, self._network, self._web) if server is not None]
-        for server in servers:
+        for server in self._servers:
             server.shutdown()
         # Who is still connected finds its lease again at the next agent.
         self.agent.end(keep_state=not self._is_unneeded)
-        for server in servers:
+        self._close()
+
+    def _close(self) -> None:
+        for server in self._servers:
             server.server_close()
         self.socket_path.unlink(missing_ok=True)
         if self._lock_file is not None:

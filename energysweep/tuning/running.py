@@ -161,6 +161,8 @@ class RunningSweep:
     def _fit(self, workload: Any, folder: Path) -> None:
         trainable = metered_class(workload, self._metering, placement.request(self._spec.profiles))
         storage = self._spec.storage or str(folder / "tune")
+        if self._spec.storage is None:  # for this user only: Tune keeps the trainable there, which has the run's key
+            (folder / "tune").mkdir(mode=0o700, exist_ok=True)
         tuner, self._scheduler = make_tuner(self._spec, self._run_id, storage, trainable, self._recorder)
         try:
             tuner.fit()

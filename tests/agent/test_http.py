@@ -61,11 +61,11 @@ def test_service_discovery_names_the_agent_s_address(browser: Browser) -> None:
 
 
 def test_service_discovery_names_all_agents_of_all_sweeps(host: FakeHost) -> None:
-    browser = Browser(Application(host.agent, "http://10.0.0.7:9770", token="secret"))  # noqa: S106
+    browser = Browser(Application(host.agent, "http://10.0.0.7:9770"))
     own, peer, third = (f"10.0.0.{number}:9770" for number in (7, 8, 9))
     host.agent.update_sweep("a run & more", Sweep(agents={own: "node-a", peer: "node-b"}))
     assert browser.get("/sd") == [target(own, "node-a"), target(peer, "node-b")]
-    host.agent.open_window("another")
+    host.agent.open_window("another", key="secret")
     told = json.dumps({peer: "node-b", third: "node-c"}).encode()
     assert browser.get("/v1/agents", "run=another", "Bearer secret", told) == {}
     assert browser.status == "200"
@@ -95,7 +95,7 @@ def test_service_discovery_names_all_agents_of_all_sweeps(host: FakeHost) -> Non
 def test_only_a_driver_says_which_agents_there_are(
     host: FakeHost, query: str, authorization: str | None, body: bytes, status: str
 ) -> None:
-    browser = Browser(Application(host.agent, "http://10.0.0.7:9770", token="secret"))  # noqa: S106
+    browser = Browser(Application(host.agent, "http://10.0.0.7:9770"))
     browser.get("/v1/agents", query, authorization, body)
     assert browser.status == status
     assert len(browser.get("/sd")) == (2 if status == "200" else 1)

@@ -173,7 +173,7 @@ PER_TRIAL = 'sum by (trial) (max_over_time(energysweep_trial_energy_joules_total
 
 def test_what_was_meant_to_go_wrong_did(watched: Watched) -> None:
     assert {meter.node for meter in watched.data.meters} == {"head", "worker"}
-    assert [row.outcome for row in watched.data.attempts if row.trial == watched.killed][0] == "failed"
+    assert next(row.outcome for row in watched.data.attempts if row.trial == watched.killed) == "failed"
     restarts = watched.prometheus.values("sum by (node) (resets(energysweep_agent_cpu_seconds_total[15m]))", "node")
     assert restarts.keys() == {"head", "worker"}
     assert min(restarts.values()) >= 1

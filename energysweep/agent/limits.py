@@ -15,8 +15,8 @@ from energysweep.errors import LeaseRefused
 
 LONGEST_LINE_BYTES = 64 * 1024
 MOST_LEASES_OF_CONNECTION = 64  # at a time
-MOST_OPEN_LEASES_OF_PEER = 1024
-MOST_OPEN_LEASES = 4096  # each one costs every reading a few microseconds
+MOST_OPEN_LEASES_OF_PEER = 2500
+MOST_OPEN_LEASES = 8192  # each one costs every reading a few microseconds
 MOST_WINDOWS_OF_PEER = 256
 MOST_WINDOWS = 1024
 MOST_UNSETTLED_LEASES_OF_PEER = 20_000  # that no driver has acknowledged; each one costs about 2 KB
@@ -52,7 +52,7 @@ def check_room_for_lease(
         raise LeaseRefused(f"too many leases: {MOST_OPEN_LEASES} are open on this host")
     own = {run: other for run, other in windows.items() if other.peer == window.peer}
     if sum(lease.run in own for lease in open_leases) >= MOST_OPEN_LEASES_OF_PEER:
-        raise LeaseRefused(f"too many leases: {MOST_OPEN_LEASES_OF_PEER} of {window.peer} are open")
+        raise LeaseRefused(f"too many leases: {MOST_OPEN_LEASES_OF_PEER} of {window.peer or 'this peer'} are open")
     if sum(len(other.leases) for other in own.values()) >= MOST_UNSETTLED_LEASES_OF_PEER:
         raise LeaseRefused(f"too many leases: no driver has settled the last {MOST_UNSETTLED_LEASES_OF_PEER}")
     if trial not in window.trials and sum(len(other.trials) for other in own.values()) >= MOST_TRIALS_OF_PEER:

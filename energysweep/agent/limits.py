@@ -23,6 +23,8 @@ MOST_UNSETTLED_LEASES_OF_PEER = 20_000  # that no driver has acknowledged; each 
 MOST_TRIALS_OF_PEER = 50_000
 HELLOS_PER_SECOND = 10.0  # each one may cost a scan of /proc
 HELLOS_AT_ONCE = 400
+OPENINGS_PER_SECOND = 50.0  # of leases by one connection; each one is a row in its run's ledger
+OPENINGS_AT_ONCE = 500
 
 
 def make_room_for_window(windows: dict[str, Window], peer: str) -> None:

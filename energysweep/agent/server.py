@@ -257,8 +257,9 @@ class _WebServer6(_WebServer):
 
 
 def _bind(address: str, port: int) -> WSGIServer:
+    kind = _WebServer6 if ":" in address else _WebServer
     try:
-        return make_server(address, port, _not_ready, _WebServer6 if ":" in address else _WebServer, QuietHandler)
+        return make_server(address, port, _not_ready, kind, QuietHandler)
     except OSError as error:
         if port == 0 or error.errno != errno.EADDRINUSE:
             raise AgentError(f"cannot listen on {address}:{port}: {error.strerror or error}") from error

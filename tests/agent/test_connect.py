@@ -14,6 +14,7 @@ import pytest
 from energysweep.agent.connect import connect
 from energysweep.agent.protocol import Hello, NetworkAddress, agent_place, socket_path
 from energysweep.agent.server import AgentServer
+from energysweep.cli import _parser
 from energysweep.errors import AgentError, AgentUnreachable, InputError
 from energysweep.tracking import track
 from tests.agent.test_server import AskRaw, get, serve, trace  # noqa: F401 - fixtures
@@ -113,6 +114,32 @@ def test_what_an_agent_tells_others_is_the_address_that_it_advertises(
         assert connection.ask({"op": "hello", "run": "r"})["url"] == server.url
     assert f'["10.9.8.7:{port}"]'.encode() in get(f"http://127.0.0.1:{port}/sd")[0]
     assert serve(agent_home / "other.sock", address="0.0.0.0", advertised="fd00::7").url.startswith("http://[fd00::7]:")
+
+
+def test_an_agent_listens_on_loopback_only_unless_it_is_told(
+    serve: Callable[..., AgentServer],  # noqa: F811 - the fixture
+) -> None:
+    options = _parser().parse_args(["agent"])
+    assert (options.bind, options.lease_port) == ("127.0.0.1", None)
+    server = serve(lease_port=0)
+    for port in (server.lease_port, int(server.url.rpartition(":")[2])):
+        socket.create_connection(("127.0.0.1", port), 10).close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.2", port), 10)  # an address of this host, and not that one
+
+
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="this machine has no IPv6")
+def test_an_agent_serves_ipv6_too(
+    monkeypatch: pytest.MonkeyPatch,
+    serve: Callable[..., AgentServer],  # noqa: F811 - the fixture
+) -> None:
+    server = serve(address="::1", lease_port=0)
+    assert server.url.startswith("http://[::1]:")
+    assert b"node-a" in get(f"{server.url}/healthz")[0]
+    monkeypatch.setenv("ENERGYSWEEP_AGENT", f"[::1]:{server.lease_port}")
+    with track("work") as measured:
+        pass
+    assert measured.energy_joules is not None
 
 
 def test_a_taken_port_for_leases_is_an_error_because_clients_are_told_that_one(

@@ -1,4 +1,4 @@
-"""Print what energysweep costs as a Markdown table: ``python -m benchmarks.run [trials] [agent] [loop]``."""
+"""Print what energysweep costs as a Markdown table: ``python -m benchmarks.run [trials] [agent] [loop] [scrape]``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from benchmarks.rows import HEADER, Row, as_markdown
 
 # Names and not functions: the children of the agent's benchmark import this module too, and what it imports (Ray,
 # PyTorch) would be missing from the start times that they measure.
-BENCHMARKS = {"trials": "benchmarks.tuning", "agent": "benchmarks.agent", "loop": "benchmarks.tuning"}
+BENCHMARKS = {
+    "trials": "benchmarks.tuning",
+    "agent": "benchmarks.agent",
+    "loop": "benchmarks.tuning",
+    "scrape": "benchmarks.scrape",
+}
 
 
 def main(names: list[str]) -> int:
@@ -22,7 +27,8 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
         return 2
-    packages = ", ".join(f"{name} {version(name)}" for name in ("ray", "torch", "codecarbon"))
+    names_of_packages = ("ray", "torch", "codecarbon", "prometheus-client")
+    packages = ", ".join(f"{name} {version(name)}" for name in names_of_packages)
     print(f"{os.cpu_count()} logical CPUs, Python {platform.python_version()}, {packages}\n")
     print(HEADER, flush=True)
     for name in names or BENCHMARKS:

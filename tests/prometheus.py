@@ -25,9 +25,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def http_sd(*ports: int, refresh: str = "1s", **settings: Any) -> dict[str, Any]:
+def http_sd(*ports: int, host: str = "127.0.0.1", refresh: str = "1s", **settings: Any) -> dict[str, Any]:
     """A scrape config that knows nothing but the agents' ``/sd`` on these ports."""
-    urls = [f"http://127.0.0.1:{port}/sd" for port in ports]
+    urls = [f"http://{host}:{port}/sd" for port in ports]
     discovery = [{"url": url, "refresh_interval": refresh} for url in urls]
     return {"job_name": "energysweep", "http_sd_configs": discovery, **settings}
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from ray.util import get_node_ip_address
 
 from energysweep.ledger import FILE_NAME, LedgerData
 from energysweep.records import TRIAL_BUCKETS
@@ -31,6 +32,7 @@ pytestmark = [
     pytest.mark.timeout(600),
 ]
 
+HEAD_IP = get_node_ip_address()  # what Ray tells a driver that runs here
 WORKER_IP = "127.0.0.2"
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -41,7 +43,7 @@ def get(url: str) -> str:
     return text
 
 
-def sd(port: int, host: str = "127.0.0.1") -> set[str]:
+def sd(port: int, host: str = HEAD_IP) -> set[str]:
     """The targets that an agent names."""
     return {target["targets"][0] for target in json.loads(get(f"http://{host}:{port}/sd"))}
 
@@ -107,8 +109,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     port = free_port()
     with (
         two_raylets() as cluster,
-        Prometheus(seconds, [http_sd(port)]) as prometheus,
-        Prometheus(minutes, [http_sd(port, refresh="60s")], interval="60s") as every_minute,
+        Prometheus(seconds, [http_sd(port, host=HEAD_IP)]) as prometheus,
+        Prometheus(minutes, [http_sd(port, host=HEAD_IP, refresh="60s")], interval="60s") as every_minute,
     ):
         for environment in cluster.environments.values():
             del environment["ENERGYSWEEP_LINGER"]  # as it is for everybody
@@ -173,7 +175,7 @@ PER_TRIAL = 'sum by (trial) (max_over_time(energysweep_trial_energy_joules_total
 
 def test_what_was_meant_to_go_wrong_did(watched: Watched) -> None:
     assert {meter.node for meter in watched.data.meters} == {"head", "worker"}
-    assert next(row.outcome for row in watched.data.attempts if row.trial == watched.killed) == "failed"
+    assert "failed" in {row.outcome for row in watched.data.attempts if row.trial == watched.killed}
     restarts = watched.prometheus.values("sum by (node) (resets(energysweep_agent_cpu_seconds_total[15m]))", "node")
     assert restarts.keys() == {"head", "worker"}
     assert min(restarts.values()) >= 1
@@ -194,7 +196,7 @@ def test_no_series_went_down_or_changed_its_name_in_a_restart(watched: Watched) 
     assert resets == []
     # The same addresses before and after, so the same instances.
     instances = watched.prometheus.values("count by (instance) (last_over_time(up[15m]))", "instance")
-    assert instances.keys() == watched.targets == {f"127.0.0.1:{watched.port}", f"{WORKER_IP}:{watched.port}"}
+    assert instances.keys() == watched.targets == {f"{HEAD_IP}:{watched.port}", f"{WORKER_IP}:{watched.port}"}
 
 
 def test_each_agent_names_both_and_so_does_the_file(watched: Watched) -> None:
@@ -208,7 +210,7 @@ def test_each_agent_names_both_and_so_does_the_file(watched: Watched) -> None:
 def test_the_sweep_is_told_of_by_the_driver_s_agent_alone(watched: Watched) -> None:
     for family in ("info", "start_timestamp_seconds", "end_timestamp_seconds"):
         (series,) = watched.prometheus.query(f"last_over_time(energysweep_sweep_{family}[15m])")
-        assert series["metric"]["instance"] == f"127.0.0.1:{watched.port}"
+        assert series["metric"]["instance"] == f"{HEAD_IP}:{watched.port}"
     states = watched.prometheus.values("last_over_time(energysweep_sweep_trials[15m])", "state")
     assert states["completed"] == 3
     reports = watched.prometheus.values("sum by (trial) (max_over_time(energysweep_trial_reports_total[15m]))", "trial")
@@ -241,7 +243,7 @@ def test_at_a_scrape_a_minute_the_final_values_are_there_as_well(watched: Watche
 def test_an_agent_that_joins_is_found_and_one_that_leaves_is_dropped(tmp_path: Path) -> None:
     prepare(tmp_path)
     port = free_port()
-    own, other = f"127.0.0.1:{port}", f"{WORKER_IP}:{port}"
+    own, other = f"{HEAD_IP}:{port}", f"{WORKER_IP}:{port}"
 
     def named() -> set[str]:
         try:

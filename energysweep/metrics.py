@@ -124,22 +124,96 @@ FAMILIES = (
 )
 
 
+_HEAD = """\
+# Metrics
+
+Every agent serves these at `/metrics`, as text and as OpenMetrics, compressed if the scraper takes gzip. Made from
+`energysweep/metrics.py` by `make docs`.
+
+`sweep` is the run id, `component` is `cpu`, `dram` or `gpu`. Units are base units. How Prometheus finds the agents:
+[discovery.md](discovery.md).
+
+| metric | type | labels | meaning |
+|---|---|---|---|
+"""
+
+_LIFE = """
+## Who shows what
+
+- `energysweep_trial_*`, `energysweep_node_*`, `energysweep_meter_*` and `energysweep_agent_*` are of one node each. A
+  trial that has moved has a series on each node: `sum by (trial)`.
+- `energysweep_sweep_*` is shown by the agent beside the driver alone, and `energysweep_grid_intensity_grams_per_kwh`
+  by every agent of a sweep: `max by (zone, source)`.
+- Two users' agents on one host both meter the whole node, under one `node` and two `instance`s: take `max by (node,
+  ...)` of `energysweep_node_*`, never their sum.
+- `source` says where joules are from. `estimate` is an estimate, and so is `energysweep_sweep_saved_energy_joules`.
+- The only unbounded labels are `sweep` and `trial`: one set of series for each trial that is shown. A trial has at
+  most 8 `energysweep_trial_result`. Texts are cut at 300 characters.
+
+## How long a series lives
+
+A trial's series begin at 0 when its lease opens (within a second), for every component and bucket that it can use.
+They go on over all its leases on that node, and stay for 5 minutes after it has ended (`ENERGYSWEEP_SERIES_SECONDS`,
+or `energysweep agent --series-seconds`), its power at 0 W. A sweep's own series stay as long after its end. Then
+Prometheus calls them stale: an instant query finds nothing any more, a query over a range does.
+
+| question | expression |
+|---|---|
+"""
+
+# What an operator asks; ended trials are there as long as Prometheus keeps its data.
+EXPRESSIONS = (
+    ("power now, by trial", "sum by (trial) (energysweep_trial_power_watts)"),
+    (
+        "joules of each trial, ended or not",
+        "sum by (sweep, trial) (max_over_time(energysweep_trial_energy_joules_total[1d]))",
+    ),
+    (
+        "joules per configuration",
+        "sum by (config) (max by (sweep, trial, node, config) (max_over_time(energysweep_trial_info[1d]))"
+        " * on (sweep, trial, node) group_left ()"
+        " sum by (sweep, trial, node) (max_over_time(energysweep_trial_energy_joules_total[1d])))",
+    ),
+    (
+        "joules drawn within the last hour, by node",
+        "sum by (node) (increase(energysweep_node_energy_joules_total[1h]))",
+    ),
+    (
+        "who drew them",
+        "sum by (node, bucket) (increase(energysweep_node_bucket_energy_joules_total[1h]))",
+    ),
+)
+
+_GUIDE = """
+Take `max_over_time` for the totals of trials, over a range that reaches back to when they ended: it is right however
+few scrapes there were. `increase` and `rate` only know what grew between two scrapes: of a trial that was shorter
+than the scrape interval they see nothing. They are right for nodes, which are always there.
+
+At a scrape interval of 60 s or less the last value of every trial is scraped. An agent that was started by a sweep
+stays for 5 minutes after its last use (`ENERGYSWEEP_LINGER`), so that a Prometheus that looks for targets once a
+minute still finds it.
+
+## Restarts
+
+No counter of energy goes down when an agent is told to end (SIGTERM), killed or updated in the middle of a sweep: the
+next one goes on from its state, and a scrape never shows what is not in that state. Energy of the time between is
+added when the next agent begins. Series of ended trials go on for what is left of their 5 minutes. The address stays
+the same as well.
+
+- `energysweep_agent_cpu_seconds_total` and `energysweep_agent_tick_failures_total` are of the agent's process and
+  begin at 0 with it.
+- The host's own counters (`energysweep_node_*`) begin at 0 after a reboot, and when an agent has ended because nobody
+  needed it any more. `increase` and `rate` allow for that.
+- A run that was interrupted and is resumed goes on with its series where its agents still show them. Otherwise each
+  of its parts counts from 0: `max_over_time` has the larger part, the ledger has all of it.
+"""
+
+
 def markdown() -> str:
     """docs/metrics.md, made from the table."""
-    lines = [
-        "# Metrics",
-        "",
-        "Every agent serves these at `/metrics` (text and OpenMetrics).",
-        "Made from `energysweep/metrics.py` by `make docs`.",
-        "",
-        "`sweep` is the run id, `component` is `cpu`, `dram` or `gpu`. Base units. A trial's series begin at 0 when its"
-        " lease opens and stay for 5 minutes after it ends.",
-        "",
-        "| metric | type | labels | meaning |",
-        "|---|---|---|---|",
-    ]
-    lines += [
-        f"| `{family.name}` | {family.kind} | {', '.join(f'`{label}`' for label in family.labels)} | {family.help} |"
+    rows = [
+        f"| `{family.name}` | {family.kind} | {', '.join(f'`{label}`' for label in family.labels)} | {family.help} |\n"
         for family in FAMILIES
     ]
-    return "\n".join(lines) + "\n"
+    questions = [f"| {question} | `{expression}` |\n" for question, expression in EXPRESSIONS]
+    return "".join([_HEAD, *rows, _LIFE, *questions, _GUIDE])

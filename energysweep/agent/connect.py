@@ -27,8 +27,11 @@ _PAUSES = 20  # times as long as it took to find out that nobody answers
 
 
 def linger_seconds() -> float:
-    """How long an agent stays that nobody needs: a scrape a minute still finds the last values. ENERGYSWEEP_LINGER."""
-    return float(os.environ.get("ENERGYSWEEP_LINGER", "90"))
+    """How long an agent stays that nobody needs: as long as its series. ENERGYSWEEP_LINGER.
+
+    A Prometheus that looks for targets once a minute, and scrapes once a minute, still has the last values.
+    """
+    return float(os.environ.get("ENERGYSWEEP_LINGER", "300"))
 
 
 def connect(

@@ -18,6 +18,7 @@ import pytest
 from ray.util import get_node_ip_address
 
 from energysweep.ledger import FILE_NAME, LedgerData
+from energysweep.metrics import EXPRESSIONS
 from energysweep.records import TRIAL_BUCKETS
 from tests.conftest import need
 from tests.prometheus import Prometheus, free_port, http_sd
@@ -216,6 +217,19 @@ def test_the_sweep_is_told_of_by_the_driver_s_agent_alone(watched: Watched) -> N
     reports = watched.prometheus.values("sum by (trial) (max_over_time(energysweep_trial_reports_total[15m]))", "trial")
     assert set(reports) == set(booked(watched.data))
     assert min(reports.values()) >= 2
+
+
+@pytest.mark.parametrize(("question", "expression"), EXPRESSIONS)
+def test_the_document_s_expressions_have_an_answer(watched: Watched, question: str, expression: str) -> None:
+    answer = watched.prometheus.query(expression)
+    assert answer, question
+    if question == "joules per configuration":
+        joules = {each["metric"]["config"]: float(each["value"][1]) for each in answer}
+        of_trial = booked(watched.data)
+        assert joules == {
+            f"steps={row.parameters['steps']}": pytest.approx(of_trial[row.trial], rel=0.01)
+            for row in watched.data.trials
+        }
 
 
 def test_promtool_finds_nothing_wrong_with_a_real_scrape(watched: Watched) -> None:

@@ -18,7 +18,7 @@ from energysweep.agent.agent import Agent
 from energysweep.agent.exporter import exposition
 from energysweep.errors import LeaseRefused
 from energysweep.metrics import FAMILIES
-from tests.agent.fake_host import GPU, FakeHost
+from tests.agent.fake_host import CPU, GPU, FakeHost
 
 COUNTERS = {family.name for family in FAMILIES if family.kind == "counter"}
 Series = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
@@ -167,6 +167,27 @@ def test_a_refused_lease_leaves_no_series(tmp_path: Path) -> None:
         host.open("refused", host.tree.fork(), GPU_7=1.0)
     host.agent.tick()
     assert of_trial(scrape(host.agent), "refused") == {}
+
+
+def test_a_scrape_never_shows_what_the_next_agent_would_not_know(host: FakeHost) -> None:
+    one, other = host.tree.fork(), host.tree.fork()
+    lease = host.open("one", one)
+    host.open("other", other)
+    host.wait(0.2)
+    host.agent.tick()
+    host.meter.watts[CPU] = 1000.0
+    host.work(0.05, {one: 4.0})
+    # 50 J, booked at once; but the state was saved less than 0.1 s ago.
+    assert host.agent.close_lease("r", lease).joules == pytest.approx(50)
+    before = of_trial(scrape(host.agent), "one")
+    host.kill_agent()
+    host.meter.watts[CPU] = 10.0
+    host.work(10.0, {other: 4.0})
+    host.start_agent()
+    # The gap is one interval of 150 J, of which the one used a 200th of the CPU time.
+    after = of_trial(scrape(host.agent), "one")
+    assert after["energysweep_trial_energy_joules_total"] == pytest.approx(0.75, rel=0.01)
+    assert before["energysweep_trial_energy_joules_total"] == 0
 
 
 STEPS = st.lists(

@@ -18,7 +18,7 @@ import pytest
 from ray.util import get_node_ip_address
 
 from energysweep.ledger import FILE_NAME, LedgerData
-from energysweep.metrics import EXPRESSIONS
+from energysweep.metrics import EXPRESSIONS, FAMILIES
 from energysweep.records import TRIAL_BUCKETS
 from tests.conftest import need
 from tests.prometheus import Prometheus, free_port, http_sd
@@ -192,9 +192,11 @@ def test_every_trial_s_value_equals_the_ledger_s(watched: Watched) -> None:
 
 
 def test_no_series_went_down_or_changed_its_name_in_a_restart(watched: Watched) -> None:
-    counters = '{__name__=~"energysweep_(trial|node|meter)_.*_total"}'
-    resets = watched.prometheus.query(f"resets({counters}[15m]) > 0")
-    assert resets == []
+    for family in FAMILIES:
+        # An agent's own are of its process.
+        if family.kind == "counter" and not family.name.startswith("energysweep_agent_"):
+            assert watched.prometheus.query(f"resets({family.name}[15m]) > 0") == []
+            assert watched.prometheus.query(f"max_over_time({family.name}[15m])"), family.name
     # The same addresses before and after, so the same instances.
     instances = watched.prometheus.values("count by (instance) (last_over_time(up[15m]))", "instance")
     assert instances.keys() == watched.targets == {f"{HEAD_IP}:{watched.port}", f"{WORKER_IP}:{watched.port}"}

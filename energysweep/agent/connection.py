@@ -26,7 +26,7 @@ from energysweep.agent.processes import Root
 from energysweep.agent.proof import Proof
 from energysweep.errors import AgentError, LeaseRefused, OtherVersion
 
-_HELLO_SECONDS = 30.0  # for measuring quiet seconds, and for a proof
+_HELLO_SECONDS = 30.0  # for its turn, for measuring quiet seconds, and for a proof
 
 
 @dataclass
@@ -144,10 +144,11 @@ class Connection(socketserver.StreamRequestHandler):
             raise OtherVersion
         if self.run not in ("", request.run):  # its leases would lose their run
             raise LeaseRefused(f"this connection belongs to run {self.run!r}; open another one")
+        if self.root is None:
+            self.server.stay(self.connection, _HELLO_SECONDS)
         self.desk.pace.keep(self.peer)
         if self.root is not None:
             return self._welcome(request, self.root)
-        self.server.stay(self.connection, _HELLO_SECONDS)
         who = self.identify(request)
         if isinstance(who, Root):
             return self._welcome(request, who)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -27,6 +28,7 @@ def add(commands: Any) -> None:
     agent.add_argument(
         "--advertise",
         metavar="ADDRESS",
+        type=_address,
         default=os.environ.get("ENERGYSWEEP_ADVERTISE") or None,
         help="by which others reach this host; default: ENERGYSWEEP_ADVERTISE, or what it binds to, or the host's own",
     )
@@ -42,6 +44,13 @@ def add(commands: Any) -> None:
 
     doctor = add_command(commands, "doctor", _doctor, "which meters this host has, which it lacks, how to get them")
     doctor.add_argument("--meter", metavar="KIND[:ARG]", action="append", help="default: auto; may be given again")
+
+
+def _address(text: str) -> str:
+    """The type of an option that is a host's name or address, without a port."""
+    if not re.fullmatch(r"[A-Za-z0-9.-]+|[0-9A-Fa-f:]+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no address: a name, or an IP address, without a port")
+    return text
 
 
 def _agent(arguments: argparse.Namespace) -> int:

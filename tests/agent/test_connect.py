@@ -116,6 +116,14 @@ def test_what_an_agent_tells_others_is_the_address_that_it_advertises(
     assert serve(agent_home / "other.sock", address="0.0.0.0", advertised="fd00::7").url.startswith("http://[fd00::7]:")
 
 
+@pytest.mark.parametrize("wrong", ["http://10.0.0.7", "10.0.0.7:9770", "a b"])
+def test_an_address_to_advertise_has_no_port_and_no_scheme(capsys: pytest.CaptureFixture[str], wrong: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        _parser().parse_args(["agent", "--advertise", wrong])
+    assert ended.value.code == 2
+    assert f"{wrong!r} is no address" in capsys.readouterr().err
+
+
 def test_an_agent_listens_on_loopback_only_unless_it_is_told(
     serve: Callable[..., AgentServer],  # noqa: F811 - the fixture
 ) -> None:

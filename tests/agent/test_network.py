@@ -8,8 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,10 +21,9 @@ from energysweep.agent.protocol import Hello, NetworkAddress
 from energysweep.agent.server import AgentServer
 from energysweep.host import Host
 from energysweep.meters import open_meters
+from tests.agent.test_server import TRACE, until
 from tests.conftest import need
 from tests.namespaces import OWN_PIDS, WITHOUT_CAPABILITIES, Pod, need_namespaces, pods, start
-
-TRACE = "time_seconds,device,component,power_watts\n0,package-0,cpu,100\n1,package-0,cpu,100\n"
 
 # What a trial does, told line by line by its test. Says what came of it in JSON.
 CLIENT = """
@@ -148,13 +146,6 @@ def bystander(pod: Pod) -> Iterator[tuple[str, ...]]:
         end(process)
 
 
-def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
-
-
 def test_a_restricted_pod_s_trial_gets_its_lease_and_pays_for_its_cpu_time(server: AgentServer) -> None:
     with pods() as (pod,), client(pod, server.lease_port or 0, "t") as (process, told):
         assert told.get("pid") == 1, told
@@ -166,7 +157,7 @@ def test_a_restricted_pod_s_trial_gets_its_lease_and_pays_for_its_cpu_time(serve
         server.agent.tick()
         assert lease.cpu_seconds >= 0.45
         end(process)
-        until(lambda: server.agent.open_leases == 0)
+        until(lambda: server.agent.open_leases == 0, 30.0)
         assert {row.trial for row in server.agent.windows["r"].lease_rows(0) if row.closed_at is not None} == {"t"}
 
 
@@ -253,7 +244,7 @@ def test_a_proxy_in_the_pod_is_refused(server: AgentServer) -> None:
         proxy = start(["ip", "netns", "exec", pod.name, "socat", "TCP-LISTEN:9999,fork,reuseaddr", target])
         try:
             listens = ["ip", "netns", "exec", pod.name, "ss", "-Hltn", "sport = :9999"]
-            until(lambda: "9999" in subprocess.run(listens, capture_output=True, text=True, check=True).stdout)
+            until(lambda: "9999" in subprocess.run(listens, capture_output=True, text=True, check=True).stdout, 30.0)
             with client(pod, 9999, "t", host="127.0.0.1") as (_, told):
                 assert "a proxy or another process does" in told.get("error", told)
         finally:
@@ -274,13 +265,25 @@ def test_a_trial_in_the_host_s_network_gets_its_lease(server: AgentServer) -> No
 
 
 @pytest.mark.slow
+def test_a_process_with_another_clock_is_refused(server: AgentServer) -> None:
+    clock = ["unshare", "--time", "--boottime", "100000", "--fork"]
+    process = start([*clock, sys.executable, "-c", CLIENT, "127.0.0.1", str(server.lease_port), "t"])
+    try:
+        assert "or in a time namespace" in answer(process).get("error", "")
+    finally:
+        end(process)
+
+
+@pytest.mark.slow
 def test_a_pod_that_is_gone_with_its_network_holds_no_lease(server: AgentServer) -> None:
     with pods() as (pod,), client(pod, server.lease_port or 0, "t") as (_, told):
         assert "error" not in told
         subprocess.run(["ip", "link", "delete", pod.device], check=True)  # no word of the peer comes through any more
         (lease,) = server.agent.windows["r"].leases.values()
         os.kill(lease.root.pid, signal.SIGKILL)
-        until(lambda: server.agent.open_leases == 0)  # long before its keepalive: the process is not there any more
+        until(
+            lambda: server.agent.open_leases == 0, 30.0
+        )  # long before its keepalive: the process is not there any more
 
 
 @pytest.mark.slow

@@ -46,11 +46,15 @@ def rate(metric: str, where: str) -> str:
 
 
 def increase(metric: str, where: str) -> str:
-    """What an agent's own counter grew by within the range, over its restarts.
+    """What an agent's own counter grew by between its first and last scrape within the range.
 
+    Exact, so that what adds up in the agent adds up here, unless the counter began again in between: PromQL's own
+    ``increase`` knows of that, but carries each series on to the ends of the range by its own slope.
     Not for trials: what a series showed when it was first scraped does not count.
     """
-    return f"sum by ({_LABELS[metric]}) (increase({metric}{{{where}}}[$__range]))"
+    seen = f"{metric}{{{where}}}[$__range]"
+    grown = f"max_over_time({seen}) - min_over_time({seen}) and resets({seen}) == 0"
+    return f"sum by ({_LABELS[metric]}) ({grown} or increase({seen}))"
 
 
 def per_trial(expression: str) -> str:

@@ -87,7 +87,7 @@ def _so_far() -> list[Panel]:
             text="value_and_name",
         ),
         stat(
-            "Cheapest configuration at target so far ($measured)",
+            "Cheapest at target so far ($measured)",
             "Energy that the cheapest configuration took to reach the target, as the sweep's driver tells; empty for"
             f" an objective without a target. {_ESTIMATE}",
             "joule",
@@ -160,7 +160,7 @@ def _configurations() -> Panel:
             "hardware": Column("Hardware"),
             "energy": Column("Energy per trial", mean(by, energy()), "joule", gauge=True),
             "grams": Column("CO2e per trial", mean(by, emissions()), "massg"),
-            "metric": Column("Mean $metric", mean(by, objective()), decimals=4),
+            "metric": Column("Mean metric", mean(by, objective()), decimals=4),
             "trials": Column("Trials", f"count by ({by}) ({energy()})"),
         },
         width=12,
@@ -175,6 +175,7 @@ def _trials() -> Panel:
         f"Every trial within the time range; power is of those that run. {_ESTIMATE}",
         _NO_TRIAL,
         {
+            "sweep": Column("Sweep", hidden=True),
             "trial": Column("Trial"),
             "config": Column("Configuration"),
             "hardware": Column("Hardware"),
@@ -184,7 +185,7 @@ def _trials() -> Panel:
             ),
             "grams": Column("CO2e", emissions(), "massg"),
             "power": Column("Power now", _POWER_NOW, "watt"),
-            "metric": Column("$metric", objective(), decimals=4),
+            "metric": Column("Metric", objective(), decimals=4),
         },
         width=18,
         height=10,

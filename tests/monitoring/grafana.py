@@ -1,7 +1,7 @@
 """What Grafana does with a dashboard before Prometheus is asked: variables are listed, chosen and filled in.
 
-Grafana itself is not here. This follows its documents: how its Prometheus data source lists and escapes values, and which of its
-own variables (``$__range`` and others) there are.
+Grafana itself is not here. This follows its documents: how its Prometheus data source lists and escapes values, and
+which of its own variables (``$__range`` and others) there are.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Draws the dashboards without Grafana: the same JSON, the same queries to a real Prometheus, plotly instead of Grafana's panels.
+"""Draws the dashboards without Grafana: the same JSON, the same queries to a real Prometheus, plotly's charts.
 
     python -m tests.monitoring.preview http://127.0.0.1:9090 FROM TO FOLDER [--pictures]
 
-FROM and TO are Unix times. Writes an HTML page for each dashboard, and with --pictures a PNG by Chromium. It is for looking at layout,
-words and numbers before a Grafana is at hand, and made the pictures of docs/monitoring.md; it is no part of the package.
+FROM and TO are Unix times. Writes an HTML page for each dashboard, and with --pictures a PNG by Chromium. It is for
+looking at layout, words and numbers where no Grafana is at hand, and made the pictures of docs/monitoring.md.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ header b {font-size: 16px; margin-right: 20px} header span {margin-right: 14px; 
 .stat b {font-size: 26px; font-weight: 500} .stat i, .empty {color: #777; font-style: normal; text-align: center}
 .empty {display: block; margin-top: 12%} table {border-collapse: collapse; width: 100%; font-size: 12px}
 td, th {text-align: left; padding: 3px 6px; border-bottom: 1px solid #eee; white-space: nowrap; position: relative}
-td.number, th.number {text-align: right} td span {position: relative} td div {position: absolute; inset: 2px auto 2px 0; background: #cfe3fb}
+td.number, th.number {text-align: right} td span {position: relative}
+td div {position: absolute; inset: 2px auto 2px 0; background: #cfe3fb}
 """
 
 
@@ -140,7 +141,11 @@ def _timeseries(panel: Json, view: View, chosen: Mapping[str, str], marks: list[
         figure.add_vline(x=_date(when), line={"color": color, "dash": "dot"}, annotation_text=name)
     if len(figure.data) > 12:
         figure.update_layout(showlegend=False)
-    figure.update_yaxes(title=_AXES.get(panel["fieldConfig"]["defaults"]["unit"]), rangemode="tozero")
+    defaults = panel["fieldConfig"]["defaults"]
+    for step in defaults.get("thresholds", {}).get("steps", [])[1:]:
+        figure.add_hline(y=step["value"], line={"color": step["color"], "width": 1})
+        figure.update_yaxes(range=[0, defaults["custom"]["axisSoftMax"]])
+    figure.update_yaxes(title=_AXES.get(defaults["unit"]), rangemode="tozero")
     return _html(figure, panel)
 
 
@@ -192,7 +197,8 @@ def _rows(panel: Json, view: View, chosen: Mapping[str, str]) -> tuple[list[str]
             row = joined.setdefault(key, {})
             row.update({names[name]: value for name, value in series["metric"].items() if name in names})
             row[names[f"Value #{reference}"]] = float(series["value"][1])
-    titles = [names[field] for field in sorted(organize["indexByName"], key=organize["indexByName"].__getitem__)]
+    order = sorted(organize["indexByName"], key=organize["indexByName"].__getitem__)
+    titles = [names[field] for field in order if field not in organize["excludeByName"]]
     return titles, list(joined.values())
 
 

@@ -173,7 +173,7 @@ def test_series_of_trials_are_made_one_before_they_are_summed(dashboard: Json) -
 @every_dashboard
 def test_the_beginning_and_the_end_of_a_sweep_are_marked(dashboard: Json) -> None:
     marks = dashboard["annotations"]["list"]
-    assert [re.findall(r"sweep_(\w+?)_timestamp", mark["expr"]) for mark in marks] == [["start"], ["end"]]
+    assert [re.findall(r"_sweep_([a-z]+)_timestamp", mark["expr"]) for mark in marks] == [["start"], ["end"]]
     assert all(mark["useValueForTime"] and mark["expr"].startswith("1000 * ") for mark in marks)
 
 

@@ -11,6 +11,8 @@ from energysweep.agent.processes import Root
 from energysweep.meters.base import Component
 
 JOULES_PER_KWH = 3_600_000
+SHOWN_RESULTS = 8  # metrics of a trial, so that its series stay few
+_LONGEST_METRIC = 200  # characters of a metric's name
 
 
 class Floor(NamedTuple):
@@ -81,6 +83,8 @@ class Trial:
         reports: how often it has reported.
         open_leases: how many it has now.
         ended: when the last lease was closed, on the monotonic clock.
+        is_over: its driver has said that no other lease will follow.
+        earlier_joules: of earlier windows of its run, as ``joules``; only its series go on from there.
     """
 
     config: str = ""
@@ -92,6 +96,8 @@ class Trial:
     reports: int = 0
     open_leases: int = 0
     ended: float | None = None
+    is_over: bool = False
+    earlier_joules: dict[tuple[Component, str, str], float] = field(default_factory=dict)
 
     def energy(self) -> Energy:
         """Over all leases on this host."""
@@ -107,6 +113,33 @@ class Trial:
             component: (joules - before.get(component, 0.0)) / seconds if self.open_leases else 0.0
             for component, joules in self.measured_joules.items()
         }
+
+    def shown_joules(self) -> dict[tuple[Component, str, str], float]:
+        """What its series show, as ``joules``: over all windows of its run, because a series must not go down."""
+        if not self.earlier_joules:
+            return dict(self.joules)
+        keys = {**self.earlier_joules, **self.joules}
+        return {key: self.earlier_joules.get(key, 0.0) + self.joules.get(key, 0.0) for key in keys}
+
+    def in_next_window(self) -> Trial:
+        """The account with which another window of its run goes on: it counts from zero, its series do not."""
+        return Trial(
+            config=self.config,
+            hardware=self.hardware,
+            watts=dict.fromkeys(self.watts, 0.0),
+            results=self.results,
+            reports=self.reports,
+            ended=self.ended,
+            is_over=self.is_over,
+            earlier_joules=self.shown_joules(),
+        )
+
+    def note_results(self, results: Mapping[str, float]) -> None:
+        """It has reported; of its metrics a few are shown."""
+        self.reports += 1
+        for metric, value in results.items():
+            if metric in self.results or (len(self.results) < SHOWN_RESULTS and len(metric) <= _LONGEST_METRIC):
+                self.results[metric] = value
 
     def joules_by_component(self) -> dict[Component, float]:
         """Active and idle together."""
@@ -135,6 +168,7 @@ class Sweep:
         cheapest: who has reached the target for the least, None before anybody has.
         saved_joules: an estimate of what early stopping has saved, None where it is unknown.
         started_at, ended_at: seconds since the Unix epoch.
+        agents: of the whole sweep: the names of their nodes by address (host:port), for service discovery.
     """
 
     name: str = ""
@@ -149,6 +183,7 @@ class Sweep:
     saved_joules: float | None = None
     started_at: float | None = None
     ended_at: float | None = None
+    agents: dict[str, str] = field(default_factory=dict)
 
     def emissions_grams(self, joules: float) -> float | None:
         """Grams of CO2e, None if the grid is not known."""

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from energysweep.agent.accounts import Energy, Lease, Trial
+from energysweep.agent.accounts import Energy, Lease, Sweep
 from energysweep.agent.attribution import Owner
-from energysweep.agent.books import Books
+from energysweep.agent.books import SERIES_SECONDS, Books
 from energysweep.agent.floors import FloorMemory
 from energysweep.agent.keeper import Keeper
 from energysweep.agent.observer import Observer
+from energysweep.agent.picture import Health, Picture, take_picture
 from energysweep.agent.processes import ProcessTable, Root
 from energysweep.agent.state import Address, StateFile
 from energysweep.agent.windows import Window
@@ -28,6 +29,7 @@ READ_AT_MOST_EVERY_SECONDS = 0.1  # below the counters' own resolution a reading
 SCAN_AT_MOST_EVERY_SECONDS = 0.002  # a trial that opens where another just closed needs no second scan
 ABANDONED_SECONDS = 60.0  # how long a sweep without any process keeps its window: its driver may come back
 REJOIN_SECONDS = 60.0  # how long a restarted agent waits for those that it knows to be back
+_PICTURE_SECONDS = 1.5  # a tick later, so that a scrape of an agent that saves at each tick need not wait for it
 _QUIET_SECONDS = 2.0
 _QUIET_LOAD = 0.1  # of all CPUs
 
@@ -43,6 +45,7 @@ class Agent:
         own: the agent's own process, which serves all sweeps; None if it is part of a sweep's tree (embedded).
         table: the host's processes; those of its procfs if None.
         state: where it keeps what the next agent goes on with; None keeps nothing.
+        series_seconds: how long the series of a trial that has ended stay.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Agent:
         own: Root | None = None,
         table: ProcessTable | None = None,
         state: StateFile | None = None,
+        series_seconds: float = SERIES_SECONDS,
     ) -> None:
         self.host = host
         self.kinds = kinds
@@ -62,9 +66,12 @@ class Agent:
         self.lock = threading.RLock()
         self._observer = Observer(host, meters, own, table)
         self.counters = self._observer.counters
-        self._books = Books(host, self.counters, floors or FloorMemory(None), self._observer.logical_cpus)
+        self._books = Books(
+            host, self.counters, floors or FloorMemory(None), self._observer.logical_cpus, series_seconds
+        )
         self.windows, self.node, self.node_watts = self._books.windows, self._books.node, self._books.node_watts
-        self._keeper = Keeper(host, self._observer, self._books, state)
+        self._picture: Picture | None = None
+        self._keeper = Keeper(host, self._observer, self._books, state, self._take_picture)
         self._awaited: set[str | Root] = set()
         self._awaited_until = -math.inf
         self._observe()
@@ -186,13 +193,12 @@ class Agent:
             window = self._books.open_window(run)
             if window is None:
                 raise LeaseRefused(f"run {run!r} has no open window on this host")
-            account = window.trial(trial)
             if lease_id in window.leases:
                 lease = window.leases[lease_id]
                 if (lease.trial, lease.root) != (trial, root):
                     raise LeaseRefused(f"lease {lease_id} is of another trial or process")
                 self._awaited.discard(lease_id)
-                return account.energy()
+                return window.trial(trial).energy()
             held = self._observer.held_gpus(gpus)
             now = self.host.clock()
             if now - self._observer.read_at >= READ_AT_MOST_EVERY_SECONDS:
@@ -203,6 +209,7 @@ class Agent:
                 lease_id, run, trial, root, cpus, held, opened=self.host.clock(), opened_at=self.host.wall_clock()
             )
             window.open_lease(lease)
+            account = window.trial(trial)
             account.config, account.hardware = config or account.config, hardware or account.hardware
             self._observer.leases[lease_id] = lease
             self._note_change()
@@ -221,8 +228,7 @@ class Agent:
             if self.host.clock() - self._observer.read_at >= READ_AT_MOST_EVERY_SECONDS:
                 self._observe()
             account = self.windows[lease.run].trial(lease.trial)
-            account.results.update(results or {})
-            account.reports += 1
+            account.note_results(results or {})
             self._note_change()
             return account.energy()
 
@@ -246,10 +252,30 @@ class Agent:
             self._note_change()
             return account.energy()
 
-    def close_trial(self, run: str, trial: str) -> None:
-        """Close all leases of a trial: its driver knows that it has ended before its worker does."""
+    def close_trial(self, run: str, trial: str, *, is_over: bool = False) -> None:
+        """Close all leases of a trial: its driver knows that it has ended before its worker does.
+
+        Args:
+            run, trial: which one.
+            is_over: no other lease will follow, so that its account can go when its series do.
+        """
         with self.lock:
             self._close_leases(lambda lease: (lease.run, lease.trial) == (run, trial))
+            window = self.windows.get(run)
+            if is_over and window is not None and trial in window.trials:
+                window.trials[trial].is_over = True
+
+    def update_sweep(self, run: str, sweep: Sweep) -> None:
+        """What a driver says of its sweep, for the dashboards."""
+        with self.lock:
+            self._books.window(run).sweep = sweep
+            self._note_change()
+
+    def update_agents(self, run: str, agents: Mapping[str, str]) -> None:
+        """Which other agents serve a run: the names of their nodes by address."""
+        with self.lock:
+            self._books.window(run).sweep.agents = dict(agents)
+            self._note_change()
 
     def seconds_since_reading(self) -> float:
         """How old the newest reading is."""
@@ -352,9 +378,23 @@ class Agent:
                 self._keeper.save()
             return answer
 
-    def live_trials(self, window: Window) -> Iterable[tuple[str, Trial]]:
-        """The trials whose series are shown: those with a lease, and those that ended a short time ago."""
-        return self._books.live_trials(window, self._observer.advanced)
+    def agents(self) -> dict[str, str]:
+        """The agents of all sweeps that are shown here, as their drivers say: names of nodes by address."""
+        with self.lock:
+            return {address: node for window in self.windows.values() for address, node in window.sweep.agents.items()}
+
+    def picture(self) -> Picture:
+        """What a scrape shows. Nothing in it is newer than the state that was saved last.
+
+        So an agent that is started again never shows less: Prometheus would take a counter that went down for one
+        that began again at 0, and count all of it twice.
+        """
+        picture = self._picture
+        if picture is None or self.host.clock() - picture.taken > _PICTURE_SECONDS:
+            with self.lock:  # nobody counts here, so it is saved seldom
+                self._keeper.save()
+                picture = self._take_picture()
+        return picture
 
     # Inside --------------------------------------------------------------------------------------------------------
 
@@ -367,6 +407,14 @@ class Agent:
     def _note_change(self) -> None:
         self._keeper.changed = True
         self._keeper.save_if_due()
+
+    def _take_picture(self) -> Picture:
+        observer = self._observer
+        health = Health(self.tick_seconds, self.tick_failures, self.open_leases)
+        self._picture = take_picture(
+            self.host.clock(), self.host.node, self.counters.values(), self._books, observer.advanced, health
+        )
+        return self._picture
 
     def _close_leases(self, is_meant: Callable[[Lease], bool]) -> None:
         for lease in [lease for lease in self._observer.leases.values() if is_meant(lease)]:

@@ -15,7 +15,7 @@ from energysweep.errors import LeaseRefused
 from energysweep.host import Host
 from energysweep.meters import Component, Device
 
-SERIES_SECONDS = 300.0  # how long an ended trial's series stay: several scrapes, also at one a minute
+SERIES_SECONDS = 300.0  # several scrapes, also at one a minute
 
 
 class Books:
@@ -26,6 +26,7 @@ class Books:
         counters: of its devices, by name.
         floors: what is remembered of idle floors.
         logical_cpus: of the host.
+        series_seconds: how long the series of a trial that has ended stay, and of a sweep.
 
     Attributes:
         windows: by run; closed ones stay for a while.
@@ -36,7 +37,14 @@ class Books:
         ticked: the clock at the last tick.
     """
 
-    def __init__(self, host: Host, counters: Mapping[str, Counter], floors: FloorMemory, logical_cpus: int) -> None:
+    def __init__(
+        self,
+        host: Host,
+        counters: Mapping[str, Counter],
+        floors: FloorMemory,
+        logical_cpus: int,
+        series_seconds: float = SERIES_SECONDS,
+    ) -> None:
         self.windows: dict[str, Window] = {}
         self.node = NodeAccount()
         self.node_watts: dict[str, float] = {}
@@ -47,6 +55,7 @@ class Books:
         self._counters = counters
         self._floors = floors
         self._logical_cpus = logical_cpus
+        self._series_seconds = series_seconds
 
     def restore(self, saved: Saved) -> None:
         """Go on with the books of an earlier agent, over counters that have been restored already."""
@@ -81,7 +90,10 @@ class Books:
         """A new window that counts from zero, with the floors as they are known now."""
         devices = [counter.device for counter in self._counters.values()]
         floors = freeze_floors(devices, idle_power_watts, self._floors, self.quiet_watts)
+        before = self.windows.get(run)
         window = self.windows[run] = Window(run, self._host, self._counters, floors)
+        if before is not None:
+            window.trials = {name: trial.in_next_window() for name, trial in before.trials.items()}
         return window
 
     def has_floor(self, device: Device) -> bool:
@@ -120,18 +132,15 @@ class Books:
     def forget(self, now: float) -> None:
         """Let go of what nobody reads any more: windows closed, and the series of trials ended, some time ago."""
         for run, window in list(self.windows.items()):
-            if window.closed is not None and now - window.closed > SERIES_SECONDS:
+            if window.closed is not None and now - window.closed > self._series_seconds:
                 del self.windows[run]
         for window in self.windows.values():
-            for trial in window.trials.values():
-                if trial.ended is not None and now - trial.ended > SERIES_SECONDS:
-                    trial.results, trial.watts = {}, {}
+            window.forget_trials(before=now - self._series_seconds)
 
-    @staticmethod
-    def live_trials(window: Window, now: float) -> Iterable[tuple[str, Trial]]:
+    def live_trials(self, window: Window, now: float) -> Iterable[tuple[str, Trial]]:
         """The trials whose series are shown: those with a lease, and those that ended a short time ago."""
         return [
             (name, trial)
             for name, trial in window.trials.items()
-            if trial.ended is None or now - trial.ended <= SERIES_SECONDS
+            if trial.ended is None or now - trial.ended <= self._series_seconds
         ]

@@ -122,9 +122,14 @@ class AgentClient:
         )
         return Lease(self, request.lease, self.tell(request))
 
-    def close_trial(self, trial: str) -> None:
-        """Close the leases of a trial that has ended. Does not wait for it."""
-        self.tell(protocol.CloseTrial(trial=trial))
+    def close_trial(self, trial: str, *, is_over: bool = False) -> None:
+        """Close the leases of a trial that has ended. Does not wait for it.
+
+        Args:
+            trial: the trial's id.
+            is_over: no other lease of it will follow.
+        """
+        self.tell(protocol.CloseTrial(trial=trial, is_over=is_over))
 
     def update(self, sweep: Sweep) -> None:
         """Tell how the sweep stands. Does not wait for the answer."""

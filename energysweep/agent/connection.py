@@ -104,9 +104,9 @@ class _Connection(socketserver.StreamRequestHandler):
             return _joules(self._lease(request, self.root))
         match request:
             case protocol.CloseTrial():
-                self.agent.close_trial(self.run, request.trial)
+                self.agent.close_trial(self.run, request.trial, is_over=request.is_over)
             case protocol.Update():
-                self.agent.windows[self.run].sweep = request.sweep
+                self.agent.update_sweep(self.run, request.sweep)
             case protocol.CloseWindow():
                 self.agent.close_window(self.run)
             case protocol.Retire():

@@ -1,120 +1,107 @@
-"""What a scrape of an agent shows: one consistent picture, in the families of ``energysweep.metrics``."""
+"""A picture of an agent as the text that Prometheus reads, in the families of ``energysweep.metrics``.
+
+prometheus_client writes such text, too. But a node with 2,000 live trials has 20,000 samples, for which it takes ten
+times as long (``python -m benchmarks.run scrape``): so its objects are not built, and what a trial's samples have in
+common is made into text once. Which format a scraper gets is prometheus_client's choice.
+"""
 
 from __future__ import annotations
 
-import resource
-from collections.abc import Iterator
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client.exposition import choose_encoder
 
-from energysweep.agent.accounts import Trial
-from energysweep.agent.agent import Agent
-from energysweep.agent.windows import Window
-from energysweep.meters import EVENTS
-from energysweep.metrics import FAMILIES
+from energysweep.agent.picture import Picture, Sample, TrialPicture
+from energysweep.metrics import FAMILIES, Family
 
-Sample = tuple[str, tuple[str, ...], float]
+LONGEST_LABEL = 300  # characters; the rest of a longer text is cut off
 
-
-class AgentCollector(Collector):
-    """Makes one consistent picture of an agent per scrape."""
-
-    def __init__(self, agent: Agent) -> None:
-        self._agent = agent
-
-    def collect(self) -> Iterator[Metric]:
-        """All families, also those without a sample."""
-        with self._agent.lock:
-            samples = list(_samples(self._agent))
-        by_name: dict[str, list[Sample]] = {family.name: [] for family in FAMILIES}
-        for sample in samples:
-            by_name[sample[0]].append(sample)
-        for family in FAMILIES:
-            kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
-            metric = kind(family.name, family.help, labels=family.labels)
-            for _, labels, value in by_name[family.name]:
-                metric.add_metric(labels, value)
-            yield metric
+_BY_NAME = {family.name: family for family in FAMILIES}
 
 
-def _samples(agent: Agent) -> Iterator[Sample]:
-    yield from _node_samples(agent)
-    zones: dict[tuple[str, str], float] = {}
-    for window in agent.windows.values():
-        yield from _sweep_samples(window)
-        sweep = window.sweep
-        if sweep.grams_per_kwh is not None:
-            zones[sweep.zone, sweep.carbon_source] = sweep.grams_per_kwh
-        for name, trial in agent.live_trials(window):
-            yield from _trial_samples(agent.host.node, window, name, trial)
-    for labels, grams in zones.items():
-        yield "energysweep_grid_intensity_grams_per_kwh", labels, grams
+class Exposition(NamedTuple):
+    """What a scraper gets."""
+
+    content_type: str
+    text: str
 
 
-def _node_samples(agent: Agent) -> Iterator[Sample]:
-    node = agent.host.node
-    metered = 0.0
-    meters: dict[str, tuple[int, int]] = {}
-    events: dict[tuple[str, str], int] = {}
-    for counter in agent.counters.values():
-        device = counter.device
-        metered += counter.total_joules
-        failures, resets = meters.get(device.source, (0, 0))
-        meters[device.source] = (failures + counter.failures, resets + counter.resets)
-        for event in EVENTS:
-            count = events.get((device.source, event), 0) + counter.events.get(event, 0)
-            events[device.source, event] = count
-        labels = (node, device.name, device.component)
-        yield "energysweep_node_energy_joules_total", (*labels, device.source), counter.total_joules
-        if device.name in agent.node_watts:
-            yield "energysweep_node_power_watts", labels, agent.node_watts[device.name]
-    for (component, bucket), joules in agent.node.joules.items():
-        yield "energysweep_node_bucket_energy_joules_total", (node, component, bucket), joules
-    if metered > 0:
-        error = abs(sum(agent.node.joules.values()) - metered) / metered
-        yield "energysweep_node_conservation_error_ratio", (node,), error
-    for source, (failures, resets) in meters.items():
-        yield "energysweep_meter_read_failures_total", (node, source), failures
-        yield "energysweep_meter_counter_resets_total", (node, source), resets
-    for (source, name), count in events.items():
-        yield "energysweep_meter_events_total", (node, source, name), count
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    yield "energysweep_agent_cpu_seconds_total", (node,), usage.ru_utime + usage.ru_stime
-    yield "energysweep_agent_tick_seconds", (node,), agent.tick_seconds
-    yield "energysweep_agent_tick_failures_total", (node,), agent.tick_failures
-    yield "energysweep_agent_open_leases", (node,), agent.open_leases
+def exposition(picture: Picture, accept: str) -> Exposition:
+    """The picture in the format that a scraper wants, OpenMetrics or Prometheus' own.
+
+    Args:
+        picture: of an agent.
+        accept: the header ``Accept``; may be empty.
+    """
+    _, content_type = choose_encoder(accept)
+    return Exposition(content_type, _text(picture, is_openmetrics="openmetrics" in content_type))
 
 
-def _sweep_samples(window: Window) -> Iterator[Sample]:
-    run, sweep = window.run, window.sweep
-    if sweep.started_at is None:
-        return  # only the agent beside the driver tells of the sweep as a whole
-    yield "energysweep_sweep_info", (run, sweep.name, sweep.owner), 1
-    for state, number in sweep.trials.items():
-        yield "energysweep_sweep_trials", (run, state), number
-    for metric, value in sweep.best.items():
-        yield "energysweep_sweep_best", (run, metric), value
-    if sweep.cheapest is not None:
-        config, hardware, joules = sweep.cheapest
-        yield "energysweep_sweep_cheapest_energy_to_target_joules", (run, config, hardware), joules
-    if sweep.saved_joules is not None:
-        yield "energysweep_sweep_saved_energy_joules", (run,), sweep.saved_joules
-    yield "energysweep_sweep_start_timestamp_seconds", (run,), sweep.started_at
-    if sweep.ended_at is not None:
-        yield "energysweep_sweep_end_timestamp_seconds", (run,), sweep.ended_at
+def _text(picture: Picture, *, is_openmetrics: bool) -> str:
+    lines: dict[str, list[str]] = {name: [] for name in _BY_NAME}
+    for sample in picture.samples:
+        lines[sample.family].append(_line(sample))
+    for trial in picture.trials:
+        for family, line in _trial_lines(picture.node, trial):
+            lines[family].append(line)
+    parts = [part for family in FAMILIES for part in (_head(family, is_openmetrics), *lines[family.name])]
+    return "".join([*parts, "# EOF\n"] if is_openmetrics else parts)
 
 
-def _trial_samples(node: str, window: Window, name: str, trial: Trial) -> Iterator[Sample]:
-    run = window.run
-    for (component, bucket, source), joules in trial.joules.items():
-        yield "energysweep_trial_energy_joules_total", (run, name, node, component, bucket, source), joules
+def _head(family: Family, is_openmetrics: bool) -> str:
+    # In OpenMetrics a counter's family lacks the suffix that its samples have.
+    name = family.name.removesuffix("_total") if is_openmetrics and family.kind == "counter" else family.name
+    help_text = family.help.replace("\\", r"\\").replace("\n", r"\n")
+    if is_openmetrics:
+        help_text = help_text.replace('"', r"\"")
+    return f"# HELP {name} {help_text}\n# TYPE {name} {family.kind}\n"
+
+
+def _line(sample: Sample) -> str:
+    family = _BY_NAME[sample.family]
+    return f"{family.name}{{{_labels(family.labels, sample.labels)}}} {_number(sample.value)}\n"
+
+
+def _trial_lines(node: str, trial: TrialPicture) -> Iterator[tuple[str, str]]:
+    of_trial = _labels(("sweep", "trial", "node"), (trial.run, trial.trial, node))
+    for key, joules in trial.joules.items():
+        name = "energysweep_trial_energy_joules_total"
+        labels = _cached_labels(("component", "bucket", "source"), key)
+        yield name, f"{name}{{{of_trial},{labels}}} {_number(joules)}\n"
     for component, watts in trial.watts.items():
-        yield "energysweep_trial_power_watts", (run, name, node, component), watts
-    grams = window.sweep.emissions_grams(trial.energy().joules)
-    if grams is not None:
-        yield "energysweep_trial_emissions_grams_total", (run, name, node), grams
-    yield "energysweep_trial_info", (run, name, trial.config, trial.hardware, node), 1
-    yield "energysweep_trial_reports_total", (run, name, node), trial.reports
+        name = "energysweep_trial_power_watts"
+        yield name, f'{name}{{{of_trial},component="{component}"}} {_number(watts)}\n'
+    if trial.grams is not None:
+        name = "energysweep_trial_emissions_grams_total"
+        yield name, f"{name}{{{of_trial}}} {_number(trial.grams)}\n"
+    name = "energysweep_trial_info"
+    labels = _labels(("config", "hardware"), (trial.config, trial.hardware))
+    yield name, f"{name}{{{of_trial},{labels}}} 1.0\n"
+    name = "energysweep_trial_reports_total"
+    yield name, f"{name}{{{of_trial}}} {_number(trial.reports)}\n"
     for metric, value in trial.results.items():
-        yield "energysweep_trial_result", (run, name, node, metric), value
+        name = "energysweep_trial_result"
+        yield name, f"{name}{{{of_trial},{_cached_labels(('metric',), (metric,))}}} {_number(value)}\n"
+
+
+def _labels(names: Sequence[str], values: Sequence[str]) -> str:
+    return ",".join([f'{name}="{_escaped(value)}"' for name, value in zip(names, values, strict=True)])
+
+
+_cached_labels = functools.lru_cache(maxsize=1000)(_labels)  # the same few over all trials
+
+
+def _escaped(value: str) -> str:
+    # A lone surrogate, of a name that was no UTF-8, cannot be sent.
+    value = value[:LONGEST_LABEL].encode("utf-8", "replace").decode("utf-8")
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+def _number(value: float) -> str:
+    """As Go reads it."""
+    if math.isfinite(value):
+        return repr(float(value))
+    return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import gzip
 import hmac
 import json
 from collections.abc import Callable, Iterable
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 from wsgiref.simple_server import WSGIRequestHandler
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client.exposition import gzip_accepted
+from pydantic import TypeAdapter, ValidationError
 
 from energysweep.agent.agent import Agent
-from energysweep.agent.exporter import AgentCollector
+from energysweep.agent.discovery import address_of, targets
+from energysweep.agent.exporter import exposition
 from energysweep.errors import LeaseRefused
 
 Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
+
+_GZIP_LEVEL = 1  # a fifth of the time of the usual 9, for a few per cent more bytes
+_MOST_BYTES = 10_000_000  # of an order
+_NAMES = TypeAdapter(dict[str, str])
 
 WsgiApplication = Callable[[Environ, StartResponse], Iterable[bytes]]
 
@@ -32,13 +39,10 @@ class Application:
     """
 
     def __init__(self, agent: Agent, url: str, token: str, is_open_to_network: bool = False) -> None:
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(AgentCollector(agent))
         self._agent = agent
         self._url = url
         self._token = token
         self._is_open_to_network = is_open_to_network
-        self._metrics: WsgiApplication = make_wsgi_app(registry)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         match environ["PATH_INFO"]:
@@ -47,13 +51,26 @@ class Application:
             case "/healthz":
                 return self._healthz(start_response)
             case "/sd":
-                targets = [{"targets": [urlsplit(self._url).netloc], "labels": {"job": "energysweep"}}]
-                return _json(start_response, "200 OK", targets)
+                return _json(start_response, "200 OK", targets(self.agents()))
             case "/v1/totals":
                 return self._totals(environ, start_response)
-            case "/v1/close" if environ["REQUEST_METHOD"] == "POST":
-                return self._close(environ, start_response)
+            case "/v1/close" | "/v1/agents" as path if environ["REQUEST_METHOD"] == "POST":
+                return self._carry_out(path, environ, start_response)
         return _json(start_response, "404 Not Found", {"error": "see /metrics, /healthz, /sd, /v1/totals"})
+
+    def agents(self) -> dict[str, str]:
+        """This agent and those of its sweeps, for service discovery: names of nodes by address."""
+        return self._agent.agents() | {address_of(self._url): self._agent.host.node}
+
+    def _metrics(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        content_type, text = exposition(self._agent.picture(), environ.get("HTTP_ACCEPT", ""))
+        body = text.encode()
+        headers = [("Content-Type", content_type)]
+        if gzip_accepted(environ.get("HTTP_ACCEPT_ENCODING", "")):
+            body = gzip.compress(body, _GZIP_LEVEL)
+            headers.append(("Content-Encoding", "gzip"))
+        start_response("200 OK", [*headers, ("Content-Length", str(len(body)))])
+        return [body]
 
     def _healthz(self, start_response: StartResponse) -> Iterable[bytes]:
         seconds = self._agent.seconds_since_reading()
@@ -76,15 +93,22 @@ class Application:
         except LeaseRefused as error:
             return _json(start_response, "404 Not Found", {"error": str(error)})
 
-    def _close(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """A driver on another host: a trial of its run has ended, or the run itself."""
+    def _carry_out(self, order: str, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """A driver on another host: a trial of its run has ended, or the run itself; or which agents serve it."""
         if not self._is_driver(environ):
             return _json(start_response, "401 Unauthorized", {"error": "a bearer token is needed"})
-        run, trial = _query(environ, "run", "trial")
-        if trial:
-            self._agent.close_trial(run, trial)
-        else:
-            self._agent.close_window(run)
+        run, trial, is_over = _query(environ, "run", "trial", "is_over")
+        try:
+            if order == "/v1/agents":
+                self._agent.update_agents(run, _NAMES.validate_json(_content(environ)))
+            elif trial:
+                self._agent.close_trial(run, trial, is_over=bool(is_over))
+            else:
+                self._agent.close_window(run)
+        except ValidationError as error:
+            return _json(start_response, "400 Bad Request", {"error": error.errors(include_url=False)[0]["msg"]})
+        except LeaseRefused as error:
+            return _json(start_response, "404 Not Found", {"error": str(error)})
         return _json(start_response, "200 OK", {})
 
     def _is_driver(self, environ: Environ) -> bool:
@@ -96,6 +120,15 @@ def _query(environ: Environ, *names: str) -> list[str]:
     """The values of a request's parameters; empty where there is none."""
     query = parse_qs(environ.get("QUERY_STRING", ""))
     return [query.get(name, [""])[0] for name in names]
+
+
+def _content(environ: Environ) -> bytes:
+    """What a request brings; empty where it is too much, or does not say how much it is."""
+    length = environ.get("CONTENT_LENGTH") or "0"
+    if not length.isdecimal() or int(length) > _MOST_BYTES:
+        return b""
+    content: bytes = environ["wsgi.input"].read(int(length))
+    return content
 
 
 def _json(start_response: StartResponse, status: str, content: Any) -> list[bytes]:

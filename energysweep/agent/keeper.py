@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 
 from energysweep.agent.books import Books
 from energysweep.agent.observer import Observer
@@ -24,6 +25,7 @@ class Keeper:
         host: the host.
         observer, books: what is kept.
         state: where; None keeps nothing.
+        saved: called after each saving.
 
     Attributes:
         address: where the agent's server is found; None if it has none.
@@ -31,7 +33,9 @@ class Keeper:
         has_ended: nothing is saved any more, so nobody may be told anything new.
     """
 
-    def __init__(self, host: Host, observer: Observer, books: Books, state: StateFile | None) -> None:
+    def __init__(
+        self, host: Host, observer: Observer, books: Books, state: StateFile | None, saved: Callable[[], object]
+    ) -> None:
         self.address: Address | None = None
         self.changed = False
         self.has_ended = False
@@ -39,6 +43,7 @@ class Keeper:
         self._observer = observer
         self._books = books
         self._state = state
+        self._after_saving = saved
         self._saved_at, self._save_seconds = -math.inf, 0.0
 
     @property
@@ -75,11 +80,11 @@ class Keeper:
 
     def save(self) -> None:
         """Save now."""
-        if self._state is None:
-            return
         self._saved_at = self._host.clock()
         self.changed = False
-        self._state.save(self._saved())
+        if self._state is not None:
+            self._state.save(self._saved())
+        self._after_saving()
         self._save_seconds = self._host.clock() - self._saved_at
 
     def end(self, *, keep_state: bool) -> None:

@@ -66,6 +66,8 @@ class CloseTrial(_Request):
 
     op: Literal["close_trial"] = "close_trial"
     trial: Name
+    is_over: bool = False
+    """No other lease of it will follow."""
 
 
 class Update(_Request):

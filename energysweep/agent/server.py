@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import fcntl
 import logging
 import os
 import secrets
+import socket
 import socketserver
 import threading
 import time
@@ -18,6 +20,7 @@ from wsgiref.simple_server import WSGIServer, make_server
 from energysweep.agent import protocol
 from energysweep.agent.agent import Agent
 from energysweep.agent.connection import SocketServer
+from energysweep.agent.discovery import TargetsFile, is_loopback, url_of
 from energysweep.agent.http import Application, QuietHandler
 from energysweep.agent.keeper import SAVE_AT_MOST_EVERY_SECONDS
 from energysweep.agent.processes import Root
@@ -43,6 +46,8 @@ class AgentServer:
         port: for HTTP; if it is taken, any free one.
         linger_seconds: end after so long without a lease and without a connection; None: never.
         token: the bearer token; if None, that of the agent before a restart, or a random one.
+        advertise: the address that others are told, if it is not the one that HTTP binds to.
+        targets_file: names this agent, and those that it knows of, to Prometheus.
     """
 
     def __init__(
@@ -53,12 +58,16 @@ class AgentServer:
         port: int = DEFAULT_PORT,
         linger_seconds: float | None = None,
         token: str | None = None,
+        advertise: str | None = None,
+        targets_file: TargetsFile | None = None,
     ) -> None:
         self.agent = agent
         self.socket_path = socket_path
         self._address, self._port = address, port
         self._linger_seconds = linger_seconds
         self._given_token = token
+        self._advertised = advertise
+        self._targets_file = targets_file
         self._token = ""
         self._scrapes = Scrapes()
         self._is_unneeded = False
@@ -68,9 +77,8 @@ class AgentServer:
 
     @property
     def url(self) -> str:
-        """Where HTTP answers."""
-        host = "127.0.0.1" if self._address in ("0.0.0.0", "::") else self._address  # noqa: S104 - compared, not bound
-        return f"http://{host}:{self._port}"
+        """Where HTTP answers, as others reach it."""
+        return url_of(self._advertised or self._address, self._port)
 
     @property
     def connections(self) -> set[object]:
@@ -97,8 +105,9 @@ class AgentServer:
             raise
         self._port = self._web.server_port
         self.agent.address = Address(asked_port, self._port, self._token)
-        application = Application(self.agent, self.url, self._token, not _is_loopback(self._address))
-        self._web.set_app(self._scrapes.of(application))
+        self._application = Application(self.agent, self.url, self._token, not is_loopback(self._address))
+        self._web.set_app(self._scrapes.of(self._application))
+        self._write_targets()
         serves: list[tuple[Callable[..., None], tuple[float, ...]]] = [
             (self._sockets.serve_forever, (_POLL_SECONDS,)),
             (self._web.serve_forever, (_POLL_SECONDS,)),
@@ -123,6 +132,8 @@ class AgentServer:
         self.agent.tick()
         if not self._is_unneeded:
             self._scrapes.wait_for_one(LAST_SCRAPE_SECONDS)
+        if self._targets_file is not None:
+            self._targets_file.write({})
         self._sockets.shutdown()
         self._web.shutdown()
         # Who is still connected finds its lease again at the next agent.
@@ -140,7 +151,7 @@ class AgentServer:
         window = self.agent.open_window(request.run, request.idle_power_watts)
         # A worker says hello with the sweep as it began; the driver may have told more since.
         if request.sweep is not None and window.sweep.started_at is None:
-            window.sweep = request.sweep
+            window.sweep = dataclasses.replace(request.sweep, agents=window.sweep.agents)
         self.agent.join(request.run, root)
         return {
             "host": self.agent.host.boot_id,
@@ -166,6 +177,10 @@ class AgentServer:
         self._is_unneeded = True
         self.end()
 
+    def _write_targets(self) -> None:
+        if self._targets_file is not None:
+            self._targets_file.write(self._application.agents())
+
     def _tick_for_ever(self) -> None:
         idle_since = ticked = time.monotonic()
         while not self._stopping.wait(SAVE_AT_MOST_EVERY_SECONDS):
@@ -178,6 +193,7 @@ class AgentServer:
             except Exception:
                 self.agent.tick_failures += 1
                 log.exception("a tick failed; the next one covers its interval")
+            self._write_targets()
             if self.connections or self.agent.open_leases:
                 idle_since = time.monotonic()
             elif self._linger_seconds is not None and time.monotonic() - idle_since > self._linger_seconds:
@@ -214,9 +230,13 @@ class _WebServer(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
 
+class _WebServer6(_WebServer):
+    address_family = socket.AF_INET6
+
+
 def _bind(address: str, port: int) -> WSGIServer:
     try:
-        return make_server(address, port, _not_ready, _WebServer, QuietHandler)
+        return make_server(address, port, _not_ready, _WebServer6 if ":" in address else _WebServer, QuietHandler)
     except OSError as error:
         if port == 0 or error.errno != errno.EADDRINUSE:
             raise AgentError(f"cannot listen on {address}:{port}: {error.strerror or error}") from error
@@ -227,7 +247,3 @@ def _bind(address: str, port: int) -> WSGIServer:
 def _not_ready(_environ: Any, start_response: Any) -> list[bytes]:
     start_response("503 Service Unavailable", [])
     return []
-
-
-def _is_loopback(address: str) -> bool:
-    return address == "localhost" or address.startswith("127.") or address == "::1"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from energysweep.agent.agent import Agent
+from energysweep.agent.books import SERIES_SECONDS
+from energysweep.agent.discovery import TargetsFile
 from energysweep.agent.floors import FloorMemory
 from energysweep.agent.processes import read_process
 from energysweep.agent.protocol import socket_path
 from energysweep.agent.server import DEFAULT_PORT, AgentServer
 from energysweep.agent.state import StateFile
+from energysweep.errors import InputError
 from energysweep.host import Host
 from energysweep.meters import open_meters
 
@@ -25,6 +29,9 @@ def start_agent(
     port: int = DEFAULT_PORT,
     linger_seconds: float | None = None,
     token: str | None = None,
+    advertise: str | None = None,
+    targets_file: TargetsFile | None = None,
+    series_seconds: float | None = None,
 ) -> AgentServer:
     """An agent that serves this host from now on, in threads of this process, which should do nothing else.
 
@@ -32,26 +39,46 @@ def start_agent(
         meters: kinds of meters, as in ``open_meters``.
         host: the host; this one if None.
         path: of its Unix socket; the usual one if None.
-        address, port, linger_seconds, token: as in ``AgentServer``.
+        address, port, linger_seconds, token, advertise, targets_file: as in ``AgentServer``.
+        series_seconds: how long the series of a trial that has ended stay; None: ENERGYSWEEP_SERIES_SECONDS, or 300.
 
     Raises:
-        InputError, MeterUnavailable: no such meter.
+        InputError, MeterUnavailable: no such meter; ENERGYSWEEP_SERIES_SECONDS is no number.
         AgentRunning: another agent serves this host.
     """
     host = host or Host.here()
+    if series_seconds is None:
+        series_seconds = seconds_of("ENERGYSWEEP_SERIES_SECONDS", SERIES_SECONDS)
     process = read_process(host.proc_root, os.getpid())
     opened = open_meters(meters, host)
     own = process.root if process else None
     path = path or socket_path()
     state = StateFile(path.with_name(f"{path.stem}-state-{host.boot_id}.json"))
-    agent = Agent(host, opened, meters, FloorMemory(_floors_path()), own, state=state)
-    server = AgentServer(agent, path, address, port, linger_seconds, token)
+    floors = FloorMemory(_floors_path())
+    agent = Agent(host, opened, meters, floors, own, state=state, series_seconds=series_seconds)
+    server = AgentServer(agent, path, address, port, linger_seconds, token, advertise, targets_file)
     try:
         server.start()
     except BaseException:
         opened.close()
         raise
     return server
+
+
+def seconds_of(variable: str, default: float) -> float:
+    """A duration that an environment variable may give.
+
+    Raises:
+        InputError: it is no number of seconds.
+    """
+    text = os.environ.get(variable) or str(default)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise InputError(f"{text!r} is no number of seconds", key=variable)
+    return seconds
 
 
 def _floors_path() -> Path:

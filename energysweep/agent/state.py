@@ -88,7 +88,8 @@ class StateFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._ended: dict[tuple[str, str], tuple[float, str]] = {}  # lines of ended trials do not change
+        # An ended trial's line, and what it depends on: few of them still change.
+        self._ended: dict[tuple[str, str], tuple[_Mark, str]] = {}
         self._failed = False
 
     def load(self, boot_id: str) -> Saved | None:
@@ -146,14 +147,22 @@ class StateFile:
                 if trial.ended is None:
                     alive[name] = trial
                     continue
-                key = (window.id, name)
-                ended_at, line = known.get(key, (None, ""))
-                if ended_at != trial.ended:
+                key, mark = (window.id, name), _mark(trial)
+                written, line = known.get(key, (None, ""))
+                if written != mark:
                     line = _json([window.id, name, trial])
-                self._ended[key] = (trial.ended, line)
+                self._ended[key] = (mark, line)
                 lines.append(line)
             windows.append(dataclasses.replace(window, trials=alive))
         return "\n".join([_json(dataclasses.replace(saved, windows=windows)), *lines])
+
+
+_Mark = tuple[float | None, bool, float]
+
+
+def _mark(trial: Trial) -> _Mark:
+    # A reading that failed at its end is made up for by the next one.
+    return trial.ended, trial.is_over, sum(trial.joules.values())
 
 
 @functools.cache

@@ -154,7 +154,7 @@ class Window:
         self.leases[lease.id] = lease
         account = self.trial(lease.trial)
         account.open_leases += 1
-        account.ended = None
+        account.ended, account.is_over = None, False
         for counter in self._counters.values():
             device = counter.device
             if device.component != "gpu" or device.name in lease.gpus:
@@ -171,6 +171,20 @@ class Window:
         if account.open_leases == 0:
             account.ended = lease.closed
             account.measure_watts(1.0)  # a later lease begins from here; nothing works now, so it is 0 W
+
+    def forget_trials(self, before: float) -> None:
+        """Let go of trials that ended before then: of what only their series show, and wholly of those that are over.
+
+        One that may go on keeps its joules: its next lease is told what it has cost.
+        """
+        booked = {lease.trial for lease in self.leases.values()}  # something may still be booked to them
+        for name, trial in list(self.trials.items()):
+            if trial.ended is None or trial.ended >= before:
+                continue
+            if trial.is_over and name not in booked:
+                del self.trials[name]
+            else:
+                trial.results, trial.watts = {}, {}
 
     def cover(self, device: Device, usage: Usage) -> None:
         """Note for how long a booked interval of a device covers each lease."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,24 @@ def add_address(parser: argparse.ArgumentParser) -> None:
 def add_metrics_port(parser: argparse.ArgumentParser) -> None:
     """The option --metrics-port."""
     parser.add_argument("--metrics-port", metavar="N", type=port, default=9770, help="of /metrics; default: 9770")
+
+
+def add_file_sd(parser: argparse.ArgumentParser, what: str) -> None:
+    """The option --file-sd."""
+    parser.add_argument(
+        "--file-sd", metavar="FILE", type=Path, help=f"keep a file for Prometheus' file_sd that names {what}"
+    )
+
+
+def seconds(text: str) -> float:
+    """The type of an option that is a duration."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return value
 
 
 def port(text: str) -> int:

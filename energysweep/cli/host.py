@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from energysweep.cli.common import add_command, fail, port
+from energysweep.cli.common import add_command, add_file_sd, fail, port, seconds
 from energysweep.errors import AgentRunning
 
 
@@ -23,6 +23,16 @@ def add(commands: Any) -> None:
     )
     agent.add_argument("--bind", metavar="ADDRESS", default="127.0.0.1", help="of HTTP; default: 127.0.0.1")
     agent.add_argument("--port", metavar="N", type=port, default=9770, help="of HTTP; default: 9770")
+    agent.add_argument(
+        "--advertise", metavar="ADDRESS", help="that others are told; default: the one it binds to, or the host's own"
+    )
+    add_file_sd(agent, "this agent and those of its sweeps")
+    agent.add_argument(
+        "--series-seconds",
+        metavar="SECONDS",
+        type=seconds,
+        help="how long the series of an ended trial stay; default: ENERGYSWEEP_SERIES_SECONDS, or 300",
+    )
     agent.add_argument("--linger", metavar="SECONDS", type=float, help="end when nobody has needed it for so long")
     agent.add_argument("--detach", action="store_true", help="return when it serves, and leave it running")
 
@@ -32,6 +42,7 @@ def add(commands: Any) -> None:
 
 def _agent(arguments: argparse.Namespace) -> int:
     from energysweep.agent.connect import EXIT_ALREADY_RUNNING
+    from energysweep.agent.discovery import TargetsFile
     from energysweep.agent.protocol import daemon_socket_path
     from energysweep.agent.start import start_agent
 
@@ -43,6 +54,9 @@ def _agent(arguments: argparse.Namespace) -> int:
             address=arguments.bind,
             port=arguments.port,
             linger_seconds=arguments.linger,
+            advertise=arguments.advertise,
+            targets_file=TargetsFile(arguments.file_sd) if arguments.file_sd else None,
+            series_seconds=arguments.series_seconds,
         )
     except AgentRunning as error:
         return fail(str(error), EXIT_ALREADY_RUNNING)

@@ -13,6 +13,7 @@ from energysweep.cli.common import (
     EXIT_INTERRUPTED,
     add_address,
     add_command,
+    add_file_sd,
     add_metrics_port,
     add_set,
     print_table,
@@ -31,12 +32,14 @@ def add(commands: Any) -> None:
     run.add_argument("--output", metavar="DIR", type=Path, default=Path("results"), help="default: results")
     run.add_argument("--run-id", metavar="ID", help="default: the sweep's name and the time")
     add_metrics_port(run)
+    add_file_sd(run, "the sweep's agents")
     add_set(run)
 
     resume = add_command(commands, "resume", _resume, "go on with an interrupted run, losing no joule")
     resume.add_argument("folder", metavar="RUN_DIR", type=Path)
     add_address(resume)
     add_metrics_port(resume)
+    add_file_sd(resume, "the sweep's agents")
 
     validate = add_command(commands, "validate", _validate, "check a sweep's file and say how many trials it makes")
     validate.add_argument("sweep", metavar="SWEEP.yaml", type=Path, nargs="?")
@@ -62,6 +65,7 @@ def _run(arguments: argparse.Namespace) -> int:
         output=arguments.output,
         run_id=arguments.run_id,
         metrics_port=arguments.metrics_port,
+        file_sd=arguments.file_sd,
         progress=progress_for_terminal(),
     )
     return _tell(done)
@@ -75,6 +79,7 @@ def _resume(arguments: argparse.Namespace) -> int:
         arguments.folder,
         address=arguments.address,
         metrics_port=arguments.metrics_port,
+        file_sd=arguments.file_sd,
         progress=progress_for_terminal(),
     )
     return _tell(done)

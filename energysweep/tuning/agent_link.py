@@ -18,14 +18,13 @@ class AgentLink:
     Args:
         metering: how the run is metered.
         board: where its address is pinned up.
-        port: for its HTTP, if it has to be started.
 
     Raises:
         AgentError, InputError: the first agent cannot be reached or started.
     """
 
-    def __init__(self, metering: Metering, board: Board, port: int) -> None:
-        self._metering, self._board, self._port = metering, board, port
+    def __init__(self, metering: Metering, board: Board) -> None:
+        self._metering, self._board = metering, board
         self._lock = threading.Lock()
         self._client = self._connect(quiet=True)
 
@@ -39,9 +38,9 @@ class AgentLink:
         """Where its HTTP answers."""
         return str(self._client.agent["url"])
 
-    def close_trial(self, trial: str) -> None:
-        """A trial has ended."""
-        self._say(lambda client: client.close_trial(trial))
+    def close_trial(self, trial: str, *, is_over: bool) -> None:
+        """A trial has ended; for good, if it is over."""
+        self._say(lambda client: client.close_trial(trial, is_over=is_over))
 
     def update(self, sweep: Sweep) -> None:
         """How the sweep stands."""
@@ -68,6 +67,6 @@ class AgentLink:
                     return  # tried again at the next word
 
     def _connect(self, quiet: bool = False) -> AgentClient:
-        client = self._metering.connect(self._metering.run or "", self._port, quiet)
+        client = self._metering.connect(self._metering.run or "", quiet)
         self._board.pin_agent(client.agent["host"], AgentAddress(client.agent["url"], client.agent["token"]))
         return client

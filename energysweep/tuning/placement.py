@@ -40,6 +40,13 @@ def autoscaler_nodes() -> list[dict[str, Any]]:
     return [{"Alive": True, "Resources": dict(group.resources), "Labels": None} for group in groups if group.max_count]
 
 
+def lost_addresses() -> set[str]:
+    """Addresses of nodes that the cluster has had and lost, where no other node of it is."""
+    nodes = ray.nodes()
+    alive = {node["NodeManagerAddress"] for node in nodes if node["Alive"]}
+    return {node["NodeManagerAddress"] for node in nodes} - alive
+
+
 def check(
     spec: SweepSpec, nodes: Sequence[Mapping[str, Any]], could_be_added: Sequence[Mapping[str, Any]] = ()
 ) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import ray
 
 from energysweep import carbon
+from energysweep.agent.discovery import TargetsFile
 from energysweep.agent.server import DEFAULT_PORT
 from energysweep.errors import InputError
 from energysweep.ledger import FILE_NAME, Ledger
@@ -56,6 +57,7 @@ def run(
     output: Path = Path("results"),
     run_id: str | None = None,
     metrics_port: int = DEFAULT_PORT,
+    file_sd: Path | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Run a sweep to its end and write its report; go on with it if the run id has begun already.
@@ -65,7 +67,8 @@ def run(
         address: of a Ray cluster; None: RAY_ADDRESS, or a Ray of its own that ends with the run.
         output: the run folder is made in it.
         run_id: name of the run folder; None: the sweep's name and the time.
-        metrics_port: where this host's agent serves /metrics, if none runs yet.
+        metrics_port: where agents serve /metrics, if none runs yet.
+        file_sd: a file for Prometheus that names the agents; None: none.
         progress: shows how it goes; None: nothing.
 
     Raises:
@@ -78,9 +81,10 @@ def run(
     run_id = _checked_id(run_id) if run_id else f"{spec.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     folder = (output / run_id).absolute()
     _check_folder(folder, spec)
+    targets_file = TargetsFile(file_sd) if file_sd else None
     with connected(spec, address):
         placement.check(spec, ray.nodes(), placement.autoscaler_nodes())
-        sweep = RunningSweep(spec, run_id, grid, progress or Silent(), metrics_port, is_cluster=address is not None)
+        sweep = RunningSweep(spec, run_id, grid, progress or Silent(), metrics_port, address is not None, targets_file)
         # Only now: a sweep that is refused leaves no folder behind.
         with _make_folder(folder, spec) as ledger:
             problems = sweep.run(trainable, ledger, folder)
@@ -93,13 +97,14 @@ def resume(
     *,
     address: str | None = None,
     metrics_port: int = DEFAULT_PORT,
+    file_sd: Path | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Go on with an interrupted run: finished trials stay, the others go on from their last checkpoint.
 
     Args:
         folder: the run folder.
-        address, metrics_port, progress: as in ``run``.
+        address, metrics_port, file_sd, progress: as in ``run``.
 
     Raises:
         InputError: there is no such run.
@@ -115,6 +120,7 @@ def resume(
         output=folder.absolute().parent,
         run_id=run_id,
         metrics_port=metrics_port,
+        file_sd=file_sd,
         progress=progress,
     )
 

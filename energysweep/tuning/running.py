@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ray.tune.error import TuneError
 
 from energysweep import spec as specs
 from energysweep.agent.accounts import Cheapest, Sweep
+from energysweep.agent.discovery import TargetsFile
 from energysweep.carbon import Intensity
 from energysweep.errors import SweepError
 from energysweep.ledger import Ledger, LedgerData
@@ -43,21 +44,30 @@ class RunningSweep:
         run_id: the run id.
         grid: the carbon intensity.
         progress: shows how it goes.
-        metrics_port: for this host's agent, if none runs yet.
+        metrics_port: for agents, where none runs yet.
         is_cluster: trials may run on other hosts than this one.
+        targets_file: names the agents to Prometheus.
 
     Attributes:
         interrupted: it was stopped before its end.
     """
 
     def __init__(
-        self, spec: SweepSpec, run_id: str, grid: Intensity, progress: Progress, metrics_port: int, is_cluster: bool
+        self,
+        spec: SweepSpec,
+        run_id: str,
+        grid: Intensity,
+        progress: Progress,
+        metrics_port: int,
+        is_cluster: bool,
+        targets_file: TargetsFile | None = None,
     ) -> None:
         self.interrupted = False
         self._spec = spec
         self._run_id = run_id
         self._grid = grid
         self._progress = progress
+        self._targets_file = targets_file
         self._varying = specs.varying(spec)
         self._dashboard = Sweep(
             name=spec.name,
@@ -72,13 +82,14 @@ class RunningSweep:
             run=run_id,
             meters=tuple(spec.meters),
             idle_power_watts=spec.idle_power_watts,
-            sweep=self._dashboard,
+            sweep=replace(self._dashboard, started_at=None),  # the driver's agent alone tells of the sweep
             shown=(spec.objective.metric,),
             label=_Label(self._varying),
             is_cluster=is_cluster,
+            port=metrics_port,
         )
         self._board = Board(run_id)
-        self._agent = AgentLink(self._metering, self._board, metrics_port)
+        self._agent = AgentLink(self._metering, self._board)
         self._opened = time.monotonic()  # the window is open
 
     def run(self, trainable: Any, ledger: Ledger, folder: Path) -> list[str]:
@@ -155,7 +166,7 @@ class RunningSweep:
         return trial in getattr(self._scheduler, "pruned", ())
 
     def _ended(self, trial: str, will_retry: bool) -> None:
-        self._poller.close_trial(trial)
+        self._poller.close_trial(trial, is_over=not will_retry)
         if will_retry:
             self._poller.poll()
             self._pin(trial)
@@ -166,7 +177,11 @@ class RunningSweep:
         self._dashboard.best = {} if best is None else {self._spec.objective.metric: best}
         self._dashboard.cheapest = self._cheapest()
         self._dashboard.saved_joules = self._saved_joules()
+        self._dashboard.agents = self._poller.roster.listed(placement.lost_addresses)
+        if self._targets_file is not None:
+            self._targets_file.write(self._dashboard.agents)
         self._agent.update(self._dashboard)
+        self._poller.tell_agents(self._dashboard.agents)
         self._note_parts()  # a driver that is killed has said how far it came
 
     def _cheapest(self) -> Cheapest | None:

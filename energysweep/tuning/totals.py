@@ -19,6 +19,7 @@ from energysweep.ledger import Ledger, LedgerData
 from energysweep.records import TRIAL_BUCKETS, EnergyRow, LeaseRow, MeterRow, SampleRow
 from energysweep.tuning.agent_link import AgentLink
 from energysweep.tuning.board import AgentAddress, Board
+from energysweep.tuning.roster import Roster
 
 POLL_SECONDS = 1.0
 BUCKET = "bucket:"  # begins the names of sample series that are no trial
@@ -62,6 +63,7 @@ class Poller:
         totals: sums over all that they have said.
         notes: by node, which meters were taken and why not better ones.
         estimated: some device is only estimated.
+        roster: which agents answer.
 
     Args:
         run: the run id.
@@ -86,6 +88,7 @@ class Poller:
         self.totals = Totals()
         self.notes: dict[str, str] = {}
         self.estimated = False
+        self.roster = Roster()
         self._run = run
         self._ledger = ledger
         self._began = began
@@ -94,6 +97,8 @@ class Poller:
         self._attempt = attempt
         self._after_poll = polled
         self._since: dict[AgentAddress, tuple[str, int]] = {}  # window and revision that are in the ledger
+        self._answering: set[AgentAddress] = set()  # at the last poll
+        self._told: dict[AgentAddress, tuple[str, Mapping[str, str]]] = {}  # window, and the agents it was told of
         self._spent: dict[str, dict[str, Spent]] = {}
         self._joules: dict[tuple[str, ...], float] = {}
         self._trial_of: dict[str, str] = {}
@@ -146,10 +151,24 @@ class Poller:
             spent[last] = spent.get(last, NOTHING_SPENT).plus(at_least)
         return spent
 
-    def close_trial(self, trial: str) -> None:
-        """Have every agent close the trial's leases: its driver knows that it has ended before its worker does."""
-        self._own.close_trial(trial)
-        self._tell_others(trial=trial)
+    def close_trial(self, trial: str, *, is_over: bool) -> None:
+        """Have every agent close the trial's leases: its driver knows that it has ended before its worker does.
+
+        Args:
+            trial: the trial's id.
+            is_over: no other attempt will follow.
+        """
+        self._own.close_trial(trial, is_over=is_over)
+        self._tell_others(trial=trial, is_over="1" if is_over else "")
+
+    def tell_agents(self, agents: Mapping[str, str]) -> None:
+        """Tell the agents of other hosts who all serve this run: the names of their nodes by address."""
+        for address in self._answering:
+            window, _ = self._since[address]
+            if address.url != self._own.url and self._told.get(address) != (window, agents):
+                with contextlib.suppress(AgentUnreachable):
+                    _ask(address, "agents", order=agents, run=self._run)
+                    self._told[address] = (window, agents)
 
     def close_windows(self) -> None:
         """Have every agent take a last reading and close the run's window."""
@@ -160,19 +179,24 @@ class Poller:
         for address in self._board.agents():
             if address.url != self._own.url:
                 with contextlib.suppress(AgentUnreachable):
-                    _ask(address, "close", is_order=True, run=self._run, **what)
+                    _ask(address, "close", order={}, run=self._run, **what)
 
     def poll(self) -> None:
         """Ask all agents once. One that does not answer is asked again next time."""
         with self._lock:
             metered_before = sum(self._metered.values())
-            for address in self._board.agents():
+            addresses = self._board.agents()
+            self.roster.keep(address.url for address in addresses)
+            self._answering = set()
+            for address in addresses:
                 window, revision = self._since.get(address, ("", 0))
                 try:
                     answer = _ask(address, "totals", run=self._run, window=window, since=revision)
                 except AgentUnreachable:
                     continue
                 self._take(answer)
+                self.roster.note(address.url, answer["node"])
+                self._answering.add(address)
                 # Said only now that it is in the ledger: asking with this number acknowledges it.
                 self._since[address] = (answer["window"], answer["revision"])
             self._measure_watts(sum(self._metered.values()) - metered_before)
@@ -230,11 +254,13 @@ class Poller:
         self._polled = now
 
 
-def _ask(address: AgentAddress, path: str, *, is_order: bool = False, **query: str | int) -> dict[str, Any]:
+def _ask(
+    address: AgentAddress, path: str, *, order: Mapping[str, str] | None = None, **query: str | int
+) -> dict[str, Any]:
     request = urllib.request.Request(  # noqa: S310 - an agent's own address
         f"{address.url}/v1/{path}?{urllib.parse.urlencode(query)}",
         headers={"Authorization": f"Bearer {address.token}"},
-        method="POST" if is_order else "GET",
+        data=None if order is None else json.dumps(order).encode(),
     )
     try:
         with _DIRECT.open(request, timeout=_ANSWER_SECONDS) as answer:

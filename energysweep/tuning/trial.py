@@ -44,6 +44,8 @@ class Metering:
         shown: metrics that dashboards show (a few).
         label: makes the short readable text of a configuration.
         is_cluster: the driver may be on another host: agents listen on their node's address.
+        port: for the HTTP of an agent that has to be started; the same whoever starts it, so that one that takes
+            another's place is found where that was.
     """
 
     run: str | None = None
@@ -53,15 +55,16 @@ class Metering:
     shown: tuple[str, ...] = ()
     label: Callable[[Mapping[str, Any]], str] | None = None
     is_cluster: bool = False
+    port: int = DEFAULT_PORT
 
-    def connect(self, run: str, port: int = DEFAULT_PORT, quiet: bool = False) -> AgentClient:
+    def connect(self, run: str, quiet: bool = False) -> AgentClient:
         """Talk to the agent of the host that this process is on.
 
         Raises:
             AgentError, InputError
         """
         bind = ray.util.get_node_ip_address() if self.is_cluster else LOOPBACK
-        return connect(self.hello(run, quiet), self.meters, port, bind)
+        return connect(self.hello(run, quiet), self.meters, self.port, bind)
 
     def hello(self, run: str, quiet: bool = False) -> Hello:
         """What a process of this run says first to its host's agent."""

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import math
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import parser
+from prometheus_client.openmetrics import parser as openmetrics_parser
 
 from energysweep.agent.accounts import Cheapest, Sweep
-from energysweep.agent.exporter import AgentCollector
+from energysweep.agent.exporter import exposition
+from energysweep.agent.picture import Picture, TrialPicture
 from energysweep.meters import Device
 from energysweep.metrics import FAMILIES
 from tests.agent.fake_host import CPU, GPU, FakeHost
@@ -19,14 +24,23 @@ INVENTED = Device("package-0", "cpu", "replay")
 
 
 class Scrape:
-    """What a registry with the agent's collector says."""
+    """What a scrape of the agent says."""
 
     def __init__(self, host: FakeHost) -> None:
-        self.registry = CollectorRegistry()
-        self.registry.register(AgentCollector(host.agent))
+        host.agent.save()
+        self.text = exposition(host.agent.picture(), "").text
+        self.samples = {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for family in parser.text_string_to_metric_families(self.text)
+            for sample in family.samples
+        }
 
     def __call__(self, name: str, labels: Mapping[str, str]) -> float | None:
-        return self.registry.get_sample_value(f"energysweep_{name}", {"node": "node-a", **labels})
+        return self.of_cluster(name, {"node": "node-a", **labels})
+
+    def of_cluster(self, name: str, labels: Mapping[str, str]) -> float | None:
+        """A series that belongs to no node."""
+        return self.samples.get((f"energysweep_{name}", frozenset(labels.items())))
 
 
 @pytest.fixture
@@ -55,6 +69,7 @@ def host(tmp_path: Path) -> FakeHost:
         host.work(1.0, {pid: 1.0})
         host.agent.tick()
     host.agent.report("l", {"accuracy": 0.5})
+    host.clock.advance(0.2)  # saved at most every 0.1 s
     return host
 
 
@@ -70,16 +85,16 @@ def test_a_scrape_shows_trials_and_their_sweep(host: FakeHost) -> None:
     assert scrape("trial_info", {**trial, "config": 'lr=1e-3, name="<x>"\n', "hardware": "cpu"}) == 1
     assert scrape("trial_result", {**trial, "metric": "accuracy"}) == 0.5
     assert scrape("trial_reports_total", trial) == 1
-    value = scrape.registry.get_sample_value
-    assert value("energysweep_sweep_info", {"sweep": "r", "name": "mnist", "owner": "me"}) == 1
-    assert value("energysweep_sweep_trials", {"sweep": "r", "state": "running"}) == 1
-    assert value("energysweep_sweep_best", {"sweep": "r", "metric": "accuracy"}) == 0.5
+    value = scrape.of_cluster
+    assert value("sweep_info", {"sweep": "r", "name": "mnist", "owner": "me"}) == 1
+    assert value("sweep_trials", {"sweep": "r", "state": "running"}) == 1
+    assert value("sweep_best", {"sweep": "r", "metric": "accuracy"}) == 0.5
     cheapest = {"sweep": "r", "config": "lr=0.1", "hardware": "cpu"}
-    assert value("energysweep_sweep_cheapest_energy_to_target_joules", cheapest) == 812.5
-    assert value("energysweep_sweep_saved_energy_joules", {"sweep": "r"}) == 0  # known, and nothing so far
-    assert value("energysweep_sweep_start_timestamp_seconds", {"sweep": "r"}) == 1e9
-    assert value("energysweep_sweep_end_timestamp_seconds", {"sweep": "r"}) is None
-    assert value("energysweep_grid_intensity_grams_per_kwh", {"zone": "FRA", "source": "given"}) == 360
+    assert value("sweep_cheapest_energy_to_target_joules", cheapest) == 812.5
+    assert value("sweep_saved_energy_joules", {"sweep": "r"}) == 0  # known, and nothing so far
+    assert value("sweep_start_timestamp_seconds", {"sweep": "r"}) == 1e9
+    assert value("sweep_end_timestamp_seconds", {"sweep": "r"}) is None
+    assert value("grid_intensity_grams_per_kwh", {"zone": "FRA", "source": "given"}) == 360
 
 
 def test_a_scrape_shows_the_node_and_its_balance(host: FakeHost) -> None:
@@ -110,18 +125,68 @@ def test_a_new_trial_s_series_are_at_zero_and_have_no_power_yet(tmp_path: Path) 
 
 
 def test_every_family_of_the_table_is_exported_and_no_other(host: FakeHost) -> None:
-    names = {family.name for family in FAMILIES}
-    exported = {
-        metric.name + ("_total" if metric.type == "counter" else "") for metric in AgentCollector(host.agent).collect()
-    }
-    assert exported == names
+    text = Scrape(host).text
+    families = list(parser.text_string_to_metric_families(text))
+    assert [family.name + ("_total" if family.type == "counter" else "") for family in families] == [
+        family.name for family in FAMILIES
+    ]
+    for family, of_table in zip(families, FAMILIES, strict=True):
+        assert (family.type, family.documentation) == (of_table.kind, of_table.help)
+        assert {frozenset(sample.labels) for sample in family.samples} <= {frozenset(of_table.labels)}
+
+
+def test_openmetrics_says_the_same(host: FakeHost) -> None:
+    host.agent.save()
+    picture = host.agent.picture()
+    plain, openmetrics = (exposition(picture, accept) for accept in ("text/plain", "application/openmetrics-text"))
+    assert plain.content_type.startswith("text/plain; version=0.0.4")
+    assert openmetrics.content_type.startswith("application/openmetrics-text; version=1.0.0")
+    says = [
+        {
+            (family.name, family.type, family.documentation): [
+                (sample.name, sample.labels, sample.value) for sample in family.samples
+            ]
+            for family in parse(text)
+        }
+        for parse, text in (
+            (parser.text_string_to_metric_families, plain.text),
+            (openmetrics_parser.text_string_to_metric_families, openmetrics.text),
+        )
+    ]
+    assert says[0] == says[1]
+    assert openmetrics.text.endswith("# EOF\n")
+
+
+@given(st.text(max_size=400), st.floats())
+def test_any_text_and_number_can_be_read_again(text: str, number: float) -> None:
+    trial = TrialPicture("r", text, text, "cpu", {("cpu", "active", "rapl"): number}, {}, None, 0, {text: number})
+    for accept, parse in (
+        ("", parser.text_string_to_metric_families),
+        ("application/openmetrics-text", openmetrics_parser.text_string_to_metric_families),
+    ):
+        said = exposition(Picture(0.0, "node-a", (), (trial,)), accept).text
+        samples = {sample.name: sample for family in parse(said) for sample in family.samples}
+        shown = text[:300].encode("utf-8", "replace").decode()
+        assert samples["energysweep_trial_info"].labels["config"] == shown
+        assert samples["energysweep_trial_result"].labels["metric"] == shown
+        value = samples["energysweep_trial_energy_joules_total"].value
+        assert value == number or (math.isnan(value) and math.isnan(number))
+
+
+def test_of_a_trial_s_metrics_a_few_are_shown(host: FakeHost) -> None:
+    host.agent.report("l", {f"metric-{number}": number for number in range(20)} | {"x" * 201: 1.0, "accuracy": 0.75})
+    host.clock.advance(0.2)
+    scrape = Scrape(host)
+    shown = [labels for name, labels in scrape.samples if name == "energysweep_trial_result"]
+    assert len(shown) == 8
+    assert scrape("trial_result", {"sweep": "r", "trial": "t", "metric": "accuracy"}) == 0.75
 
 
 def test_promtool_finds_nothing_wrong(host: FakeHost) -> None:
     promtool = need("promtool")
-    text = generate_latest(Scrape(host).registry)
-    done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
+    command = [promtool, "check", "metrics"]
+    done = subprocess.run(command, input=Scrape(host).text, capture_output=True, text=True, check=False)
     # It reads "counter" as a type; here it is what was reset.
-    name = b"energysweep_meter_counter_resets_total"
-    assert done.stdout == b""
+    name = "energysweep_meter_counter_resets_total"
+    assert done.stdout == ""
     assert [line for line in done.stderr.splitlines() if not line.startswith(name)] == []

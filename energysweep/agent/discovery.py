@@ -1,0 +1,116 @@
+"""How Prometheus finds the agents: the same targets over HTTP (``/sd``) and in a file (file_sd).
+
+A target carries the label ``job`` and, for relabelling, ``__meta_energysweep_node``. It has no label ``node``: every
+series says itself which node it is about, and a target's label of that name would push it aside (``exported_node``).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import logging
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from energysweep.errors import InputError
+
+JOB = "energysweep"
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%a-z]+\]|[A-Za-z0-9.-]{1,253}):[0-9]{1,5}")
+_LONGEST_NODE = 200  # characters
+_SUFFIXES = (".json", ".yml", ".yaml")  # what Prometheus reads; JSON is YAML
+
+log = logging.getLogger(__name__)
+
+
+def targets(agents: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The agents as Prometheus' http_sd and file_sd want them: one group each, in a steady order.
+
+    Args:
+        agents: names of nodes by address (host:port). What is no address is left out: drivers say these.
+    """
+    return [
+        {"targets": [address], "labels": {"job": JOB, "__meta_energysweep_node": node[:_LONGEST_NODE]}}
+        for address, node in sorted(agents.items())
+        if _ADDRESS.fullmatch(address)
+    ]
+
+
+def address_of(url: str) -> str:
+    """The target of an agent that answers at ``url``."""
+    return urlsplit(url).netloc
+
+
+def url_of(address: str, port: int) -> str:
+    """Where an agent answers that is bound to ``address``, as others reach it."""
+    host = _reachable(address)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this host can reach what listens there."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:  # a name
+        return address == "localhost"
+
+
+def _reachable(address: str) -> str:
+    """An address of this host to which one answers who is bound to ``address``, perhaps to all."""
+    probes = {"0.0.0.0": ("192.0.2.1", socket.AF_INET), "::": ("2001:db8::1", socket.AF_INET6)}  # noqa: S104
+    if address not in probes:
+        return address
+    elsewhere, family = probes[address]
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((elsewhere, 9))  # sends nothing; it makes the kernel choose where it would send from
+            return str(probe.getsockname()[0])
+    except OSError:  # this host has no network
+        return "127.0.0.1" if family == socket.AF_INET else "::1"
+
+
+class TargetsFile:
+    """A file for Prometheus' file_sd, replaced whole whenever the agents change.
+
+    Args:
+        path: of the file; its folder must be there.
+
+    Raises:
+        InputError: Prometheus would not read a file of this name, or it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.absolute()
+        self._written: str | None = None
+        self._failed = False
+        if path.suffix not in _SUFFIXES:
+            raise InputError(
+                f"{path}: Prometheus reads only files that end with {', '.join(_SUFFIXES)}", key="--file-sd"
+            )
+        try:
+            self._replace(targets({}))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror or error})", key="--file-sd") from error
+
+    def write(self, agents: Mapping[str, str]) -> None:
+        """Let it name these agents. If it cannot be written, that is logged and tried again at the next call."""
+        try:
+            self._replace(targets(agents))
+            self._failed = False
+        except OSError as error:
+            if not self._failed:
+                log.warning("%s cannot be written: %s", self._path, error)
+            self._failed = True
+
+    def _replace(self, content: list[dict[str, Any]]) -> None:
+        text = json.dumps(content, indent=2) + "\n"
+        if text == self._written and self._path.exists():
+            return
+        # No suffix that a pattern such as *.json would match: Prometheus must not read it half written.
+        unfinished = self._path.with_name(f".{self._path.name}.new")
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(self._path)
+        self._written = text

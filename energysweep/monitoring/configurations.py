@@ -48,10 +48,10 @@ def _configurations() -> list[Panel]:
     by = "config, hardware"
 
     def bars(title: str, unit: Unit, expression: str) -> Panel:
-        dearest = f"topk(25, {mean(by, expression)})"
+        dearest = f"topk(15, {mean(by, expression)})"
         query = f'sort_desc(label_join({dearest}, "name", " ", "config", "hardware"))'
-        words = f"Mean per trial, for the 25 dearest configurations. {_RANGE} {_ESTIMATE}"
-        return barchart(title, words, unit, _EMPTY, query, "name")
+        words = f"Mean per trial, for the 15 dearest configurations. {_RANGE} {_ESTIMATE}"
+        return barchart(title, words, unit, _EMPTY, query, "name", height=10)
 
     columns = {"config": Column("Configuration"), "hardware": Column("Hardware")} | _columns(by)
     return [
@@ -137,7 +137,7 @@ def _hardware() -> list[Panel]:
             words,
             _EMPTY,
             {"hardware": Column("Hardware")} | _columns("hardware"),
-            height=6,
+            height=5,
             sort="Mean energy",
         ),
     ]
@@ -170,5 +170,6 @@ def _sweeps() -> Panel:
             "owner": Column("Owner"),
             "info": Column("Told", info, hidden=True),
         },
+        height=7,
         sort="Energy",
     )

@@ -33,6 +33,8 @@ HOMES = {
     "codecarbon": {"meters", "carbon"},
     "plotly": {"reporting"},
     "prometheus_client": {"agent", "monitoring"},
+    "grafana_api": {"monitoring"},
+    "requests": {"monitoring"},
     "sqlite3": {"ledger"},
 }
 

@@ -246,10 +246,7 @@ class Agent:
             account = window.trial(lease.trial)
             if lease.closed is not None:
                 return account.energy()
-            self._observe()
-            window.close_lease(lease)
-            del self._observer.leases[lease_id]
-            self._note_change()
+            self._close_leases(lambda each: each is lease)
             return account.energy()
 
     def close_trial(self, run: str, trial: str, *, is_over: bool = False) -> None:
@@ -417,8 +414,14 @@ class Agent:
         return self._picture
 
     def _close_leases(self, is_meant: Callable[[Lease], bool]) -> None:
-        for lease in [lease for lease in self._observer.leases.values() if is_meant(lease)]:
-            self.close_lease(lease.run, lease.id)
+        meant = [lease for lease in self._observer.leases.values() if is_meant(lease)]
+        if not meant:
+            return
+        self._observe()
+        for lease in meant:
+            self.windows[lease.run].close_lease(lease)
+            del self._observer.leases[lease.id]
+        self._note_change()
 
     def _dismiss_awaited(self) -> None:
         """Let go of those whom a restarted agent has waited for, and who have not come back."""

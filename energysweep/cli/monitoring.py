@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,38 @@ def add(commands: Any) -> None:
 
     export = add_command(dashboards, "export", _export, "write them as files for Grafana's import or provisioning")
     export.add_argument("folder", metavar="DIR", type=Path)
+
+    publish = add_command(dashboards, "publish", _publish, "put them on a Grafana server; somebody's changes are kept")
+    publish.add_argument(
+        "--url", metavar="URL", required=True, help="of the server, such as https://grafana.example.org"
+    )
+    publish.add_argument("--token", metavar="TOKEN", help="of a service account; better in GRAFANA_TOKEN, unseen by ps")
+    publish.add_argument(
+        "--folder", metavar="UID", default="energysweep", help="uid of the folder; default: energysweep"
+    )
+    publish.add_argument("--prometheus", metavar="URL", help="where Grafana reaches Prometheus, if it has none yet")
+    publish.add_argument("--replace", action="store_true", help="also overwrite ours that somebody has changed")
+
+
+def _publish(arguments: argparse.Namespace) -> int:
+    from energysweep.monitoring import dashboards
+    from energysweep.monitoring.grafana import Grafana
+    from energysweep.monitoring.links import web_address
+    from energysweep.monitoring.publish import publish
+
+    grafana = Grafana(arguments.url, arguments.token or os.environ.get("GRAFANA_TOKEN", ""))
+    if arguments.prometheus:
+        web_address(arguments.prometheus, "--prometheus")
+    done = publish(
+        grafana,
+        dashboards(),
+        folder_uid=arguments.folder,
+        prometheus_url=arguments.prometheus,
+        replace=arguments.replace,
+    )
+    for each in done:
+        print(f"{each.done}: {each.what}{f' ({each.why})' if each.why else ''}")
+    return 0
 
 
 def _export(arguments: argparse.Namespace) -> int:

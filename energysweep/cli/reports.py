@@ -14,6 +14,9 @@ def add(commands: Any) -> None:
     report = add_command(commands, "report", _report, "write a run's report again")
     report.add_argument("folder", metavar="RUN_DIR", type=Path)
     report.add_argument("--carbon", metavar="KEY=VALUE,...", help="for another grid, such as country=FRA")
+    report.add_argument("--openmetrics", metavar="FILE", type=Path, help="also write its series for promtool")
+    report.add_argument("--prometheus", metavar="URL", help="compare the ledger with what this Prometheus holds")
+    report.add_argument("--grafana", metavar="URL", help="link to this Grafana; else to the run's ENERGYSWEEP_GRAFANA")
 
     compare = add_command(commands, "compare", _compare, "several runs side by side")
     compare.add_argument("folders", metavar="RUN_DIR", type=Path, nargs="+")
@@ -29,13 +32,24 @@ def add(commands: Any) -> None:
 def _report(arguments: argparse.Namespace) -> int:
     from energysweep import carbon
     from energysweep.ledger import FILE_NAME, Ledger
-    from energysweep.reporting import terminal_table, write_report
+    from energysweep.reporting import terminal_table, write_report, write_whole
 
     grid = carbon.resolve(**carbon.parse_carbon_option(arguments.carbon)) if arguments.carbon is not None else None
     with Ledger.open(run_folder(arguments.folder) / FILE_NAME) as ledger:
-        summary = write_report(arguments.folder, ledger.read(), grid)
+        data = ledger.read()
+    summary = write_report(arguments.folder, data, grid, arguments.grafana)
     print_table(terminal_table(summary))
     print(f"report: {arguments.folder / 'report.html'}")
+    if arguments.openmetrics:
+        from energysweep.monitoring.openmetrics import openmetrics
+
+        write_whole(arguments.openmetrics, openmetrics(data))
+        print(f"series: {arguments.openmetrics}")
+    if arguments.prometheus:
+        from energysweep.monitoring.observed import observe
+        from energysweep.monitoring.observed_table import observed_table
+
+        print_table(observed_table(observe(summary, arguments.prometheus)))
     return 0
 
 

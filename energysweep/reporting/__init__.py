@@ -32,20 +32,25 @@ __all__ = [
 ]
 
 
-def write_report(folder: Path, data: LedgerData, carbon: Intensity | None = None) -> Summary:
+def write_report(
+    folder: Path, data: LedgerData, carbon: Intensity | None = None, grafana_url: str | None = None
+) -> Summary:
     """Write trials.csv, configurations.csv, summary.json and report.html into a run folder.
 
     Args:
         folder: the run folder; it exists.
         data: the run's ledger.
         carbon: another grid to count emissions for.
+        grafana_url: a Grafana server that report.html links to; None: the one that the run noted, if it did.
 
     Raises:
+        InputError: that is no web address.
         EnergysweepError: the folder cannot be written.
     """
     summary = summarise(data, carbon)
+    page = report_html(summary, data, grafana_url)  # first: it may refuse the address
     write_whole(folder / "trials.csv", trials_csv(summary))
     write_whole(folder / "configurations.csv", configurations_csv(summary))
     write_whole(folder / "summary.json", summary_json(summary))
-    write_whole(folder / "report.html", report_html(summary, data))
+    write_whole(folder / "report.html", page)
     return summary

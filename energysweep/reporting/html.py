@@ -18,6 +18,7 @@ import jinja2
 import plotly.offline
 
 from energysweep.ledger import LedgerData
+from energysweep.monitoring.links import sweep_link
 from energysweep.reporting import text
 from energysweep.reporting.charts import Figure
 from energysweep.reporting.figures import figures
@@ -27,19 +28,25 @@ from energysweep.reporting.ties import note
 from energysweep.reporting.values import mean_of
 
 
-def report_html(summary: Summary, data: LedgerData) -> str:
+def report_html(summary: Summary, data: LedgerData, grafana_url: str | None = None) -> str:
     """The report of one run.
 
     Args:
         summary: what ``summarise`` made of the ledger.
         data: the same ledger, for the picture of power over time and the facts about the run.
+        grafana_url: a Grafana server to link to, in place of the one that the run noted.
+
+    Raises:
+        InputError: that is no web address.
     """
+    grafana_url = grafana_url or data.run.get("grafana")
     return render(
         "report.html.j2",
         figures(summary, data.samples),
         summary=summary,
         totals=summary.totals,
         started=_utc(summary.started_at),
+        grafana=sweep_link(grafana_url, summary.sweep, *summary.span()) if grafana_url else None,
         limits=limits(summary),
         gaps=not_measured(summary),
         tie_note=note(summary.configurations, summary.objective),

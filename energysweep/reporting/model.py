@@ -259,6 +259,12 @@ class Summary:
         """Whether the sweep names a target to reach."""
         return self.objective is not None and self.objective.target is not None
 
+    def span(self) -> tuple[float, float]:
+        """Unix time of its beginning and of the end of its last part, pauses between parts included."""
+        begin = self.started_at or 0.0
+        ends = [part.started_at + (part.duration_seconds or 0.0) for part in self.parts]
+        return begin, max([begin + (self.duration_seconds or 0.0), *ends])
+
     @property
     def sources(self) -> tuple[str, ...]:
         """The kinds of meters that were read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from energysweep.agent.discovery import TargetsFile
 from energysweep.agent.server import DEFAULT_PORT
 from energysweep.errors import InputError
 from energysweep.ledger import FILE_NAME, Ledger
+from energysweep.monitoring.links import web_address
 from energysweep.reporting import Summary, write_report, write_whole
 from energysweep.spec import SweepSpec, load_spec
 from energysweep.tuning import placement
@@ -23,6 +25,7 @@ from energysweep.tuning.session import connected
 from energysweep.tuning.workload import trainable_of
 
 SPEC_NAME = "sweep.yaml"
+GRAFANA_VARIABLE = "ENERGYSWEEP_GRAFANA"
 _RUN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
 
 
@@ -80,6 +83,9 @@ def run(
     grid = carbon.resolve(**spec.carbon.model_dump())
     run_id = _checked_id(run_id) if run_id else f"{spec.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     folder = (output / run_id).absolute()
+    grafana_url = os.environ.get(GRAFANA_VARIABLE)
+    if grafana_url:
+        web_address(grafana_url, GRAFANA_VARIABLE)
     _check_folder(folder, spec)
     targets_file = TargetsFile(file_sd) if file_sd else None
     with connected(spec, address):
@@ -87,6 +93,7 @@ def run(
         sweep = RunningSweep(spec, run_id, grid, progress or Silent(), metrics_port, address is not None, targets_file)
         # Only now: a sweep that is refused leaves no folder behind.
         with _make_folder(folder, spec) as ledger:
+            ledger.note(grafana=grafana_url)
             problems = sweep.run(trainable, ledger, folder)
             summary = write_report(folder, ledger.read())
     return Run(run_id, folder, summary, tuple(problems), sweep.interrupted)

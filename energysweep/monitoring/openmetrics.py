@@ -1,0 +1,248 @@
+"""A finished run as OpenMetrics with times, so that an old sweep can be brought back into Prometheus.
+
+    energysweep report RUN_DIR --openmetrics run.om
+    promtool tsdb create-blocks-from openmetrics run.om DATA_DIR
+
+The series are those that the agents served, with the ledger's numbers: a trial's counters begin at 0 when its first
+lease was opened and end with exactly what the ledger booked. In between they follow the trial's running total, which
+the ledger keeps as one sum; its division among nodes, components and buckets is that of the end. The host's own series
+(``energysweep_node_*``) belong to no run and are not written.
+
+Source: the OpenMetrics specification; promtool's reference.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.openmetrics.exposition import generate_latest
+from prometheus_client.registry import Collector
+
+from energysweep.carbon import Intensity
+from energysweep.ledger import LedgerData
+from energysweep.metrics import FAMILIES
+from energysweep.records import TRIAL_BUCKETS, LeaseRow, ResultRow, TrialRow
+from energysweep.reporting.keys import grouped
+from energysweep.reporting.summary import summarise
+from energysweep.spec.space import label
+
+STEP_SECONDS = 15.0  # a common scrape interval; queries look back five minutes at most
+
+Sample = tuple[str, tuple[str, ...], float, float]
+"""Name, label values, value, Unix time."""
+
+
+def openmetrics(data: LedgerData) -> str:
+    """The run's series.
+
+    Args:
+        data: a run's ledger.
+
+    Returns:
+        OpenMetrics text, one sample each 15 s and at the beginning and the end of each trial.
+    """
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(data))
+    text: bytes = generate_latest(registry)  # type: ignore[no-untyped-call]
+    return text.decode()
+
+
+class _Collector(Collector):
+    def __init__(self, data: LedgerData) -> None:
+        self._data = data
+
+    def collect(self) -> Iterator[Metric]:
+        samples: dict[str, dict[tuple[str, ...], list[tuple[float, float]]]] = {}
+        for name, labels, value, at in _samples(self._data):
+            samples.setdefault(name, {}).setdefault(labels, []).append((at, value))
+        for family in FAMILIES:
+            if family.name not in samples:
+                continue
+            metric = Metric(family.name.removesuffix("_total"), family.help, family.kind)
+            for labels, points in samples[family.name].items():
+                named = dict(zip(family.labels, labels, strict=True))
+                for at, value in sorted(points):  # of equal times the higher one is the later
+                    metric.add_sample(family.name, named, value, timestamp=round(at, 3))
+            yield metric
+
+
+@dataclass(frozen=True)
+class _Course:
+    """A trial's running total over time."""
+
+    at: Sequence[float]
+    joules: Sequence[float]
+
+    def part(self, when: float) -> float:
+        """The part of the whole that had been drawn by then, from 0 to 1."""
+        right = bisect_right(self.at, when)
+        if right == len(self.at) or self.joules[-1] <= 0:
+            return 1.0
+        if right == 0:
+            return 0.0
+        start, end = self.at[right - 1], self.at[right]
+        low, high = self.joules[right - 1], self.joules[right]
+        return (low + (high - low) * (when - start) / (end - start)) / self.joules[-1]
+
+    def times(self) -> Iterator[float]:
+        """Its beginning, every 15 s, its end."""
+        return _every_step(self.at[0], self.at[-1])
+
+
+def _samples(data: LedgerData) -> Iterator[Sample]:
+    clock = _Clock(data.run)
+    leases = grouped(data.leases, lambda lease: lease.trial)
+    results = grouped(data.results, lambda result: result.trial)
+    totals = grouped(data.samples, lambda sample: sample.series)
+    joules = _joules(data)
+    intensity = Intensity(**data.run["carbon"]) if data.run.get("carbon") else None
+    ends = [clock.end]
+    for trial in data.trials:
+        held = leases.get(trial.trial)
+        if held:
+            booked = joules.get(trial.trial, {})
+            points = [(clock.at(row.elapsed_seconds), row.joules) for row in totals.get(trial.trial, ())]
+            course = _course(held, points, sum(booked.values()))
+            ends.append(course.at[-1])
+            yield from _energy_samples((str(data.run["id"]), trial.trial), course, booked, intensity)
+            nodes = tuple(dict.fromkeys(lease.node for lease in held))
+            yield from _fact_samples(data.run, trial, course, nodes)
+            yield from _result_samples(data.run, trial.trial, results.get(trial.trial, ()), course, nodes[-1], clock)
+    yield from _sweep_samples(data, max(ends), intensity)
+
+
+class _Clock:
+    """Unix time of the sweep's own seconds, which stand still between its parts."""
+
+    def __init__(self, run: Mapping[str, Any]) -> None:
+        parts = run.get("parts") or [
+            {"started_at": run.get("started_at", 0.0), "duration_seconds": run.get("duration_seconds") or 0.0}
+        ]
+        self._parts = [(float(part["started_at"]), float(part["duration_seconds"])) for part in parts]
+        self.end = self._parts[-1][0] + self._parts[-1][1]
+
+    def at(self, elapsed_seconds: float) -> float:
+        """The Unix time of a moment of the sweep."""
+        for started_at, seconds in self._parts[:-1]:
+            if elapsed_seconds <= seconds:
+                return started_at + elapsed_seconds
+            elapsed_seconds -= seconds
+        return self._parts[-1][0] + elapsed_seconds
+
+
+_Key = tuple[str, str, str, str]
+"""Node, component, bucket, source."""
+
+
+def _joules(data: LedgerData) -> dict[str, dict[_Key, float]]:
+    """What each trial was booked in all."""
+    lease_of = {lease.lease: lease for lease in data.leases}
+    joules: dict[str, dict[_Key, float]] = {}
+    for row in data.energy:
+        if row.bucket in TRIAL_BUCKETS:
+            lease = lease_of[row.lease]
+            of_trial = joules.setdefault(lease.trial, {})
+            key = (lease.node, row.component, row.bucket, row.source)
+            of_trial[key] = of_trial.get(key, 0.0) + row.joules
+    return joules
+
+
+def _course(leases: Sequence[LeaseRow], totals: Sequence[tuple[float, float]], joules: float) -> _Course:
+    begin = min(lease.opened_at for lease in leases)
+    end = max(lease.closed_at or lease.opened_at + lease.held_seconds for lease in leases)
+    # A poll may tell of a lease's last second after its end.
+    points = [(begin, 0.0)]
+    for at, total in sorted(totals):
+        if points[-1][0] < at < end:
+            points.append((at, min(joules, max(points[-1][1], total))))
+    points.append((max(end, begin + 0.001), joules))
+    return _Course([at for at, _ in points], [total for _, total in points])
+
+
+def _energy_samples(
+    who: tuple[str, str], course: _Course, joules: Mapping[_Key, float], intensity: Intensity | None
+) -> Iterator[Sample]:
+    of_node: dict[str, float] = {}
+    of_component: dict[tuple[str, str], float] = {}
+    for (node, component, _, _), total in joules.items():
+        of_node[node] = of_node.get(node, 0.0) + total
+        of_component[node, component] = of_component.get((node, component), 0.0) + total
+    before = course.at[0]
+    for at in course.times():
+        part = course.part(at)
+        for key, total in joules.items():
+            yield "energysweep_trial_energy_joules_total", (*who, *key), total * part, at
+        if intensity is not None:
+            for node, total in of_node.items():
+                grams = intensity.emissions_grams(total * part)
+                yield "energysweep_trial_emissions_grams_total", (*who, node), grams, at
+        if at > before:
+            speed = (part - course.part(before)) / (at - before)
+            for place, total in of_component.items():
+                yield "energysweep_trial_power_watts", (*who, *place), total * speed, at
+        before = at
+    for place in of_component:
+        # As the agent says it once a trial has ended; otherwise a query would see its last power for five minutes.
+        yield "energysweep_trial_power_watts", (*who, *place), 0.0, course.at[-1] + 1.0
+
+
+def _fact_samples(run: Mapping[str, Any], trial: TrialRow, course: _Course, nodes: Sequence[str]) -> Iterator[Sample]:
+    config = label(trial.parameters, run.get("varying", ()))
+    for at in course.times():
+        for node in nodes:
+            yield "energysweep_trial_info", (str(run["id"]), trial.trial, config, trial.hardware, node), 1.0, at
+
+
+def _result_samples(
+    run: Mapping[str, Any], trial: str, results: Sequence[ResultRow], course: _Course, node: str, clock: _Clock
+) -> Iterator[Sample]:
+    shown = str((run.get("objective") or {}).get("metric", ""))
+    yield "energysweep_trial_reports_total", (str(run["id"]), trial, node), 0.0, course.at[0]
+    for number, result in enumerate(results, start=1):
+        at = min(max(clock.at(result.elapsed_seconds), course.at[0]), course.at[-1])
+        yield "energysweep_trial_reports_total", (str(run["id"]), trial, node), float(number), at
+        value = result.metrics.get(shown)
+        if isinstance(value, int | float):
+            yield "energysweep_trial_result", (str(run["id"]), trial, node, shown), float(value), at
+
+
+def _sweep_samples(data: LedgerData, end: float, intensity: Intensity | None) -> Iterator[Sample]:
+    run = data.run
+    name, started_at = str(run["id"]), float(run.get("started_at") or end)
+    for at in _every_step(started_at, end):
+        yield "energysweep_sweep_info", (name, str(run.get("name", "")), str(run.get("owner", ""))), 1.0, at
+        yield "energysweep_sweep_start_timestamp_seconds", (name,), started_at, at
+        if intensity is not None:
+            zone = (intensity.zone, intensity.source)
+            yield "energysweep_grid_intensity_grams_per_kwh", zone, intensity.grams_per_kwh, at
+    yield "energysweep_sweep_end_timestamp_seconds", (name,), end, end
+    states: dict[str, int] = {}
+    for trial in data.trials:
+        states[trial.status] = states.get(trial.status, 0) + 1
+    for state, number in states.items():
+        yield "energysweep_sweep_trials", (name, state), number, end
+    summary = summarise(data)
+    objective = summary.objective
+    if objective is not None:
+        reached = [trial for trial in summary.trials if trial.energy_to_target_joules is not None]
+        if reached:
+            joules, config, hardware = min(
+                (trial.energy_to_target_joules or 0.0, trial.config, trial.hardware) for trial in reached
+            )
+            yield "energysweep_sweep_cheapest_energy_to_target_joules", (name, config, hardware), joules, end
+        values = [trial.objective for trial in summary.trials if trial.objective is not None]
+        if values:
+            best = max(values) if objective.mode == "max" else min(values)
+            yield "energysweep_sweep_best", (name, objective.metric), best, end
+
+
+def _every_step(begin: float, end: float) -> Iterator[float]:
+    at = begin
+    while at < end:
+        yield at
+        at += STEP_SECONDS
+    yield end

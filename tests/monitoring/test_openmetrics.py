@@ -1,0 +1,123 @@
+"""A finished run as OpenMetrics, read back by Prometheus' own tools."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from energysweep.ledger import LedgerData
+from energysweep.monitoring.openmetrics import openmetrics
+from energysweep.records import TRIAL_BUCKETS
+from tests.reporting.example import CRASHED, STARTED_AT, example
+
+Labels = tuple[tuple[str, str], ...]
+
+
+def series(data: LedgerData, name: str) -> dict[Labels, list[tuple[float, float]]]:
+    """Points (Unix time, value) by labels."""
+    found: dict[Labels, list[tuple[float, float]]] = {}
+    for family in text_string_to_metric_families(openmetrics(data)):
+        for sample in family.samples:
+            if sample.name == name:
+                labels = tuple(sorted(sample.labels.items()))
+                found.setdefault(labels, []).append((float(sample.timestamp), sample.value))
+    return found
+
+
+def booked(data: LedgerData) -> dict[str, float]:
+    trial_of = {lease.lease: lease.trial for lease in data.leases}
+    joules: dict[str, float] = {}
+    for row in data.energy:
+        if row.bucket in TRIAL_BUCKETS:
+            joules[trial_of[row.lease]] = joules.get(trial_of[row.lease], 0.0) + row.joules
+    return joules
+
+
+def test_each_trial_begins_at_0_and_ends_with_the_ledgers_joules() -> None:
+    data = example()
+    ends: dict[str, float] = {}
+    for labels, points in series(data, "energysweep_trial_energy_joules_total").items():
+        assert points[0] == (STARTED_AT, 0.0)
+        trial = dict(labels)["trial"]
+        ends[trial] = ends.get(trial, 0.0) + points[-1][1]
+    assert ends == pytest.approx(booked(data))
+    assert ends[CRASHED] == pytest.approx(121)  # both attempts
+
+
+def test_counters_never_go_down_and_times_only_go_on() -> None:
+    for points in series(example(), "energysweep_trial_energy_joules_total").values():
+        assert all(a[0] < b[0] and a[1] <= b[1] for a, b in pairwise(points))
+
+
+def test_power_is_what_the_counters_move_by_and_0_in_the_end() -> None:
+    # t-0.1-16-0 draws 10 W for 20 s, three quarters of it in the CPU: 7.5 W, 150 J.
+    power = series(example(), "energysweep_trial_power_watts")
+    (points,) = [
+        points
+        for labels, points in power.items()
+        if (dict(labels)["trial"], dict(labels)["component"]) == ("t-0.1-16-0", "cpu")
+    ]
+    assert [watts for _, watts in points] == pytest.approx([7.5, 7.5, 0.0])
+    assert sum(watts * seconds for (_, watts), seconds in zip(points, [15, 5, 0], strict=True)) == pytest.approx(150)
+
+
+def test_emissions_are_those_of_the_report() -> None:
+    grams = series(example(), "energysweep_trial_emissions_grams_total")
+    assert sum(points[-1][1] for points in grams.values()) == pytest.approx(2183 * 1e-4)  # 0.0001 g/J
+
+
+def test_results_stand_where_the_trial_reported_them() -> None:
+    results = series(example(), "energysweep_trial_result")
+    (points,) = [points for labels, points in results.items() if dict(labels)["trial"] == "t-0.1-16-0"]
+    assert points[0] == (STARTED_AT + 2, pytest.approx(0.804))  # 20 J at 10 W; the target comes with the 2nd
+    assert points[1] == (STARTED_AT + 4, pytest.approx(0.928))
+
+
+def test_the_sweep_tells_its_name_its_beginning_and_its_end() -> None:
+    data = example()
+    ((labels, points),) = series(data, "energysweep_sweep_info").items()
+    assert dict(labels) == {"sweep": "mnist-20231114T221320Z", "name": "mnist", "owner": ""}
+    assert (points[0][0], points[-1][0]) == (STARTED_AT, STARTED_AT + 120)
+    ((_, end),) = series(data, "energysweep_sweep_end_timestamp_seconds").items()
+    assert end == [(STARTED_AT + 120, STARTED_AT + 120)]
+
+
+def test_the_pause_of_a_resumed_run_is_a_gap() -> None:
+    # Two parts of 60 s, an hour apart: a report 70 s into the sweep is 10 s into the second part.
+    parts = [
+        {"started_at": STARTED_AT, "duration_seconds": 60.0},
+        {"started_at": STARTED_AT + 3600, "duration_seconds": 60.0},
+    ]
+    data = example(parts=parts)
+    trial = data.leases[0].trial
+    lease = data.leases[0]._replace(closed_at=STARTED_AT + 3640)
+    late = data.results[0]._replace(iteration=99, elapsed_seconds=70.0)
+    data = replace(data, leases=[lease, *data.leases[1:]], results=[*data.results, late])
+    results = series(data, "energysweep_trial_result")
+    (points,) = [points for labels, points in results.items() if dict(labels)["trial"] == trial]
+    assert points[-1][0] == STARTED_AT + 3610
+
+
+def test_untrusted_text_stays_inside_its_label() -> None:
+    hostile = 'x" } evil_total 1\n# EOF'
+    data = example(name=hostile)
+    data = replace(data, trials=[row._replace(hardware=hostile) for row in data.trials])
+    names = {family.name for family in text_string_to_metric_families(openmetrics(data))}
+    assert all(name.startswith("energysweep_") for name in names)
+    ((labels, _),) = series(data, "energysweep_sweep_info").items()
+    assert dict(labels)["name"] == hostile
+
+
+def test_what_was_not_measured_has_no_series() -> None:
+    data = replace(example(), energy=[], leases=[])
+    assert series(data, "energysweep_trial_energy_joules_total") == {}
+    assert series(data, "energysweep_trial_info") == {}
+
+
+def test_a_host_s_own_series_are_not_written() -> None:
+    families: Iterator[str] = (family.name for family in text_string_to_metric_families(openmetrics(example())))
+    assert not [name for name in families if name.startswith("energysweep_node_")]

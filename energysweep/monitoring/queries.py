@@ -7,7 +7,8 @@ What every expression has to put right:
 - A trial that moves has a series per node: summed after that.
 - A trial's series are gone 5 minutes after it ends. So totals are the highest value in the dashboard's time range,
   which is also right for a sweep that has ended.
-- An info series may stand at several nodes: made one before it is joined.
+- An info series may stand at several nodes: made one before it is joined. Should a trial ever have two texts, one is
+  taken (``topk``): otherwise the join would fail, for all trials.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def described(expression: str, info: str) -> str:
     """An expression per trial, with the labels ``config`` and ``hardware`` from an info one (``now`` or ``last``)."""
     return (
         f"{expression} * on (sweep, trial) group_left (config, hardware)"
-        f" max by (sweep, trial, config, hardware) ({info})"
+        f" topk by (sweep, trial) (1, max by (sweep, trial, config, hardware) ({info}))"
     )
 
 

@@ -17,7 +17,7 @@ from energysweep.monitoring import Json, dashboards
 from energysweep.records import TRIAL_BUCKETS
 from tests.monitoring.grafana import View, escaped, panels
 from tests.monitoring.test_rules import ALERTS, RECORDS
-from tests.monitoring.watched import Watched, watched
+from tests.monitoring.watched import ROOT, Watched, watched
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -232,6 +232,13 @@ def test_chosen_values_are_taken_as_they_are(sweep: Watched) -> None:
     assert trials(sweep=escaped("w.tched")) == 0
     assert trials(hardware=escaped("small")) == 8
     assert trials(node=escaped("elsewhere")) == 0
+
+
+def test_the_queries_in_the_document_find_every_trial_and_configuration(sweep: Watched) -> None:
+    document = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```promql\n(.*?)```", document, re.DOTALL)
+    per_trial, per_configuration = (sweep.prometheus.query(query) for query in block.split("\n\n"))
+    assert len(per_trial) == len(per_configuration) == 16
 
 
 def test_points_have_both_coordinates(sweep: Watched) -> None:

@@ -80,6 +80,12 @@ def test_each_alert_says_what_is_so_and_leads_to_a_section_that_says_what_to_do(
     assert alert["labels"]["severity"] in {"warning", "critical"}
 
 
+def test_every_recorded_series_and_every_alert_is_documented() -> None:
+    document = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    assert [rule["record"] for rule in RECORDS if f"`{rule['record']}`" not in document] == []
+    assert [alert["alert"] for alert in ALERTS if f"### {alert['alert']}" not in document] == []
+
+
 @pytest.mark.parametrize("rule", RECORDS, ids=lambda rule: str(rule["record"]))
 def test_a_recorded_series_is_called_by_its_level_metric_and_operation(rule: dict[str, Any]) -> None:
     level, metric, operation = rule["record"].split(":")

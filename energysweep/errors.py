@@ -10,6 +10,7 @@
     │   ├── AgentUnreachable
     │   ├── AgentRunning        another agent already serves this host
     │   └── LeaseRefused        the agent says no, with its reason
+    │       └── OtherVersion        it speaks another version's protocol
     └── LedgerError         the ledger's file is not one, is damaged, or cannot be written
 
 Errors of other libraries are translated into one of these where the library is imported.
@@ -88,6 +89,10 @@ class AgentRunning(AgentError):
 
 class LeaseRefused(AgentError):
     """The agent refused a request; the text is its reason."""
+
+
+class OtherVersion(LeaseRefused):
+    """The agent speaks the protocol of another version of energysweep."""
 
 
 class LedgerError(EnergysweepError):

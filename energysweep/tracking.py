@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-import os
+import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,9 +11,8 @@ from dataclasses import dataclass
 from energysweep import carbon
 from energysweep.agent.accounts import Sweep
 from energysweep.agent.connect import connect
+from energysweep.agent.keys import new_key
 from energysweep.agent.protocol import Hello
-
-_BLOCKS = itertools.count(1)
 
 
 @dataclass
@@ -80,7 +78,8 @@ def track(
     sweep = Sweep(grams_per_kwh=grid.grams_per_kwh, zone=grid.zone, carbon_source=grid.source, pue=grid.pue)
     measured = Measurement(name)
     # A run of its own: an inner block may have the same name, and the agent can let go of what has ended.
-    client = connect(Hello(run=f"track-{os.getpid()}-{next(_BLOCKS)}", sweep=sweep), meters, port=0)
+    hello = Hello(run=f"track-{secrets.token_hex(8)}", key=new_key(), sweep=sweep)
+    client = connect(hello, meters, port=0)
     try:
         lease = client.open(name, cpus=cpus, gpus={str(gpu): 1.0 for gpu in gpus})
         before = lease.before  # the block begins when the agent knows of it

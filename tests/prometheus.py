@@ -25,10 +25,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def http_sd(*ports: int, **settings: Any) -> dict[str, Any]:
+def http_sd(*ports: int, refresh: str = "1s", **settings: Any) -> dict[str, Any]:
     """A scrape config that knows nothing but the agents' ``/sd`` on these ports."""
     urls = [f"http://127.0.0.1:{port}/sd" for port in ports]
-    discovery = [{"url": url, "refresh_interval": "1s"} for url in urls]
+    discovery = [{"url": url, "refresh_interval": refresh} for url in urls]
     return {"job_name": "energysweep", "http_sd_configs": discovery, **settings}
 
 
@@ -51,7 +51,8 @@ class Prometheus:
     ) -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
         self.config = folder / "prometheus.yml"
-        every = {"scrape_interval": interval, "scrape_timeout": "1s", "evaluation_interval": interval}
+        timeout = "1s" if interval == "1s" else "10s"
+        every = {"scrape_interval": interval, "scrape_timeout": timeout, "evaluation_interval": interval}
         content = {"global": every, "rule_files": [str(path) for path in rule_files]}
         self.config.write_text(json.dumps(content | {"scrape_configs": list(scrape_configs)}))  # JSON is YAML
         checked = subprocess.run(

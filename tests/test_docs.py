@@ -44,6 +44,13 @@ def test_every_relative_link_leads_to_a_file(document: Path) -> None:
     assert [link for link in relative_links(document) if not (document.parent / link).exists()] == []
 
 
+def test_every_test_that_a_document_names_is_there() -> None:
+    named = {name for path in DOCUMENTS for name in re.findall(r"`(test_\w+)`", path.read_text(encoding="utf-8"))}
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(named) > 20
+    assert [name for name in named if f"def {name}(" not in tests] == []
+
+
 def test_the_readme_shows_commands() -> None:
     assert len(commands()) >= 5
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from energysweep.agent import keys, limits
 from energysweep.agent.accounts import Energy, Lease, Sweep
 from energysweep.agent.attribution import Owner
 from energysweep.agent.books import SERIES_SECONDS, Books
@@ -28,6 +29,7 @@ from energysweep.meters import Component, Opened
 READ_AT_MOST_EVERY_SECONDS = 0.1  # below the counters' own resolution a reading says nothing
 SCAN_AT_MOST_EVERY_SECONDS = 0.002  # a trial that opens where another just closed needs no second scan
 ABANDONED_SECONDS = 60.0  # how long a sweep without any process keeps its window: its driver may come back
+REBIND_SECONDS = 30.0  # how long a closed window waits for its driver's last poll before its run may get another key
 REJOIN_SECONDS = 60.0  # how long a restarted agent waits for those that it knows to be back
 _PICTURE_SECONDS = 1.5  # a tick later, so that a scrape of an agent that saves at each tick need not wait for it
 _QUIET_SECONDS = 2.0
@@ -116,21 +118,42 @@ class Agent:
 
     # Windows and members -------------------------------------------------------------------------------------------
 
-    def open_window(self, run: str, idle_power_watts: Mapping[Component, float] | None = None) -> Window:
+    def open_window(
+        self, run: str, idle_power_watts: Mapping[Component, float] | None = None, key: str = "", peer: str = ""
+    ) -> Window:
         """The window of a run: a new one that counts from zero, or the one that is open.
 
         Args:
             run: the run id.
             idle_power_watts: idle floors that the user gave.
+            key: of the run; the first one binds it.
+            peer: who asks.
+
+        Raises:
+            LeaseRefused: the run has another key, or there are too many runs.
         """
         with self.lock:
+            self._check_key(run, key, peer)
             window = self._books.open_window(run)
             if window is None:
+                limits.make_room_for_window(self.windows, peer)
                 self._observer.begin()
                 self._observe()
                 window = self._books.add_window(run, idle_power_watts or {})
+                window.key, window.peer = keys.fingerprint(key), peer
                 self._note_change()
             return window
+
+    def _check_key(self, run: str, key: str, peer: str) -> None:
+        window = self.windows.get(run)
+        if window is None or keys.fits(key, window.key):
+            return
+        # Its owner may begin again under the same name once nothing of it can be lost.
+        if window.closed is None or window.peer != peer or self.host.clock() - window.closed < REBIND_SECONDS:
+            raise LeaseRefused(
+                f"run {run!r} on this host has another key: it is somebody else's, or was begun by another driver less"
+                " than two minutes ago"
+            )
 
     def close_window(self, run: str) -> None:
         """Close a run's leases and its window, after a last reading. The window can still be read."""
@@ -199,7 +222,12 @@ class Agent:
                     raise LeaseRefused(f"lease {lease_id} is of another trial or process")
                 self._awaited.discard(lease_id)
                 return window.trial(trial).energy()
+            if any(lease_id in other.leases for other in self.windows.values()):
+                raise LeaseRefused(f"lease {lease_id} is of another run")
+            limits.check_room_for_lease(self.windows, self._observer.leases.values(), window, trial)
             held = self._observer.held_gpus(gpus)
+            account = window.trial(trial)
+            cpus = min(cpus, self._observer.logical_cpus)  # Ray lets a trial reserve more than there is
             now = self.host.clock()
             if now - self._observer.read_at >= READ_AT_MOST_EVERY_SECONDS:
                 self._observe()

@@ -7,8 +7,9 @@ Every joule goes to exactly one place: to an owner as ``active`` or ``idle``, or
   keeps reserved, whether it works or not; what nobody reserved is ``unreserved_idle``.
 * The rest of a CPU's or DRAM's energy follows CPU time. Hyperthreads count like cores, and the packages of a host are
   pooled: the kernel does not tell which package a second was spent on. Stated limits.
-* A GPU held by one lease is that lease's. Shared, it follows SM utilisation per process; where the driver does not
-  tell that, the fractions that were reserved, normalised to those who are there.
+* A GPU held by one lease is that lease's, while the driver sees nobody else's process there. Shared, it follows SM
+  utilisation per process; where the driver does not tell that, the fractions that were reserved, normalised to those
+  who are there. A claim alone is worth nothing beside processes: if only others' are there, it is theirs.
 * A GPU in MIG mode is always shared. Its floor is paid for by the part of the board that a lease holds. The rest
   follows the parts whose instances have processes, whoever's they are: no driver tells the utilisation there.
 """
@@ -52,6 +53,8 @@ class Usage:
         held_seconds: how long each lease was open.
         gpu_utilisation: SM utilisation by owner (None as a key: processes of nobody), summed over the readings; None if
             the driver did not tell it at all.
+        gpu_present: in how many readings the driver saw processes of each owner (None as a key: of nobody) on this
+            device, each process counted; None if it did not tell. Not of partitioned ones.
     """
 
     seconds: float = 0.0
@@ -62,38 +65,54 @@ class Usage:
     gpu_held_seconds: float = 0.0
     held_seconds: dict[Owner, float] = field(default_factory=dict)
     gpu_utilisation: dict[Owner | None, float] | None = None
+    gpu_present: dict[Owner | None, float] | None = None
 
     def add_utilisation(self, percent_by_owner: Mapping[Owner | None, float] | None) -> None:
         """One more answer of the driver; None says nothing."""
-        if percent_by_owner is None:
-            return
-        if self.gpu_utilisation is None:
-            self.gpu_utilisation = {}
-        for owner, percent in percent_by_owner.items():
-            self.gpu_utilisation[owner] = self.gpu_utilisation.get(owner, 0.0) + percent
+        self.gpu_utilisation = _added(self.gpu_utilisation, percent_by_owner)
+
+    def add_presence(self, processes_by_owner: Mapping[Owner | None, float] | None) -> None:
+        """One more answer of the driver, who has processes there; None says nothing."""
+        self.gpu_present = _added(self.gpu_present, processes_by_owner)
+
+    @property
+    def is_gpu_shared(self) -> bool:
+        """Several leases held this device, or the driver has seen processes of others than the one that did."""
+        return len(self.gpu_seconds) > 0 and len({*self.gpu_seconds, *(self.gpu_present or {})}) > 1
 
 
-def utilisation_by_owner(
-    percent_by_pid: Mapping[int, float] | None,
+def _added(
+    sums: dict[Owner | None, float] | None, more: Mapping[Owner | None, float] | None
+) -> dict[Owner | None, float] | None:
+    if more is None:
+        return sums
+    sums = {} if sums is None else sums
+    for owner, amount in more.items():
+        sums[owner] = sums.get(owner, 0.0) + amount
+    return sums
+
+
+def by_owner(
+    amount_by_pid: Mapping[int, float] | None,
     is_visible: Callable[[int], bool],
     owner: Callable[[int], Owner | None],
 ) -> dict[Owner | None, float] | None:
-    """Whose processes used a GPU; None if that cannot be told.
+    """Whose processes used a GPU, or are there; None if that cannot be told.
 
     A driver names processes as the host does. An agent in a pid namespace of its own does not see some of them (or all
     are 0): then a stranger could not be told from a lease's own process, and the part that is seen would be all.
 
     Args:
-        percent_by_pid: what the driver says, None if nothing.
+        amount_by_pid: what the driver says, None if nothing.
         is_visible: whether the agent sees this process.
         owner: whose process it is, None if nobody's.
     """
-    if percent_by_pid is None or not all(is_visible(pid) for pid in percent_by_pid):
+    if amount_by_pid is None or not all(is_visible(pid) for pid in amount_by_pid):
         return None
-    percent_by_owner: dict[Owner | None, float] = {}
-    for pid, percent in percent_by_pid.items():
-        percent_by_owner[owner(pid)] = percent_by_owner.get(owner(pid), 0.0) + percent
-    return percent_by_owner
+    amounts: dict[Owner | None, float] = {}
+    for pid, amount in amount_by_pid.items():
+        amounts[owner(pid)] = amounts.get(owner(pid), 0.0) + amount
+    return amounts
 
 
 class Shares(NamedTuple):
@@ -146,13 +165,22 @@ def _split_gpu_floor(device: Device, joules: float, usage: Usage) -> dict[Owner,
 
 
 def _split_gpu(device: Device, joules: float, usage: Usage) -> dict[Owner, float]:
-    holders, utilisation = usage.gpu_seconds, usage.gpu_utilisation or {}
-    is_shared = len(holders) > 1 or (device.is_partitioned and len(holders) > 0)
-    whole = sum(utilisation.values())
-    if is_shared and whole > 0:
+    holders, utilisation, present = usage.gpu_seconds, usage.gpu_utilisation or {}, usage.gpu_present or {}
+    is_shared = usage.is_gpu_shared or (device.is_partitioned and len(holders) > 0)
+    if is_shared and sum(utilisation.values()) > 0:
         # Also to owners who hold no part of it: the driver has seen their processes.
-        return _split(joules, {owner: part for owner, part in utilisation.items() if owner is not None}, whole)
+        return _split_by_processes(joules, utilisation)
+    if holders and present:
+        holders = {owner: seconds for owner, seconds in holders.items() if owner in present}
+        if not holders:
+            return _split_by_processes(joules, present)
     return _split(joules, holders, whole=sum(holders.values()))
+
+
+def _split_by_processes(joules: float, weights: Mapping[Owner | None, float]) -> dict[Owner, float]:
+    """What weighs for nobody is background."""
+    owners = {owner: weight for owner, weight in weights.items() if owner is not None}
+    return _split(joules, owners, sum(weights.values()))
 
 
 def _split(joules: float, weights: Mapping[Owner, float], whole: float) -> dict[Owner, float]:

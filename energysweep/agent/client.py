@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import threading
 import time
@@ -18,9 +19,11 @@ from pydantic import BaseModel
 
 from energysweep.agent import protocol
 from energysweep.agent.accounts import Sweep
-from energysweep.errors import AgentUnreachable, LeaseRefused
+from energysweep.agent.processes import read_process
+from energysweep.errors import AgentUnreachable, LeaseRefused, OtherVersion
 
 _ANSWER_SECONDS = 30.0
+_CONNECT_SECONDS = 3.0  # a Service without an agent on this node drops what it gets
 _UNREAD_ANSWERS = 32
 
 
@@ -62,30 +65,30 @@ class AgentClient:
     """A connection of this process to the agent of its host. Thread-safe.
 
     Args:
-        path: the agent's socket.
+        place: the agent's socket, or where it listens on the network.
         hello: what this process says first.
 
     Raises:
         AgentUnreachable: nobody listens there.
         LeaseRefused: the agent says no.
+        OtherVersion: it is of another version of energysweep.
 
     Attributes:
-        agent: its answer: ``host``, ``node``, ``window``, ``url``, ``token``, ``notes``, ``meters``, ``daemon``.
+        agent: its answer: ``host``, ``node``, ``window``, ``url``, ``notes``, ``meters``, ``daemon``.
     """
 
-    def __init__(self, path: Path, hello: protocol.Hello) -> None:
+    def __init__(self, place: protocol.Place, hello: protocol.Hello) -> None:
         self._lock = threading.Lock()
         self._unanswered: deque[_Answer] = deque()
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(_ANSWER_SECONDS)
-        try:
-            self._socket.connect(str(path))
-        except OSError as error:
-            self._socket.close()
-            raise AgentUnreachable(f"no agent answers at {path}: {error.strerror or error}") from error
+        self._socket = _connected(place)
         self._lines = self._socket.makefile("rb")
         try:
+            if isinstance(place, protocol.NetworkAddress):
+                hello = hello.model_copy(update={"process": _myself()})
             self.agent = self.ask(hello)
+            if "call_yourself" in self.agent:
+                with _called(self.agent["call_yourself"]):
+                    self.agent = self.ask(protocol.Prove())
         except BaseException:
             self.close()
             raise
@@ -187,7 +190,8 @@ class AgentClient:
             while answer.content is None:
                 self._read_one()
         if not answer.content["ok"]:
-            raise LeaseRefused(answer.content["error"])
+            refusal = OtherVersion if "protocol" in answer.content else LeaseRefused
+            raise refusal(answer.content["error"])
         return answer.content
 
     def _read_one(self) -> None:
@@ -195,6 +199,73 @@ class AgentClient:
         if not line:
             raise AgentUnreachable("the agent has gone")
         self._unanswered.popleft().content = json.loads(line)
+
+
+def retire(path: Path) -> None:
+    """Have the agent at a socket make way, one that this program cannot talk to otherwise.
+
+    Raises:
+        AgentUnreachable
+        LeaseRefused: somebody else needs it, or it was started to stay.
+    """
+    with _connected(path) as connection, _translated():
+        connection.sendall(protocol.Retire().model_dump_json().encode() + b"\n")
+        answer = json.loads(connection.makefile("rb").readline())
+    if not answer["ok"]:
+        raise LeaseRefused(answer["error"])
+
+
+def _connected(place: protocol.Place) -> socket.socket:
+    try:
+        if isinstance(place, protocol.NetworkAddress):
+            connection = socket.create_connection(place, _CONNECT_SECONDS)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        else:
+            connection = _connected_to_socket(place)
+    except OSError as error:
+        raise AgentUnreachable(f"no agent answers at {place}: {error.strerror or error}") from error
+    connection.settimeout(_ANSWER_SECONDS)
+    return connection
+
+
+def _connected_to_socket(path: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(_ANSWER_SECONDS)
+        connection.connect(str(path))
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def _myself() -> protocol.Claim:
+    process = read_process(Path("/proc"), os.getpid())
+    if process is None:
+        raise AgentUnreachable("this process does not find itself in /proc")
+    return protocol.Claim(pid=process.pid, started=process.started)
+
+
+_NAME = Path("/proc/self/comm")
+_naming = threading.Lock()
+
+
+@contextlib.contextmanager
+def _called(name: str) -> Iterator[None]:
+    """This process has another name meanwhile: one that it could not know, and that nobody else can give it."""
+    with _naming:
+        try:
+            before = _NAME.read_text(encoding="utf-8", errors="surrogateescape").rstrip("\n")
+            _NAME.write_text(name, encoding="ascii")
+        except OSError as error:
+            raise LeaseRefused(f"this process cannot prove who it is: {_NAME}: {error.strerror}") from error
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                if _NAME.read_text(encoding="utf-8", errors="replace").rstrip("\n") == name:
+                    _NAME.write_text(before, encoding="utf-8", errors="surrogateescape")
 
 
 @dataclass(slots=True)

@@ -15,14 +15,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from energysweep.agent.client import AgentClient
-from energysweep.agent.protocol import Hello, socket_path
+from energysweep.agent.client import AgentClient, retire
+from energysweep.agent.protocol import Hello, NetworkAddress, Place, agent_place, socket_path
 from energysweep.agent.server import DEFAULT_PORT
-from energysweep.errors import AgentError, AgentUnreachable, InputError, LeaseRefused
+from energysweep.errors import AgentError, AgentUnreachable, InputError, LeaseRefused, OtherVersion
 
 EXIT_ALREADY_RUNNING = 3
 LOOPBACK = "127.0.0.1"
 _RETIRES_WITHIN_SECONDS = 10.0
+_PAUSES = 20  # times as long as it took to find out that nobody answers
 
 
 def linger_seconds() -> float:
@@ -35,6 +36,8 @@ def connect(
 ) -> AgentClient:
     """Talk to this host's agent; start one if there is none, or if the one that lingers will not do.
 
+    An agent on the network (ENERGYSWEEP_AGENT) is somebody's daemon: none is started beside it.
+
     Args:
         hello: what this process says first.
         meters: kinds of meters. A daemon keeps its own; ``auto`` takes what it has.
@@ -45,9 +48,18 @@ def connect(
         AgentUnreachable, LeaseRefused
         InputError: no such meter, or the agent in use has others or listens elsewhere.
     """
+    place = agent_place()
+    if isinstance(place, NetworkAddress):
+        return _connect_to_daemon(place, hello, meters, bind)
     try:
-        client = AgentClient(socket_path(), hello)
+        client = AgentClient(place, hello)
     except AgentUnreachable:
+        return _connect_to_new(hello, meters, port, bind)
+    except OtherVersion as version:
+        try:
+            retire(place)
+        except LeaseRefused as error:
+            raise AgentError(f"{version}; it cannot be replaced: {error}") from error
         return _connect_to_new(hello, meters, port, bind)
     problem = _unfit(client.agent, meters, bind)
     if problem is None:
@@ -59,6 +71,30 @@ def connect(
         raise InputError(f"this host's agent {problem}, and cannot be replaced: {error}", key="meters") from error
     client.close()
     return _connect_to_new(hello, meters, port, bind)
+
+
+_silent_until: dict[Place, float] = {}
+
+
+def _connect_to_daemon(place: NetworkAddress, hello: Hello, meters: Sequence[str], bind: str) -> AgentClient:
+    """Talk to an agent on the network. One that does not answer is asked for a twentieth of the time at most.
+
+    Every report of a trial asks again, and where a node has no agent its packets may be dropped without an answer.
+    """
+    began = time.monotonic()
+    if began < _silent_until.get(place, began):
+        raise AgentUnreachable(f"no agent answers at {place}; asked again in a while")
+    try:
+        client = AgentClient(place, hello)
+    except AgentUnreachable:
+        now = time.monotonic()
+        _silent_until[place] = now + _PAUSES * (now - began)
+        raise
+    problem = _unfit(client.agent, meters, bind)
+    if problem is not None:
+        client.close()
+        raise InputError(f"the agent at {place} {problem}; it is started with --meter and --advertise")
+    return client
 
 
 def _unfit(agent: Mapping[str, Any], meters: Sequence[str], bind: str) -> str | None:

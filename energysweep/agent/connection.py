@@ -1,14 +1,12 @@
-"""Serves an agent's Unix socket: one connection is one process, and what it holds is closed with it."""
+"""What an agent answers to one connection: one connection is one process, and what it holds is closed with it."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import socket
 import socketserver
-import struct
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,67 +14,80 @@ from pydantic import ValidationError
 from energysweep.agent import protocol
 from energysweep.agent.accounts import Energy
 from energysweep.agent.agent import Agent
-from energysweep.agent.processes import Root, read_process
-from energysweep.errors import AgentError, LeaseRefused
+from energysweep.agent.guard import GuardedServer
+from energysweep.agent.limits import (
+    LONGEST_LINE_BYTES,
+    MOST_LEASES_OF_CONNECTION,
+    OPENINGS_AT_ONCE,
+    OPENINGS_PER_SECOND,
+    Pace,
+)
+from energysweep.agent.processes import Root
+from energysweep.agent.proof import Proof
+from energysweep.errors import AgentError, LeaseRefused, OtherVersion
 
-_CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid. unix(7)
+_HELLO_SECONDS = 30.0  # for measuring quiet seconds, and for a proof
 
 
-class SocketServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """Listens on the socket and answers each connection in a thread of its own.
+@dataclass
+class Desk:
+    """What all connections of an agent share.
 
     Args:
-        path: of the socket; nothing may be there yet.
         agent: carries out what is asked.
-        hello: answers a process that introduces itself.
-        retire: ends the agent, or raises LeaseRefused.
+        hello: answers a process that has introduced itself.
+        retire: ends the agent for the connection that asks, or raises LeaseRefused.
 
     Attributes:
         connections: those that are open.
-
-    Raises:
-        OSError: the path is too long, or cannot be made.
+        pace: of hellos.
     """
 
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(
-        self,
-        path: Path,
-        agent: Agent,
-        hello: Callable[[protocol.Hello, Root], dict[str, Any]],
-        retire: Callable[[], None],
-    ) -> None:
-        self.agent = agent
-        self.hello = hello
-        self.retire = retire
-        self.connections: set[object] = set()
-        super().__init__(str(path), _Connection)
-        # Who may connect is decided by the folder; the kernel names the process in any case.
-        path.chmod(0o666)
+    agent: Agent
+    hello: Callable[[protocol.Hello, Root, str], dict[str, Any]]
+    retire: Callable[[Connection], None]
+    connections: set[Connection] = field(default_factory=set)
+    pace: Pace = field(default_factory=Pace)
 
 
-class _Connection(socketserver.StreamRequestHandler):
+class LeaseServer(GuardedServer):
+    """What the servers that take leases have in common."""
+
+    desk: Desk
+    refusal = json.dumps({"ok": False, "error": "too many connections to the agent"}).encode() + b"\n"
+
+
+class Connection(socketserver.StreamRequestHandler):
     """One process that talks to the agent; when it hangs up, or dies, its leases are closed."""
 
-    server: SocketServer
+    server: LeaseServer
 
     def setup(self) -> None:
+        """It counts from here on."""
         super().setup()
-        self.agent = self.server.agent
-        self.server.connections.add(self)
+        self.desk = self.server.desk
+        self.agent = self.desk.agent
+        self.desk.connections.add(self)
+        self.peer = self.server.peer(self.connection, self.client_address)
         self.run = ""
         self.leases: set[str] = set()
         self.root: Root | None = None
+        self._openings = Pace(OPENINGS_PER_SECOND, OPENINGS_AT_ONCE)
+        self._unproven: tuple[protocol.Hello, Proof] | None = None
 
     def handle(self) -> None:
+        """Answer each line, until it hangs up or says too much at once."""
         with contextlib.suppress(ConnectionError):
-            for line in self.rfile:
-                self.wfile.write(json.dumps(self._answer(line)).encode() + b"\n")
+            while line := self.rfile.readline(LONGEST_LINE_BYTES + 1):
+                is_too_long = len(line) > LONGEST_LINE_BYTES
+                answer = _no(f"a line has at most {LONGEST_LINE_BYTES} bytes") if is_too_long else self._answer(line)
+                self.wfile.write(json.dumps(answer).encode() + b"\n")
+                if is_too_long:
+                    break
 
     def finish(self) -> None:
-        self.server.connections.discard(self)
+        """Close what it holds."""
+        self.desk.connections.discard(self)
         for lease in self.leases:
             with contextlib.suppress(LeaseRefused):  # its driver has settled it
                 self.agent.close_lease(self.run, lease)
@@ -85,19 +96,36 @@ class _Connection(socketserver.StreamRequestHandler):
         with contextlib.suppress(ConnectionError):
             super().finish()
 
+    def identify(self, request: protocol.Hello) -> Root | Proof:
+        """The process at the other end, or how it has to prove which one it is.
+
+        Raises:
+            LeaseRefused: it cannot be any that the agent sees.
+        """
+        raise NotImplementedError
+
     def _answer(self, line: bytes) -> dict[str, Any]:
         try:
             return {"ok": True} | self._carry_out(protocol.REQUEST.validate_json(line))
         except ValidationError as error:
+            if _other_version(line):
+                return _other()
             first = error.errors(include_url=False)[0]
             place = ".".join(map(str, first["loc"]))
-            return {"ok": False, "error": f"{place}: {first['msg']}" if place else first["msg"]}
+            return _no(f"{place}: {first['msg']}" if place else first["msg"])
+        except OtherVersion:
+            return _other()
         except AgentError as error:
-            return {"ok": False, "error": str(error)}
+            return _no(str(error))
 
     def _carry_out(self, request: protocol.Request) -> dict[str, Any]:
         if isinstance(request, protocol.Hello):
             return self._hello(request)
+        if isinstance(request, protocol.Prove):
+            return self._prove()
+        if isinstance(request, protocol.Retire):
+            self.desk.retire(self)
+            return {}
         if self.root is None:
             raise LeaseRefused("say hello first")
         if isinstance(request, protocol.Open | protocol.Report | protocol.Close):
@@ -109,19 +137,40 @@ class _Connection(socketserver.StreamRequestHandler):
                 self.agent.update_sweep(self.run, request.sweep)
             case protocol.CloseWindow():
                 self.agent.close_window(self.run)
-            case protocol.Retire():
-                self.server.retire()
         return {}
 
     def _hello(self, request: protocol.Hello) -> dict[str, Any]:
+        if request.protocol != protocol.PROTOCOL:
+            raise OtherVersion
         if self.run not in ("", request.run):  # its leases would lose their run
             raise LeaseRefused(f"this connection belongs to run {self.run!r}; open another one")
-        self.root = self._peer()
-        self.run = request.run
-        return self.server.hello(request, self.root)
+        self.desk.pace.keep(self.peer)
+        if self.root is not None:
+            return self._welcome(request, self.root)
+        self.server.stay(self.connection, _HELLO_SECONDS)
+        who = self.identify(request)
+        if isinstance(who, Root):
+            return self._welcome(request, who)
+        self._unproven = (request, who)
+        return {"call_yourself": who.name}
+
+    def _prove(self) -> dict[str, Any]:
+        if self._unproven is None:
+            raise LeaseRefused("say hello first")
+        (request, proof), self._unproven = self._unproven, None
+        return self._welcome(request, proof.root())
+
+    def _welcome(self, request: protocol.Hello, root: Root) -> dict[str, Any]:
+        answer = self.desk.hello(request, root, self.peer)
+        self.root, self.run = root, request.run
+        self.server.stay(self.connection)
+        return answer
 
     def _lease(self, request: protocol.Open | protocol.Report | protocol.Close, root: Root) -> Energy:
         if isinstance(request, protocol.Open):
+            if len(self.leases) >= MOST_LEASES_OF_CONNECTION and request.lease not in self.leases:
+                raise LeaseRefused(f"a connection holds at most {MOST_LEASES_OF_CONNECTION} leases")
+            self._openings.keep(self.peer)
             energy = self.agent.open_lease(
                 self.run,
                 request.lease,
@@ -144,17 +193,23 @@ class _Connection(socketserver.StreamRequestHandler):
         if lease not in self.leases:
             raise LeaseRefused(f"lease {lease} is not of this connection")
 
-    def _peer(self) -> Root:
-        """The process at the other end, as the kernel names it in the agent's own pid namespace."""
-        raw = self.connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        pid, _, _ = _CREDENTIALS.unpack(raw)
-        process = read_process(self.agent.host.proc_root, pid) if pid else None
-        if process is None:
-            raise LeaseRefused(
-                "the agent cannot see the process that connects (it is in a pid namespace beside the agent's);"
-                " run the agent in the host's pid namespace"
-            )
-        return Root(process.pid, process.started)
+
+def _no(reason: str) -> dict[str, Any]:
+    return {"ok": False, "error": reason}
+
+
+def _other_version(line: bytes) -> bool:
+    """Whether it is a hello of another version, which may have other fields."""
+    try:
+        request = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(request, dict) and request.get("protocol", protocol.PROTOCOL) != protocol.PROTOCOL
+
+
+def _other() -> dict[str, Any]:
+    reason = f"the agent is of another version of energysweep: it speaks protocol {protocol.PROTOCOL}"
+    return _no(reason) | {"protocol": protocol.PROTOCOL}
 
 
 def _joules(energy: Energy) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hmac
 import json
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -13,6 +12,7 @@ from wsgiref.simple_server import WSGIRequestHandler
 from prometheus_client.exposition import gzip_accepted
 from pydantic import TypeAdapter, ValidationError
 
+from energysweep.agent import keys
 from energysweep.agent.agent import Agent
 from energysweep.agent.discovery import address_of, targets
 from energysweep.agent.exporter import exposition
@@ -34,15 +34,11 @@ class Application:
     Args:
         agent: the agent.
         url: its own address, for service discovery.
-        token: what orders, and on a network every request to ``/v1/``, must bring as a bearer token.
-        is_open_to_network: it does not listen on loopback only.
     """
 
-    def __init__(self, agent: Agent, url: str, token: str, is_open_to_network: bool = False) -> None:
+    def __init__(self, agent: Agent, url: str) -> None:
         self._agent = agent
         self._url = url
-        self._token = token
-        self._is_open_to_network = is_open_to_network
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         match environ["PATH_INFO"]:
@@ -79,9 +75,9 @@ class Application:
 
     def _totals(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """What has changed after revision ``since`` of ``window``; of any other window everything."""
-        if self._is_open_to_network and not self._is_driver(environ):
-            return _json(start_response, "401 Unauthorized", {"error": "a bearer token is needed"})
         run, window, since = _query(environ, "run", "window", "since")
+        if not self._is_driver(environ, run):
+            return _json(start_response, "401 Unauthorized", _NEEDS_KEY)
         if not (since or "0").isdecimal():
             return _json(start_response, "400 Bad Request", {"error": "since must be a whole number"})
         known = self._agent.windows.get(run)
@@ -95,9 +91,9 @@ class Application:
 
     def _carry_out(self, order: str, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """A driver on another host: a trial of its run has ended, or the run itself; or which agents serve it."""
-        if not self._is_driver(environ):
-            return _json(start_response, "401 Unauthorized", {"error": "a bearer token is needed"})
         run, trial, is_over = _query(environ, "run", "trial", "is_over")
+        if not self._is_driver(environ, run):
+            return _json(start_response, "401 Unauthorized", _NEEDS_KEY)
         try:
             if order == "/v1/agents":
                 self._agent.update_agents(run, _NAMES.validate_json(_content(environ)))
@@ -111,9 +107,14 @@ class Application:
             return _json(start_response, "404 Not Found", {"error": str(error)})
         return _json(start_response, "200 OK", {})
 
-    def _is_driver(self, environ: Environ) -> bool:
-        given = environ.get("HTTP_AUTHORIZATION", "")
-        return hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode())
+    def _is_driver(self, environ: Environ, run: str) -> bool:
+        """Whether the request brings the key of the run, if there is such a run."""
+        window = self._agent.windows.get(run)
+        scheme, _, given = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+        return window is None or keys.fits(given if scheme == "Bearer" else "", window.key)
+
+
+_NEEDS_KEY = {"error": "the key of this run is needed, as a bearer token"}
 
 
 def _query(environ: Environ, *names: str) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from energysweep.agent.accounts import Lease
-from energysweep.agent.attribution import SHARED, Owner, Usage, utilisation_by_owner
+from energysweep.agent.attribution import SHARED, Owner, Usage, by_owner
 from energysweep.agent.counters import Counter
 from energysweep.agent.processes import CpuClocks, Proc, ProcessTable, Root
 from energysweep.agent.state import Saved
@@ -98,7 +98,7 @@ class Observer:
         readings = [reading for meter in self._meters.meters for reading in meter.read()]
         self._advance_to(now)
         self.read_at = now
-        self._ask_who_shares_gpus()
+        self._ask_who_uses_gpus()
         intervals = []
         for reading in readings:
             counter = self.counters[reading.device.name]
@@ -138,21 +138,26 @@ class Observer:
         roots.update((lease.root, lease.owner) for lease in self.leases.values())
         return roots
 
-    def _ask_who_shares_gpus(self) -> None:
-        """Note the processes' use since the last reading, of GPUs that several leases hold or that are partitioned."""
-        shared = {
-            name: counter.usage
-            for name, counter in self.counters.items()
-            if len(counter.usage.gpu_seconds) > (0 if counter.device.is_partitioned else 1)
-        }
-        if not shared:
+    def _ask_who_uses_gpus(self) -> None:
+        """Note whose processes are on the GPUs that leases hold; of shared ones their use since the last reading."""
+        held = {name: counter for name, counter in self.counters.items() if counter.usage.gpu_seconds}
+        if not held:
             return
         roots = self._roots()
+
+        def owners(by_pid: Mapping[int, float] | None) -> dict[Owner | None, float] | None:
+            return by_owner(by_pid, self.clocks.sees, lambda pid: self.clocks.owner(pid, roots))
+
         for meter in self._meters.gpu_details:
+            for name, pids in meter.processes(held).items():
+                held[name].usage.add_presence(owners(None if pids is None else dict.fromkeys(pids, 1.0)))
+        shared = [
+            name for name, counter in held.items() if counter.usage.is_gpu_shared or counter.device.is_partitioned
+        ]
+        for meter in self._meters.gpu_details if shared else ():
             for name, by_pid in meter.process_utilisation().items():
                 if name in shared:
-                    owners = utilisation_by_owner(by_pid, self.clocks.sees, lambda pid: self.clocks.owner(pid, roots))
-                    shared[name].add_utilisation(owners)
+                    held[name].usage.add_utilisation(owners(by_pid))
 
     def held_gpus(self, gpus: Mapping[str, float]) -> dict[str, float]:
         """Fractions of GPUs by device: a MIG instance is a part of its board.

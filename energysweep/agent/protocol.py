@@ -1,26 +1,53 @@
-"""What programs say to the agent: one JSON object per line over the Unix socket, one answer line each.
+"""What programs say to the agent: one JSON object per line over the Unix socket or TCP, one answer line each.
 
-An answer has ``ok``; if that is false, ``error`` is the reason. Who speaks is the process that the kernel names.
+An answer has ``ok``; if that is false, ``error`` is the reason. Over the socket the kernel names the process that
+speaks; over TCP it has to prove who it is (``proof``).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import tempfile
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from energysweep.agent.accounts import Sweep
+from energysweep.errors import InputError
 from energysweep.meters.base import Component
+
+PROTOCOL = 1  # raised with every change that an agent or a program of another version would misunderstand
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _short(sweep: Sweep) -> Sweep:
+    """The texts become labels and the entries series."""
+    for field in dataclasses.fields(sweep):
+        value = getattr(sweep, field.name)
+        texts = [value] if isinstance(value, str) else list(value) if isinstance(value, dict) else []
+        if len(texts) > 32 or any(len(text) > 300 for text in texts):
+            raise ValueError(f"{field.name} is too long: 32 entries, 300 characters")
+    return sweep
+
+
+ShownSweep = Annotated[Sweep, AfterValidator(_short)]
 
 
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Claim(_Request):
+    """What a process says of itself over TCP: its pid as it sees it, and its start in clock ticks after boot."""
+
+    pid: Annotated[int, Field(ge=1)]
+    started: Annotated[int, Field(ge=0)]
 
 
 class Hello(_Request):
@@ -28,10 +55,21 @@ class Hello(_Request):
 
     op: Literal["hello"] = "hello"
     run: Name
+    protocol: int = PROTOCOL
+    key: str = Field("", max_length=200, repr=False)
+    """Of the run, see ``keys``."""
     idle_power_watts: dict[Component, Share] = {}
-    sweep: Sweep | None = None
+    sweep: ShownSweep | None = None
     quiet: bool = False
     """Measure the idle floors first (two seconds), if the host is quiet and they are not known better."""
+    process: Claim | None = None
+    """Over TCP: who says so."""
+
+
+class Prove(_Request):
+    """The process calls itself now as the agent has asked it to: /proc/PID/comm, which only itself can write."""
+
+    op: Literal["prove"] = "prove"
 
 
 class Open(_Request):
@@ -41,7 +79,7 @@ class Open(_Request):
     lease: Name
     trial: Name
     cpus: Share = 0.0
-    gpus: dict[str, Share] = {}
+    gpus: Annotated[dict[Name, Fraction], Field(max_length=64)] = {}
     config: str = Field("", max_length=300)
     hardware: str = Field("", max_length=100)
 
@@ -51,7 +89,7 @@ class Report(_Request):
 
     op: Literal["report"] = "report"
     lease: Name
-    results: Annotated[dict[str, float], Field(max_length=8)] = {}
+    results: Annotated[dict[Name, float], Field(max_length=8)] = {}
 
 
 class Close(_Request):
@@ -74,7 +112,7 @@ class Update(_Request):
     """The driver tells how its sweep stands."""
 
     op: Literal["update"] = "update"
-    sweep: Sweep
+    sweep: ShownSweep
 
 
 class CloseWindow(_Request):
@@ -84,16 +122,47 @@ class CloseWindow(_Request):
 
 
 class Retire(_Request):
-    """Make way for an agent with other meters, if nobody needs this one."""
+    """Make way for an agent with other meters or of another version, if nobody needs this one. Needs no hello."""
 
     op: Literal["retire"] = "retire"
 
 
-Request = Hello | Open | Report | Close | CloseTrial | Update | CloseWindow | Retire
+Request = Hello | Prove | Open | Report | Close | CloseTrial | Update | CloseWindow | Retire
 REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="op")])
 
 
+class NetworkAddress(NamedTuple):
+    """Where an agent takes leases over TCP."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+Place = Path | NetworkAddress
+
 DAEMON_SOCKET = Path("/run/energysweep/agent.sock")
+
+
+def agent_place() -> Place:
+    """Where a program finds its host's agent: at ENERGYSWEEP_AGENT, HOST:PORT, if it is set; else at a socket.
+
+    Raises:
+        InputError: it is no address.
+    """
+    named = os.environ.get("ENERGYSWEEP_AGENT")
+    if not named:
+        return socket_path()
+    try:
+        parts = urlsplit(f"//{named}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if host is None or not port or parts.netloc != named or "@" in named:
+        raise InputError(f"{named!r} is no address: HOST:PORT, such as agent.energysweep:9771", key="ENERGYSWEEP_AGENT")
+    return NetworkAddress(host, port)
 
 
 def socket_path() -> Path:

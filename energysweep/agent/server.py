@@ -1,4 +1,4 @@
-"""Serves an agent from its start to its end: leases over a Unix socket, the rest over HTTP; lets time pass for it."""
+"""Serves an agent from its start to its end: leases over a Unix socket or TCP, the rest over HTTP; lets time pass."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import errno
 import fcntl
 import logging
 import os
-import secrets
 import socket
 import socketserver
 import threading
@@ -19,10 +18,12 @@ from wsgiref.simple_server import WSGIServer, make_server
 
 from energysweep.agent import protocol
 from energysweep.agent.agent import Agent
-from energysweep.agent.connection import SocketServer
-from energysweep.agent.discovery import TargetsFile, is_loopback, url_of
+from energysweep.agent.connection import Connection, Desk
+from energysweep.agent.discovery import TargetsFile, url_of
+from energysweep.agent.guard import GuardedServer, allow_many_files
 from energysweep.agent.http import Application, QuietHandler
 from energysweep.agent.keeper import SAVE_AT_MOST_EVERY_SECONDS
+from energysweep.agent.listeners import NetworkServer, SocketServer
 from energysweep.agent.processes import Root
 from energysweep.agent.scrapes import Scrapes
 from energysweep.agent.state import Address
@@ -42,11 +43,11 @@ class AgentServer:
     Args:
         agent: the agent.
         socket_path: of the Unix socket; its folder is made if it is missing.
-        address: what HTTP binds to. Where it is not loopback, ``/v1/`` asks for the bearer token.
+        address: what HTTP and TCP bind to.
         port: for HTTP; if it is taken, any free one.
+        lease_port: for leases over TCP; None: none.
+        advertised: the address by which others reach this host; that which it binds to if None.
         linger_seconds: end after so long without a lease and without a connection; None: never.
-        token: the bearer token; if None, that of the agent before a restart, or a random one.
-        advertise: the address that others are told, if it is not the one that HTTP binds to.
         targets_file: names this agent, and those that it knows of, to Prometheus.
     """
 
@@ -57,18 +58,20 @@ class AgentServer:
         address: str = "127.0.0.1",
         port: int = DEFAULT_PORT,
         linger_seconds: float | None = None,
-        token: str | None = None,
-        advertise: str | None = None,
+        *,
+        lease_port: int | None = None,
+        advertised: str | None = None,
         targets_file: TargetsFile | None = None,
     ) -> None:
         self.agent = agent
         self.socket_path = socket_path
-        self._address, self._port = address, port
+        self._address, self._port, self._lease_port = address, port, lease_port
+        self._advertised = advertised
+        self._desk = Desk(agent, self.hello, self.retire)
+        self._network: NetworkServer | None = None
+        self._servers: list[socketserver.BaseServer] = []
         self._linger_seconds = linger_seconds
-        self._given_token = token
-        self._advertised = advertise
         self._targets_file = targets_file
-        self._token = ""
         self._scrapes = Scrapes()
         self._is_unneeded = False
         self._stopping = threading.Event()
@@ -81,9 +84,14 @@ class AgentServer:
         return url_of(self._advertised or self._address, self._port)
 
     @property
-    def connections(self) -> set[object]:
-        """Who is connected to the socket."""
-        return self._sockets.connections
+    def lease_port(self) -> int | None:
+        """The TCP port that takes leases; None if none does."""
+        return None if self._network is None else self._network.server_address[1]
+
+    @property
+    def connections(self) -> set[Connection]:
+        """Who is connected, by socket or TCP."""
+        return self._desk.connections
 
     def start(self) -> None:
         """Begin to serve.
@@ -92,27 +100,28 @@ class AgentServer:
             AgentRunning: another agent serves this socket.
             AgentError: the socket's folder belongs to somebody else or cannot be made.
         """
+        allow_many_files()
         self._lock_file = _lock(self.socket_path)
         self.socket_path.unlink(missing_ok=True)  # we hold the lock: whoever made it is gone
         self.agent.resume()  # nor does anybody write the state any more
         asked_port, before = self._port, self.agent.address
-        self._token = self._given_token or (before.token if before else secrets.token_urlsafe(24))
         try:
-            self._sockets = _listen(self)
-            self._web = _bind(self._address, before.port if before and before.asked_port == asked_port else asked_port)
+            self._servers.append(_listen(self.socket_path, self._desk))
+            if self._lease_port is not None:
+                self._network = _listen_on_network(self._address, self._lease_port, self._desk)
+                self._servers.append(self._network)
+            web = _bind(self._address, before.port if before and before.asked_port == asked_port else asked_port)
         except AgentError:
-            self._lock_file.close()
+            self._close()
             raise
-        self._port = self._web.server_port
-        self.agent.address = Address(asked_port, self._port, self._token)
-        self._application = Application(self.agent, self.url, self._token, not is_loopback(self._address))
-        self._web.set_app(self._scrapes.of(self._application))
+        self._servers.append(web)
+        self._port = web.server_port
+        self.agent.address = Address(asked_port, self._port)
+        self._application = Application(self.agent, self.url)
+        web.set_app(self._scrapes.of(self._application))
         self._write_targets()
-        serves: list[tuple[Callable[..., None], tuple[float, ...]]] = [
-            (self._sockets.serve_forever, (_POLL_SECONDS,)),
-            (self._web.serve_forever, (_POLL_SECONDS,)),
-            (self._tick_for_ever, ()),
-        ]
+        serves: list[tuple[Callable[..., None], tuple[float, ...]]] = [(self._tick_for_ever, ())]
+        serves += [(server.serve_forever, (_POLL_SECONDS,)) for server in self._servers]
         for serve, arguments in serves:
             thread = threading.Thread(target=serve, args=arguments, daemon=True, name=f"energysweep-{serve.__name__}")
             thread.start()
@@ -134,21 +143,24 @@ class AgentServer:
             self._scrapes.wait_for_one(LAST_SCRAPE_SECONDS)
         if self._targets_file is not None:
             self._targets_file.write({})
-        self._sockets.shutdown()
-        self._web.shutdown()
+        for server in self._servers:
+            server.shutdown()
         # Who is still connected finds its lease again at the next agent.
         self.agent.end(keep_state=not self._is_unneeded)
-        self._sockets.server_close()
-        self._web.server_close()
+        self._close()
+
+    def _close(self) -> None:
+        for server in self._servers:
+            server.server_close()
         self.socket_path.unlink(missing_ok=True)
         if self._lock_file is not None:
             self._lock_file.close()
 
-    def hello(self, request: protocol.Hello, root: Root) -> dict[str, Any]:
+    def hello(self, request: protocol.Hello, root: Root, peer: str) -> dict[str, Any]:
         """A process of a run introduces itself."""
         if request.quiet:
             self.agent.measure_quiet(time.sleep, without=request.idle_power_watts)
-        window = self.agent.open_window(request.run, request.idle_power_watts)
+        window = self.agent.open_window(request.run, request.idle_power_watts, request.key, peer)
         # A worker says hello with the sweep as it began; the driver may have told more since.
         if request.sweep is not None and window.sweep.started_at is None:
             window.sweep = dataclasses.replace(request.sweep, agents=window.sweep.agents)
@@ -158,13 +170,12 @@ class AgentServer:
             "node": self.agent.host.node,
             "window": window.id,
             "url": self.url,
-            "token": self._token,
             "notes": self.agent.notes,
             "meters": list(self.agent.kinds),
             "daemon": self._linger_seconds is None,
         }
 
-    def retire(self) -> None:
+    def retire(self, asks: Connection) -> None:
         """End, if nobody but the one who asks needs this agent.
 
         Raises:
@@ -172,7 +183,8 @@ class AgentServer:
         """
         if self._linger_seconds is None:
             raise LeaseRefused("it was started as a daemon")
-        if len(self.connections) > 1 or self.agent.open_leases:
+        others = [other for other in tuple(self.connections) if other is not asks and other.root is not None]
+        if others or self.agent.open_leases:
             raise LeaseRefused("it is in use")
         self._is_unneeded = True
         self.end()
@@ -219,15 +231,25 @@ def _lock(socket_path: Path) -> IO[bytes]:
     return file
 
 
-def _listen(server: AgentServer) -> SocketServer:
+def _listen(path: Path, desk: Desk) -> SocketServer:
     try:
-        return SocketServer(server.socket_path, server.agent, server.hello, server.retire)
+        return SocketServer(path, desk)
     except OSError as error:  # a path has at most 107 bytes, see unix(7)
-        raise AgentError(f"cannot listen on {server.socket_path}: {error.strerror or error}") from error
+        raise AgentError(f"cannot listen on {path}: {error.strerror or error}") from error
 
 
-class _WebServer(socketserver.ThreadingMixIn, WSGIServer):
-    daemon_threads = True
+def _listen_on_network(address: str, port: int, desk: Desk) -> NetworkServer:
+    try:
+        return NetworkServer(address, port, desk)
+    except OSError as error:  # no other port: clients are told this one
+        raise AgentError(f"cannot take leases on {address}:{port}: {error.strerror or error}") from error
+
+
+class _WebServer(GuardedServer, WSGIServer):
+    most = 128
+    most_of_peer = 32
+    patience_seconds = 30.0  # a whole request and its answer
+    refusal = b"HTTP/1.0 503 Service Unavailable\r\n\r\ntoo many connections\n"
 
 
 class _WebServer6(_WebServer):
@@ -235,8 +257,9 @@ class _WebServer6(_WebServer):
 
 
 def _bind(address: str, port: int) -> WSGIServer:
+    kind = _WebServer6 if ":" in address else _WebServer
     try:
-        return make_server(address, port, _not_ready, _WebServer6 if ":" in address else _WebServer, QuietHandler)
+        return make_server(address, port, _not_ready, kind, QuietHandler)
     except OSError as error:
         if port == 0 or error.errno != errno.EADDRINUSE:
             raise AgentError(f"cannot listen on {address}:{port}: {error.strerror or error}") from error

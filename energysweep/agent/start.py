@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,8 +29,8 @@ def start_agent(
     address: str = "127.0.0.1",
     port: int = DEFAULT_PORT,
     linger_seconds: float | None = None,
-    token: str | None = None,
-    advertise: str | None = None,
+    lease_port: int | None = None,
+    advertised: str | None = None,
     targets_file: TargetsFile | None = None,
     series_seconds: float | None = None,
 ) -> AgentServer:
@@ -39,7 +40,7 @@ def start_agent(
         meters: kinds of meters, as in ``open_meters``.
         host: the host; this one if None.
         path: of its Unix socket; the usual one if None.
-        address, port, linger_seconds, token, advertise, targets_file: as in ``AgentServer``.
+        address, port, linger_seconds, lease_port, advertised, targets_file: as in ``AgentServer``.
         series_seconds: how long the series of a trial that has ended stay; None: ENERGYSWEEP_SERIES_SECONDS, or 300.
 
     Raises:
@@ -54,9 +55,18 @@ def start_agent(
     own = process.root if process else None
     path = path or socket_path()
     state = StateFile(path.with_name(f"{path.stem}-state-{host.boot_id}.json"))
-    floors = FloorMemory(_floors_path())
+    floors = FloorMemory(_floors_path(host.node))
     agent = Agent(host, opened, meters, floors, own, state=state, series_seconds=series_seconds)
-    server = AgentServer(agent, path, address, port, linger_seconds, token, advertise, targets_file)
+    server = AgentServer(
+        agent,
+        path,
+        address,
+        port,
+        linger_seconds,
+        lease_port=lease_port,
+        advertised=advertised,
+        targets_file=targets_file,
+    )
     try:
         server.start()
     except BaseException:
@@ -81,7 +91,7 @@ def seconds_of(variable: str, default: float) -> float:
     return seconds
 
 
-def _floors_path() -> Path:
-    """What an agent remembers between runs; ENERGYSWEEP_STATE names the folder."""
+def _floors_path(node: str) -> Path:
+    """What an agent remembers between runs, of a node by name; ENERGYSWEEP_STATE names the folder."""
     folder = os.environ.get("ENERGYSWEEP_STATE") or os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(folder).expanduser() / "energysweep" / f"floors-{os.uname().nodename}.json"
+    return Path(folder).expanduser() / "energysweep" / f"floors-{re.sub(r'[^A-Za-z0-9._-]', '_', node)}.json"

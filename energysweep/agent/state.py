@@ -28,7 +28,7 @@ from energysweep.agent.processes import Process, Root
 from energysweep.agent.windows import SavedWindow
 from energysweep.meters.base import Component
 
-FORMAT = 1
+FORMAT = 2
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +38,10 @@ class Address(NamedTuple):
 
     Attributes:
         asked_port, port: what the server was to listen on, and does.
-        token: for drivers.
     """
 
     asked_port: int
     port: int
-    token: str
 
 
 @dataclass(slots=True)
@@ -119,7 +117,7 @@ class StateFile:
         temporary = self._path.with_suffix(".new")  # one agent writes: it holds the lock
         try:
             text = self._text(saved)
-            # For this user only: it holds the server's token.
+            # For this user only: it tells of everybody's runs.
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor, not a path
                 file.write(text)

@@ -73,6 +73,8 @@ class SavedWindow:
     opening: dict[str, Mark]
     rows: dict[Key, Row]
     final: list[MeterRow]
+    key: str
+    peer: str
 
 
 class Window:
@@ -88,6 +90,8 @@ class Window:
         sweep: what the driver says of its sweep, for the dashboards.
         last_seen: the clock when a process of the run was there.
         closed: the clock when it was closed, None while it counts.
+        key: the fingerprint of the run's key.
+        peer: who opened it.
     """
 
     def __init__(self, run: str, host: Host, counters: Mapping[str, Counter], floors: Mapping[str, Floor]) -> None:
@@ -105,6 +109,7 @@ class Window:
         self._opening = {name: Mark.of(counter) for name, counter in counters.items()}
         self._rows: dict[Key, Row] = {}
         self._final: list[MeterRow] = []
+        self.key = self.peer = ""
 
     def saved(self) -> SavedWindow:
         """All that it holds, as it is now: no copy."""
@@ -122,6 +127,8 @@ class Window:
             self._opening,
             self._rows,
             self._final,
+            self.key,
+            self.peer,
         )
 
     @classmethod
@@ -137,6 +144,7 @@ class Window:
         window.sweep, window.leases, window.trials = saved.sweep, saved.leases, saved.trials
         window.revision = saved.revision + _UNSAVED_ANSWERS
         window._opening, window._rows, window._final = saved.opening, saved.rows, saved.final
+        window.key, window.peer = saved.key, saved.peer
         return window
 
     def close(self) -> None:

@@ -21,10 +21,14 @@ def add(commands: Any) -> None:
     agent.add_argument(
         "--socket", metavar="PATH", type=Path, help="default: ENERGYSWEEP_SOCKET, or a path of this user"
     )
-    agent.add_argument("--bind", metavar="ADDRESS", default="127.0.0.1", help="of HTTP; default: 127.0.0.1")
+    agent.add_argument("--bind", metavar="ADDRESS", default="127.0.0.1", help="of HTTP and TCP; default: 127.0.0.1")
     agent.add_argument("--port", metavar="N", type=port, default=9770, help="of HTTP; default: 9770")
+    agent.add_argument("--lease-port", metavar="N", type=port, help="take leases over TCP, too; usually 9771")
     agent.add_argument(
-        "--advertise", metavar="ADDRESS", help="that others are told; default: the one it binds to, or the host's own"
+        "--advertise",
+        metavar="ADDRESS",
+        default=os.environ.get("ENERGYSWEEP_ADVERTISE") or None,
+        help="by which others reach this host; default: ENERGYSWEEP_ADVERTISE, or what it binds to, or the host's own",
     )
     add_file_sd(agent, "this agent and those of its sweeps")
     agent.add_argument(
@@ -54,7 +58,8 @@ def _agent(arguments: argparse.Namespace) -> int:
             address=arguments.bind,
             port=arguments.port,
             linger_seconds=arguments.linger,
-            advertise=arguments.advertise,
+            lease_port=arguments.lease_port,
+            advertised=arguments.advertise,
             targets_file=TargetsFile(arguments.file_sd) if arguments.file_sd else None,
             series_seconds=arguments.series_seconds,
         )
@@ -62,7 +67,9 @@ def _agent(arguments: argparse.Namespace) -> int:
         return fail(str(error), EXIT_ALREADY_RUNNING)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.end())
-    print(f"{server.agent.notes}\nserving {server.socket_path} and {server.url}", file=sys.stderr, flush=True)
+    places = [str(server.socket_path), server.url]
+    places += [] if server.lease_port is None else [f"leases on {arguments.bind} port {server.lease_port}"]
+    print(f"{server.agent.notes}\nserving {', '.join(places)}", file=sys.stderr, flush=True)
     if told is not None:
         told()
     server.wait()

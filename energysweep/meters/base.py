@@ -6,7 +6,7 @@ everybody else subtracts two readings of a counter and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -95,6 +95,13 @@ class GpuDetails(Protocol):
 
         None: the driver does not say. An empty table: it says that nobody used the device. Of a partitioned GPU: the
         part of the board, in percent, whose instance the process is in, shared with the instance's other processes.
+        """
+
+    def processes(self, devices: Collection[str]) -> dict[str, frozenset[int] | None]:
+        """The pids that have work on each of its devices among these, partitioned ones left out.
+
+        None: the driver does not say. A process counts from when it opens the device until it lets go of it, also while
+        it does nothing; what only draws a screen does not count.
         """
 
     def instances(self) -> dict[str, GpuPart]:

@@ -77,6 +77,11 @@ class _NvmlMeter:
             gpu.uuid: self._in_instances(gpu) if gpu.is_partitioned else self._utilisation(gpu) for gpu in self._gpus
         }
 
+    def processes(self, devices: Collection[str]) -> dict[str, frozenset[int] | None]:
+        """The pids with a compute context on these devices, as ``GpuDetails`` has it."""
+        wanted = [gpu for gpu in self._gpus if gpu.uuid in devices and not gpu.is_partitioned]
+        return {gpu.uuid: self._computing(gpu.handle) for gpu in wanted}
+
     def instances(self) -> dict[str, GpuPart]:
         """The MIG instances of all GPUs, as ``GpuDetails`` has it."""
         found = {}
@@ -117,12 +122,21 @@ class _NvmlMeter:
         percent_by_pid: dict[int, float] = {}
         try:
             for instance in self._library.instances(gpu):
-                pids = {int(entry.pid) for entry in self._api.nvmlDeviceGetComputeRunningProcesses(instance.handle)}
+                pids = self._computing(instance.handle)
+                if pids is None:
+                    return None
                 for pid in pids:
                     percent_by_pid[pid] = percent_by_pid.get(pid, 0.0) + 100.0 * instance.part / len(pids)
         except self._api.NVMLError:
             return None
         return percent_by_pid
+
+    def _computing(self, handle: Any) -> frozenset[int] | None:
+        """The pids of compute processes on a GPU or in an instance; None if the driver does not say."""
+        try:
+            return frozenset(int(entry.pid) for entry in self._api.nvmlDeviceGetComputeRunningProcesses(handle))
+        except self._api.NVMLError:
+            return None
 
     def _ask(self, query: Callable[[Any], int], gpu: Gpu) -> tuple[int, None] | tuple[None, str]:
         """The driver's answer, or its reason for none; then the GPU is looked for anew."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from energysweep.agent.accounts import Sweep
 from energysweep.agent.client import AgentClient
 from energysweep.errors import AgentError, AgentUnreachable
-from energysweep.tuning.board import AgentAddress, Board
+from energysweep.tuning.board import Board
 from energysweep.tuning.trial import Metering
 
 
@@ -68,5 +68,5 @@ class AgentLink:
 
     def _connect(self, quiet: bool = False) -> AgentClient:
         client = self._metering.connect(self._metering.run or "", quiet)
-        self._board.pin_agent(client.agent["host"], AgentAddress(client.agent["url"], client.agent["token"]))
+        self._board.pin_agent(client.agent["host"], client.agent["url"])
         return client

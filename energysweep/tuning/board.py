@@ -9,21 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_list, _internal_kv_put
 
 from energysweep.agent.client import Spent
 
 _NAMESPACE = b"energysweep"
-
-
-@dataclass(frozen=True)
-class AgentAddress:
-    """Where an agent answers, and what it wants to hear before it does."""
-
-    url: str
-    token: str
 
 
 class Board:
@@ -36,13 +27,13 @@ class Board:
     def __init__(self, run: str) -> None:
         self._run = run
 
-    def pin_agent(self, host: str, address: AgentAddress) -> None:
-        """An agent that serves this run."""
-        self._put(f"agent/{host}", [address.url, address.token])
+    def pin_agent(self, host: str, url: str) -> None:
+        """An agent that serves this run, and where its HTTP answers."""
+        self._put(f"agent/{host}", url)
 
-    def agents(self) -> list[AgentAddress]:
+    def agents(self) -> list[str]:
         """Every agent that was pinned up."""
-        return [AgentAddress(*json.loads(self._get(key))) for key in self._keys("agent/")]
+        return [json.loads(self._get(key)) for key in self._keys("agent/")]
 
     def pin_trial(self, trial: str, by_window: Mapping[str, Spent]) -> None:
         """What a trial has cost so far, by accounting window."""

@@ -20,6 +20,7 @@ from energysweep.reporting import Summary, write_report, write_whole
 from energysweep.spec import SweepSpec, load_spec
 from energysweep.tuning import placement
 from energysweep.tuning.progress import Progress, Silent
+from energysweep.tuning.run_key import keep_key, key_of
 from energysweep.tuning.running import RunningSweep
 from energysweep.tuning.session import connected
 from energysweep.tuning.workload import trainable_of
@@ -88,11 +89,14 @@ def run(
         web_address(grafana_url, GRAFANA_VARIABLE)
     _check_folder(folder, spec)
     targets_file = TargetsFile(file_sd) if file_sd else None
+    key = key_of(folder)
     with connected(spec, address):
         placement.check(spec, ray.nodes(), placement.autoscaler_nodes())
-        sweep = RunningSweep(spec, run_id, grid, progress or Silent(), metrics_port, address is not None, targets_file)
+        sweep = RunningSweep(
+            spec, run_id, grid, progress or Silent(), metrics_port, address is not None, key, targets_file
+        )
         # Only now: a sweep that is refused leaves no folder behind.
-        with _make_folder(folder, spec) as ledger:
+        with _make_folder(folder, spec, key) as ledger:
             ledger.note(grafana=grafana_url)
             problems = sweep.run(trainable, ledger, folder)
             summary = write_report(folder, ledger.read())
@@ -160,10 +164,11 @@ def _check_folder(folder: Path, spec: SweepSpec) -> None:
         raise InputError(f"{folder.parent}: {error.strerror}", key="--output") from error
 
 
-def _make_folder(folder: Path, spec: SweepSpec) -> Ledger:
+def _make_folder(folder: Path, spec: SweepSpec, key: str) -> Ledger:
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: {error.strerror}", key="--output") from error
     write_whole(folder / SPEC_NAME, spec.to_yaml())
+    keep_key(folder, key)
     return Ledger.create(folder / FILE_NAME)

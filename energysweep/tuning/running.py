@@ -46,6 +46,7 @@ class RunningSweep:
         progress: shows how it goes.
         metrics_port: for agents, where none runs yet.
         is_cluster: trials may run on other hosts than this one.
+        key: of the run, for its agents.
         targets_file: names the agents to Prometheus.
 
     Attributes:
@@ -60,6 +61,7 @@ class RunningSweep:
         progress: Progress,
         metrics_port: int,
         is_cluster: bool,
+        key: str,
         targets_file: TargetsFile | None = None,
     ) -> None:
         self.interrupted = False
@@ -87,6 +89,7 @@ class RunningSweep:
             label=_Label(self._varying),
             is_cluster=is_cluster,
             port=metrics_port,
+            key=key,
         )
         self._board = Board(run_id)
         self._agent = AgentLink(self._metering, self._board)
@@ -111,7 +114,14 @@ class RunningSweep:
         self._ledger = ledger
         self._scheduler: Any = None
         self._poller = Poller(
-            self._run_id, ledger, self._began, self._attempt_at, self._polled, self._agent, self._board
+            self._run_id,
+            ledger,
+            self._began,
+            self._attempt_at,
+            self._polled,
+            self._agent,
+            self._board,
+            self._metering.key,
         )
         objective = self._spec.objective
         self._recorder = Recorder(ledger, objective, self._began, self._is_pruned, self._ended, self._changed)
@@ -151,6 +161,8 @@ class RunningSweep:
     def _fit(self, workload: Any, folder: Path) -> None:
         trainable = metered_class(workload, self._metering, placement.request(self._spec.profiles))
         storage = self._spec.storage or str(folder / "tune")
+        if self._spec.storage is None:  # for this user only: Tune keeps the trainable there, which has the run's key
+            (folder / "tune").mkdir(mode=0o700, exist_ok=True)
         tuner, self._scheduler = make_tuner(self._spec, self._run_id, storage, trainable, self._recorder)
         try:
             tuner.fit()

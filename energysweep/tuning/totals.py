@@ -18,7 +18,7 @@ from energysweep.errors import AgentUnreachable, LedgerError
 from energysweep.ledger import Ledger, LedgerData
 from energysweep.records import TRIAL_BUCKETS, EnergyRow, LeaseRow, MeterRow, SampleRow
 from energysweep.tuning.agent_link import AgentLink
-from energysweep.tuning.board import AgentAddress, Board
+from energysweep.tuning.board import Board
 from energysweep.tuning.roster import Roster
 
 POLL_SECONDS = 1.0
@@ -73,6 +73,7 @@ class Poller:
         polled: called after each poll, in its thread.
         own: the agent of the driver's host.
         board: where all agents are pinned up.
+        key: of the run.
     """
 
     def __init__(
@@ -84,21 +85,22 @@ class Poller:
         polled: Callable[[], None],
         own: AgentLink,
         board: Board,
+        key: str,
     ) -> None:
         self.totals = Totals()
         self.notes: dict[str, str] = {}
         self.estimated = False
         self.roster = Roster()
-        self._run = run
+        self._run, self._key = run, key
         self._ledger = ledger
         self._began = began
         self._own = own
         self._board = board
         self._attempt = attempt
         self._after_poll = polled
-        self._since: dict[AgentAddress, tuple[str, int]] = {}  # window and revision that are in the ledger
-        self._answering: set[AgentAddress] = set()  # at the last poll
-        self._told: dict[AgentAddress, tuple[str, Mapping[str, str]]] = {}  # window, and the agents it was told of
+        self._since: dict[str, tuple[str, int]] = {}  # by agent: window and revision that are in the ledger
+        self._answering: set[str] = set()  # at the last poll
+        self._told: dict[str, tuple[str, Mapping[str, str]]] = {}  # window, and the agents it was told of
         self._spent: dict[str, dict[str, Spent]] = {}
         self._joules: dict[tuple[str, ...], float] = {}
         self._trial_of: dict[str, str] = {}
@@ -163,12 +165,12 @@ class Poller:
 
     def tell_agents(self, agents: Mapping[str, str]) -> None:
         """Tell the agents of other hosts who all serve this run: the names of their nodes by address."""
-        for address in self._answering:
-            window, _ = self._since[address]
-            if address.url != self._own.url and self._told.get(address) != (window, agents):
+        for url in self._answering:
+            window, _ = self._since[url]
+            if url != self._own.url and self._told.get(url) != (window, agents):
                 with contextlib.suppress(AgentUnreachable):
-                    _ask(address, "agents", order=agents, run=self._run)
-                    self._told[address] = (window, agents)
+                    _ask(url, "agents", self._key, order=agents, run=self._run)
+                    self._told[url] = (window, agents)
 
     def close_windows(self) -> None:
         """Have every agent take a last reading and close the run's window."""
@@ -176,29 +178,29 @@ class Poller:
         self._tell_others()
 
     def _tell_others(self, **what: str) -> None:
-        for address in self._board.agents():
-            if address.url != self._own.url:
+        for url in self._board.agents():
+            if url != self._own.url:
                 with contextlib.suppress(AgentUnreachable):
-                    _ask(address, "close", order={}, run=self._run, **what)
+                    _ask(url, "close", self._key, order={}, run=self._run, **what)
 
     def poll(self) -> None:
         """Ask all agents once. One that does not answer is asked again next time."""
         with self._lock:
             metered_before = sum(self._metered.values())
-            addresses = self._board.agents()
-            self.roster.keep(address.url for address in addresses)
+            urls = self._board.agents()
+            self.roster.keep(urls)
             self._answering = set()
-            for address in addresses:
-                window, revision = self._since.get(address, ("", 0))
+            for url in urls:
+                window, revision = self._since.get(url, ("", 0))
                 try:
-                    answer = _ask(address, "totals", run=self._run, window=window, since=revision)
+                    answer = _ask(url, "totals", self._key, run=self._run, window=window, since=revision)
                 except AgentUnreachable:
                     continue
                 self._take(answer)
-                self.roster.note(address.url, answer["node"])
-                self._answering.add(address)
+                self.roster.note(url, answer["node"])
+                self._answering.add(url)
                 # Said only now that it is in the ledger: asking with this number acknowledges it.
-                self._since[address] = (answer["window"], answer["revision"])
+                self._since[url] = (answer["window"], answer["revision"])
             self._measure_watts(sum(self._metered.values()) - metered_before)
 
     def _poll_for_ever(self) -> None:
@@ -255,16 +257,16 @@ class Poller:
 
 
 def _ask(
-    address: AgentAddress, path: str, *, order: Mapping[str, str] | None = None, **query: str | int
+    url: str, path: str, key: str, *, order: Mapping[str, str] | None = None, **query: str | int
 ) -> dict[str, Any]:
     request = urllib.request.Request(  # noqa: S310 - an agent's own address
-        f"{address.url}/v1/{path}?{urllib.parse.urlencode(query)}",
-        headers={"Authorization": f"Bearer {address.token}"},
+        f"{url}/v1/{path}?{urllib.parse.urlencode(query)}",
+        headers={"Authorization": f"Bearer {key}"},
         data=None if order is None else json.dumps(order).encode(),
     )
     try:
         with _DIRECT.open(request, timeout=_ANSWER_SECONDS) as answer:
             content: dict[str, Any] = json.load(answer)
     except (OSError, ValueError) as error:
-        raise AgentUnreachable(f"{address.url} does not answer: {error}") from error
+        raise AgentUnreachable(f"{url} does not answer: {error}") from error
     return content

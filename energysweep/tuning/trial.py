@@ -21,11 +21,12 @@ from energysweep import carbon
 from energysweep.agent.accounts import Sweep
 from energysweep.agent.client import NOTHING_SPENT, AgentClient, Lease, Spent
 from energysweep.agent.connect import LOOPBACK, connect
+from energysweep.agent.keys import new_key
 from energysweep.agent.protocol import Hello
 from energysweep.agent.server import DEFAULT_PORT
 from energysweep.errors import AgentError, AgentUnreachable, InputError, LeaseRefused
 from energysweep.meters import Component
-from energysweep.tuning.board import AgentAddress, Board
+from energysweep.tuning.board import Board
 from energysweep.tuning.points import hardware_of, unwrap
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class Metering:
         is_cluster: the driver may be on another host: agents listen on their node's address.
         port: for the HTTP of an agent that has to be started; the same whoever starts it, so that one that takes
             another's place is found where that was.
+        key: of the run.
     """
 
     run: str | None = None
@@ -56,6 +58,7 @@ class Metering:
     label: Callable[[Mapping[str, Any]], str] | None = None
     is_cluster: bool = False
     port: int = DEFAULT_PORT
+    key: str = field(default_factory=new_key, repr=False)
 
     def connect(self, run: str, quiet: bool = False) -> AgentClient:
         """Talk to the agent of the host that this process is on.
@@ -68,7 +71,7 @@ class Metering:
 
     def hello(self, run: str, quiet: bool = False) -> Hello:
         """What a process of this run says first to its host's agent."""
-        return Hello(run=run, idle_power_watts=dict(self.idle_power_watts), sweep=self.sweep, quiet=quiet)
+        return Hello(run=run, key=self.key, idle_power_watts=dict(self.idle_power_watts), sweep=self.sweep, quiet=quiet)
 
 
 def metered(
@@ -249,8 +252,7 @@ class _TrialEnergy:
         run = self._metering.run or trainable._storage.experiment_dir_name  # noqa: SLF001 - no public way
         if self._client is None:
             self._client = self._metering.connect(run)
-            address = AgentAddress(self._client.agent["url"], self._client.agent["token"])
-            Board(run).pin_agent(self._client.agent["host"], address)
+            Board(run).pin_agent(self._client.agent["host"], self._client.agent["url"])
         trial = trainable.trial_id or "trial"
         self._elsewhere = Board(run).spent_elsewhere(trial, self._client.agent["window"])
         lease = self._client.open(

@@ -377,20 +377,6 @@ def test_power_is_the_mean_since_the_last_tick_also_after_a_pause(host: FakeHost
     assert trial.watts == pytest.approx({"cpu": 50})  # not the 350 J of the lease before
 
 
-def test_an_ended_trial_is_shown_for_five_minutes(host: FakeHost) -> None:
-    pid = host.tree.fork()
-    window = host.agent.open_window("r")
-    lease = host.open("t", pid)
-    host.agent.report(lease, {"accuracy": 0.9})
-    host.agent.close_lease("r", lease)
-    host.wait(299.0)
-    host.agent.tick()
-    assert [name for name, _ in host.agent.live_trials(window)] == ["t"]
-    host.wait(2.0)
-    host.agent.tick()
-    assert list(host.agent.live_trials(window)) == []
-
-
 def test_two_quiet_seconds_give_the_floor(host: FakeHost) -> None:
     host.meter.watts[CPU] = 12.0
     host.agent.measure_quiet(host.wait)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energysweep.agent.attribution import SHARED, Owner, Usage, attribute, utilisation_by_owner
+from energysweep.agent.attribution import SHARED, Owner, Usage, attribute, by_owner
 from energysweep.meters import Device
 
 CPU = Device("package-0", "cpu", "rapl")
@@ -186,10 +186,10 @@ def test_utilisation_is_summed_over_readings_and_a_silent_driver_changes_nothing
 def test_processes_are_added_up_by_their_owners_and_one_that_is_hidden_makes_all_unknown() -> None:
     owners = {10: A, 11: A, 12: B, 13: None}
     told = {10: 20.0, 11: 30.0, 12: 5.0, 13: 1.0}
-    assert utilisation_by_owner(told, owners.__contains__, owners.get) == {A: 50.0, B: 5.0, None: 1.0}
-    assert utilisation_by_owner({10: 20.0, 0: 80.0}, owners.__contains__, owners.get) is None
-    assert utilisation_by_owner(None, owners.__contains__, owners.get) is None
-    assert utilisation_by_owner({}, owners.__contains__, owners.get) == {}
+    assert by_owner(told, owners.__contains__, owners.get) == {A: 50.0, B: 5.0, None: 1.0}
+    assert by_owner({10: 20.0, 0: 80.0}, owners.__contains__, owners.get) is None
+    assert by_owner(None, owners.__contains__, owners.get) is None
+    assert by_owner({}, owners.__contains__, owners.get) == {}
 
 
 def test_leases_that_held_a_gpu_one_after_the_other_pay_for_the_floor_of_the_whole_time() -> None:

@@ -116,6 +116,58 @@ def test_pids_that_the_agent_cannot_see_make_a_shared_gpu_go_by_fraction(tmp_pat
     assert host.buckets() == pytest.approx({"a active": 750, "a idle": 250, "b active": 750, "b idle": 250})
 
 
+# A claim of a GPU, and the processes that the driver sees there -------------------------------------------------------
+
+UNKNOWN = pynvml.NVML_ERROR_NO_PERMISSION
+
+
+def test_a_lease_that_claims_a_gpu_and_never_shows_up_takes_nothing_from_the_one_that_works(tmp_path: Path) -> None:
+    gpu = FakeGpu("GPU-a", samples=UNKNOWN)
+    host = GpuHost(tmp_path, gpu)
+    host.open("claims", {"0": 1.0})
+    gpu.pids = [host.open("works", {"0": 1.0})]
+    host.run(10)
+    # who uses how much is not told: of 1500 J active the claim gets none; of 500 J idle it pays for its half
+    assert host.buckets() == pytest.approx({"works active": 1500, "works idle": 250, "claims idle": 250})
+
+
+@pytest.mark.parametrize("samples", ["told", UNKNOWN])
+def test_a_gpu_that_only_others_work_on_is_theirs_whoever_claims_it(tmp_path: Path, samples: str | int) -> None:
+    gpu = FakeGpu("GPU-a", samples=[] if samples == "told" else UNKNOWN)
+    host = GpuHost(tmp_path, gpu, FakeGpu("GPU-b"))
+    host.open("claims", {"0": 1.0})
+    works, stranger = host.open("works", {"1": 1.0}), host.tree.fork()
+    gpu.pids = [works, stranger]
+    use = {works: 60, stranger: 20} if samples == "told" else None
+    host.run(10, use)
+    # 1500 J: 3 to 1 if the driver tells, else a half for each process
+    theirs = 1125 if samples == "told" else 750
+    booked = host.buckets()
+    assert "claims active" not in booked
+    assert booked["works active"] == pytest.approx(theirs + 1500)  # and all of its own GPU
+    assert booked["background"] == pytest.approx(1500 - theirs)
+    assert booked["claims idle"] == pytest.approx(500)  # it keeps the GPU from others, and pays for that
+
+
+@pytest.mark.parametrize("others", [UNKNOWN, [], [4_000_000]])
+def test_a_claim_counts_while_the_driver_shows_nobody_else(tmp_path: Path, others: list[int] | int) -> None:
+    host = GpuHost(tmp_path, FakeGpu("GPU-a", pids=others))  # not told; nobody; a process that the agent cannot see
+    host.open("a", {"0": 1.0})
+    host.run(10)
+    assert host.buckets() == pytest.approx({"a active": 1500, "a idle": 500})
+
+
+def test_a_process_that_is_there_and_idle_takes_nothing_from_the_holder(tmp_path: Path) -> None:
+    gpu = FakeGpu("GPU-a")
+    host = GpuHost(tmp_path, gpu)
+    a, stranger = host.open("a", {"0": 1.0}), host.tree.fork()
+    gpu.pids = [a, stranger]
+    host.run(5, {a: 50})
+    assert host.buckets() == pytest.approx({"a active": 750, "a idle": 250})
+    host.run(5, {a: 50, stranger: 50})  # it works now
+    assert host.buckets() == pytest.approx({"a active": 1125, "a idle": 500, "background": 375})
+
+
 def test_utilisation_is_kept_over_readings_that_fail(tmp_path: Path) -> None:
     host = GpuHost(tmp_path, FakeGpu("GPU-a"))
     a, b = host.open("a", {"0": 0.5}), host.open("b", {"0": 0.5})

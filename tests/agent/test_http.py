@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from wsgiref.util import setup_testing_defaults
 
 import pytest
 
+from energysweep.agent.accounts import Sweep
 from energysweep.agent.http import Application
 from tests.agent.fake_host import FakeHost
 
@@ -18,8 +20,10 @@ class Browser:
         self._application = application
         self.status = ""
 
-    def get(self, path: str, query: str = "", authorization: str | None = None) -> Any:
+    def get(self, path: str, query: str = "", authorization: str | None = None, body: bytes | None = None) -> Any:
         environ: dict[str, Any] = {"PATH_INFO": path, "QUERY_STRING": query}
+        if body is not None:
+            environ |= {"REQUEST_METHOD": "POST", "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
         setup_testing_defaults(environ)
         if authorization is not None:
             environ["HTTP_AUTHORIZATION"] = authorization
@@ -32,7 +36,7 @@ class Browser:
 @pytest.fixture
 def host(tmp_path: Path) -> FakeHost:
     host = FakeHost(tmp_path)
-    host.agent.open_window("a run & more")
+    host.agent.open_window("a run & more", key="secret")
     host.wait(1.0)
     host.agent.tick()
     return host
@@ -40,7 +44,7 @@ def host(tmp_path: Path) -> FakeHost:
 
 @pytest.fixture
 def browser(host: FakeHost) -> Browser:
-    return Browser(Application(host.agent, "http://10.0.0.7:9770", token=""))
+    return Browser(Application(host.agent, "http://10.0.0.7:9770"))
 
 
 def test_health_is_how_old_the_newest_reading_is(host: FakeHost, browser: Browser) -> None:
@@ -53,13 +57,58 @@ def test_health_is_how_old_the_newest_reading_is(host: FakeHost, browser: Browse
 
 
 def test_service_discovery_names_the_agent_s_address(browser: Browser) -> None:
-    assert browser.get("/sd") == [{"targets": ["10.0.0.7:9770"], "labels": {"job": "energysweep"}}]
+    assert browser.get("/sd") == [target("10.0.0.7:9770", "node-a")]
+
+
+def test_service_discovery_names_all_agents_of_all_sweeps(host: FakeHost) -> None:
+    browser = Browser(Application(host.agent, "http://10.0.0.7:9770"))
+    own, peer, third = (f"10.0.0.{number}:9770" for number in (7, 8, 9))
+    host.agent.update_sweep("a run & more", Sweep(agents={own: "node-a", peer: "node-b"}))
+    assert browser.get("/sd") == [target(own, "node-a"), target(peer, "node-b")]
+    host.agent.open_window("another", key="secret")
+    told = json.dumps({peer: "node-b", third: "node-c"}).encode()
+    assert browser.get("/v1/agents", "run=another", "Bearer secret", told) == {}
+    assert browser.status == "200"
+    assert browser.get("/sd") == [target(own, "node-a"), target(peer, "node-b"), target(third, "node-c")]
+    host.agent.update_agents("another", {third: "node-c"})
+    host.agent.update_sweep("a run & more", Sweep())  # one has left
+    assert browser.get("/sd") == [target(own, "node-a"), target(third, "node-c")]
+    host.agent.close_window("another")
+    host.wait(301.0)
+    host.agent.tick()
+    assert browser.get("/sd") == [target(own, "node-a")]
+
+
+@pytest.mark.parametrize(
+    ("query", "authorization", "body", "status"),
+    [
+        ("run=a+run+%26+more", "Bearer secret", b'{"10.0.0.8:9770": "node-b"}', "200"),
+        ("run=a+run+%26+more", "Bearer wrong", b'{"10.0.0.8:9770": "node-b"}', "401"),
+        ("run=a+run+%26+more", None, b"{}", "401"),
+        ("run=other", "Bearer secret", b"{}", "404"),
+        ("run=a+run+%26+more", "Bearer secret", b"", "400"),
+        ("run=a+run+%26+more", "Bearer secret", b'["10.0.0.8:9770"]', "400"),
+        ("run=a+run+%26+more", "Bearer secret", b'{"10.0.0.8:9770": 1}', "400"),
+        ("run=a+run+%26+more", "Bearer secret", b'{"x": "' + b"x" * 10_000_000 + b'"}', "400"),
+    ],
+)
+def test_only_a_driver_says_which_agents_there_are(
+    host: FakeHost, query: str, authorization: str | None, body: bytes, status: str
+) -> None:
+    browser = Browser(Application(host.agent, "http://10.0.0.7:9770"))
+    browser.get("/v1/agents", query, authorization, body)
+    assert browser.status == status
+    assert len(browser.get("/sd")) == (2 if status == "200" else 1)
+
+
+def target(address: str, node: str) -> dict[str, Any]:
+    return {"targets": [address], "labels": {"job": "energysweep", "__meta_energysweep_node": node}}
 
 
 def test_the_totals_are_those_of_the_run_since_a_revision(browser: Browser) -> None:
-    first = browser.get("/v1/totals", "run=a+run+%26+more&since=0")
+    first = browser.get("/v1/totals", "run=a+run+%26+more&since=0", "Bearer secret")
     assert [row[-1] for row in first["energy"]] == [pytest.approx(100)]
-    again = browser.get("/v1/totals", f"run=a+run+%26+more&since={first['revision']}")
+    again = browser.get("/v1/totals", f"run=a+run+%26+more&since={first['revision']}", "Bearer secret")
     assert again["energy"] == []
     assert len(again["meters"]) == 1
 
@@ -80,8 +129,10 @@ def test_a_wrong_question_gets_its_reason(browser: Browser, path: str, query: st
 
 
 @pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer wrong", "secret", "Basic secret", "Bearer ü"])
-def test_with_a_token_only_its_bearer_gets_the_totals(host: FakeHost, authorization: str | None) -> None:
-    browser = Browser(Application(host.agent, "http://10.0.0.7:9770", token="secret", is_open_to_network=True))  # noqa: S106
+def test_only_who_brings_a_run_s_key_gets_its_totals(
+    host: FakeHost, browser: Browser, authorization: str | None
+) -> None:
+    host.agent.open_window("other", key="wrong")
     query = "run=a+run+%26+more"
     assert "error" in browser.get("/v1/totals", query, authorization)
     assert browser.status == "401"

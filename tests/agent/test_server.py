@@ -24,6 +24,7 @@ import pytest
 from energysweep.agent.accounts import Sweep
 from energysweep.agent.agent import Agent
 from energysweep.agent.client import AgentClient, Lease
+from energysweep.agent.discovery import TargetsFile
 from energysweep.agent.protocol import Hello, socket_path
 from energysweep.agent.server import AgentServer
 from energysweep.errors import AgentError, AgentRunning, AgentUnreachable, LeaseRefused
@@ -356,10 +357,10 @@ def test_the_socket_s_place_can_be_named(agent_home: Path) -> None:
 
 def test_metrics_come_as_text_as_openmetrics_and_compressed(server: AgentServer, client: AgentClient) -> None:
     opened(client, "t")
-    text, kind = get(f"{server.url}/metrics")
+    line = b'energysweep_trial_energy_joules_total{sweep="r",trial="t",node="node-a",component="cpu",bucket="active"'
+    until(lambda: line in get(f"{server.url}/metrics")[0])  # within a tenth of a second
+    _, kind = get(f"{server.url}/metrics")
     assert kind.startswith("text/plain")
-    line = b'energysweep_trial_energy_joules_total{bucket="active",component="cpu",node="node-a"'
-    assert line in text
     openmetrics, kind = get(f"{server.url}/metrics", Accept="application/openmetrics-text; version=1.0.0")
     assert kind.startswith("application/openmetrics-text")
     assert openmetrics.endswith(b"# EOF\n")
@@ -378,14 +379,12 @@ def test_health_discovery_and_totals_answer_on_the_same_port(server: AgentServer
     assert totals["window"] == client.agent["window"]
 
 
-def test_where_a_network_can_reach_it_the_totals_need_the_token(serve: Callable[..., AgentServer]) -> None:
-    server = serve(address="0.0.0.0", token="secret")  # noqa: S106
-    client = AgentClient(server.socket_path, Hello(run="r"))
+def test_the_totals_need_the_key_and_the_metrics_do_not(server: AgentServer) -> None:
+    client = AgentClient(server.socket_path, Hello(run="r", key="of r"))
     with pytest.raises(HTTPError, match="401") as refused:
         get(f"{server.url}/v1/totals?run=r")
     refused.value.close()
-    token = client.agent["token"]
-    assert json.loads(get(f"{server.url}/v1/totals?run=r", Authorization=f"Bearer {token}")[0])["node"] == "node-a"
+    assert json.loads(get(f"{server.url}/v1/totals?run=r", Authorization="Bearer of r")[0])["node"] == "node-a"
     assert get(f"{server.url}/metrics")[0]
     client.close()
 
@@ -401,6 +400,64 @@ def test_a_taken_port_is_given_up_for_a_free_one(
     assert f"port {port} is taken" in caplog.text
     assert not server.url.endswith(f":{port}")
     assert get(f"{server.url}/healthz")
+
+
+def targets(server: AgentServer) -> list[str]:
+    """What /sd names, asked where the agent listens."""
+    return [target["targets"][0] for target in json.loads(get(f"{server.url}/sd")[0])]
+
+
+def test_service_discovery_names_the_port_that_was_taken_instead(serve: Callable[..., AgentServer]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        server = serve(port=taken.getsockname()[1])
+        (target,) = targets(server)
+        assert get(f"http://{target}/healthz")
+
+
+@pytest.mark.parametrize(
+    ("address", "host"), [("127.0.0.1", "127.0.0.1"), ("127.0.0.2", "127.0.0.2"), ("::1", "[::1]")]
+)
+def test_an_agent_names_the_address_that_it_is_bound_to(
+    serve: Callable[..., AgentServer], address: str, host: str
+) -> None:
+    server = serve(address=address)
+    (target,) = targets(server)
+    assert target.rpartition(":")[0] == host
+    assert get(f"http://{target}/metrics")
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::"])
+def test_an_agent_that_listens_everywhere_names_an_address_of_this_host(
+    serve: Callable[..., AgentServer], address: str
+) -> None:
+    (target,) = targets(serve(address=address))
+    assert target.rpartition(":")[0] not in ("0.0.0.0", "[::]")
+    assert get(f"http://{target}/healthz")  # others reach it where this host has a network
+
+
+def test_an_agent_names_the_address_that_it_was_given(serve: Callable[..., AgentServer]) -> None:
+    server = serve(address="127.0.0.1", advertised="gpu-node-7.example")
+    assert server.url.startswith("http://gpu-node-7.example:")
+
+
+def test_two_agents_of_one_host_are_two_targets(serve: Callable[..., AgentServer], agent_home: Path) -> None:
+    first = serve()
+    second = serve(agent_home / "second.sock", port=int(first.url.rpartition(":")[2]))
+    assert targets(first) != targets(second)
+
+
+def test_a_file_for_file_sd_follows_the_agents(serve: Callable[..., AgentServer], agent_home: Path) -> None:
+    path = agent_home / "targets.json"
+    server = serve(targets_file=TargetsFile(path))
+    assert json.loads(path.read_text()) == json.loads(get(f"{server.url}/sd")[0])
+    server.agent.open_window("r")
+    server.agent.update_agents("r", {"10.0.0.8:9770": "node-b"})
+    until(lambda: "10.0.0.8:9770" in path.read_text())
+    assert json.loads(path.read_text()) == json.loads(get(f"{server.url}/sd")[0])
+    server.stop()
+    assert json.loads(path.read_text()) == []
 
 
 # The daemon ----------------------------------------------------------------------------------------------------------

@@ -159,7 +159,7 @@ def test_an_interval_that_a_failed_reading_left_open_goes_over_the_restart(host:
 def test_trials_that_have_ended_what_a_driver_told_and_the_host_s_account_stay(host: FakeHost) -> None:
     trial = host.tree.fork()
     host.agent.open_window("r").sweep = Sweep(name="n", started_at=1.0, best={"loss": 0.5}, trials={"running": 1})
-    host.agent.address = Address(0, 9770, "secret")
+    host.agent.address = Address(0, 9770)
     for name in ("one", "two"):
         lease = host.open(name, trial)
         host.work(1.0, {trial: 1.0})
@@ -176,7 +176,7 @@ def test_trials_that_have_ended_what_a_driver_told_and_the_host_s_account_stay(h
     assert after.sweep == before.sweep
     assert after.leases == before.leases
     assert host.agent.node.joules == node
-    assert host.agent.address == Address(0, 9770, "secret")
+    assert host.agent.address == Address(0, 9770)
 
 
 def test_a_counter_that_restarts_with_the_agent_was_reset(host: FakeHost) -> None:

@@ -36,6 +36,8 @@ class FakeGpu:
     instances: list[FakeInstance] | None = None
     """The MIG instances by index; None if it is not in MIG mode."""
     slices: int = 7
+    pids: list[int] | int = field(default_factory=list)
+    """The pids with a compute context on the whole GPU, or the error code of that query."""
     generation: int = 0
 
     def reset(self) -> None:
@@ -161,7 +163,7 @@ class FakeNvml:
         return SimpleNamespace(computeInstanceSliceCount=self._instance(device).slices)
 
     def nvmlDeviceGetComputeRunningProcesses(self, handle: Handle) -> list[SimpleNamespace]:  # noqa: N802
-        pids = self._instance(handle).pids
+        pids = self._answering(handle).pids if handle.instance is None else self._instance(handle).pids
         if isinstance(pids, int):
             raise pynvml.NVMLError(pids)
         return [SimpleNamespace(pid=pid) for pid in pids]

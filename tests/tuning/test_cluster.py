@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -25,7 +26,7 @@ from tests.tuning.test_resume import STEPS, read, wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
-RAY = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--node-ip-address=127.0.0.1", "--num-cpus=1"]
+RAY = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
 
 
 def free_port() -> int:
@@ -43,9 +44,9 @@ class Cluster:
     environments: dict[str, dict[str, str]]
     processes: dict[str, subprocess.Popen[bytes]]
 
-    def start(self, name: str, *options: str) -> None:
+    def start(self, name: str, *options: str, ip: str = "127.0.0.1") -> None:
         self.processes[name] = subprocess.Popen(
-            [*RAY, *options],
+            [*RAY, f"--node-ip-address={ip}", *options],
             env=self.environments[name],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -77,7 +78,15 @@ class Cluster:
 @pytest.fixture
 def cluster(request: pytest.FixtureRequest, sweep_folder: Path) -> Iterator[Cluster]:
     """Two hosts, or one host with two raylets if the test asks for ``one_host``."""
-    hosts = {"head": "head", "worker": "head" if getattr(request, "param", "") == "one_host" else "worker"}
+    with two_raylets("head" if getattr(request, "param", "") == "one_host" else "worker") as cluster:
+        cluster.start("worker", f"--address={cluster.address}", "--labels=tier=second", '--resources={"scratch": 2}')
+        yield cluster
+
+
+@contextlib.contextmanager
+def two_raylets(worker: str = "worker") -> Iterator[Cluster]:
+    """The head of a cluster; its other raylet, on the host of that name, is yet to be started."""
+    hosts = {"head": "head", "worker": worker}
     folder = Path(tempfile.mkdtemp(prefix="energysweep-"))
     port = free_port()
     environments = {
@@ -94,7 +103,6 @@ def cluster(request: pytest.FixtureRequest, sweep_folder: Path) -> Iterator[Clus
     }
     cluster = Cluster(f"127.0.0.1:{port}", folder, environments, {})
     cluster.start("head", "--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={folder}/ray")
-    cluster.start("worker", f"--address=127.0.0.1:{port}", "--labels=tier=second", '--resources={"scratch": 2}')
     yield cluster
     for name in environments:
         cluster.lose(name)

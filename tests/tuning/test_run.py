@@ -96,6 +96,12 @@ def test_the_run_folder_holds_every_file(run_sweep: RunSweep) -> None:
     # 360 g/kWh: 1 J is 0.1 mg
     charged = summary["totals"]["trials_energy_joules"] + summary["totals"]["overhead_joules"]
     assert summary["totals"]["emissions_grams"] == pytest.approx(charged * 1e-4)
+    # The key is in a file of its own, and in what Tune keeps of the trainable.
+    key = (done.folder / "run.key").read_text().strip()
+    assert len(key) == 32
+    tell_it = {path for path in done.folder.rglob("*") if path.is_file() and key.encode() in path.read_bytes()}
+    assert {path.relative_to(done.folder).parts[0] for path in tell_it} <= {"run.key", "tune"}
+    assert [(done.folder / name).stat().st_mode & 0o777 for name in ("run.key", "tune")] == [0o600, 0o700]
 
 
 def test_any_program_is_swept_and_the_end_of_its_errors_is_told(sweep_folder: Path, run_sweep: RunSweep) -> None:

@@ -1,0 +1,314 @@
+"""What one program may ask of an agent: a trial that wants to exhaust it is told no, and the others are served."""
+
+from __future__ import annotations
+
+import socket
+import socketserver
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from energysweep.agent import limits
+from energysweep.agent.accounts import Lease
+from energysweep.agent.connect import connect
+from energysweep.agent.guard import GuardedServer
+from energysweep.agent.limits import Pace
+from energysweep.agent.processes import Root
+from energysweep.agent.protocol import Hello
+from energysweep.agent.server import AgentServer
+from energysweep.errors import AgentError, LeaseRefused
+from tests.agent.fake_host import FakeHost
+from tests.agent.test_server import AskRaw, get, has_ended, peer_pid, serve, server, standing, trace, until  # noqa: F401
+from tests.meters.fake_clock import FakeClock
+
+# Words ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("request_line", "reason"),
+    [
+        ({"op": "open", "lease": "l", "trial": "t", "gpus": {"0": 1.5}}, "less than or equal to 1"),
+        ({"op": "open", "lease": "l", "trial": "t", "gpus": {"0": -0.5}}, "greater than or equal to 0"),
+        ({"op": "open", "lease": "l", "trial": "t", "gpus": dict.fromkeys(map(str, range(65)), 1)}, "at most 64"),
+        ({"op": "open", "lease": "l", "trial": "t", "config": "x" * 301}, "at most 300"),
+        ({"op": "open", "lease": "l" * 201, "trial": "t"}, "at most 200"),
+        ({"op": "report", "lease": "l", "results": dict.fromkeys("abcdefghi", 1.0)}, "at most 8"),
+        ({"op": "report", "lease": "l", "results": {"x" * 201: 1.0}}, "at most 200"),
+        ({"op": "update", "sweep": {"trials": dict.fromkeys(map(str, range(33)), 1)}}, "trials is too long"),
+        ({"op": "update", "sweep": {"best": {"x" * 301: 1.0}}}, "best is too long"),
+        ({"op": "update", "sweep": {"name": "x" * 301}}, "name is too long"),
+        ({"op": "prove"}, "say hello first"),
+    ],
+)
+def test_what_would_become_series_and_labels_is_short(
+    standing: AgentServer,  # noqa: F811 - the fixture
+    request_line: dict[str, Any],
+    reason: str,
+) -> None:
+    with AskRaw(standing.socket_path) as connection:
+        assert connection.ask({"op": "hello", "run": "limits"})["ok"]
+        answer = connection.ask(request_line)
+        assert answer["ok"] is False
+        assert reason in answer["error"]
+
+
+def test_a_line_that_does_not_end_is_not_waited_for(standing: AgentServer) -> None:  # noqa: F811 - the fixture
+    with AskRaw(standing.socket_path) as connection:
+        answer = connection.ask(b'{"op": "hello", "run": "' + b"x" * limits.LONGEST_LINE_BYTES)
+        assert answer["error"] == "a line has at most 65536 bytes"
+
+
+def test_a_trial_has_eight_metrics_on_dashboards_however_many_reports_it_makes(tmp_path: Path) -> None:
+    host = FakeHost(tmp_path)
+    host.agent.open_window("r")
+    lease = host.open("t", host.tree.fork())
+    for number in range(20):
+        host.agent.report(lease, {f"metric-{number}": 1.0, "metric-0": float(number)})
+    assert len(host.agent.windows["r"].trials["t"].results) == 8
+    assert host.agent.windows["r"].trials["t"].results["metric-0"] == 19.0
+
+
+def test_who_reserves_more_cpus_than_there_are_pays_for_all_and_takes_no_joule_of_anybody_s(tmp_path: Path) -> None:
+    host = FakeHost(tmp_path)  # 4 CPUs, 100 W
+    host.agent.open_window("r", {"cpu": 40.0})
+    liar, honest = host.tree.fork(), host.tree.fork()
+    host.open("liar", liar, cpus=1e9)
+    host.open("honest", honest, cpus=4)
+    host.work(10.0, {honest: 2.0})
+    host.agent.tick()
+    # 1000 J: 400 J idle by halves, 600 J active of the one that worked
+    assert host.buckets() == pytest.approx(
+        {"lease-liar idle": 200, "lease-honest idle": 200, "lease-honest active": 600}
+    )
+
+
+# Numbers -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_connection_holds_so_many_leases(standing: AgentServer) -> None:  # noqa: F811 - the fixture
+    with AskRaw(standing.socket_path) as connection:
+        connection.ask({"op": "hello", "run": "many"})
+        for number in range(limits.MOST_LEASES_OF_CONNECTION):
+            assert connection.ask({"op": "open", "lease": f"l{number}", "trial": "t"})["ok"]
+        one_more = {"op": "open", "lease": "one more", "trial": "t"}
+        assert connection.ask(one_more)["error"] == "a connection holds at most 64 leases"
+        assert connection.ask({"op": "close", "lease": "l0"})["ok"]
+        assert connection.ask(one_more)["ok"]
+
+
+def test_a_peer_has_so_many_open_leases_and_another_one_is_served(tmp_path: Path) -> None:
+    host = FakeHost(tmp_path)
+    host.agent.open_window("greedy", peer="10.0.0.7")
+    host.agent.open_window("modest", peer="10.0.0.8")
+    process = host.tree.fork()
+    for number in range(limits.MOST_OPEN_LEASES_OF_PEER):
+        host.open("t", process, run="greedy", lease=f"l{number}")
+    with pytest.raises(LeaseRefused, match=r"1024 of 10\.0\.0\.7 are open"):
+        host.open("t", process, run="greedy", lease="one more")
+    host.open("t", process, run="modest", lease="another")
+    host.agent.close_lease("greedy", "l0")
+    host.open("t", process, run="greedy", lease="one more")
+
+
+def test_a_peer_cannot_fill_the_memory_with_leases_and_trials_that_no_driver_settles(tmp_path: Path) -> None:
+    host = FakeHost(tmp_path)
+    window = host.agent.open_window("r", peer="10.0.0.7")
+    lease = Lease("l", "r", "t", Root(1, 1), 1.0, {}, opened=0.0, opened_at=0.0, closed=1.0)
+    window.leases.update((f"l{number}", lease) for number in range(limits.MOST_UNSETTLED_LEASES_OF_PEER))
+    with pytest.raises(LeaseRefused, match="no driver has settled the last 20000"):
+        host.open("t", host.tree.fork())
+    window.leases.clear()
+    for number in range(limits.MOST_TRIALS_OF_PEER):
+        window.trial(f"t{number}")
+    with pytest.raises(LeaseRefused, match=r"too many trials: 50000 of 10\.0\.0\.7"):
+        host.open("one more", host.tree.fork())
+    host.open("t7", host.tree.fork())  # a trial that is known goes on
+    assert host.agent.open_window("s", peer="10.0.0.8").leases == {}
+
+
+def test_a_peer_s_oldest_closed_run_makes_room_and_nobody_else_s(tmp_path: Path) -> None:
+    host = FakeHost(tmp_path)
+    host.agent.open_window("of somebody else", peer="user 2")
+    host.agent.close_window("of somebody else")
+    for number in range(limits.MOST_WINDOWS_OF_PEER):
+        host.agent.open_window(f"r{number}", peer="user 1")
+    with pytest.raises(LeaseRefused, match="too many runs at once: 256 of user 1, 257 on this host"):
+        host.agent.open_window("one more", peer="user 1")
+    for run in ("r5", "r3"):
+        host.clock.advance(0.1)
+        host.agent.close_window(run)
+    host.agent.open_window("one more", peer="user 1")
+    assert "r5" not in host.agent.windows
+    assert {"r3", "of somebody else", "one more"} <= host.agent.windows.keys()
+
+
+def test_hellos_come_at_a_pace_and_each_peer_has_its_own() -> None:
+    clock, slept = FakeClock(100.0), list[float]()
+    pace = Pace(per_second=10.0, at_once=5.0, clock=clock, sleep=slept.append)
+    for _ in range(5):
+        pace.keep("greedy")
+    assert slept == []
+    pace.keep("greedy")
+    pace.keep("greedy")
+    assert slept == pytest.approx([0.1, 0.2])
+    pace.keep("modest")
+    assert len(slept) == 2
+    clock.advance(10.0)
+    pace.keep("greedy")
+    assert len(slept) == 2
+
+
+# Connections ---------------------------------------------------------------------------------------------------------
+
+
+class Echo(socketserver.StreamRequestHandler):
+    """Repeats what it is told; who says "stay" may."""
+
+    server: Small
+
+    def handle(self) -> None:
+        while line := self.rfile.readline():
+            if line == b"stay\n":
+                self.server.stay(self.connection)
+            self.wfile.write(line)
+
+
+class Small(GuardedServer, socketserver.TCPServer):
+    most = 3
+    most_of_peer = 2
+    patience_seconds = 0.5
+    refusal = b"too many\n"
+
+
+@contextmanager
+def small(kind: type[Small] = Small) -> Iterator[tuple[str, int]]:
+    guarded = kind(("127.0.0.1", 0), Echo)
+    thread = Thread(target=guarded.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield "127.0.0.1", guarded.server_address[1]
+    finally:
+        guarded.shutdown()
+        guarded.server_close()
+        thread.join()
+
+
+def said(connection: socket.socket, line: bytes = b"") -> bytes:
+    """What comes back; empty if the other side has hung up."""
+    connection.sendall(line)
+    return connection.recv(100)
+
+
+def from_address(address: str, server_address: tuple[str, int]) -> socket.socket:
+    return socket.create_connection(server_address, 10, source_address=(address, 0))
+
+
+def test_a_peer_has_so_many_connections_and_another_one_is_served() -> None:
+    class Patient(Small):
+        patience_seconds = 60.0
+
+    with small(Patient) as address:
+        first, second = from_address("127.0.0.1", address), from_address("127.0.0.1", address)
+        assert (said(first, b"a\n"), said(second, b"b\n")) == (b"a\n", b"b\n")
+        with from_address("127.0.0.1", address) as third:
+            assert said(third) == b"too many\n"
+            assert said(third) == b""
+        other = from_address("127.0.0.2", address)
+        assert said(other, b"c\n") == b"c\n"
+        with from_address("127.0.0.3", address) as fourth:
+            assert said(fourth) == b"too many\n"  # of all
+        first.close()
+        until(lambda: _is_served(address))
+        second.close()
+        other.close()
+
+
+def _is_served(address: tuple[str, int]) -> bool:
+    with from_address("127.0.0.1", address) as connection:
+        return connection.sendall(b"x\n") is None and connection.recv(100) == b"x\n"
+
+
+def test_who_does_not_come_to_the_point_is_hung_up_on_and_who_may_stay_stays() -> None:
+    with small() as address:
+        slow, stays = from_address("127.0.0.1", address), from_address("127.0.0.2", address)
+        assert said(stays, b"stay\n") == b"stay\n"
+        until(lambda: not _takes_a_byte(slow))  # one now and then, and never a line
+        assert said(stays, b"y\n") == b"y\n"
+        slow.close()
+        stays.close()
+
+
+def _takes_a_byte(connection: socket.socket) -> bool:
+    try:
+        connection.sendall(b"x")
+    except OSError:
+        return False
+    return True
+
+
+def test_scrapers_get_through_after_somebody_has_held_connections_open(server: AgentServer) -> None:  # noqa: F811
+    port = int(server.url.rpartition(":")[2])
+    held = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(32)]
+    with socket.create_connection(("127.0.0.1", port), 10) as one_more:
+        assert one_more.recv(1000).startswith(b"HTTP/1.0 503 Service Unavailable\r\n")
+    for connection in held:
+        connection.close()
+    until(lambda: _answers(server.url))
+
+
+def _answers(url: str) -> bool:
+    try:
+        return b"energysweep" in get(f"{url}/metrics")[0]
+    except OSError:
+        return False
+
+
+# Versions ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_program_of_another_version_is_told_so(standing: AgentServer) -> None:  # noqa: F811 - the fixture
+    with AskRaw(standing.socket_path) as connection:
+        answer = connection.ask({"op": "hello", "run": "r", "protocol": 99, "what nobody knows yet": 1})
+        assert (answer["ok"], answer["protocol"]) == (False, 1)
+        assert answer["error"] == "the agent is of another version of energysweep: it speaks protocol 1"
+        assert connection.ask({"op": "hello", "run": "r", "protocol": 99})["protocol"] == 1
+
+
+OTHER_VERSION = """
+import sys
+from energysweep.agent import protocol
+protocol.PROTOCOL = 0  # stands for the code of another version
+from energysweep.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("is_daemon", [False, True])
+def test_an_agent_of_another_version_that_nobody_needs_is_replaced(
+    agent_home: Path,
+    trace: str,  # noqa: F811 - the fixture
+    is_daemon: bool,
+) -> None:
+    linger = [] if is_daemon else ["--linger", "60"]
+    command = [sys.executable, "-c", OTHER_VERSION, "agent", "--detach", "--meter", trace, "--port", "0", *linger]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    old = peer_pid(agent_home / "agent.sock")
+    try:
+        if is_daemon:
+            with pytest.raises(AgentError, match="speaks protocol 0; it cannot be replaced: it was started as a"):
+                connect(Hello(run="r"), [trace], port=0)
+            return
+        client = connect(Hello(run="r"), [trace], port=0)
+        assert peer_pid(agent_home / "agent.sock") != old
+        until(lambda: has_ended(old))
+        client.close()
+    finally:
+        if is_daemon:
+            subprocess.run(["kill", str(old)], check=True)
+            until(lambda: has_ended(old))

@@ -1,0 +1,260 @@
+"""A real Prometheus, configured with nothing but /sd, watches a sweep on two nodes in which much goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from energysweep.ledger import FILE_NAME, LedgerData
+from energysweep.records import TRIAL_BUCKETS
+from tests.conftest import need
+from tests.prometheus import Prometheus, free_port, http_sd
+from tests.tuning.conftest import SWEEP, TRACE
+from tests.tuning.test_cluster import Cluster, two_raylets, wait_for_nodes
+from tests.tuning.test_resume import STEPS, read, wait_for
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("default"),
+    pytest.mark.timeout(600),
+]
+
+WORKER_IP = "127.0.0.2"
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def get(url: str) -> str:
+    with _DIRECT.open(url, timeout=10) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
+def sd(port: int, host: str = "127.0.0.1") -> set[str]:
+    """The targets that an agent names."""
+    return {target["targets"][0] for target in json.loads(get(f"http://{host}:{port}/sd"))}
+
+
+def prepare(folder: Path) -> None:
+    (folder / "work.py").write_text(dedent(STEPS))
+    (folder / "trace.csv").write_text(TRACE)
+    (folder / "sweep.yaml").write_text(dedent(SWEEP))
+
+
+def start_sweep(cluster: Cluster, folder: Path, port: int, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "energysweep", "run", "sweep.yaml", "--run-id", "watched"),
+            *("--metrics-port", str(port), "--address", cluster.address, "--set", "max_failures=3", *options),
+            *("--set", f"storage={folder}/tune"),
+        ],
+        cwd=folder,
+        env=cluster.environments["head"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def agent_of(cluster: Cluster, name: str) -> int:
+    """The pid of a host's agent."""
+
+    def command(pid: int) -> bytes:
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return b""
+
+    (pid,) = [pid for pid in cluster.processes_of(name) if b"--detach" in command(pid)]
+    return pid
+
+
+@dataclass
+class Watched:
+    """A sweep that has ended, and what was seen of it."""
+
+    data: LedgerData
+    folder: Path
+    prometheus: Prometheus
+    every_minute: Prometheus
+    port: int
+    sd_of_worker: set[str]
+    targets: set[str]
+    killed: str
+    moment: float
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """Three trials: one of half a second, one whose worker is killed; and the agents of both nodes are restarted."""
+    need("prometheus")
+    folder = tmp_path_factory.mktemp("watched")
+    prepare(folder)
+    seconds, minutes = folder / "prometheus-1s", folder / "prometheus-60s"
+    seconds.mkdir()
+    minutes.mkdir()
+    port = free_port()
+    with (
+        two_raylets() as cluster,
+        Prometheus(seconds, [http_sd(port)]) as prometheus,
+        Prometheus(minutes, [http_sd(port, refresh="60s")], interval="60s") as every_minute,
+    ):
+        for environment in cluster.environments.values():
+            del environment["ENERGYSWEEP_LINGER"]  # as it is for everybody
+        cluster.start("worker", f"--address={cluster.address}", ip=WORKER_IP)
+        wait_for_nodes(cluster)
+        sweep = start_sweep(
+            cluster,
+            folder,
+            port,
+            *("--set", "parameters={steps: {grid: [2, 100, 101]}}", "--file-sd", str(folder / "targets.json")),
+        )
+        run = folder / "results" / "watched"
+
+        def reports(node: str) -> Callable[[], bool]:
+            """A trial on the node has got on well by now, under an agent that is there."""
+            seen = len(read(run).results) if (run / FILE_NAME).exists() else 0
+
+            def enough() -> bool:
+                assert sweep.poll() is None, sweep.stderr and sweep.stderr.read()
+                if not (run / FILE_NAME).exists():
+                    return False
+                data = read(run)
+                on_node = {lease.trial for lease in data.leases if lease.node == node and lease.closed_at is None}
+                return sum(row.trial in on_node for row in data.results[seen:]) >= 8
+
+            return enough
+
+        wait_for(reports("worker"), 120)
+        wait_for(lambda: len(prometheus.targets()) == 2, 60)
+        targets = {target["labels"]["instance"] for target in prometheus.targets()}
+        sd_of_worker = sd(port, WORKER_IP)
+        victim = max(
+            (lease for lease in read(run).leases if lease.node == "worker" and lease.closed_at is None),
+            key=lambda lease: lease.opened_at,
+        )
+        os.kill(victim.pid, signal.SIGKILL)
+        wait_for(reports("head"), 60)
+        os.kill(agent_of(cluster, "head"), signal.SIGTERM)
+        wait_for(reports("head"), 60)
+        os.kill(agent_of(cluster, "worker"), signal.SIGKILL)
+        _, messages = sweep.communicate(timeout=200)
+        assert sweep.returncode == 0, messages
+        time.sleep(3.0)  # a scrape of each
+        yield Watched(
+            read(run), folder, prometheus, every_minute, port, sd_of_worker, targets, victim.trial, time.time()
+        )
+
+
+def booked(data: LedgerData) -> dict[str, float]:
+    """Joules by trial, as the ledger has them."""
+    trial_of = {lease.lease: lease.trial for lease in data.leases}
+    joules: dict[str, float] = {}
+    for row in data.energy:
+        if row.bucket in TRIAL_BUCKETS:
+            trial = trial_of[row.lease]
+            joules[trial] = joules.get(trial, 0.0) + row.joules
+    return joules
+
+
+PER_TRIAL = 'sum by (trial) (max_over_time(energysweep_trial_energy_joules_total{sweep="watched"}[15m]))'
+
+
+def test_what_was_meant_to_go_wrong_did(watched: Watched) -> None:
+    assert {meter.node for meter in watched.data.meters} == {"head", "worker"}
+    assert next(row.outcome for row in watched.data.attempts if row.trial == watched.killed) == "failed"
+    restarts = watched.prometheus.values("sum by (node) (resets(energysweep_agent_cpu_seconds_total[15m]))", "node")
+    assert restarts.keys() == {"head", "worker"}
+    assert min(restarts.values()) >= 1
+
+
+def test_every_trial_s_value_equals_the_ledger_s(watched: Watched) -> None:
+    scraped, joules = watched.prometheus.values(PER_TRIAL, "trial"), booked(watched.data)
+    assert len(joules) == 3
+    assert scraped == {trial: pytest.approx(value, rel=0.01) for trial, value in joules.items()}
+    (short,) = (row.trial for row in watched.data.trials if row.parameters["steps"] == 2)
+    assert 0 < scraped[short] < 100 * 10
+    assert scraped[watched.killed] > 0
+
+
+def test_no_series_went_down_or_changed_its_name_in_a_restart(watched: Watched) -> None:
+    counters = '{__name__=~"energysweep_(trial|node|meter)_.*_total"}'
+    resets = watched.prometheus.query(f"resets({counters}[15m]) > 0")
+    assert resets == []
+    # The same addresses before and after, so the same instances.
+    instances = watched.prometheus.values("count by (instance) (last_over_time(up[15m]))", "instance")
+    assert instances.keys() == watched.targets == {f"127.0.0.1:{watched.port}", f"{WORKER_IP}:{watched.port}"}
+
+
+def test_each_agent_names_both_and_so_does_the_file(watched: Watched) -> None:
+    assert watched.sd_of_worker == watched.targets
+    assert sd(watched.port) == watched.targets
+    groups = json.loads((watched.folder / "targets.json").read_text())
+    assert {target for group in groups for target in group["targets"]} == watched.targets
+    assert {group["labels"]["__meta_energysweep_node"] for group in groups} == {"head", "worker"}
+
+
+def test_the_sweep_is_told_of_by_the_driver_s_agent_alone(watched: Watched) -> None:
+    for family in ("info", "start_timestamp_seconds", "end_timestamp_seconds"):
+        (series,) = watched.prometheus.query(f"last_over_time(energysweep_sweep_{family}[15m])")
+        assert series["metric"]["instance"] == f"127.0.0.1:{watched.port}"
+    states = watched.prometheus.values("last_over_time(energysweep_sweep_trials[15m])", "state")
+    assert states["completed"] == 3
+    reports = watched.prometheus.values("sum by (trial) (max_over_time(energysweep_trial_reports_total[15m]))", "trial")
+    assert set(reports) == set(booked(watched.data))
+    assert min(reports.values()) >= 2
+
+
+def test_promtool_finds_nothing_wrong_with_a_real_scrape(watched: Watched) -> None:
+    text = get(f"http://{WORKER_IP}:{watched.port}/metrics")
+    done = subprocess.run(
+        [need("promtool"), "check", "metrics"], input=text, capture_output=True, text=True, check=False
+    )
+    complaints = [line for line in done.stderr.splitlines() if "energysweep_meter_counter_resets_total" not in line]
+    assert (done.stdout, complaints) == ("", [])
+
+
+def test_at_a_scrape_a_minute_the_final_values_are_there_as_well(watched: Watched) -> None:
+    joules = booked(watched.data)
+    deadline = watched.moment + 140  # it may hear of the second agent, or of both, a minute late, and then wait another
+    while True:
+        scraped = watched.every_minute.values(PER_TRIAL, "trial")
+        if scraped.keys() == joules.keys() and all(
+            scraped[trial] == pytest.approx(value, rel=0.01) for trial, value in joules.items()
+        ):
+            return
+        assert time.time() < deadline, (scraped, joules)
+        time.sleep(1.0)
+
+
+def test_an_agent_that_joins_is_found_and_one_that_leaves_is_dropped(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    port = free_port()
+    own, other = f"127.0.0.1:{port}", f"{WORKER_IP}:{port}"
+
+    def named() -> set[str]:
+        try:
+            return sd(port)
+        except OSError:
+            return set()
+
+    with two_raylets() as cluster:
+        sweep = start_sweep(cluster, tmp_path, port, "--set", "parameters={steps: {grid: [400, 401]}}")
+        wait_for(lambda: named() == {own}, 120)
+        cluster.start("worker", f"--address={cluster.address}", ip=WORKER_IP)
+        wait_for(lambda: named() == {own, other}, 120)
+        cluster.lose("worker")
+        wait_for(lambda: named() == {own}, 60)
+        sweep.send_signal(signal.SIGINT)
+        sweep.communicate(timeout=60)

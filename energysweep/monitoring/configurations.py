@@ -6,7 +6,7 @@ from energysweep.monitoring import variables
 from energysweep.monitoring.charts import barchart
 from energysweep.monitoring.dashboard import dashboard
 from energysweep.monitoring.panels import Json, Panel, Unit
-from energysweep.monitoring.queries import last
+from energysweep.monitoring.queries import last, named
 from energysweep.monitoring.tables import Column, table
 from energysweep.monitoring.trials import INFO, SWEEPS, emissions, energy, estimated_part, mean, objective
 
@@ -49,7 +49,8 @@ def _configurations() -> list[Panel]:
 
     def bars(title: str, unit: Unit, expression: str) -> Panel:
         dearest = f"topk(15, {mean(by, expression)})"
-        query = f'sort_desc(label_join({dearest}, "name", " ", "config", "hardware"))'
+        name = f'label_join({dearest}, "name", " ", "config", "hardware")'
+        query = f"sort_desc({named(name, 'name')})"
         words = f"Mean per trial, for the 15 dearest configurations. {_RANGE} {_ESTIMATE}"
         return barchart(title, words, unit, _EMPTY, query, "name", height=10)
 
@@ -124,12 +125,12 @@ def _hardware() -> list[Panel]:
     return [
         barchart(
             *("Energy per hardware ($measured)", words, "joule", _EMPTY),
-            *(f"sort_desc({mean('hardware', energy())})", "hardware"),
+            *(f"sort_desc({named(mean('hardware', energy()), 'hardware')})", "hardware"),
             height=7,
         ),
         barchart(
             *("CO2e per hardware ($measured)", words, "massg", _EMPTY),
-            *(f"sort_desc({mean('hardware', emissions())})", "hardware"),
+            *(f"sort_desc({named(mean('hardware', emissions()), 'hardware')})", "hardware"),
             height=7,
         ),
         table(

@@ -71,6 +71,11 @@ def described(expression: str, info: str) -> str:
     )
 
 
+def named(expression: str, label: str) -> str:
+    """With words where a label is empty or blank: Prometheus has no empty labels, and a chart's axis needs one."""
+    return f'label_replace({expression}, "{label}", "(none)", "{label}", " *")'
+
+
 def share(part: str, whole: str) -> str:
     """A part of a whole, 0 where there is none of it. Both have the same labels."""
     return f"(({part}) or 0 * ({whole})) / (({whole}) > 0)"

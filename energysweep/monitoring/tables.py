@@ -53,7 +53,7 @@ def table(
         *(title, description, "table", "none", empty, targets, options, width, height),
         {"align": "auto", "cellOptions": {"type": "auto"}, "inspect": False},
         None,
-        tuple(_override(column) for column in columns.values() if column.query is not None),
+        tuple(_override(column) for column in columns.values() if column.query is not None and not column.hidden),
         joined(columns),
     )
 
@@ -101,6 +101,7 @@ def xychart(
 ) -> Panel:
     """A point per row of two queries that are joined by their labels (by label: its title)."""
     columns = {"x": x, "y": y} | {label: Column(name) for label, name in labels.items()}
+    columns["sweep"] = Column("Sweep", hidden=True)
     options = {
         "mapping": "manual",
         "series": [

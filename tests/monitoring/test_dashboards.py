@@ -111,7 +111,9 @@ def test_a_panel_says_what_it_is_in_which_unit_and_what_it_means_if_it_is_empty(
 def test_a_column_of_numbers_has_a_unit(dashboard: Json, panel: Json) -> None:
     if panel["type"] == "table":
         names = panel["transformations"][1]["options"]["renameByName"]
-        numbers = {names[f"Value #{target['refId']}"] for target in panel["targets"]}
+        hidden = panel["transformations"][1]["options"]["excludeByName"]
+        columns = {f"Value #{target['refId']}" for target in panel["targets"]}
+        numbers = {names[column] for column in columns - hidden.keys()}
         units = {
             override["matcher"]["options"]
             for override in panel["fieldConfig"]["overrides"]

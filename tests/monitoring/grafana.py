@@ -7,7 +7,7 @@ which of its own variables (``$__range`` and others) there are.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,6 +105,23 @@ def escaped(*values: str) -> str:
     """Chosen values as Grafana puts them into PromQL: a regular expression, escaped once more for the quotes."""
     each = [re.sub(r"[\\^$*+?.()|[\]{}]", r"\\\\\g<0>", value) for value in values]
     return each[0] if len(each) == 1 else f"({'|'.join(each)})"
+
+
+def target(dashboard: Json, title: str, reference: str) -> Json:
+    """One query of the panel with this title."""
+    (found,) = (
+        target
+        for panel in panels(dashboard)
+        if panel["title"] == title
+        for target in panel["targets"]
+        if target["refId"] == reference
+    )
+    return found
+
+
+def numbers(found: Sequence[Json], *labels: str) -> dict[tuple[str, ...], float]:
+    """An instant query's values by some labels."""
+    return {tuple(series["metric"].get(label, "") for label in labels): float(series["value"][1]) for series in found}
 
 
 def panels(dashboard: Json) -> Iterator[Json]:

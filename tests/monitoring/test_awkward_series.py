@@ -15,7 +15,7 @@ import pytest
 
 from energysweep.monitoring import dashboards
 from tests.conftest import need
-from tests.monitoring.grafana import View, escaped, panels
+from tests.monitoring.grafana import View, escaped, numbers, target
 from tests.prometheus import Prometheus
 
 BEGAN = 1_700_000_000
@@ -72,15 +72,9 @@ def view() -> Iterator[View]:
 
 
 def column(view: View, uid: str, title: str, reference: str, label: str, **chosen: str) -> dict[str, float]:
-    (target,) = (
-        target
-        for panel in panels(DASHBOARDS[uid])
-        if panel["title"] == title
-        for target in panel["targets"]
-        if target["refId"] == reference
-    )
-    found = view.ask(target, view.choose(DASHBOARDS[uid]) | chosen)
-    return {series["metric"].get(label, ""): float(series["value"][1]) for series in found}
+    dashboard = DASHBOARDS[uid]
+    found = view.ask(target(dashboard, title, reference), view.choose(dashboard) | chosen)
+    return {value: joules for (value,), joules in numbers(found, label).items()}
 
 
 def of_configurations(view: View, reference: str, **chosen: str) -> dict[str, float]:

@@ -9,9 +9,9 @@ from statistics import fmean
 
 import pytest
 
-from energysweep.monitoring import Json, dashboards
+from energysweep.monitoring import dashboards
 from energysweep.reporting import summarise
-from tests.monitoring.grafana import View, panels
+from tests.monitoring.grafana import View, numbers, panels, target
 from tests.monitoring.test_weeks_later import bring_back
 from tests.prometheus import Prometheus
 from tests.reporting.example import STARTED_AT, example
@@ -31,15 +31,7 @@ def view() -> Iterator[View]:
 
 
 def column(view: View, title: str, reference: str, *labels: str) -> dict[tuple[str, ...], float]:
-    (target,) = (
-        target
-        for panel in panels(DASHBOARD)
-        if panel["title"] == title
-        for target in panel["targets"]
-        if target["refId"] == reference
-    )
-    found: list[Json] = view.ask(target, view.choose(DASHBOARD))
-    return {tuple(series["metric"].get(label, "") for label in labels): float(series["value"][1]) for series in found}
+    return numbers(view.ask(target(DASHBOARD, title, reference), view.choose(DASHBOARD)), *labels)
 
 
 def configurations(value: str) -> dict[tuple[str, str], float]:
@@ -73,7 +65,7 @@ def test_energy_of_the_sweep_is_that_of_all_trials(view: View) -> None:
 
 @pytest.mark.parametrize(
     ("title", "reference"),
-    [(panel["title"], target["refId"]) for panel in panels(DASHBOARD) for target in panel["targets"]],
+    [(panel["title"], query["refId"]) for panel in panels(DASHBOARD) for query in panel["targets"]],
 )
 def test_a_query_finds_data(view: View, title: str, reference: str) -> None:
     nothing_stopped_early = (title, reference) == ("Sweeps ($measured)", "saved")  # this run lets every trial finish

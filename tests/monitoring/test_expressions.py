@@ -15,7 +15,7 @@ import pytest
 
 from energysweep.monitoring import Json, dashboards
 from energysweep.records import TRIAL_BUCKETS
-from tests.monitoring.grafana import View, escaped, panels
+from tests.monitoring.grafana import View, escaped, numbers, panels, target
 from tests.monitoring.test_rules import ALERTS, RECORDS
 from tests.monitoring.watched import ROOT, Watched, watched
 
@@ -23,10 +23,10 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 DASHBOARDS = {dashboard["uid"]: dashboard for dashboard in dashboards()}
 TARGETS = [
-    pytest.param(dashboard, panel["title"], target, id=f"{dashboard['uid']}: {panel['title']}: {target['refId']}")
+    pytest.param(dashboard, panel["title"], query, id=f"{dashboard['uid']}: {panel['title']}: {query['refId']}")
     for dashboard in dashboards()
     for panel in panels(dashboard)
-    for target in panel["targets"]
+    for query in panel["targets"]
 ]
 VARIABLES = [
     pytest.param(dashboard, variable, id=f"{dashboard['uid']}: ${variable['name']}")
@@ -60,14 +60,7 @@ def sweep() -> Iterator[Watched]:
 def ask(view: View, uid: str, title: str, reference: str, **chosen: str) -> list[Json]:
     """What a panel's query finds."""
     dashboard = DASHBOARDS[uid]
-    (target,) = (
-        target
-        for panel in panels(dashboard)
-        if panel["title"] == title
-        for target in panel["targets"]
-        if target["refId"] == reference
-    )
-    return view.ask(target, view.choose(dashboard) | chosen)
+    return view.ask(target(dashboard, title, reference), view.choose(dashboard) | chosen)
 
 
 def number(found: list[Json]) -> float:
@@ -75,24 +68,20 @@ def number(found: list[Json]) -> float:
     return float(series["value"][1])
 
 
-def by(found: list[Json], *labels: str) -> dict[tuple[str, ...], float]:
-    return {tuple(series["metric"].get(label, "") for label in labels): float(series["value"][1]) for series in found}
-
-
-@pytest.mark.parametrize(("dashboard", "title", "target"), TARGETS)
-def test_a_query_finds_data_while_the_sweep_runs(sweep: Watched, dashboard: Json, title: str, target: Json) -> None:
+@pytest.mark.parametrize(("dashboard", "title", "query"), TARGETS)
+def test_a_query_finds_data_while_the_sweep_runs(sweep: Watched, dashboard: Json, title: str, query: Json) -> None:
     view = sweep.while_it_ran()
-    found = view.ask(target, view.choose(dashboard))
-    assert bool(found) != ((title, target["refId"]) in EMPTY_WHILE_IT_RUNS)
+    found = view.ask(query, view.choose(dashboard))
+    assert bool(found) != ((title, query["refId"]) in EMPTY_WHILE_IT_RUNS)
 
 
-@pytest.mark.parametrize(("dashboard", "title", "target"), TARGETS)
-def test_a_query_finds_data_when_all_series_are_gone(sweep: Watched, dashboard: Json, title: str, target: Json) -> None:
+@pytest.mark.parametrize(("dashboard", "title", "query"), TARGETS)
+def test_a_query_finds_data_when_all_series_are_gone(sweep: Watched, dashboard: Json, title: str, query: Json) -> None:
     view = sweep.long_after()
-    found = view.ask(target, view.choose(dashboard))
-    is_live = (title, target["refId"]) in NOW
-    assert is_live == (target["instant"] and "$__range" not in target["expr"])  # the rest looks back
-    assert bool(found) != (is_live or (title, target["refId"]) == ("Power by trial ($measured)", "B"))
+    found = view.ask(query, view.choose(dashboard))
+    is_live = (title, query["refId"]) in NOW
+    assert is_live == (query["instant"] and "$__range" not in query["expr"])  # the rest looks back
+    assert bool(found) != (is_live or (title, query["refId"]) == ("Power by trial ($measured)", "B"))
 
 
 @pytest.mark.parametrize("moment", ["while_it_ran", "long_after"])
@@ -152,8 +141,8 @@ def test_configurations_are_told_with_the_ledger_s_joules_and_grams(sweep: Watch
         config = " ".join(f"{name}={trial.parameters[name]:g}" for name in ("rate", "depth"))
         expected[config, trial.hardware] = booked[trial.trial]
     title, view = "All configurations ($measured)", sweep.long_after()
-    joules = by(ask(view, "energysweep-configurations", title, "sum"), "config", "hardware")
-    grams = by(ask(view, "energysweep-configurations", title, "grams"), "config", "hardware")
+    joules = numbers(ask(view, "energysweep-configurations", title, "sum"), "config", "hardware")
+    grams = numbers(ask(view, "energysweep-configurations", title, "grams"), "config", "hardware")
     assert len(joules) == 16
     assert joules == pytest.approx(expected, rel=0.01)
     assert grams == pytest.approx({key: value * 360 / 3.6e6 for key, value in joules.items()}, rel=1e-9)
@@ -214,8 +203,8 @@ def test_of_more_trials_than_are_shown_the_rest_is_drawn_together(sweep: Watched
 def test_a_parameter_is_told_value_by_value(sweep: Watched) -> None:
     view = sweep.long_after()
     title = "Values of $parameter ($measured)"
-    by_rate = by(ask(view, "energysweep-configurations", title, "trials", parameter="rate"), "value")
-    by_depth = by(ask(view, "energysweep-configurations", title, "trials", parameter="depth"), "value")
+    by_rate = numbers(ask(view, "energysweep-configurations", title, "trials", parameter="rate"), "value")
+    by_depth = numbers(ask(view, "energysweep-configurations", title, "trials", parameter="depth"), "value")
     assert by_rate == {("0.01",): 4, ("0.05",): 4, ("0.1",): 4, ("0.15",): 4}
     assert by_depth == {("1",): 8, ("2",): 8}
 
@@ -244,8 +233,8 @@ def test_the_queries_in_the_document_find_every_trial_and_configuration(sweep: W
 def test_points_have_both_coordinates(sweep: Watched) -> None:
     view = sweep.long_after()
     labels = ("sweep", "trial", "config", "hardware")
-    x = by(ask(view, "energysweep-sweep", "Energy against $metric ($measured)", "x"), *labels)
-    y = by(ask(view, "energysweep-sweep", "Energy against $metric ($measured)", "y"), *labels)
+    x = numbers(ask(view, "energysweep-sweep", "Energy against $metric ($measured)", "x"), *labels)
+    y = numbers(ask(view, "energysweep-sweep", "Energy against $metric ($measured)", "y"), *labels)
     assert x.keys() == y.keys()
     assert len(x) == 16
 

@@ -26,7 +26,7 @@ class GuardedServer(socketserver.ThreadingMixIn, socketserver.BaseServer):
 
     daemon_threads = True
     request_queue_size = 128
-    most_of_peer = 1024
+    most_of_peer = 2500
     most = MOST_CONNECTIONS
     patience_seconds = 10.0
     refusal = b""

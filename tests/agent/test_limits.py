@@ -109,7 +109,7 @@ def test_a_peer_has_so_many_open_leases_and_another_one_is_served(tmp_path: Path
     process = host.tree.fork()
     for number in range(limits.MOST_OPEN_LEASES_OF_PEER):
         host.open("t", process, run="greedy", lease=f"l{number}")
-    with pytest.raises(LeaseRefused, match=r"1024 of 10\.0\.0\.7 are open"):
+    with pytest.raises(LeaseRefused, match=r"2500 of 10\.0\.0\.7 are open"):
         host.open("t", process, run="greedy", lease="one more")
     host.open("t", process, run="modest", lease="another")
     host.agent.close_lease("greedy", "l0")

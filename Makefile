@@ -29,6 +29,7 @@ bench: $(INSTALLED)  ## what energysweep costs, as ratios to the alternatives
 
 docs: $(INSTALLED)  ## documents that are made from code
 	$(BIN)/python -c "from energysweep.metrics import markdown; print(markdown(), end='')" > docs/metrics.md
+	$(BIN)/energysweep dashboards export deploy/grafana/dashboards
 
 constraints: $(INSTALLED)  ## pin what is installed now
 	(head -n 2 constraints.txt; $(BIN)/pip freeze --exclude-editable | grep -v -e '^torch==' -e '^setuptools==') > constraints.new

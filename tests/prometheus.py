@@ -104,6 +104,11 @@ class Prometheus:
         active: list[dict[str, Any]] = self._get("targets?state=active")["activeTargets"]
         return active
 
+    def rules(self) -> list[dict[str, Any]]:
+        """The groups of its rules, with the health of each rule."""
+        groups: list[dict[str, Any]] = self._get("rules")["groups"]
+        return groups
+
     def stop(self) -> None:
         """End it; its data stays in the folder."""
         self._process.terminate()

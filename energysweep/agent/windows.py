@@ -338,6 +338,8 @@ class NodeAccount:
 
     def book(self, device: Device, shares: Shares) -> None:
         """Book what one device saw over one interval."""
+        for bucket in ("trials", "overhead"):  # from the first interval on, so that Prometheus sees them begin at 0
+            self._add(device, bucket, 0.0)
         for owners in (shares.active, shares.idle):
             for owner, joules in owners.items():
                 self._add(device, "trials" if owner.kind == "lease" else "overhead", joules)

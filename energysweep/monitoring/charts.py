@@ -69,6 +69,7 @@ def timeseries(
     defaults: Json = {"color": {"mode": "palette-classic"}}
     if limit is not None:
         custom["thresholdsStyle"] = {"mode": "line"}
+        custom["axisSoftMax"] = 2 * limit
         defaults["thresholds"] = steps("transparent", (limit, "red"))
     overrides = tuple(
         {

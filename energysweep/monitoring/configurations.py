@@ -6,7 +6,7 @@ from energysweep.monitoring import variables
 from energysweep.monitoring.charts import barchart
 from energysweep.monitoring.dashboard import dashboard
 from energysweep.monitoring.panels import Json, Panel, Unit
-from energysweep.monitoring.queries import last
+from energysweep.monitoring.queries import last, named
 from energysweep.monitoring.tables import Column, table
 from energysweep.monitoring.trials import INFO, SWEEPS, emissions, energy, estimated_part, mean, objective
 
@@ -48,10 +48,11 @@ def _configurations() -> list[Panel]:
     by = "config, hardware"
 
     def bars(title: str, unit: Unit, expression: str) -> Panel:
-        dearest = f"topk(25, {mean(by, expression)})"
-        query = f'sort_desc(label_join({dearest}, "name", " ", "config", "hardware"))'
-        words = f"Mean per trial, for the 25 dearest configurations. {_RANGE} {_ESTIMATE}"
-        return barchart(title, words, unit, _EMPTY, query, "name")
+        dearest = f"topk(15, {mean(by, expression)})"
+        name = f'label_join({dearest}, "name", " ", "config", "hardware")'
+        query = f"sort_desc({named(name, 'name')})"
+        words = f"Mean per trial, for the 15 dearest configurations. {_RANGE} {_ESTIMATE}"
+        return barchart(title, words, unit, _EMPTY, query, "name", height=10)
 
     columns = {"config": Column("Configuration"), "hardware": Column("Hardware")} | _columns(by)
     return [
@@ -74,7 +75,7 @@ def _columns(by: str) -> dict[str, Column]:
         "least": Column("Least", f"min by ({by}) ({energy()})", "joule"),
         "most": Column("Most", f"max by ({by}) ({energy()})", "joule"),
         "grams": Column("Mean CO2e", mean(by, emissions()), "massg"),
-        "metric": Column("Mean $metric", mean(by, objective()), decimals=4),
+        "metric": Column("Mean metric", mean(by, objective()), decimals=4),
         "trials": Column("Trials", f"count by ({by}) ({energy()})"),
         "sum": Column("Energy of all", f"sum by ({by}) ({energy()})", "joule"),
         "estimated": Column("Estimated part", estimated_part(by), "percentunit", decimals=0),
@@ -106,9 +107,9 @@ def _values() -> list[Panel]:
             words,
             empty,
             {
-                "value": Column("$parameter"),
+                "value": Column("Value"),
                 "energy": Column("Mean energy", by_value("avg", joules), "joule"),
-                "metric": Column("Mean $metric", by_value("avg", objective(_WITH_PARAMETER)), decimals=4),
+                "metric": Column("Mean metric", by_value("avg", objective(_WITH_PARAMETER)), decimals=4),
                 "trials": Column("Trials", by_value("count", joules)),
             },
             width=8,
@@ -124,28 +125,28 @@ def _hardware() -> list[Panel]:
     return [
         barchart(
             *("Energy per hardware ($measured)", words, "joule", _EMPTY),
-            *(f"sort_desc({mean('hardware', energy())})", "hardware"),
-            width=6,
+            *(f"sort_desc({named(mean('hardware', energy()), 'hardware')})", "hardware"),
+            height=7,
         ),
         barchart(
             *("CO2e per hardware ($measured)", words, "massg", _EMPTY),
-            *(f"sort_desc({mean('hardware', emissions())})", "hardware"),
-            width=6,
+            *(f"sort_desc({named(mean('hardware', emissions()), 'hardware')})", "hardware"),
+            height=7,
         ),
         table(
             "Hardware ($measured)",
             words,
             _EMPTY,
             {"hardware": Column("Hardware")} | _columns("hardware"),
-            width=12,
+            height=5,
             sort="Mean energy",
         ),
     ]
 
 
 def _sweeps() -> Panel:
-    def of_sweep(metric: str) -> str:
-        return f"max by (sweep) ({last(metric, SWEEPS)})"
+    def of_sweep(metric: str, aggregate: str = "max") -> str:
+        return f"{aggregate} by (sweep) ({last(metric, SWEEPS)})"
 
     info = f"max by (sweep, name, owner) ({last('energysweep_sweep_info', SWEEPS)})"
     return table(
@@ -160,7 +161,7 @@ def _sweeps() -> Panel:
             "saved": Column("Saved (estimate)", of_sweep("energysweep_sweep_saved_energy_joules"), "joule"),
             "trials": Column("Trials", f"count by (sweep) ({energy()})"),
             "cheapest": Column(
-                "Least energy to target", of_sweep("energysweep_sweep_cheapest_energy_to_target_joules"), "joule"
+                "Least energy to target", of_sweep("energysweep_sweep_cheapest_energy_to_target_joules", "min"), "joule"
             ),
             "begins": Column(
                 "Begins", f"1000 * {of_sweep('energysweep_sweep_start_timestamp_seconds')}", "dateTimeAsIso"
@@ -168,7 +169,8 @@ def _sweeps() -> Panel:
             "ends": Column("Ends", f"1000 * {of_sweep('energysweep_sweep_end_timestamp_seconds')}", "dateTimeAsIso"),
             "name": Column("Name"),
             "owner": Column("Owner"),
-            "info": Column("Told by its driver", info),
+            "info": Column("Told", info, hidden=True),
         },
+        height=7,
         sort="Energy",
     )

@@ -102,8 +102,7 @@ def _owners() -> Panel:
             "metered": Column("Meters", metered, "joule"),
             "difference": Column("Difference", f"{booked} - {metered}", "joule"),
         },
-        width=24,
-        height=6,
+        height=5,
         sort="Meters",
     )
 

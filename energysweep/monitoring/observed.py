@@ -111,11 +111,12 @@ def _query(url: str, expression: str, at: float) -> list[Mapping[str, Any]]:
         with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as answer:  # noqa: S310
             said = json.load(answer)
     except urllib.error.HTTPError as error:
-        if error.code in (401, 403):
-            raise InputError(f"{url} wants another token ({error.code}): set {TOKEN_VARIABLE}", key=KEY) from error
-        if error.code in (404, 405):
-            raise InputError(f"{url} is no Prometheus server ({error.code})", key=KEY) from error
-        raise SweepError(f"Prometheus at {url} answered {error.code}: {_said(error)}") from error
+        with error:  # it holds the connection
+            if error.code in (401, 403):
+                raise InputError(f"{url} wants another token ({error.code}): set {TOKEN_VARIABLE}", key=KEY) from error
+            if error.code in (404, 405):
+                raise InputError(f"{url} is no Prometheus server ({error.code})", key=KEY) from error
+            raise SweepError(f"Prometheus at {url} answered {error.code}: {_said(error)}") from error
     except OSError as error:
         raise SweepError(f"Prometheus at {url} cannot be reached: {getattr(error, 'reason', error)}") from error
     except ValueError as error:

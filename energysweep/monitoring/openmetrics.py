@@ -65,8 +65,10 @@ class _Collector(Collector):
             metric = Metric(family.name.removesuffix("_total"), family.help, family.kind)
             for labels, points in samples[family.name].items():
                 named = dict(zip(family.labels, labels, strict=True))
-                for at, value in sorted(points):  # of equal times the higher one is the later
-                    metric.add_sample(family.name, named, value, timestamp=round(at, 3))
+                points.sort(key=lambda point: point[0])
+                # Of two values at the same time Prometheus keeps the first; the later one is right.
+                for at, value in {round(at, 3): value for at, value in points}.items():
+                    metric.add_sample(family.name, named, value, timestamp=at)
             yield metric
 
 

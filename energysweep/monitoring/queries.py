@@ -7,7 +7,8 @@ What every expression has to put right:
 - A trial that moves has a series per node: summed after that.
 - A trial's series are gone 5 minutes after it ends. So totals are the highest value in the dashboard's time range,
   which is also right for a sweep that has ended.
-- An info series may stand at several nodes: made one before it is joined.
+- An info series may stand at several nodes: made one before it is joined. Should a trial ever have two texts, one is
+  taken (``topk``): otherwise the join would fail, for all trials.
 """
 
 from __future__ import annotations
@@ -46,11 +47,15 @@ def rate(metric: str, where: str) -> str:
 
 
 def increase(metric: str, where: str) -> str:
-    """What an agent's own counter grew by within the range, over its restarts.
+    """What an agent's own counter grew by between its first and last scrape within the range.
 
+    Exact, so that what adds up in the agent adds up here, unless the counter began again in between: PromQL's own
+    ``increase`` knows of that, but carries each series on to the ends of the range by its own slope.
     Not for trials: what a series showed when it was first scraped does not count.
     """
-    return f"sum by ({_LABELS[metric]}) (increase({metric}{{{where}}}[$__range]))"
+    seen = f"{metric}{{{where}}}[$__range]"
+    grown = f"max_over_time({seen}) - min_over_time({seen}) and resets({seen}) == 0"
+    return f"sum by ({_LABELS[metric]}) ({grown} or increase({seen}))"
 
 
 def per_trial(expression: str) -> str:
@@ -62,8 +67,13 @@ def described(expression: str, info: str) -> str:
     """An expression per trial, with the labels ``config`` and ``hardware`` from an info one (``now`` or ``last``)."""
     return (
         f"{expression} * on (sweep, trial) group_left (config, hardware)"
-        f" max by (sweep, trial, config, hardware) ({info})"
+        f" topk by (sweep, trial) (1, max by (sweep, trial, config, hardware) ({info}))"
     )
+
+
+def named(expression: str, label: str) -> str:
+    """With words where a label is empty or blank: Prometheus has no empty labels, and a chart's axis needs one."""
+    return f'label_replace({expression}, "{label}", "(none)", "{label}", " *")'
 
 
 def share(part: str, whole: str) -> str:

@@ -45,8 +45,8 @@ def sweep_dashboard() -> Json:
         ],
         [
             ("So far", _so_far()),
-            ("Where the power goes", [_power(), _states()]),
-            ("What it buys", [_energy_andobjective(), _configurations()]),
+            ("Where the power goes", [_power(), _states(), *_power_by_others()]),
+            ("What it buys", [_energy_and_objective(), _configurations()]),
             ("Trials", [_trials(), _sources()]),
         ],
     )
@@ -87,7 +87,7 @@ def _so_far() -> list[Panel]:
             text="value_and_name",
         ),
         stat(
-            "Cheapest configuration at target so far ($measured)",
+            "Cheapest at target so far ($measured)",
             "Energy that the cheapest configuration took to reach the target, as the sweep's driver tells; empty for"
             f" an objective without a target. {_ESTIMATE}",
             "joule",
@@ -123,6 +123,27 @@ def _power() -> Panel:
     )
 
 
+def _power_by_others() -> list[Panel]:
+    watts = described(f"sum by (sweep, trial, node) ({rate(TRIAL_ENERGY, TRIALS)})", now(TRIAL_INFO, INFO))
+    words = f"Mean power of trials between scrapes. {_ESTIMATE}"
+    empty = "no trial ran in this time range"
+    by_configuration = over_time("A", f"topk(20, sum by (config, hardware) ({watts}))", "{{config}} {{hardware}}")
+    return [
+        timeseries(
+            *("Power by configuration ($measured)", f"The 20 that draw most at each moment. {words}", "watt", empty),
+            by_configuration,
+            height=8,
+            stacked=True,
+        ),
+        timeseries(
+            *("Power by node ($measured)", words, "watt", empty),
+            over_time("A", f"sum by (node) ({watts})", "{{node}}"),
+            height=8,
+            stacked=True,
+        ),
+    ]
+
+
 def _states() -> Panel:
     states = f"max by (state) ({now('energysweep_sweep_trials', SWEEPS)})"
     return timeseries(
@@ -136,7 +157,7 @@ def _states() -> Panel:
     )
 
 
-def _energy_andobjective() -> Panel:
+def _energy_and_objective() -> Panel:
     return xychart(
         "Energy against $metric ($measured)",
         "A point per trial: its energy, and the last value of the metric that it reported. A trial that moved between"
@@ -160,7 +181,7 @@ def _configurations() -> Panel:
             "hardware": Column("Hardware"),
             "energy": Column("Energy per trial", mean(by, energy()), "joule", gauge=True),
             "grams": Column("CO2e per trial", mean(by, emissions()), "massg"),
-            "metric": Column("Mean $metric", mean(by, objective()), decimals=4),
+            "metric": Column("Mean metric", mean(by, objective()), decimals=4),
             "trials": Column("Trials", f"count by ({by}) ({energy()})"),
         },
         width=12,
@@ -175,6 +196,7 @@ def _trials() -> Panel:
         f"Every trial within the time range; power is of those that run. {_ESTIMATE}",
         _NO_TRIAL,
         {
+            "sweep": Column("Sweep", hidden=True),
             "trial": Column("Trial"),
             "config": Column("Configuration"),
             "hardware": Column("Hardware"),
@@ -184,7 +206,7 @@ def _trials() -> Panel:
             ),
             "grams": Column("CO2e", emissions(), "massg"),
             "power": Column("Power now", _POWER_NOW, "watt"),
-            "metric": Column("$metric", objective(), decimals=4),
+            "metric": Column("Metric", objective(), decimals=4),
         },
         width=18,
         height=10,

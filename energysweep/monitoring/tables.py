@@ -17,6 +17,7 @@ class Column:
         query: its expression, or None for a column that is a label.
         unit: of its numbers.
         gauge: drawn as a bar behind the number.
+        hidden: of a query: only its labels are of interest; of a label: it only joins rows.
         decimals: None: as Grafana thinks fit.
     """
 
@@ -24,6 +25,7 @@ class Column:
     query: str | None = None
     unit: Unit = "none"
     gauge: bool = False
+    hidden: bool = False
     decimals: int | None = None
 
 
@@ -51,7 +53,7 @@ def table(
         *(title, description, "table", "none", empty, targets, options, width, height),
         {"align": "auto", "cellOptions": {"type": "auto"}, "inspect": False},
         None,
-        tuple(_override(column) for column in columns.values() if column.query is not None),
+        tuple(_override(column) for column in columns.values() if column.query is not None and not column.hidden),
         joined(columns),
     )
 
@@ -59,6 +61,7 @@ def table(
 def joined(columns: Mapping[str, Column]) -> tuple[Json, ...]:
     """Transformations that make one table of several queries, with columns in order and named."""
     fields = {name if column.query is None else f"Value #{name}": column.title for name, column in columns.items()}
+    hidden = {f"Value #{name}" if column.query else name: True for name, column in columns.items() if column.hidden}
     # Grafana calls the values of a single query just "Value"; so does it where only one of several has rows.
     first = next(column.title for column in columns.values() if column.query is not None)
     return (
@@ -66,7 +69,7 @@ def joined(columns: Mapping[str, Column]) -> tuple[Json, ...]:
         {
             "id": "organize",
             "options": {
-                "excludeByName": {"Time": True},
+                "excludeByName": {"Time": True} | hidden,
                 "indexByName": {field: place for place, field in enumerate(fields)},
                 "renameByName": fields | {"Value": first},
             },
@@ -98,6 +101,7 @@ def xychart(
 ) -> Panel:
     """A point per row of two queries that are joined by their labels (by label: its title)."""
     columns = {"x": x, "y": y} | {label: Column(name) for label, name in labels.items()}
+    columns["sweep"] = Column("Sweep", hidden=True)
     options = {
         "mapping": "manual",
         "series": [

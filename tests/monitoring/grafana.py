@@ -1,0 +1,144 @@
+"""What Grafana does with a dashboard before Prometheus is asked: variables are listed, chosen and filled in.
+
+Grafana itself is not here. This follows its documents: how its Prometheus data source lists and escapes values, and
+which of its own variables (``$__range`` and others) there are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+Json = dict[str, Any]
+
+_VARIABLE = re.compile(r"\$(?:\{(\w+)(?::\w+)?\}|(\w+))")
+_LABEL_VALUES = re.compile(r"label_values\((.*), (\w+)\)")
+_QUERY_RESULT = re.compile(r"query_result\((.*)\)", re.DOTALL)
+ALL = "$__all"
+
+
+class Refused(AssertionError):
+    """Prometheus said that a query is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A dashboard's time range over a Prometheus.
+
+    Attributes:
+        url: of Prometheus.
+        start, end: Unix times.
+        scrape_seconds: the scrape interval that the data source is told of.
+    """
+
+    url: str
+    start: float
+    end: float
+    scrape_seconds: int = 1
+
+    def choose(self, dashboard: Json) -> dict[str, str]:
+        """What each variable is filled in with, if nobody chooses: all, or the first of the list."""
+        chosen = {"datasource": "prometheus"}
+        for variable in dashboard["templating"]["list"]:
+            if variable["type"] == "query":
+                options = self.options(variable, chosen)
+                chosen[variable["name"]] = variable["allValue"] if variable["includeAll"] else next(iter(options), "")
+        return chosen
+
+    def options(self, variable: Json, chosen: Mapping[str, str]) -> list[str]:
+        """The list of a variable, in order."""
+        query = self.fill(variable["query"]["query"], chosen)
+        if found := _LABEL_VALUES.fullmatch(query):
+            match, label = found.groups()
+            values = self._get(f"label/{label}/values", {"match[]": match, "start": self.start, "end": self.end})
+        elif found := _QUERY_RESULT.fullmatch(query):
+            values = [_text(series) for series in self.instant(found.group(1))]
+        else:
+            raise Refused(f"no query of a variable: {query}")
+        values = list(dict.fromkeys(_matched(values, variable["regex"])))
+        return sorted(values, key=str.lower) if variable["sort"] == 1 else values
+
+    def fill(self, text: str, chosen: Mapping[str, str]) -> str:
+        """Text with its variables filled in; unknown ones stay as they are."""
+        seconds = round(self.end - self.start)
+        interval = max(self.scrape_seconds, seconds // 1000)
+        values = {
+            **chosen,
+            "__range": f"{seconds}s",
+            "__interval": f"{interval}s",
+            "__rate_interval": f"{max(interval + self.scrape_seconds, 4 * self.scrape_seconds)}s",
+        }
+        return _VARIABLE.sub(lambda found: values.get(found.group(1) or found.group(2), found.group()), text)
+
+    def instant(self, query: str) -> list[Json]:
+        """Result of a query at the end of the time range."""
+        found: list[Json] = self._get("query", {"query": query, "time": self.end})["result"]
+        return found
+
+    def lines(self, query: str) -> list[Json]:
+        """Result of a query over the time range, in at most a thousand steps."""
+        step = max(self.scrape_seconds, round((self.end - self.start) / 1000))
+        asked = {"query": query, "start": self.start, "end": self.end, "step": step}
+        found: list[Json] = self._get("query_range", asked)["result"]
+        return found
+
+    def ask(self, target: Json, chosen: Mapping[str, str]) -> list[Json]:
+        """Result of one of a panel's queries."""
+        query = self.fill(target["expr"], chosen)
+        return self.instant(query) if target.get("instant") else self.lines(query)
+
+    def _get(self, path: str, asked: Mapping[str, Any]) -> Any:
+        with requests.Session() as session:
+            session.trust_env = False  # no proxy: Prometheus is on this host
+            answer = session.get(f"{self.url}/api/v1/{path}", params=dict(asked), timeout=60)
+        content = answer.json()
+        if content["status"] != "success":
+            raise Refused(f"{content['error']}: {asked}")
+        return content["data"]
+
+
+def escaped(*values: str) -> str:
+    """Chosen values as Grafana puts them into PromQL: a regular expression, escaped once more for the quotes."""
+    each = [re.sub(r"[\\^$*+?.()|[\]{}]", r"\\\\\g<0>", value) for value in values]
+    return each[0] if len(each) == 1 else f"({'|'.join(each)})"
+
+
+def target(dashboard: Json, title: str, reference: str) -> Json:
+    """One query of the panel with this title."""
+    (found,) = (
+        target
+        for panel in panels(dashboard)
+        if panel["title"] == title
+        for target in panel["targets"]
+        if target["refId"] == reference
+    )
+    return found
+
+
+def numbers(found: Sequence[Json], *labels: str) -> dict[tuple[str, ...], float]:
+    """An instant query's values by some labels."""
+    return {tuple(series["metric"].get(label, "") for label in labels): float(series["value"][1]) for series in found}
+
+
+def panels(dashboard: Json) -> Iterator[Json]:
+    """The panels, without the headings of rows."""
+    return (panel for panel in dashboard["panels"] if panel["type"] != "row")
+
+
+def _text(series: Json) -> str:
+    """A result as Grafana writes it for a variable's regular expression."""
+    labels = ",".join(f'{name}="{value}"' for name, value in series["metric"].items())
+    return f"{{{labels}}} {series['value'][1]} {series['value'][0] * 1000:.0f}"
+
+
+def _matched(values: list[str], regex: str) -> list[str]:
+    """What a variable's regular expression leaves: its first group; each of several matches with the flag g."""
+    if not regex:
+        return values
+    pattern, flags = regex[1:].rsplit("/", 1)
+    found = [list(re.finditer(pattern, value)) for value in values]
+    return [match.group(1) for matches in found for match in (matches if "g" in flags else matches[:1])]

@@ -1,0 +1,185 @@
+"""The dashboards as JSON: what holds for every panel, variable and annotation."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from energysweep import __version__
+from energysweep.cli import main
+from energysweep.metrics import FAMILIES
+from energysweep.monitoring import TAG, VERSION_TAG, Json, dashboards, export
+from tests.monitoring.grafana import panels
+
+EXPORTED = Path(__file__).parents[2] / "deploy" / "grafana" / "dashboards"
+
+ALL = [(dashboard, panel) for dashboard in dashboards() for panel in panels(dashboard)]
+IDS = [f"{dashboard['uid']}-{panel['title']}" for dashboard, panel in ALL]
+every_dashboard = pytest.mark.parametrize("dashboard", dashboards(), ids=lambda dashboard: str(dashboard["uid"]))
+every_panel = pytest.mark.parametrize(("dashboard", "panel"), ALL, ids=IDS)
+
+
+def strings(content: object) -> Iterator[tuple[str, str]]:
+    """Every text in JSON, with its key."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            if isinstance(value, str):
+                yield key, value
+            yield from strings(value)
+    elif isinstance(content, list):
+        for value in content:
+            yield from strings(value)
+
+
+def queries(dashboard: Json) -> list[str]:
+    return [value for key, value in strings(dashboard) if key in {"expr", "query", "definition"}]
+
+
+def test_there_are_three_dashboards_with_uids_that_never_change() -> None:
+    uids = [dashboard["uid"] for dashboard in dashboards()]
+    assert uids == ["energysweep-sweep", "energysweep-configurations", "energysweep-nodes"]
+
+
+@every_dashboard
+def test_its_tags_say_whose_it_is_and_of_which_version(dashboard: Json) -> None:
+    assert dashboard["tags"] == [TAG, VERSION_TAG] == ["energysweep", f"energysweep-version:{__version__}"]
+
+
+def test_the_files_for_provisioning_are_what_is_built() -> None:
+    built = {f"{dashboard['uid']}.json": dashboard for dashboard in dashboards()}
+    stored = {path.name: json.loads(path.read_text(encoding="utf-8")) for path in EXPORTED.iterdir()}
+    assert stored == built, "run `make docs`"
+
+
+def test_exporting_twice_changes_nothing(tmp_path: Path) -> None:
+    first = {path: path.read_bytes() for path in export(tmp_path / "new" / "folder")}
+    assert {path: path.read_bytes() for path in export(tmp_path / "new" / "folder")} == first
+    assert len(first) == 3
+
+
+def test_the_command_names_the_files_that_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dashboards", "export", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        str(tmp_path / f"energysweep-{name}.json") for name in ("sweep", "configurations", "nodes")
+    ]
+
+
+def test_a_folder_that_cannot_be_written_is_the_user_s_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["dashboards", "export", str(tmp_path / "file")]) == 2
+    assert f"{tmp_path / 'file'}: dashboards cannot be written there" in capsys.readouterr().err
+
+
+@every_dashboard
+def test_no_panel_lies_on_another_or_beyond_the_grid(dashboard: Json) -> None:
+    taken = [panel["gridPos"] for panel in dashboard["panels"]]
+    assert all(place["x"] >= 0 and place["x"] + place["w"] <= 24 and place["w"] > 0 < place["h"] for place in taken)
+    overlapping = [
+        (a, b)
+        for a, b in combinations(taken, 2)
+        if a["x"] < b["x"] + b["w"]
+        and b["x"] < a["x"] + a["w"]
+        and a["y"] < b["y"] + b["h"]
+        and b["y"] < a["y"] + a["h"]
+    ]
+    assert overlapping == []
+
+
+@every_dashboard
+def test_every_panel_has_a_number_of_its_own(dashboard: Json) -> None:
+    numbers = [panel["id"] for panel in dashboard["panels"]]
+    assert len(set(numbers)) == len(numbers)
+
+
+@every_panel
+def test_a_panel_says_what_it_is_in_which_unit_and_what_it_means_if_it_is_empty(dashboard: Json, panel: Json) -> None:
+    defaults = panel["fieldConfig"]["defaults"]
+    assert panel["title"]
+    assert panel["description"].endswith(".")
+    assert defaults["unit"]
+    assert defaults["noValue"] not in {"", "-", "0"}
+
+
+@every_panel
+def test_a_column_of_numbers_has_a_unit(dashboard: Json, panel: Json) -> None:
+    if panel["type"] == "table":
+        names = panel["transformations"][1]["options"]["renameByName"]
+        hidden = panel["transformations"][1]["options"]["excludeByName"]
+        columns = {f"Value #{target['refId']}" for target in panel["targets"]}
+        numbers = {names[column] for column in columns - hidden.keys()}
+        units = {
+            override["matcher"]["options"]
+            for override in panel["fieldConfig"]["overrides"]
+            if any(each["id"] == "unit" and each["value"] for each in override["properties"])
+        }
+        assert units == numbers
+
+
+@every_panel
+def test_where_energy_may_be_an_estimate_the_panel_says_so(dashboard: Json, panel: Json) -> None:
+    quantities = ("energy_joules", "power_watts", "emissions_grams", "energy_to_target_joules")
+    if any(quantity in target["expr"] for target in panel["targets"] for quantity in quantities):
+        names_source = any("source" in target["expr"].split("(energysweep_")[0] for target in panel["targets"])
+        is_titled = "$measured" in panel["title"] or "estimate" in panel["title"]
+        assert is_titled or names_source
+        assert "estimate" in panel["description"].lower()
+
+
+@every_dashboard
+def test_no_data_source_is_hard_coded(dashboard: Json) -> None:
+    assert {value for key, value in strings(dashboard) if key == "uid"} == {dashboard["uid"], "${datasource}"}
+    (first, *_) = dashboard["templating"]["list"]
+    assert (first["type"], first["name"], first["query"]) == ("datasource", "datasource", "prometheus")
+
+
+@every_dashboard
+def test_it_can_be_narrowed_to_sweeps_hardware_and_nodes(dashboard: Json) -> None:
+    variables = {variable["name"] for variable in dashboard["templating"]["list"]}
+    assert {"datasource", "sweep", "hardware", "node"} <= variables
+
+
+@every_dashboard
+def test_every_variable_is_used_and_every_one_that_is_used_is_there_before(dashboard: Json) -> None:
+    ours = {"__range", "__rate_interval"}
+    known: set[str] = set()
+    for variable in dashboard["templating"]["list"]:
+        used = set(re.findall(r"\$\{?([a-z_]\w*)", str(variable.get("definition", ""))))
+        assert used <= known | ours, variable["name"]
+        known.add(variable["name"])
+    text = json.dumps([dashboard["panels"], dashboard["annotations"]])
+    assert set(re.findall(r"\$\{?([a-z_]\w*)", text)) - ours == known - {"__interval"}
+
+
+@every_dashboard
+def test_every_metric_that_is_asked_for_is_in_the_table(dashboard: Json) -> None:
+    families = {family.name for family in FAMILIES}
+    asked = {name for query in queries(dashboard) for name in re.findall(r"\benergysweep_\w+", query)}
+    assert asked <= families
+
+
+@every_dashboard
+def test_series_of_trials_are_made_one_before_they_are_summed(dashboard: Json) -> None:
+    """An agent at two addresses has each series twice, and a joule must not count twice."""
+    for query in queries(dashboard):
+        for found in re.finditer(r"(\w+ by \([^)]*\)) \(\w*\(?energysweep_trial_(energy|emissions|power)\w+\{", query):
+            assert found.group(1).startswith("max by (sweep, trial, node"), query
+
+
+@every_dashboard
+def test_the_beginning_and_the_end_of_a_sweep_are_marked(dashboard: Json) -> None:
+    marks = dashboard["annotations"]["list"]
+    assert [re.findall(r"_sweep_([a-z]+)_timestamp", mark["expr"]) for mark in marks] == [["start"], ["end"]]
+    assert all(mark["useValueForTime"] and mark["expr"].startswith("1000 * ") for mark in marks)
+
+
+@every_panel
+def test_an_xy_chart_is_not_put_through_the_changes_for_old_ones(dashboard: Json, panel: Json) -> None:
+    if panel["type"] == "xychart":
+        assert float(panel["pluginVersion"].rpartition(".")[0]) >= 11.1

@@ -1,0 +1,72 @@
+"""The dashboard *Configurations* tells of a run that was brought back weeks later, with the ledger's numbers."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+
+from energysweep.monitoring import dashboards
+from energysweep.reporting import summarise
+from tests.monitoring.grafana import View, numbers, panels, target
+from tests.monitoring.test_weeks_later import bring_back
+from tests.prometheus import Prometheus
+from tests.reporting.example import STARTED_AT, example
+
+WEEKS = 3 * 7 * 86400.0
+DATA = example()
+SUMMARY = summarise(DATA)
+DASHBOARD = next(dashboard for dashboard in dashboards() if dashboard["uid"] == "energysweep-configurations")
+
+
+@pytest.fixture(scope="module")
+def view() -> Iterator[View]:
+    with tempfile.TemporaryDirectory() as folder:
+        bring_back(Path(folder), DATA)
+        with Prometheus(Path(folder)) as prometheus:
+            yield View(prometheus.url, STARTED_AT - 3600, STARTED_AT + WEEKS, 15)
+
+
+def column(view: View, title: str, reference: str, *labels: str) -> dict[tuple[str, ...], float]:
+    return numbers(view.ask(target(DASHBOARD, title, reference), view.choose(DASHBOARD)), *labels)
+
+
+def configurations(value: str) -> dict[tuple[str, str], float]:
+    """A mean over all trials of each configuration, as the report has them."""
+    found = {}
+    for configuration in SUMMARY.configurations:
+        values = [each for trial in configuration.trials if (each := getattr(trial, value)) is not None]
+        if values:
+            found[configuration.config, configuration.hardware] = fmean(values)
+    return found
+
+
+def test_the_run_is_found_in_a_range_of_weeks(view: View) -> None:
+    chosen = view.choose(DASHBOARD)
+    assert chosen["measured"] != "nothing metered"
+    (sweeps,) = (variable for variable in DASHBOARD["templating"]["list"] if variable["name"] == "sweep")
+    assert view.options(sweeps, chosen) == [SUMMARY.sweep]
+
+
+def test_energy_and_carbon_of_each_configuration_are_those_of_the_report(view: View) -> None:
+    title = "All configurations ($measured)"
+    assert column(view, title, "energy", "config", "hardware") == pytest.approx(configurations("energy_joules"))
+    assert column(view, title, "grams", "config", "hardware") == pytest.approx(configurations("emissions_grams"))
+    assert column(view, title, "metric", "config", "hardware") == pytest.approx(configurations("objective"))
+
+
+def test_energy_of_the_sweep_is_that_of_all_trials(view: View) -> None:
+    ((key, joules),) = column(view, "Sweeps ($measured)", "energy", "sweep").items()
+    assert (key, joules) == ((SUMMARY.sweep,), pytest.approx(SUMMARY.totals.trials_energy_joules))
+
+
+@pytest.mark.parametrize(
+    ("title", "reference"),
+    [(panel["title"], query["refId"]) for panel in panels(DASHBOARD) for query in panel["targets"]],
+)
+def test_a_query_finds_data(view: View, title: str, reference: str) -> None:
+    nothing_stopped_early = (title, reference) == ("Sweeps ($measured)", "saved")  # this run lets every trial finish
+    assert bool(column(view, title, reference)) != nothing_stopped_early

@@ -1,0 +1,253 @@
+"""Every expression of every panel, variable, annotation and rule, against a real Prometheus that watched a real sweep.
+
+Prometheus is asked as of two moments: while the last trial ran, and half an hour after the end, when no series is left.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from energysweep.monitoring import Json, dashboards
+from energysweep.records import TRIAL_BUCKETS
+from tests.monitoring.grafana import View, escaped, numbers, panels, target
+from tests.monitoring.test_rules import ALERTS, RECORDS
+from tests.monitoring.watched import ROOT, Watched, watched
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+DASHBOARDS = {dashboard["uid"]: dashboard for dashboard in dashboards()}
+TARGETS = [
+    pytest.param(dashboard, panel["title"], query, id=f"{dashboard['uid']}: {panel['title']}: {query['refId']}")
+    for dashboard in dashboards()
+    for panel in panels(dashboard)
+    for query in panel["targets"]
+]
+VARIABLES = [
+    pytest.param(dashboard, variable, id=f"{dashboard['uid']}: ${variable['name']}")
+    for dashboard in dashboards()
+    for variable in dashboard["templating"]["list"]
+    if variable["type"] == "query"
+]
+# No data, and why. Each of them has a test of its own below.
+EMPTY_WHILE_IT_RUNS = {
+    ("Power by trial ($measured)", "B"): "fewer than 40 trials",
+    ("Sweeps ($measured)", "ends"): "the sweep has not ended",
+}
+NOW = {
+    ("Power now ($measured)", "A"),
+    ("Trials ($measured)", "power"),
+    ("Agents that answer", "A"),
+    ("Open leases", "A"),
+}
+
+
+@pytest.fixture(scope="module")
+def sweep() -> Iterator[Watched]:
+    with tempfile.TemporaryDirectory(prefix="energysweep-") as folder, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("ENERGYSWEEP_SOCKET", f"{folder}/agent.sock")
+        environment.setenv("ENERGYSWEEP_STATE", folder)
+        environment.setenv("RAY_AUTH_MODE", "disabled")
+        with watched(Path(folder)) as seen:
+            yield seen
+
+
+def ask(view: View, uid: str, title: str, reference: str, **chosen: str) -> list[Json]:
+    """What a panel's query finds."""
+    dashboard = DASHBOARDS[uid]
+    return view.ask(target(dashboard, title, reference), view.choose(dashboard) | chosen)
+
+
+def number(found: list[Json]) -> float:
+    (series,) = found
+    return float(series["value"][1])
+
+
+@pytest.mark.parametrize(("dashboard", "title", "query"), TARGETS)
+def test_a_query_finds_data_while_the_sweep_runs(sweep: Watched, dashboard: Json, title: str, query: Json) -> None:
+    view = sweep.while_it_ran()
+    found = view.ask(query, view.choose(dashboard))
+    assert bool(found) != ((title, query["refId"]) in EMPTY_WHILE_IT_RUNS)
+
+
+@pytest.mark.parametrize(("dashboard", "title", "query"), TARGETS)
+def test_a_query_finds_data_when_all_series_are_gone(sweep: Watched, dashboard: Json, title: str, query: Json) -> None:
+    view = sweep.long_after()
+    found = view.ask(query, view.choose(dashboard))
+    is_live = (title, query["refId"]) in NOW
+    assert is_live == (query["instant"] and "$__range" not in query["expr"])  # the rest looks back
+    assert bool(found) != (is_live or (title, query["refId"]) == ("Power by trial ($measured)", "B"))
+
+
+@pytest.mark.parametrize("moment", ["while_it_ran", "long_after"])
+@pytest.mark.parametrize(("dashboard", "variable"), VARIABLES)
+def test_a_variable_has_values(sweep: Watched, dashboard: Json, variable: Json, moment: str) -> None:
+    view: View = getattr(sweep, moment)()
+    chosen = view.choose(dashboard)
+    expected = {
+        "sweep": ["watched"],
+        "hardware": ["large", "small"],
+        "parameter": ["depth", "rate"],
+        "measured": ["replayed"],
+    }
+    found = view.options(variable, chosen)
+    if variable["name"] == "metric":
+        assert found[0] == "accuracy"  # the objective
+    elif variable["name"] == "measured":
+        assert found[0] == "replayed"
+    else:
+        assert found == expected.get(variable["name"], found) != []
+
+
+@pytest.mark.parametrize("uid", DASHBOARDS)
+def test_the_annotations_are_where_the_sweep_began_and_ended(sweep: Watched, uid: str) -> None:
+    view = sweep.long_after()
+    chosen = view.choose(DASHBOARDS[uid])
+    start, end = (view.lines(view.fill(mark["expr"], chosen)) for mark in DASHBOARDS[uid]["annotations"]["list"])
+    (began,), (ended,) = ({float(value) / 1000 for _, value in series["values"]} for (series,) in (start, end))
+    assert sweep.began < began < ended < sweep.ended
+
+
+@pytest.mark.parametrize("rule", RECORDS, ids=lambda rule: str(rule["record"]))
+def test_a_recording_rule_finds_data_while_the_sweep_runs(sweep: Watched, rule: dict[str, Any]) -> None:
+    view = sweep.while_it_ran()
+    assert view.instant(rule["expr"])
+    assert view.lines(rule["record"])  # Prometheus itself has recorded it
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: str(alert["alert"]))
+def test_an_alert_asks_for_series_that_there_are_and_is_silent_while_all_is_well(
+    sweep: Watched, alert: dict[str, Any]
+) -> None:
+    view = sweep.while_it_ran()
+    assert view.instant(alert["expr"]) == []
+    for series in re.findall(r"\b(?:\w+:)?energysweep_\w+(?::\w+)?|\bup\b", alert["expr"]):
+        assert view.instant(series), series
+
+
+def test_configurations_are_told_with_the_ledger_s_joules_and_grams(sweep: Watched) -> None:
+    trial_of = {lease.lease: lease.trial for lease in sweep.data.leases}
+    booked: dict[str, float] = {}
+    for row in sweep.data.energy:
+        if row.bucket in TRIAL_BUCKETS:
+            booked[trial_of[row.lease]] = booked.get(trial_of[row.lease], 0.0) + row.joules
+    expected: dict[tuple[str, str], float] = {}
+    for trial in sweep.data.trials:
+        config = " ".join(f"{name}={trial.parameters[name]:g}" for name in ("rate", "depth"))
+        expected[config, trial.hardware] = booked[trial.trial]
+    title, view = "All configurations ($measured)", sweep.long_after()
+    joules = numbers(ask(view, "energysweep-configurations", title, "sum"), "config", "hardware")
+    grams = numbers(ask(view, "energysweep-configurations", title, "grams"), "config", "hardware")
+    assert len(joules) == 16
+    assert joules == pytest.approx(expected, rel=0.01)
+    assert grams == pytest.approx({key: value * 360 / 3.6e6 for key, value in joules.items()}, rel=1e-9)
+
+
+@pytest.mark.parametrize("moment", ["while_it_ran", "long_after"])
+def test_the_joules_of_all_owners_are_those_of_the_meter(sweep: Watched, moment: str) -> None:
+    title, view = "Energy by owner against the meters ($measured)", getattr(sweep, moment)()
+
+    def of(reference: str) -> float:
+        return number(ask(view, "energysweep-nodes", title, reference))
+
+    owners = [of(bucket) for bucket in ("trials", "overhead", "background", "unreserved_idle")]
+    assert sum(owners) == pytest.approx(of("booked"), rel=1e-9)
+    assert of("booked") == pytest.approx(of("metered"), rel=1e-9)
+    assert of("difference") == pytest.approx(0, abs=1e-6)
+    bars = ask(view, "energysweep-nodes", "Energy by owner ($measured)", "A")
+    assert sorted(float(bar["value"][1]) for bar in bars) == pytest.approx(sorted(owners))
+
+
+def test_the_areas_of_all_owners_reach_the_line_of_the_meters(sweep: Watched) -> None:
+    title, view = "Power by owner, and the meters ($measured)", sweep.while_it_ran()
+    areas: dict[float, float] = {}
+    for series in ask(view, "energysweep-nodes", title, "A"):
+        for when, watts in series["values"]:
+            areas[when] = areas.get(when, 0.0) + float(watts)
+    (meters,) = ask(view, "energysweep-nodes", title, "meters")
+    line = {when: float(watts) for when, watts in meters["values"]}
+    assert len(line) > 10
+    # rate() carries a series on to the ends of its window, but not below 0: the first windows differ a little.
+    late = sorted(line)[len(line) // 2 :]
+    assert [areas[when] for when in late] == pytest.approx([line[when] for when in late], rel=0.01)
+
+
+def test_the_trials_of_all_sweeps_are_the_owner_that_is_called_trials(sweep: Watched) -> None:
+    view = sweep.long_after()
+    by_sweep = ask(view, "energysweep-nodes", "Energy of trials by sweep ($measured)", "energy")
+    owner = number(ask(view, "energysweep-nodes", "Energy by owner against the meters ($measured)", "trials"))
+    assert sum(float(row["value"][1]) for row in by_sweep) == pytest.approx(owner, rel=0.01)
+
+
+def test_of_more_trials_than_are_shown_the_rest_is_drawn_together(sweep: Watched) -> None:
+    view, dashboard = sweep.while_it_ran(), DASHBOARDS["energysweep-sweep"]
+    chosen = view.choose(dashboard)
+    (panel,) = (panel for panel in panels(dashboard) if panel["title"] == "Power by trial ($measured)")
+    one, rest = (view.fill(target["expr"].replace("topk(40, ", "topk(1, "), chosen) for target in panel["targets"])
+    every = view.fill(panel["targets"][0]["expr"], chosen)
+
+    def total(expression: str) -> dict[float, float]:
+        return {when: float(watts) for series in view.lines(f"sum({expression})") for when, watts in series["values"]}
+
+    ones, rests, everything = total(one), total(rest), total(every)
+    assert rests
+    for when, watts in everything.items():
+        assert ones[when] + rests.get(when, 0.0) == pytest.approx(watts, abs=0.01)
+
+
+def test_a_parameter_is_told_value_by_value(sweep: Watched) -> None:
+    view = sweep.long_after()
+    title = "Values of $parameter ($measured)"
+    by_rate = numbers(ask(view, "energysweep-configurations", title, "trials", parameter="rate"), "value")
+    by_depth = numbers(ask(view, "energysweep-configurations", title, "trials", parameter="depth"), "value")
+    assert by_rate == {("0.01",): 4, ("0.05",): 4, ("0.1",): 4, ("0.15",): 4}
+    assert by_depth == {("1",): 8, ("2",): 8}
+
+
+def test_chosen_values_are_taken_as_they_are(sweep: Watched) -> None:
+    view = sweep.long_after()
+
+    def trials(**chosen: str) -> float:
+        found = ask(view, "energysweep-configurations", "Sweeps ($measured)", "trials", **chosen)
+        return sum(float(series["value"][1]) for series in found)
+
+    assert trials() == 16
+    assert trials(sweep=escaped("watched", "another (one)")) == 16
+    assert trials(sweep=escaped("w.tched")) == 0
+    assert trials(hardware=escaped("small")) == 8
+    assert trials(node=escaped("elsewhere")) == 0
+
+
+def test_the_queries_in_the_document_find_every_trial_and_configuration(sweep: Watched) -> None:
+    document = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```promql\n(.*?)```", document, re.DOTALL)
+    per_trial, per_configuration = (sweep.prometheus.query(query) for query in block.split("\n\n"))
+    assert len(per_trial) == len(per_configuration) == 16
+
+
+def test_points_have_both_coordinates(sweep: Watched) -> None:
+    view = sweep.long_after()
+    labels = ("sweep", "trial", "config", "hardware")
+    x = numbers(ask(view, "energysweep-sweep", "Energy against $metric ($measured)", "x"), *labels)
+    y = numbers(ask(view, "energysweep-sweep", "Energy against $metric ($measured)", "y"), *labels)
+    assert x.keys() == y.keys()
+    assert len(x) == 16
+
+
+def test_what_early_stopping_saved_and_what_was_cheapest_is_what_the_driver_told(sweep: Watched) -> None:
+    view = sweep.long_after()
+    assert "pruned" in {trial.status for trial in sweep.data.trials}
+    assert number(ask(view, "energysweep-sweep", "Saved by early stopping (estimate)", "A")) > 0
+    cheapest = number(ask(view, "energysweep-sweep", "Cheapest at target so far ($measured)", "A"))
+    reached = ask(view, "energysweep-sweep", "Trials ($measured)", "energy")
+    assert 0 < cheapest < max(float(series["value"][1]) for series in reached)
+
+
+def test_everything_is_green_while_all_is_well(sweep: Watched) -> None:
+    groups = sweep.prometheus.rules()
+    assert {rule["health"] for group in groups for rule in group["rules"]} == {"ok"}

@@ -1,0 +1,106 @@
+"""A real sweep that a real Prometheus has watched: two hardware profiles, a target, trials that ASHA stops early."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from energysweep.ledger import FILE_NAME, Ledger, LedgerData
+from tests.monitoring.grafana import View
+from tests.prometheus import Prometheus, free_port, http_sd
+
+ROOT = Path(__file__).parents[2]
+RULES = ROOT / "deploy" / "prometheus" / "rules"
+
+_WORK = """
+import time
+from ray import tune
+
+def train(config):
+    for report in range(1, 7):
+        end = time.monotonic() + 0.3
+        while time.monotonic() < end:
+            pass
+        tune.report({"accuracy": config["rate"] * report})
+"""
+
+_SWEEP = {
+    "name": "watched",
+    "workload": "work.py:train",
+    "parameters": {"rate": {"grid": [0.01, 0.05, 0.1, 0.15]}, "depth": {"grid": [1, 2]}},
+    "objective": {"metric": "accuracy", "mode": "max", "target": 0.5},
+    "hardware": {"small": {"resources": {"cpu": 1}}, "large": {"resources": {"cpu": 2}}},
+    "scheduler": {"type": "asha", "grace_period": 2, "max_resource": 6, "reduction_factor": 2},
+    "meters": ["replay:trace.csv"],
+    "carbon": {"grams_per_kwh": 360},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What there is after the sweep.
+
+    Attributes:
+        prometheus: still runs, with all rules.
+        began, ended: Unix times of the sweep.
+        data: its ledger.
+    """
+
+    prometheus: Prometheus
+    began: float
+    ended: float
+    data: LedgerData
+
+    def while_it_ran(self) -> View:
+        """As an operator sees it shortly before the last trial ends."""
+        last = max(lease.closed_at or 0.0 for lease in self.data.leases)
+        return View(self.prometheus.url, self.began - 5, last - 0.5)
+
+    def long_after(self) -> View:
+        """As an operator sees it when all its series are gone."""
+        return View(self.prometheus.url, self.began - 5, self.ended + 1800)
+
+
+def _rules(folder: Path) -> list[Path]:
+    """The rules, all of them evaluated every second."""
+    copies = []
+    for path in sorted(RULES.glob("*.yml")):
+        copies.append(folder / path.name)
+        copies[-1].write_text(path.read_text(encoding="utf-8").replace("    interval: 1m\n", ""))
+    return copies
+
+
+@contextmanager
+def watched(folder: Path) -> Iterator[Watched]:
+    """Run the sweep under Prometheus; the environment must name an agent's socket."""
+    (folder / "work.py").write_text(_WORK)
+    (folder / "trace.csv").write_text(
+        "time_seconds,device,component,power_watts\n0,package-0,cpu,100\n1,package-0,cpu,100\n"
+    )
+    (folder / "sweep.yaml").write_text(json.dumps(_SWEEP))
+    port = free_port()
+    with Prometheus(folder, [http_sd(port)], _rules(folder)) as prometheus:
+        began = time.time()
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "energysweep", "run", "sweep.yaml", "--run-id", "watched"),
+                *("--metrics-port", str(port)),
+            ],
+            cwd=folder,
+            env=os.environ | {"ENERGYSWEEP_LINGER": "5"},  # for a scrape of the last values
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        ended = time.time()
+        with Ledger.open(folder / "results" / "watched" / FILE_NAME) as ledger:
+            yield Watched(prometheus, began, ended, ledger.read())

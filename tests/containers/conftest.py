@@ -10,14 +10,6 @@ import pytest
 from tests.containers.engine import AGENT, DOCKER, SWEEP, build, docker, ran
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests of this folder are of one kind; the first of them builds the images."""
-    for item in items:
-        if "tests/containers/" in item.nodeid:
-            item.add_marker(pytest.mark.containers)
-            item.add_marker(pytest.mark.timeout(1800))
-
-
 @pytest.fixture(scope="session")
 def engine() -> None:
     """There is a Docker engine, and this is root: some files and processes are looked at from outside."""

@@ -40,7 +40,16 @@ def docker(*arguments: str | Path, seconds: float = 300) -> str:
 def build(target: str, tag: str) -> None:
     """Build one of the Dockerfile's images of this tree."""
     arguments = [f"--build-arg={name}={os.environ[name]}" for name in BUILD_ARGUMENTS if name in os.environ]
-    docker("build", "--quiet", "--file=docker/Dockerfile", f"--target={target}", f"--tag={tag}", *arguments, ".", seconds=1500)
+    docker(
+        "build",
+        "--quiet",
+        "--file=docker/Dockerfile",
+        f"--target={target}",
+        f"--tag={tag}",
+        *arguments,
+        ".",
+        seconds=1500,
+    )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The cluster of deploy/compose.yaml without Grafana, whose image no package brings; and sweeps that are submitted to it."""
+"""The cluster of deploy/compose.yaml without Grafana, whose image no package brings; and sweeps submitted to it."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -116,9 +117,8 @@ def test_a_killed_worker_loses_no_finished_trial_and_at_most_a_second_of_its_ene
     lease = next(lease for lease in data.leases if lease.trial == lost_trial and lease.attempt == 1)
     lost_seconds = spent_seconds - lease.cpu_seconds
     with capsys.disabled():
-        print(
-            f"\na killed worker's trial: {spent_seconds:.2f} s of CPU time spent, {lost_seconds:.2f} s of them not booked to it"
-        )
+        told = f"a killed worker's trial: {spent_seconds:.2f} s of CPU time, {lost_seconds:.2f} s of it not booked"
+        sys.stdout.write(f"\n{told}\n")
     assert lost_seconds < MOST_LOST_SECONDS
     assert sum(row.joules for row in data.energy if row.lease == lease.lease) > 0
     summary = json.loads((tmp_path / "killed" / "summary.json").read_text())

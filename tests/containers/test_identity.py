@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.containers.engine import AGENT, DOCKER, docker, ran
 from tests.containers.cluster import wait_for
+from tests.containers.engine import AGENT, DOCKER, docker, ran
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1800)]
 
@@ -18,14 +18,15 @@ NO_PRIVILEGE = ("--cap-drop=ALL", "--security-opt=no-new-privileges:true")
 
 # Opens a lease as every trial does, and says which process of the host the agent takes it for.
 HONEST = """
-import json, os, urllib.request
+import json, os, time, urllib.request
 from energysweep.agent.client import AgentClient
 from energysweep.agent.protocol import Hello, agent_place
-client = AgentClient(agent_place(), Hello(run="honest"))
+client = AgentClient(agent_place(), Hello(run="honest", key="secret"))
 client.open("trial", cpus=1)
-request = urllib.request.Request(f"{client.agent['url']}/v1/totals?run=honest", headers={"Authorization": f"Bearer {client.agent['token']}"})
+request = urllib.request.Request(f"{client.agent['url']}/v1/totals?run=honest")
+request.add_header("Authorization", "Bearer secret")
 print(json.load(urllib.request.urlopen(request, timeout=30))["leases"][0])
-import time; time.sleep(60)
+time.sleep(60)
 """
 # Says hello as somebody else, by the wire, and prints the answers.
 FORGED = """
@@ -38,7 +39,8 @@ else:
     connection = socket.socket(socket.AF_UNIX)
     connection.connect("/run/energysweep/agent.sock")
 lines = connection.makefile("rw")
-for request in ({"op": "hello", "run": "forged", "process": claim}, {"op": "prove"}, {"op": "open", "lease": "l", "trial": "t"}):
+hello = {"op": "hello", "run": "forged", "process": claim}
+for request in (hello, {"op": "prove"}, {"op": "open", "lease": "l", "trial": "t"}):
     print(json.dumps(request), file=lines, flush=True)
     print(lines.readline().strip())
 """

@@ -87,7 +87,7 @@ def agent(images: dict[str, int], request: pytest.FixtureRequest) -> Iterator[Ag
             f"--name={name}",
             f"--hostname={name}",
         ),
-        *("--read-only", "--tmpfs=/tmp", f"--volume={name}:/run/energysweep"),
+        *("--health-interval=1s", "--read-only", "--tmpfs=/tmp", f"--volume={name}:/run/energysweep"),
         *(AGENT, "agent", "--bind", name, "--lease-port", "9771"),
     )
     health = "--format={{.State.Health.Status}}"

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: run test test-slow lint format bench docs constraints clean
+.PHONY: run test test-slow test-containers lint format bench docs constraints clean
 
 run: $(INSTALLED)  ## run the quickstart sweep and write its report
 	$(BIN)/energysweep run sweeps/quickstart.yaml
@@ -14,6 +14,9 @@ test: $(INSTALLED)  ## run all tests; what needs a missing program is skipped, w
 
 test-slow: $(INSTALLED)  ## the tests that make test leaves out: two raylets, lost hosts, population based training
 	$(BIN)/python -m pytest -m slow
+
+test-containers: $(INSTALLED)  ## the images and the cluster of deploy/compose.yaml, in the Docker of DOCKER_HOST; needs root
+	$(BIN)/python -m pytest -m containers
 
 lint: $(INSTALLED)  ## style, types, and documents made from code
 	$(BIN)/ruff check .

@@ -1,0 +1,1 @@
+"""Real containers, by make test-containers."""

@@ -81,11 +81,16 @@ def test_root_without_any_capability_reads_a_counter_and_another_user_does_not(c
 def test_an_agent_as_in_the_charts_container_reads_rapl_and_serves(counters: Path, tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     (tmp_path / "state").mkdir()
-    program = [sys.executable, "-m", "energysweep", "agent", "--meter", "rapl", "--port", "0"]
+    daemon_set = one(
+        render(AGENT, settings=("state.path=/state", "meters={rapl}")), "DaemonSet", "energysweep-agent-cpu"
+    )
+    (container,) = daemon_set["spec"]["template"]["spec"]["containers"]
+    here = {"0.0.0.0": "127.0.0.1", "$(POD_IP)": "127.0.0.1", "=9770": "=0", "=9771": "=0"}
+    program = [sys.executable, "-m", *container["command"], *(_replaced(word, here) for word in container["args"])]
     command = [
         *(need("unshare"), "--mount", "--propagation", "private", "sh", "-euc", CONTAINER, "container"),
         *(str(tmp_path / "root"), str(counters), str(tmp_path / "state")),
-        *(need("setpriv"), *NO_CAPABILITY, *program, "--socket", "/state/agent.sock"),
+        *(need("setpriv"), *NO_CAPABILITY, *program),
     ]
     environment = {**os.environ, "ENERGYSWEEP_STATE": "/state", "PYTHONDONTWRITEBYTECODE": "1"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process, _ended(process):
@@ -111,6 +116,12 @@ def test_an_agent_as_in_the_charts_container_reads_rapl_and_serves(counters: Pat
             assert json.load(answer)
     names = {file.name.partition("-")[0] for file in (tmp_path / "state").iterdir() if file.is_file()}
     assert "agent" in names  # its state, keyed by the boot
+
+
+def _replaced(word: str, here: dict[str, str]) -> str:
+    for old, new in here.items():
+        word = word.replace(old, new)
+    return word
 
 
 @contextmanager

@@ -63,6 +63,7 @@ WRONG: list[tuple[Path, tuple[str, ...], tuple[str, ...]]] = [
     (TEAM, (*JOB, "job.files.a=b"), ("job.files stand beside job.sweep",)),
     (TEAM, ("mode=job", "job.sweep=a: [",), ("job.sweep is no YAML",)),
     (TEAM, ("mode=job", "job.sweep=name: x"), ("a sweep has `workload` or `command`",)),
+    (TEAM, ("mode=job", "job.sweep=command: [x]"), ("set shared.enabled, or give the sweep a `storage`",)),
     (TEAM, ("grafana.enabled=true", "prometheus.enabled=true"), ("grafana.adminSecret: name your Secret",)),
     (TEAM, ("grafana.enabled=true", "grafana.adminSecret=s"), ("name grafana.prometheusUrl",)),
 ]  # fmt: skip

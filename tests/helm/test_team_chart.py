@@ -135,6 +135,15 @@ def test_the_job_is_a_command_of_the_program_that_resumes_and_writes_to_the_volu
     assert "/results" in {m["mountPath"] for m in head["volumeMounts"]}
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [("shared.enabled=true",), ("job.set={storage=s3://bucket/path}",)],
+    ids=["a shared volume", "an override"],
+)
+def test_a_job_whose_trials_reach_a_storage_is_accepted(settings: tuple[str, ...]) -> None:
+    assert one(render(TEAM, settings=("mode=job", "job.sweep=command: [x]", *settings)), "RayJob")
+
+
 def test_runs_of_two_teams_are_never_taken_for_one() -> None:
     def run(namespace: str) -> str:
         done = helm("template", "power", TEAM, "--namespace", namespace, "--values", scenario(TEAM, "job"))

@@ -27,6 +27,11 @@ yes
 {{- if not (or (hasKey $parsed "workload") (hasKey $parsed "command")) }}
 {{- fail "job.sweep: a sweep has `workload` or `command`" }}
 {{- end }}
+{{- /* No trial runs on the head, where the run folder is. */}}
+{{- $set := $job.set | join " " | printf " %s" | contains " storage=" }}
+{{- if not (or $.Values.shared.enabled (hasKey $parsed "storage") $set) }}
+{{- fail "job.sweep: trials run on other nodes than their driver: set shared.enabled, or give the sweep a `storage` that all reach, such as s3://bucket/path" }}
+{{- end }}
 {{- end }}
 {{- end }}
 

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: run test test-slow test-containers lint format bench docs constraints clean
+.PHONY: run test test-slow test-containers lint format bench docs charts constraints clean
 
 run: $(INSTALLED)  ## run the quickstart sweep and write its report
 	$(BIN)/energysweep run sweeps/quickstart.yaml
@@ -33,6 +33,10 @@ bench: $(INSTALLED)  ## what energysweep costs, as ratios to the alternatives
 docs: $(INSTALLED)  ## documents that are made from code
 	$(BIN)/python -c "from energysweep.metrics import markdown; print(markdown(), end='')" > docs/metrics.md
 	$(BIN)/energysweep dashboards export deploy/grafana/dashboards
+
+charts: $(INSTALLED)  ## the dashboards and rules that the chart energysweep carries: a chart cannot read files outside of its folder
+	$(BIN)/energysweep dashboards export helm/energysweep/files/dashboards
+	mkdir -p helm/energysweep/files/rules && cp deploy/prometheus/rules/*.yml helm/energysweep/files/rules/
 
 constraints: $(INSTALLED)  ## pin what is installed now
 	(head -n 2 constraints.txt; $(BIN)/pip freeze --exclude-editable | grep -v -e '^torch==' -e '^setuptools==') > constraints.new

@@ -16,6 +16,7 @@ from energysweep.agent import keys
 from energysweep.agent.agent import Agent
 from energysweep.agent.discovery import address_of, targets
 from energysweep.agent.exporter import exposition
+from energysweep.agent.peers import Peers
 from energysweep.errors import LeaseRefused
 
 Environ = dict[str, Any]
@@ -34,11 +35,13 @@ class Application:
     Args:
         agent: the agent.
         url: its own address, for service discovery.
+        peers: all agents of the cluster, where a name stands for them.
     """
 
-    def __init__(self, agent: Agent, url: str) -> None:
+    def __init__(self, agent: Agent, url: str, peers: Peers | None = None) -> None:
         self._agent = agent
         self._url = url
+        self._peers = peers or Peers(None)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         match environ["PATH_INFO"]:
@@ -55,8 +58,8 @@ class Application:
         return _json(start_response, "404 Not Found", {"error": "see /metrics, /healthz, /sd, /v1/totals"})
 
     def agents(self) -> dict[str, str]:
-        """This agent and those of its sweeps, for service discovery: names of nodes by address."""
-        return self._agent.agents() | {address_of(self._url): self._agent.host.node}
+        """This agent, its peers and those of its sweeps, for service discovery: names of nodes by address."""
+        return self._peers.agents() | self._agent.agents() | {address_of(self._url): self._agent.host.node}
 
     def _metrics(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         content_type, text = exposition(self._agent.picture(), environ.get("HTTP_ACCEPT", ""))

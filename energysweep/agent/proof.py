@@ -6,7 +6,8 @@ began), and everything that it says must fit what /proc shows, which the agent s
 * A process of this host has that pid in its own pid namespace, and began then.
 * The connection's other end is an established socket in that process's network namespace: so it is a process of this
   host. Only its own address is compared: what it has connected to may be a Service's address, which was rewritten.
-* Where the agent may read which sockets the process holds (the same user, or CAP_SYS_PTRACE), this is one of them.
+* Where the agent may read which sockets the process holds (the same user, or CAP_SYS_PTRACE and
+  CAP_DAC_READ_SEARCH), this is one of them.
 * It calls itself by a name that the agent has just made up, which only the process itself can do (comm in proc(5)).
   This tells two processes of one pod apart, needs no privilege, and holds wherever the connection really comes from.
 

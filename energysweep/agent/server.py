@@ -24,6 +24,7 @@ from energysweep.agent.guard import GuardedServer, allow_many_files
 from energysweep.agent.http import Application, QuietHandler
 from energysweep.agent.keeper import SAVE_AT_MOST_EVERY_SECONDS
 from energysweep.agent.listeners import NetworkServer, SocketServer
+from energysweep.agent.peers import Peers
 from energysweep.agent.processes import Root
 from energysweep.agent.scrapes import Scrapes
 from energysweep.agent.state import Address
@@ -117,7 +118,7 @@ class AgentServer:
         self._servers.append(web)
         self._port = web.server_port
         self.agent.address = Address(asked_port, self._port)
-        self._application = Application(self.agent, self.url)
+        self._application = Application(self.agent, self.url, Peers.of_environment())
         web.set_app(self._scrapes.of(self._application))
         self._write_targets()
         serves: list[tuple[Callable[..., None], tuple[float, ...]]] = [(self._tick_for_ever, ())]

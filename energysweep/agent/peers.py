@@ -1,0 +1,64 @@
+"""The agents of a cluster in which one name stands for all of them, as a headless Service of Kubernetes does.
+
+Drivers tell an agent only of those that serve their sweeps (``Agent.agents``). With this every agent names all, also
+those of nodes where nothing runs, and Prometheus gets the same answer whichever it asks.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from urllib.parse import urlsplit
+
+from energysweep.errors import InputError
+
+VARIABLE = "ENERGYSWEEP_PEERS"
+
+log = logging.getLogger(__name__)
+
+
+class Peers:
+    """All agents behind a name.
+
+    Args:
+        name: HOST:PORT; None: there is no such name. Every address of the host is an agent that answers at the port.
+
+    Raises:
+        InputError: it is not of that form.
+    """
+
+    def __init__(self, name: str | None) -> None:
+        self._host, self._port = _parts(name) if name else ("", 0)
+        self._failed = False
+
+    @classmethod
+    def of_environment(cls) -> Peers:
+        """Those that ENERGYSWEEP_PEERS names."""
+        return cls(os.environ.get(VARIABLE))
+
+    def agents(self) -> dict[str, str]:
+        """What stands for the names of nodes, by address; none while the name is not found."""
+        if not self._host:
+            return {}
+        try:
+            found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            if not self._failed:
+                log.warning("%s %s: %s", VARIABLE, self._host, error)
+            self._failed = True
+            return {}
+        self._failed = False
+        hosts = sorted({str(address[0]) for *_, address in found})
+        return {f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}": host for host in hosts}
+
+
+def _parts(name: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(f"//{name}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host or not port or "@" in name or parts.netloc != name:
+        raise InputError(f"{name!r} is no name of agents: HOST:PORT, such as agents.energysweep:9770", key=VARIABLE)
+    return host, port

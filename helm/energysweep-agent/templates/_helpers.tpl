@@ -1,0 +1,33 @@
+{{/* Labels of everything. */}}
+{{- define "energysweep-agent.labels" -}}
+{{ include "energysweep-agent.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: energysweep
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{/* What selects the agents of both kinds of nodes. */}}
+{{- define "energysweep-agent.selector" -}}
+app.kubernetes.io/name: energysweep-agent
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "energysweep-agent.image" -}}
+{{- if eq .Values.image.tag "latest" }}
+{{- fail "image.tag: name a version; what `latest` is changes without an upgrade" }}
+{{- end -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+
+{{/* Name of the headless Service that lists all agents. */}}
+{{- define "energysweep-agent.metricsService" -}}
+{{ .Values.name }}-metrics
+{{- end }}
+
+{{/* Is there a PodMonitor to make: it is asked for, and the cluster knows the kind. */}}
+{{- define "energysweep-agent.hasPodMonitor" -}}
+{{- if and (eq .Values.metrics.discovery "podMonitor") (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1/PodMonitor") -}}
+yes
+{{- end }}
+{{- end }}

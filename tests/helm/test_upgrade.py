@@ -1,0 +1,167 @@
+"""An upgrade changes what was asked for, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helm.charts import AGENT, CHARTS, TEAM, Document, helm, of_kind, render, scenario
+
+POD = "spec.template.spec"
+HEAD = "spec.headGroupSpec.template.spec"
+WORKERS = "spec.workerGroupSpecs.*.template.spec"
+AGENTS = ("DaemonSet/energysweep-agent-cpu", "DaemonSet/energysweep-agent-gpu")
+
+
+def changes(before: Sequence[Document], after: Sequence[Document]) -> set[str]:
+    """What differs: ``Kind/name`` of what came (+) or went (-), else with the path in it, whose numbers are ``*``."""
+    old, new = _by_name(before), _by_name(after)
+    found = {f"-{name}" for name in old.keys() - new.keys()} | {f"+{name}" for name in new.keys() - old.keys()}
+    for name in old.keys() & new.keys():
+        found |= {f"{name}: {re.sub(r'[.][0-9]+', '.*', path)}" for path in _paths(old[name], new[name], "")}
+    return found
+
+
+def _by_name(documents: Sequence[Document]) -> dict[str, Document]:
+    return {f"{d['kind']}/{d['metadata']['name']}": d for d in documents}
+
+
+def _paths(old: Any, new: Any, where: str) -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in old.keys() | new.keys():
+            yield from _paths(old.get(key), new.get(key), f"{where}.{key}" if where else key)
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for number, (a, b) in enumerate(zip(old, new, strict=True)):
+            yield from _paths(a, b, f"{where}.{number}")
+    elif old != new:
+        yield where
+
+
+# Chart, scenario, what is asked for, what changes.
+UPGRADES: list[tuple[Path, str, tuple[str, ...], set[str]]] = [
+    (
+        AGENT,
+        "default",
+        ("image.tag=0.1.1",),
+        {f"{agents}: {POD}.containers.*.image" for agents in AGENTS},
+    ),
+    (
+        AGENT,
+        "default",
+        ("strictProof=true",),
+        {f"{agents}: {POD}.containers.*.securityContext.capabilities.add" for agents in AGENTS},
+    ),
+    (
+        AGENT,
+        "default",
+        ("gpu.resources.limits.memory=1Gi",),
+        {f"DaemonSet/energysweep-agent-gpu: {POD}.containers.*.resources.limits.memory"},
+    ),
+    (
+        AGENT,
+        "default",
+        ("gpu.enabled=false",),
+        {"-DaemonSet/energysweep-agent-gpu", f"DaemonSet/energysweep-agent-cpu: {POD}.affinity"},
+    ),
+    (
+        AGENT,
+        "mixed-nodes",
+        ("metrics.discovery=podMonitor",),
+        {
+            "+PodMonitor/energysweep-agent",
+            "-Service/energysweep-agent-metrics",
+            "NetworkPolicy/energysweep-agent: spec.egress",
+            *(f"{agents}: {POD}.containers.*.env" for agents in AGENTS),
+        },
+    ),
+    (AGENT, "default", ("networkPolicy.enabled=false",), {"-NetworkPolicy/energysweep-agent"}),
+    (
+        TEAM,
+        "default",
+        ("workerGroups.cpu.maxReplicas=9",),
+        {"RayCluster/power: spec.workerGroupSpecs.*.maxReplicas"},
+    ),
+    (
+        TEAM,
+        "default",
+        ("head.resources.limits.memory=8Gi",),
+        {f"RayCluster/power: {HEAD}.containers.*.resources.limits.memory"},
+    ),
+    (
+        TEAM,
+        "default",
+        ("image.tag=0.1.1",),
+        {f"RayCluster/power: {group}.containers.*.image" for group in (HEAD, WORKERS)},
+    ),
+    (TEAM, "default", ("auth.secretName=mine",), {"RayCluster/power: spec.authOptions.secretName"}),
+    (TEAM, "default", ("results.size=20Gi",), {"PersistentVolumeClaim/power-results: spec.resources.requests.storage"}),
+    (
+        TEAM,
+        "default",
+        ("rules.labels.release=other",),
+        {f"PrometheusRule/power-{name}: metadata.labels.release" for name in ("alerts", "limits", "recording")},
+    ),
+    (
+        TEAM,
+        "default",
+        ("rules.limits.powerWatts=100",),
+        {"PrometheusRule/power-limits: spec.groups.*.rules.*.expr"},
+    ),
+    (TEAM, "job", ("job.retries=5",), {"RayJob/power-tuesday: spec.backoffLimit"}),
+    (TEAM, "job", ("job.set={repeats=3}",), {"RayJob/power-tuesday: spec.entrypoint"}),
+    (
+        TEAM,
+        "bundled-monitoring",
+        ("grafana.enabled=false",),
+        {
+            "-ConfigMap/power-grafana",
+            "-Deployment/power-grafana",
+            "-NetworkPolicy/power-grafana",
+            "-PersistentVolumeClaim/power-grafana",
+            "-Service/power-grafana",
+        },
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("chart", "name", "settings", "wanted"), UPGRADES, ids=lambda case: str(case)[-40:])
+def test_an_upgrade_changes_only_what_was_asked(
+    chart: Path, name: str, settings: tuple[str, ...], wanted: set[str]
+) -> None:
+    before, after = render(chart, scenario(chart, name)), render(chart, scenario(chart, name), settings=settings)
+    assert changes(before, after) == wanted
+    # And a rollback is the way back: Helm applies the manifests of before, which never depend on those of now.
+    swapped = {"+": "-", "-": "+"}
+    assert changes(after, before) == {swapped.get(change[0], change[0]) + change[1:] for change in wanted}
+
+
+def test_from_a_cluster_to_a_job_and_back_the_results_stay() -> None:
+    cluster, job = render(TEAM), render(TEAM, settings=("mode=job", "job.path=/sweep.yaml", "job.runId=one"))
+    assert of_kind(cluster, "PersistentVolumeClaim") == of_kind(job, "PersistentVolumeClaim") != []
+    assert {"-RayCluster/power", "+RayJob/power-one"} == changes(cluster, job)
+
+
+@pytest.mark.parametrize("chart", CHARTS, ids=lambda chart: chart.name)
+def test_the_next_release_changes_labels_and_images_and_no_volume(chart: Path, tmp_path: Path) -> None:
+    done = helm("package", chart, "--version", "0.2.0", "--app-version", "0.2.0", "--destination", tmp_path)
+    assert done.returncode == 0, done.stderr
+    (package,) = tmp_path.iterdir()
+    found = changes(render(chart), render(package))
+    assert found
+    allowed = re.compile(r".*(\.image|labels\.(helm\.sh/chart|app\.kubernetes\.io/version))")
+    assert [change for change in found if not allowed.fullmatch(change)] == []
+    assert not [change for change in found if "PersistentVolumeClaim" in change or "selector" in change.lower()]
+    # Labels of Ray's pods stay: a new chart with the same image replaces no pod.
+    assert not [change for change in found if "RayCluster" in change and "template.metadata" in change]
+
+
+def test_a_changed_sweep_under_the_same_run_is_refused_by_kubernetes() -> None:
+    before = render(TEAM, scenario(TEAM, "job"))
+    after = render(TEAM, scenario(TEAM, "job"), settings=(r"job.files.train\.py=other",))
+    assert changes(before, after) == {"ConfigMap/power-tuesday-sweep: data.train.py"}
+    (files,) = [d for d in after if d["metadata"]["name"] == "power-tuesday-sweep"]
+    assert files["immutable"] is True

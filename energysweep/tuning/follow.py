@@ -18,6 +18,7 @@ Say = Callable[[str], None]
 _QUIET_SECONDS = 15.0  # a log that says nothing for so long: is the job still there?
 _GIVES_UP_AFTER_SECONDS = 300.0
 _TRIES_AGAIN_SECONDS = 3.0
+_PATIENT_SECONDS = 8  # a job takes some seconds to begin
 _LOST = (RuntimeError, aiohttp.ClientError, requests.RequestException, OSError, TimeoutError)
 
 
@@ -41,7 +42,7 @@ class _Follower:
         self._client, self._job, self._say, self._note = client, job, say, note
         self._shown = 0  # characters
         self._lost_at: float | None = None
-        self._has_waited = False
+        self._waited = 0
 
     async def follow(self) -> JobDetails:
         while True:
@@ -65,8 +66,8 @@ class _Follower:
         return info
 
     async def _pending(self, info: JobDetails) -> None:
-        if not self._has_waited:
-            self._has_waited = True
+        self._waited += 1
+        if self._waited == _PATIENT_SECONDS:
             self._note(f"waiting: {info.message or 'the job has not begun yet'}")
         await asyncio.sleep(1)
 

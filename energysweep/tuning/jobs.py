@@ -19,6 +19,7 @@ from energysweep.errors import InputError, SweepError
 
 OLDEST_RAY = (2, 50)  # as in pyproject.toml
 _ANSWERS_WITHIN_SECONDS = 15.0
+_CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
 _OVERRIDING = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")  # Ray takes these before any address that it is given
 _TOKEN_HINT = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH (a file) or RAY_AUTH_TOKEN to the cluster's token"  # noqa: S105
 
@@ -34,7 +35,8 @@ def job_client(address: str) -> tuple[JobSubmissionClient, str]:
     """
     url = _url(address)
     version = _version(url)
-    logging.getLogger("ray.dashboard").setLevel(logging.WARNING)
+    for chatty in _CHATTY:
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     with _told(url), _without(_OVERRIDING):
         return JobSubmissionClient(url), version
 

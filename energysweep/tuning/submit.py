@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import shlex
 import tempfile
 from collections.abc import Callable
@@ -165,6 +164,7 @@ def fetch(job: Job, folder: Path, note: Say) -> None:
         SweepError: there is none, or it has not come whole.
     """
     client = job.client
+    note("fetching the run folder")
     with told_plainly(client):
         info: JobDetails = client.get_job_info(job.id)
         where: dict[str, Any] = {}
@@ -198,7 +198,6 @@ def _start(client: JobSubmissionClient, spec: SweepSpec, upload: Upload, job_id:
         f"{_PYTHON} energysweep --version && exec {_PYTHON} energysweep run {shlex.quote(upload.sweep)}"
         f" --address auto --output {RESULTS} --run-id {shlex.quote(metadata[_RUN])}"
     )
-    logging.getLogger("ray._private.runtime_env.packaging").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory() as place:
         archive = Path(place) / "sweep.zip"
         upload.write(archive)

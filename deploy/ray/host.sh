@@ -1,8 +1,8 @@
 #!/bin/sh
 # What a host needs before Ray starts there: leave to read its energy counters, and its agent. Run by the cluster's YAML
-# as `host.sh HEAD_IP`, by the user that runs Ray; may be run again at any time.
+# as `host.sh [HEAD_IP]`, by the user that runs Ray; may be run again at any time.
 #
-# HEAD_IP (any address of the cluster's network) picks the interface that the agent serves: drivers ask it there, with the
+# The agent serves the interface towards HEAD_IP, by default that of the default route: drivers ask it there, with the
 # token that a lease carries; /metrics and /sd need none.
 set -eu
 
@@ -15,8 +15,7 @@ for counter in /sys/devices/virtual/powercap/intel-rapl*/*/energy_uj /sys/device
   fi
 done
 
-# The address of this host towards the head.
-address=$(ip -o route get "$1" | sed -n 's/.* src \([^ ]*\).*/\1/p')
+address=$(ip -o route get "${1:-192.0.2.1}" | sed -n 's/.* src \([^ ]*\).*/\1/p')
 code=0
 energysweep agent --detach --bind "$address" --port 9770 || code=$?
 [ "$code" -eq 0 ] || [ "$code" -eq 3 ] # 3: it runs already

@@ -76,14 +76,15 @@ def _follow(job: Job, folder: Path | None) -> int:
     except KeyboardInterrupt:
         _say(f"\nno longer following; the job goes on\nfollow it: {_later(job)}\nstop it: {_stop(job)}")
         return EXIT_INTERRUPTED
+    if code == EXIT_INPUT:
+        return code  # the cluster could not use what it got: there is no run
     if folder is None:
         print(f"run: {job.run_id} (on the cluster; bring it with {_later(job)} --fetch DIR)")
         return code
     try:
         fetch(job, folder / job.run_id, _say)
     except EnergysweepError as error:
-        # Where the sweep's input was wrong, it has no folder.
-        return fail(str(error), code or 1) if code != EXIT_INPUT else code
+        return fail(str(error), code or 1)
     print(f"report: {folder / job.run_id / 'report.html'}")
     return code
 

@@ -79,8 +79,10 @@ def _url(address: str) -> str:
 
 def _version(url: str) -> str:
     """Ask once, with a limit of time: Ray's own client would wait for ever."""
-    with _told(url):
+    try:
         headers = get_auth_headers_if_auth_enabled({})
+    except AuthenticationError as error:
+        raise InputError(f"no token for the cluster at {url} was found: {_TOKEN_HINT}", key="--address") from error
     try:
         answer = requests.get(f"{url}/api/version", headers=headers, timeout=_ANSWERS_WITHIN_SECONDS)
     except requests.RequestException as error:
@@ -105,8 +107,7 @@ def _told(url: str) -> Iterator[None]:
     try:
         yield
     except AuthenticationError as error:
-        missing = any(word in str(error) for word in ("required", "no authentication token", "No token"))
-        raise _token_error(url, not missing) from error
+        raise _token_error(url, "Authentication required" not in str(error)) from error
 
 
 def _token_error(url: str, sent: bool) -> InputError:
@@ -119,7 +120,8 @@ def _reason(error: BaseException) -> str:
     while True:
         inner = error.__cause__ or error.__context__ or next((a for a in error.args if isinstance(a, Exception)), None)
         if inner is None:
-            return str(getattr(error, "strerror", None) or error)
+            text = str(getattr(error, "strerror", None) or error)
+            return text if text.isprintable() else "it does not speak HTTP"
         error = inner
 
 

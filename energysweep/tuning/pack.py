@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from energysweep.errors import InputError, SweepError
+from energysweep.errors import EnergysweepError, InputError, SweepError
 from energysweep.ledger import FILE_NAME, Ledger
 
 MARK = "energysweep-folder"
@@ -117,7 +117,7 @@ def main(arguments: list[str]) -> int:
     try:
         for line in pack(Path(arguments[0])):
             sys.stdout.write(f"{line}\n")
-    except (InputError, SweepError) as error:
+    except EnergysweepError as error:
         sys.stderr.write(f"energysweep: {error}\n")
         return 2
     return 0

@@ -78,7 +78,7 @@ def upload_of(spec: SweepSpec) -> Upload:
     _check_storage(spec)
     folder = _folder(spec)
     files = dict(_files(spec, folder))
-    changes: dict[str, Any] = {"working_dir": None, "meters": [_meter(spec, m, folder, files) for m in spec.meters]}
+    changes: dict[str, Any] = {"working_dir": None, "meters": _meters(spec, folder, files)}
     if spec.workload is not None:
         where, _, attribute = spec.workload.rpartition(":")
         if where.endswith(".py"):
@@ -148,12 +148,18 @@ def _bring(spec: SweepSpec, path: Path, key: tuple[str | int, ...], folder: Path
     return name
 
 
-def _meter(spec: SweepSpec, meter: str, folder: Path, files: dict[str, Path]) -> str:
-    kind, _, rest = meter.partition(":")
-    trace, mark, query = rest.partition("?")
-    if kind != "replay" or not trace:
-        return meter
-    return f"{kind}:{_bring(spec, Path(trace), ('meters',), folder, files)}{mark}{query}"
+def _meters(spec: SweepSpec, folder: Path, files: dict[str, Path]) -> list[str]:
+    """The meters, with replayed traces as they are named in the zip."""
+    meters = []
+    for number, meter in enumerate(spec.meters):
+        kind, _, rest = meter.partition(":")
+        trace, mark, query = rest.partition("?")
+        if kind == "replay" and trace:
+            name = _bring(spec, Path(trace), ("meters", number), folder, files)
+            meters.append(f"{kind}:{name}{mark}{query}")
+        else:
+            meters.append(meter)
+    return meters
 
 
 def _check_program(spec: SweepSpec, folder: Path, files: dict[str, Path]) -> None:

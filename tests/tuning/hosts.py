@@ -73,7 +73,19 @@ class Host:
     def run(self, command: str, seconds: float = 300, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command line there, as its user with its home, without ssh."""
         return subprocess.run(
-            ["nsenter", "--target", str(self.pid), "--net", "--mount", "--pid", "--uts", "--ipc", "bash", "-c", command],
+            [
+                "nsenter",
+                "--target",
+                str(self.pid),
+                "--net",
+                "--mount",
+                "--pid",
+                "--uts",
+                "--ipc",
+                "bash",
+                "-c",
+                command,
+            ],
             env={
                 "HOME": f"{self.folder}/home",
                 "PATH": f"{BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -138,6 +150,7 @@ class Hosts:
                 f"link set port{number} master br0 up",
             )
             self._ip(host, f"addr add {self.addresses[name]}/24 dev eth0", "link set eth0 up")
+            self._ip(host, f"route add default via {NETWORK}.1")  # leads nowhere; a host without one is none to Ray
 
     @staticmethod
     def _ip(host: Host, *commands: str) -> None:

@@ -1,7 +1,7 @@
-"""Runs a sweep on the head of a cluster: ``ray submit deploy/ray/local.yaml deploy/ray/sweep.py sweeps/quickstart.yaml``.
+"""Runs a sweep on the head of a cluster, by ``ray submit CLUSTER.yaml deploy/ray/sweep.py sweeps/quickstart.yaml``.
 
-``ray submit`` copies this file to the head and runs it there, in the home folder; the sweep's file is the head's own. What
-follows it goes to ``energysweep run``, such as ``--run-id``, or after ``--`` what Ray would take for its own.
+``ray submit`` copies this file to the head and runs it there, in the home folder; the sweep's file is the head's own.
+What follows it goes to ``energysweep run``, such as ``--run-id``.
 """
 
 import os

@@ -88,7 +88,8 @@ def cluster() -> Iterator[JobCluster]:
         [
             *(BIN / "ray", "start", "--head", "--block", "--node-ip-address=127.0.0.1", "--num-cpus=2"),
             *(f"--port={port}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"),
-            *("--dashboard-agent-listen-port=0", "--ray-client-server-port=0", f"--temp-dir={folder}/ray"),
+            *(f"--dashboard-agent-listen-port={free_port()}", f"--dashboard-agent-grpc-port={free_port()}"),
+            *(f"--ray-client-server-port={free_port()}", f"--temp-dir={folder}/ray"),
         ],
         env=head,
         stdout=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""``ray up``, ``ray submit`` and ``ray down`` with deploy/ray/local.yaml, on hosts of their own; aws.yaml as far as it goes here."""
+"""Clusters that ``ray up`` makes of local.yaml, on hosts of their own; aws.yaml as far as it goes without AWS."""
 
 from __future__ import annotations
 

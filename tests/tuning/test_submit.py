@@ -30,7 +30,19 @@ slow = pytest.mark.slow  # what needs a cluster
 BIN = Path(sys.executable).parent
 SUBMIT = [sys.executable, "-m", "energysweep", "submit"]
 QUICK = "parameters={kind: sleep, seconds: 0.2, reports: 2, gain: {grid: [1, 2]}}"
-LONG = "parameters={kind: sleep, seconds: 0.2, reports: {grid: [1, 300]}}"
+UNTIL = '''
+import time
+from pathlib import Path
+from ray import tune
+
+
+def train(config):
+    """Reports once; or until a file is there."""
+    tune.report({"score": 0})
+    while config["long"] and not Path(config["file"]).exists():
+        time.sleep(0.2)
+        tune.report({"score": 1})
+'''
 
 
 @dataclass
@@ -179,7 +191,7 @@ def test_what_is_wrong_is_exit_code_2_before_anything_is_uploaded_or_there(
     _, err = ended(cluster.submit(sweep_folder, "sweep.yaml", "--set", "hardware={x: {resources: {cpu: 4096}}}"), 2)
     assert "hardware.x: no node has CPU 4096" in err
     _, err = ended(cluster.submit(sweep_folder, "sweep.yaml", "--set", "workload=work.py:trane", "--fetch", "back"), 2)
-    assert "did you mean train?" in err
+    assert "did you mean train or tune?" in err
     assert not list((sweep_folder / "back").iterdir())
 
 
@@ -187,7 +199,9 @@ def test_what_is_wrong_is_exit_code_2_before_anything_is_uploaded_or_there(
 def test_a_job_that_nobody_waits_for_can_be_joined_stopped_fetched_and_gone_on_with(
     cluster: JobCluster, sweep_folder: Path
 ) -> None:
-    options = ("sweep.yaml", "--run-id", "later", "--set", LONG)
+    (sweep_folder / "until.py").write_text(UNTIL)
+    parameters = f"parameters={{long: {{grid: [false, true]}}, file: {cluster.folder}/enough}}"
+    options = ("sweep.yaml", "--run-id", "later", "--set", "workload=until.py:train", "--set", parameters)
     out, err = ended(cluster.submit(sweep_folder, *options, "--no-wait"), 0)
     assert out == "later\n"
     assert f"energysweep submit --job later --address {cluster.url}" in err
@@ -215,6 +229,7 @@ def test_a_job_that_nobody_waits_for_can_be_joined_stopped_fetched_and_gone_on_w
     shorter = ("--set", "max_failures=1")
     _, err = ended(cluster.submit(sweep_folder, *options, *shorter), 2)
     assert "holds a run of another sweep" in err
+    (cluster.folder / "enough").touch()
     (sweep_folder / "note.txt").write_text("other code, another folder there")
     ended(cluster.submit(sweep_folder, *options, "--fetch", "back"), 0)
     data = read(sweep_folder / "back" / "later")
@@ -253,7 +268,7 @@ def test_ray_job_submit_runs_a_sweep_too_and_a_failed_one_fails(cluster: JobClus
             [
                 *(BIN / "ray", "job", "submit", "--address", cluster.url, "--working-dir", ".", "--"),
                 *("python", "-m", "energysweep", "run", "sweep.yaml", "--address", "auto"),
-                *("--output", cluster.folder / "results", "--run-id", f"ray{code}", "--set", f"'{changes}'"),
+                *("--output", cluster.folder / "results", "--run-id", f"ray{code}", "--set", changes),
             ],
             cwd=sweep_folder,
             env=cluster.environment,
@@ -286,11 +301,13 @@ def test_a_cluster_without_energysweep_is_told_as_that(cluster: JobCluster, swee
     hidden = sweep_folder / "energysweep"  # what the job's Python finds first, and cannot run
     hidden.mkdir()
     (hidden / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'energysweep'\")")
-    _, err = ended_with_traceback(cluster.submit(sweep_folder, "sweep.yaml"))
+    # From another folder: here, this side's Python must not find it.
+    code, err = ended_as_it_may(cluster.submit(cluster.folder, str(sweep_folder / "sweep.yaml")))
+    assert code == 1
     assert "energysweep is not installed where the cluster" in err.splitlines()[-1]
 
 
-def ended_with_traceback(process: subprocess.Popen[str]) -> tuple[int, str]:
+def ended_as_it_may(process: subprocess.Popen[str]) -> tuple[int, str]:
     _, err = process.communicate(timeout=180)
     return process.returncode, err
 

@@ -27,6 +27,8 @@ LAYERS: tuple[frozenset[str], ...] = (
 HOMES = {
     "ray": {"tuning", "workloads"},
     "optuna": {"tuning"},
+    "pathspec": {"tuning"},
+    "aiohttp": {"tuning"},
     "torch": {"workloads"},
     "mlxtend": {"workloads"},
     "pynvml": {"meters"},

@@ -282,5 +282,8 @@ class SweepSpec(_Model):
     def to_yaml(self) -> str:
         """YAML that loads as the same sweep from any folder."""
         # A module or a script beside the file must be found from elsewhere, too.
-        settled = self.model_copy(update={"working_dir": self.working_dir or str(self.folder)})
-        return write_document(settled.model_dump(exclude_defaults=True))
+        return self.model_copy(update={"working_dir": self.working_dir or str(self.folder)}).to_bare_yaml()
+
+    def to_bare_yaml(self) -> str:
+        """YAML of the sweep as it is; modules beside its file are looked for in the folder that it is read from."""
+        return write_document(self.model_dump(exclude_defaults=True))

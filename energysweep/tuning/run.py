@@ -82,7 +82,7 @@ def run(
     """
     trainable = trainable_of(spec)
     grid = carbon.resolve(**spec.carbon.model_dump())
-    run_id = _checked_id(run_id) if run_id else f"{spec.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    run_id = checked_id(run_id) if run_id else new_id(spec)
     folder = (output / run_id).absolute()
     grafana_url = os.environ.get(GRAFANA_VARIABLE)
     if grafana_url:
@@ -146,7 +146,17 @@ def check_cluster(spec: SweepSpec, address: str) -> None:
         placement.check(spec, ray.nodes(), placement.autoscaler_nodes())
 
 
-def _checked_id(run_id: str) -> str:
+def new_id(spec: SweepSpec) -> str:
+    """The run id of a sweep that begins now."""
+    return f"{spec.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+
+
+def checked_id(run_id: str) -> str:
+    """The run id, if it is one.
+
+    Raises:
+        InputError
+    """
     if not _RUN_ID.match(run_id):
         raise InputError(f"{run_id!r} is no run id: letters, digits, dots, dashes and underscores", key="--run-id")
     return run_id
@@ -154,7 +164,7 @@ def _checked_id(run_id: str) -> str:
 
 def _check_folder(folder: Path, spec: SweepSpec) -> None:
     """An existing run is gone on with only if it is the same sweep."""
-    if (folder / FILE_NAME).exists() and load_spec(folder / SPEC_NAME).to_yaml() != spec.to_yaml():
+    if (folder / FILE_NAME).exists() and _portable(load_spec(folder / SPEC_NAME)) != _portable(spec):
         raise InputError(
             f"{folder} holds a run of another sweep: its {SPEC_NAME} differs; give another run id", key="--run-id"
         )
@@ -162,6 +172,11 @@ def _check_folder(folder: Path, spec: SweepSpec) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder.parent}: {error.strerror}", key="--output") from error
+
+
+def _portable(spec: SweepSpec) -> str:
+    """The sweep's text without where its code lies: on a cluster that is another folder for every job."""
+    return spec.to_yaml().replace(spec.working_dir or str(spec.folder), ".")
 
 
 def _make_folder(folder: Path, spec: SweepSpec, key: str) -> Ledger:

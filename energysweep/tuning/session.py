@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -37,8 +38,11 @@ def connected(spec: SweepSpec, address: str | None) -> Iterator[None]:
         environment["env_vars"] = {**environment.get("env_vars", {}), **spec.environment}
     if spec.working_dir is not None and address is not None:
         environment["working_dir"] = spec.working_dir
+    for key in _brought_by_the_job():
+        environment.pop(key, None)
     settings = {
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1",  # in a Ray job: the sweep's environment variables are the last word
         "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints its boxes at verbose=0, too
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger holds every result
         # What a resumed run goes on from. Each time Tune writes down all trials: less often where they are many.
@@ -63,6 +67,12 @@ def connected(spec: SweepSpec, address: str | None) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def _brought_by_the_job() -> set[str]:
+    """What a Ray job has given its driver already, such as its working folder and packages: trials inherit it."""
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
+    return set(job.get("runtime_env") or {}) - {"env_vars"}
 
 
 def _check_answers(address: str) -> None:

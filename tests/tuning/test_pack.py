@@ -1,0 +1,113 @@
+"""A run folder that travels as text."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from energysweep.errors import InputError, SweepError
+from energysweep.ledger import FILE_NAME, Ledger
+from energysweep.tuning import pack as packing
+from energysweep.tuning.pack import pack, unpack
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "it"
+    (folder / "tune" / "it").mkdir(parents=True)
+    (folder / "tune" / "it" / "checkpoint").write_bytes(bytes(1000))
+    (folder / "pictures").mkdir()
+    (folder / "pictures" / "one.svg").write_text("<svg/>")
+    (folder / "report.html").write_text("<html>≈</html>", encoding="utf-8")
+    with Ledger.create(folder / FILE_NAME) as ledger:
+        ledger.note(id="it")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def text(run_folder: Path) -> str:
+    """What a job's log holds: the lines between others."""
+    return "\n".join(["Running entrypoint for job x", *pack(run_folder), "bye"])
+
+
+def test_what_arrives_is_what_was_sent_without_the_checkpoints(run_folder: Path, text: str, tmp_path: Path) -> None:
+    unpack(text, tmp_path / "new" / "it")
+    arrived = {str(p.relative_to(tmp_path / "new" / "it")) for p in (tmp_path / "new" / "it").rglob("*") if p.is_file()}
+    assert arrived == {FILE_NAME, "report.html", "pictures/one.svg"}
+    assert (tmp_path / "new" / "it" / "report.html").read_bytes() == (run_folder / "report.html").read_bytes()
+    with Ledger.open(tmp_path / "new" / "it" / FILE_NAME) as ledger:
+        assert ledger.facts() == {"id": "it"}
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["it"]  # nothing else is left there
+
+
+def test_a_ledger_that_is_written_to_arrives_as_it_stood(tmp_path: Path) -> None:
+    with Ledger.create(tmp_path / FILE_NAME) as ledger:
+        ledger.note(id="it", status="running")
+        assert (tmp_path / f"{FILE_NAME}-wal").stat().st_size > 0  # not all of it is in the file itself
+        unpack("\n".join(pack(tmp_path)), tmp_path / "copy")
+    with Ledger.open(tmp_path / "copy" / FILE_NAME) as copy:
+        assert copy.facts() == {"id": "it", "status": "running"}
+    assert not list((tmp_path / "copy").glob("*-wal"))
+
+
+def test_an_earlier_copy_is_replaced_as_a_whole(text: str, tmp_path: Path) -> None:
+    (tmp_path / "it").mkdir()
+    (tmp_path / "it" / "stale.csv").write_text("old")
+    unpack(text, tmp_path / "it")
+    assert (tmp_path / "it" / "report.html").exists()
+    assert not (tmp_path / "it" / "stale.csv").exists()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_text_that_has_not_come_whole_changes_nothing(
+    text: str, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    begin, end = text.index(packing.MARK), text.rindex(packing.MARK)
+    if data.draw(st.booleans()):
+        broken = text[: data.draw(st.integers(0, end))]  # the connection broke
+    else:
+        at = data.draw(st.integers(text.index("\n", begin) + 1, end - 2))
+        changed = data.draw(st.sampled_from("AZaz09+/ é"))
+        if text[at] in ("\n", "=", changed):
+            return
+        broken = text[:at] + changed + text[at + 1 :]
+    target = tmp_path_factory.mktemp("back") / "it"
+    target.mkdir()
+    (target / "old.csv").write_text("old")
+    with contextlib.suppress(SweepError):
+        unpack(broken, target)
+        raise AssertionError("it was taken for whole")
+    assert [path.name for path in target.parent.rglob("*")] == ["it", "old.csv"]
+
+
+def test_a_damaged_ledger_is_refused(run_folder: Path, tmp_path: Path) -> None:
+    for path in ("report.html", FILE_NAME):
+        (tmp_path / path).write_bytes((run_folder / path).read_bytes())
+    connection = sqlite3.connect(tmp_path / FILE_NAME)
+    connection.execute("PRAGMA application_id = 1")
+    connection.commit()
+    connection.close()
+    done = subprocess.run(
+        [sys.executable, "-m", "energysweep.tuning.pack", tmp_path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "this is no ledger of energysweep" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_program_says_that_there_is_no_such_folder(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "energysweep.tuning.pack", tmp_path / "no"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"energysweep: there is no run folder {tmp_path / 'no'} here\n"
+    with pytest.raises(InputError):
+        list(pack(tmp_path / "no"))

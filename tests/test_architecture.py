@@ -29,6 +29,7 @@ HOMES = {
     "optuna": {"tuning"},
     "torch": {"workloads"},
     "mlxtend": {"workloads"},
+    "PIL": {"workloads"},
     "pynvml": {"meters"},
     "codecarbon": {"meters", "carbon"},
     "plotly": {"reporting"},

@@ -31,6 +31,7 @@ HOMES = {
     "aiohttp": {"tuning"},
     "torch": {"workloads"},
     "mlxtend": {"workloads"},
+    "PIL": {"workloads"},
     "pynvml": {"meters"},
     "codecarbon": {"meters", "carbon"},
     "plotly": {"reporting"},

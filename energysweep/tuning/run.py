@@ -66,6 +66,8 @@ def run(
 ) -> Run:
     """Run a sweep to its end and write its report; go on with it if the run id has begun already.
 
+    A run that is done stays as it is: its report is written again, and nothing is started.
+
     Args:
         spec: the sweep.
         address: of a Ray cluster; None: RAY_ADDRESS, or a Ray of its own that ends with the run.
@@ -89,6 +91,8 @@ def run(
         web_address(grafana_url, GRAFANA_VARIABLE)
     _check_folder(folder, spec)
     targets_file = TargetsFile(file_sd) if file_sd else None
+    if (done := _done(run_id, folder)) is not None:
+        return done
     key = key_of(folder)
     with connected(spec, address):
         placement.check(spec, ray.nodes(), placement.autoscaler_nodes())
@@ -177,6 +181,16 @@ def _check_folder(folder: Path, spec: SweepSpec) -> None:
 def _portable(spec: SweepSpec) -> str:
     """The sweep's text without where its code lies: on a cluster that is another folder for every job."""
     return spec.to_yaml().replace(spec.working_dir or str(spec.folder), ".")
+
+
+def _done(run_id: str, folder: Path) -> Run | None:
+    """A run that has nothing left to do."""
+    if not (folder / FILE_NAME).exists():
+        return None
+    with Ledger.open(folder / FILE_NAME) as ledger:
+        if ledger.facts().get("status") != "done":
+            return None
+        return Run(run_id, folder, write_report(folder, ledger.read()))
 
 
 def _make_folder(folder: Path, spec: SweepSpec, key: str) -> Ledger:

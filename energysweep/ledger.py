@@ -22,7 +22,7 @@ from energysweep.records import AttemptRow, EnergyRow, LeaseRow, MeterRow, Resul
 
 FILE_NAME: Final = "ledger.sqlite"
 _APPLICATION_ID: Final = 0x454E5357  # "ENSW", in the file's header: a foreign SQLite file is recognised by it
-_SCHEMA_VERSION: Final = 1
+_SCHEMA_VERSION: Final = 2
 
 _SCHEMA: Final = """
 CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -43,7 +43,8 @@ CREATE TABLE leases (
   ) WITHOUT ROWID;
 CREATE TABLE trials (
   trial TEXT PRIMARY KEY, parameters TEXT NOT NULL, seed INTEGER, hardware TEXT NOT NULL, status TEXT NOT NULL,
-  attempts INTEGER NOT NULL, started_at REAL, ended_at REAL, error TEXT) WITHOUT ROWID;
+  attempts INTEGER NOT NULL, started_at REAL, ended_at REAL, error TEXT, stage TEXT NOT NULL DEFAULT ''
+  ) WITHOUT ROWID;
 CREATE TABLE attempts (
   trial TEXT NOT NULL, number INTEGER NOT NULL, started_at REAL NOT NULL, ended_at REAL, outcome TEXT NOT NULL,
   checkpoint_joules REAL, error TEXT, PRIMARY KEY (trial, number)) WITHOUT ROWID;
@@ -55,6 +56,9 @@ CREATE TABLE samples (
   PRIMARY KEY (series, elapsed_seconds)) WITHOUT ROWID;
 """
 
+# What makes a ledger of a version into one of the next. A run of an older energysweep had no stages.
+_UPGRADES: Final = {1: "ALTER TABLE trials ADD COLUMN stage TEXT NOT NULL DEFAULT ''"}
+
 
 @dataclass(frozen=True)
 class LedgerData:
@@ -63,9 +67,10 @@ class LedgerData:
     Attributes:
         run: what the driver noted about the run. Keys: ``id``, ``name``, ``spec`` (the sweep as a mapping),
             ``started_at``, ``duration_seconds``, ``status`` (``running``, ``done``, ``failed`` or ``interrupted``),
-            ``objective`` (``metric``, ``mode``, ``target``, ``patience``), ``varying`` (names of the parameters that
-            differ between configurations), ``carbon`` (``grams_per_kwh``, ``zone``, ``year``, ``source``, ``pue``),
-            ``meters`` (by node, a sentence on what was taken and why not better), ``versions`` (by package).
+            ``objective`` (``metric``, ``mode``, ``target``, ``patience``), ``stages`` (by name, the stage's
+            ``objective``), ``varying`` (names of the parameters that differ between configurations), ``carbon``
+            (``grams_per_kwh``, ``zone``, ``year``, ``source``, ``pue``), ``meters`` (by node, a sentence
+            on what was taken and why not better), ``versions`` (by package).
     """
 
     run: dict[str, Any]
@@ -104,7 +109,7 @@ class Ledger:
 
     @classmethod
     def open(cls, path: Path) -> Ledger:
-        """An existing ledger.
+        """An existing ledger; one of an older schema is brought up to this one.
 
         Raises:
             LedgerError: there is none, it is damaged, or it is something else.
@@ -116,13 +121,15 @@ class Ledger:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if application_id != _APPLICATION_ID:
                 raise LedgerError(f"{path}: this is no ledger of energysweep")
-            if version != _SCHEMA_VERSION:
+            if not 1 <= version <= _SCHEMA_VERSION:
                 raise LedgerError(
-                    f"{path}: written with schema {version}, this energysweep reads schema {_SCHEMA_VERSION}"
+                    f"{path}: written with schema {version}, this energysweep reads schema {_SCHEMA_VERSION} and older"
                 )
             problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if problem != "ok":
                 raise LedgerError(f"{path}: the ledger is damaged ({problem})")
+            if version < _SCHEMA_VERSION:
+                _upgrade(connection)
         return cls(connection, path)
 
     def close(self) -> None:
@@ -183,7 +190,7 @@ class Ledger:
         """Write down what the driver knows of its trials; the newest row of a key replaces the one before."""
         with self._transaction() as connection:
             connection.executemany(
-                "INSERT OR REPLACE INTO trials VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO trials VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (row._replace(parameters=json.dumps(row.parameters)) for row in trials),  # type: ignore[arg-type]
             )
             connection.executemany("INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?)", attempts)
@@ -230,6 +237,19 @@ class Ledger:
         with self._lock, _translated(self.path), self._connection:
             self._connection.execute("BEGIN")
             yield self._connection
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()  # another process may have been faster
+        for step in range(version, _SCHEMA_VERSION):
+            connection.execute(_UPGRADES[step])
+        connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
 
 
 def _result(row: tuple[Any, ...]) -> ResultRow:

@@ -104,6 +104,7 @@ class TrialRow(NamedTuple):
         seed: ``config["seed"]``, None if the sweep has no repeats.
         hardware: name of the hardware profile; empty if the sweep names none.
         error: the end of what it failed with, None if it did not.
+        stage: the stage that it belongs to, empty for one of the sweep's own configurations.
     """
 
     trial: str
@@ -115,6 +116,7 @@ class TrialRow(NamedTuple):
     started_at: float | None
     ended_at: float | None
     error: str | None
+    stage: str = ""
 
 
 class ResultRow(NamedTuple):

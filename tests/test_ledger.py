@@ -25,7 +25,8 @@ from energysweep.records import (
 ENERGY = EnergyRow("boot", "w", "l", "package-0", "cpu", "active", "rapl", 12.5)
 METER = MeterRow("boot", "w", "node", "package-0", "cpu", "rapl", 20.0, 2.0, 1.5, None, "unknown", 6.1e-5, 1, 2)
 LEASE = LeaseRow("l", "boot", "w", "node", "t", 1, 4711, 100.0, None, 2.0, 1.5, 0.5, 1.0, '{"GPU-1": 0.5}')
-TRIAL = TrialRow("t", {"lr": 1e-3, "name": "<ü>", "deep": [1, None]}, 0, "cpu", "failed", 2, 1.0, 2.0, "it broke")
+PARAMETERS = {"lr": 1e-3, "name": "<ü>", "deep": [1, None]}
+TRIAL = TrialRow("t", PARAMETERS, 0, "cpu", "failed", 2, 1.0, 2.0, "it broke", "pretraining")
 ATTEMPT = AttemptRow("t", 1, 1.0, None, "running", None, None)
 RESULT = ResultRow("t", 1, 0.5, None, None, {"accuracy": 0.25, "text": "fine"})
 SAMPLE = SampleRow("bucket:overhead", 0.5, 3.0)
@@ -164,8 +165,22 @@ def test_a_ledger_of_another_schema_is_refused(path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 7")
     connection.close()
-    with pytest.raises(LedgerError, match="written with schema 7, this energysweep reads schema 1"):
+    with pytest.raises(LedgerError, match="written with schema 7, this energysweep reads schema 2 and older"):
         Ledger.open(path)
+
+
+def test_a_ledger_of_schema_1_is_brought_up_to_date(path: Path) -> None:
+    with Ledger.create(path) as ledger:
+        ledger.record([TRIAL._replace(stage="")])
+    connection = sqlite3.connect(path)  # as schema 1 had it
+    connection.executescript("ALTER TABLE trials DROP COLUMN stage; PRAGMA user_version = 1;")
+    connection.close()
+    pretraining = TRIAL._replace(trial="u", stage="pretraining")
+    with Ledger.open(path) as ledger:
+        assert ledger.read().trials == [TRIAL._replace(stage="")]
+        ledger.record([pretraining])
+    with Ledger.open(path) as ledger:
+        assert ledger.read().trials == [TRIAL._replace(stage=""), pretraining]
 
 
 def test_a_missing_ledger_is_named(path: Path) -> None:

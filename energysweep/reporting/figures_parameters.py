@@ -126,7 +126,7 @@ def parameters_at_work(summary: Summary) -> list[Figure]:
     points = [
         (trial, trial.joules_per_iteration, count)
         for trial in summary.trials
-        if trial.ended_as_planned and trial.joules_per_iteration and (count := iterations(trial))
+        if not trial.stage and trial.ended_as_planned and trial.joules_per_iteration and (count := iterations(trial))
     ]
     if not points:
         return []

@@ -40,6 +40,8 @@ class TrialSummary:
         energy_to_target_joules: its energy at the first of the reports that reached the target and held it for
             ``patience`` reports; None if it never did.
         iterations_to_target: the number of that report.
+        stage: the stage that it belongs to; empty for a trial of the sweep's own configurations. A stage is judged by
+            its own objective.
     """
 
     trial: str
@@ -70,6 +72,7 @@ class TrialSummary:
     energy_to_target_joules: float | None
     iterations_to_target: int | None
     error: str | None
+    stage: str = ""
 
     @property
     def joules_per_iteration(self) -> float | None:
@@ -199,6 +202,51 @@ class ConfigurationSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class StageSummary:
+    """The trials of one stage: what ran before the sweep's own configurations and serves them, such as a pretraining.
+
+    Attributes:
+        stage: its name in the sweep.
+        metric: the metric of its objective.
+    """
+
+    stage: str
+    metric: str | None
+    trials: tuple[TrialSummary, ...]
+
+    @property
+    def energy_joules(self) -> Spread | None:
+        """Energy of one of its trials, over those that ended as planned."""
+        return Spread.over(trial.energy_joules for trial in self.trials if trial.ended_as_planned)
+
+    @property
+    def total_energy_joules(self) -> float | None:
+        """Energy of all its trials together, a part of the totals' ``trials_energy_joules``."""
+        return total(trial.energy_joules for trial in self.trials)
+
+    @property
+    def objective(self) -> Spread | None:
+        """The last value of its own objective."""
+        return Spread.over(trial.objective for trial in self.trials if trial.ended_as_planned)
+
+    @property
+    def estimated(self) -> bool:
+        """Whether any of its energy is an estimate."""
+        return any(trial.estimated for trial in self.trials)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its entry in summary.json."""
+        return {
+            "stage": self.stage,
+            "trials": len(self.trials),
+            "metric": self.metric,
+            "objective": spread_dict(self.objective),
+            "energy_joules": spread_dict(self.energy_joules),
+            "total_energy_joules": self.total_energy_joules,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Headline:
     """The sweep in a sentence.
 
@@ -233,7 +281,9 @@ class Summary:
         sweep: the run id.
         started_at: seconds since the Unix epoch.
         varying: the parameters that differ between configurations.
-        configurations: ordered by the values of their varying parameters.
+        trials: those of its stages, too; their ``stage`` tells them apart.
+        configurations: ordered by the values of their varying parameters; no stage is in one.
+        stages: what ran before them and serves them; their energy is part of the totals.
         parts: one for each time that a driver worked on the run; empty if it noted none.
         lost_nodes: where an agent took the end of a lease with it.
     """
@@ -253,6 +303,7 @@ class Summary:
     carbon: Intensity | None
     parts: tuple[Part, ...] = ()
     lost_nodes: tuple[str, ...] = ()
+    stages: tuple[StageSummary, ...] = ()
 
     @property
     def has_target(self) -> bool:
@@ -281,6 +332,7 @@ class Summary:
             "objective": None if self.objective is None else asdict(self.objective),
             "totals": asdict(self.totals),
             "configurations": [configuration.to_dict() for configuration in self.configurations],
+            "stages": [stage.to_dict() for stage in self.stages],
             "headline": self.headline.to_dict(),
             "parts": [part.to_dict() for part in self.parts],
             "meters": [asdict(meter) for meter in self.meters],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -11,7 +11,7 @@ from energysweep.ledger import LedgerData
 from energysweep.reporting.balance import in_windows_with_leases, meter, parts, totals
 from energysweep.reporting.headline import headline
 from energysweep.reporting.keys import canonical, grouped, order, varying_names
-from energysweep.reporting.model import ConfigurationSummary, Summary, TrialSummary
+from energysweep.reporting.model import ConfigurationSummary, StageSummary, Summary, TrialSummary
 from energysweep.reporting.ties import with_ties
 from energysweep.reporting.trials import summarise_trials
 from energysweep.reporting.values import Objective, total
@@ -27,9 +27,14 @@ def summarise(data: LedgerData, carbon: Intensity | None = None) -> Summary:
     run = data.run
     intensity = carbon or (Intensity(**run["carbon"]) if run.get("carbon") else None)
     objective = Objective(**run["objective"]) if run.get("objective") else None
-    varying = tuple(run["varying"]) if "varying" in run else varying_names(data.trials)
-    trials = summarise_trials(data, objective, varying, intensity)
-    configurations = with_ties(_configurations(trials, objective, varying), objective)
+    own = [row for row in data.trials if not row.stage]
+    varying = tuple(run["varying"]) if "varying" in run else varying_names(own)
+    objectives = {"": objective} | {
+        name: Objective(**stage["objective"]) for name, stage in run.get("stages", {}).items()
+    }
+    trials = summarise_trials(data, objectives, varying, intensity)
+    own_trials = [trial for trial in trials if not trial.stage]
+    configurations = with_ties(_configurations(own_trials, objective, varying), objective)
     return Summary(
         sweep=str(run.get("id", "")),
         name=str(run.get("name", run.get("id", ""))),
@@ -51,11 +56,20 @@ def summarise(data: LedgerData, carbon: Intensity | None = None) -> Summary:
         carbon=intensity,
         parts=parts(run),
         lost_nodes=() if run.get("status") == "running" else _lost_nodes(data),
+        stages=_stages(trials, objectives),
     )
 
 
 def _lost_nodes(data: LedgerData) -> tuple[str, ...]:
     return tuple(sorted({lease.node for lease in data.leases if lease.closed_at is None}))
+
+
+def _stages(trials: Iterable[TrialSummary], objectives: Mapping[str, Objective | None]) -> tuple[StageSummary, ...]:
+    """In the order in which they ran: that of the sweep."""
+    groups = grouped((trial for trial in trials if trial.stage), lambda trial: trial.stage)
+    names = [*(name for name in objectives if name in groups), *(name for name in groups if name not in objectives)]
+    metrics = {name: objective.metric for name, objective in objectives.items() if objective}
+    return tuple(StageSummary(name, metrics.get(name), tuple(groups[name])) for name in names)
 
 
 def _configurations(

@@ -22,8 +22,8 @@ _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 def trials_csv(summary: Summary) -> str:
-    """One row per trial."""
-    return _csv([_trial_row(trial) for trial in summary.trials])
+    """One row per trial; with a column ``stage`` if the sweep has stages."""
+    return _csv([_trial_row(trial, bool(summary.stages)) for trial in summary.trials])
 
 
 def configurations_csv(summary: Summary) -> str:
@@ -36,9 +36,10 @@ def summary_json(summary: Summary) -> str:
     return json.dumps(summary.to_dict(), indent=2, allow_nan=False, default=str) + "\n"
 
 
-def _trial_row(trial: TrialSummary) -> Row:
+def _trial_row(trial: TrialSummary, with_stage: bool) -> Row:
     row: Row = {
         "trial": trial.trial,
+        **({"stage": trial.stage} if with_stage else {}),
         "hardware": trial.hardware,
         "status": trial.status,
         "attempts": trial.attempts,

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from energysweep.reporting.model import ConfigurationSummary, Summary
+from energysweep.reporting.model import ConfigurationSummary, StageSummary, Summary
 from energysweep.reporting.not_measured import not_measured
 from energysweep.reporting.text import emissions_text, energy_text, number_text
 from energysweep.reporting.ties import note
@@ -30,9 +30,16 @@ def terminal_table(summary: Summary) -> RenderableType:
     for each in sorted(summary.configurations, key=lambda each: (_rank(each, summary), each.title)):
         table.add_row(*(Text(cell) for cell in _cells(each, summary)))
     # Text, not str: rich would read a user's [brackets] as its own markup.
-    notes = [note(summary.configurations, summary.objective), *not_measured(summary)]
+    stages = [_stage_note(stage) for stage in summary.stages]
+    notes = [*stages, note(summary.configurations, summary.objective), *not_measured(summary)]
     below = [Text(f"Note: {each}", style="dim") for each in notes if each]
     return Group(Text(summary.headline.sentence, style="bold"), Text(), table, *([Text(), *below] if below else []))
+
+
+def _stage_note(stage: StageSummary) -> str:
+    energy = energy_text(stage.total_energy_joules, estimated=stage.estimated)
+    trials = "1 trial" if len(stage.trials) == 1 else f"{len(stage.trials)} trials"
+    return f"stage {stage.stage} took {energy} in {trials} before these."
 
 
 def _cells(each: ConfigurationSummary, summary: Summary) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from energysweep.carbon import Intensity
 from energysweep.ledger import LedgerData
@@ -19,9 +20,19 @@ _Counter = tuple[str, str, str, str]  # host, window, device, source
 
 
 def summarise_trials(
-    data: LedgerData, objective: Objective | None, varying: Sequence[str], intensity: Intensity | None
+    data: LedgerData,
+    objectives: Mapping[str, Objective | None],
+    varying: Sequence[str],
+    intensity: Intensity | None,
 ) -> tuple[TrialSummary, ...]:
-    """All trials, in the order of their parameters."""
+    """All trials, in the order of their parameters, those of the stages first.
+
+    Args:
+        data: the ledger.
+        objectives: by stage; the sweep's own under the empty name.
+        varying: the parameters that differ between configurations.
+        intensity: the grid.
+    """
     leases = grouped(data.leases, lambda row: row.trial)
     energy = grouped((row for row in data.energy if row.lease), lambda row: row.lease)
     attempts = grouped(data.attempts, lambda row: row.trial)
@@ -32,9 +43,25 @@ def summarise_trials(
         booked = [(lease, energy.get(lease.lease, [])) for lease in leases.get(row.trial, [])]
         reports = sorted(results.get(row.trial, []), key=lambda report: report.iteration)
         summaries.append(
-            _trial(row, booked, attempts.get(row.trial, []), reports, steps, objective, varying, intensity)
+            _trial(
+                row,
+                booked,
+                attempts.get(row.trial, []),
+                reports,
+                steps,
+                objectives.get(row.stage),
+                varying,
+                intensity,
+            )
         )
-    return tuple(sorted(summaries, key=lambda trial: (order(trial.parameters, varying), trial.hardware, trial.trial)))
+    stages = list(objectives)
+    return tuple(sorted(summaries, key=lambda trial: _order(trial, stages, varying)))
+
+
+def _order(trial: TrialSummary, stages: Sequence[str], varying: Sequence[str]) -> tuple[Any, ...]:
+    """The stages in their order, then the configurations by their parameters."""
+    place = stages.index(trial.stage) if trial.stage in stages else len(stages)
+    return (not trial.stage, place, order(trial.parameters, varying), trial.hardware, trial.trial)
 
 
 def _trial(
@@ -55,7 +82,7 @@ def _trial(
     at_target = _first_at_target(reports, objective)
     return TrialSummary(
         trial=row.trial,
-        config=label(row.parameters, varying),
+        config=f"stage={row.stage}" if row.stage else label(row.parameters, varying),
         parameters=row.parameters,
         seed=row.seed,
         hardware=row.hardware,
@@ -84,6 +111,7 @@ def _trial(
         energy_to_target_joules=at_target.energy_joules if at_target else None,
         iterations_to_target=at_target.iteration if at_target else None,
         error=row.error,
+        stage=row.stage,
     )
 
 

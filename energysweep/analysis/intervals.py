@@ -42,8 +42,9 @@ class Estimate:
 
     def inverse(self) -> Estimate:
         """Of a ratio a / b the ratio b / a."""
-        ends = (None, None) if self.low is None or self.high is None else (1 / self.high, 1 / self.low)
-        return Estimate(1 / self.value, *ends, self.n)
+        if self.low is None or self.high is None:
+            return Estimate(1 / self.value, None, None, self.n)
+        return Estimate(1 / self.value, 1 / self.high, 1 / self.low if self.low else math.inf, self.n)
 
     def at_least_as_wide(self, factor: float) -> Estimate:
         """The same, with an interval that reaches at least from value / factor to value * factor, if it has one."""

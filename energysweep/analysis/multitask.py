@@ -56,7 +56,9 @@ def multitask(trials: Sequence[TrialLike]) -> tuple[Multitask, ...]:
     return tuple(found)
 
 
-def _compared(tasks: tuple[str, ...], shared: Sequence[TrialLike], separate: Mapping[str, list[TrialLike]]) -> Multitask:
+def _compared(
+    tasks: tuple[str, ...], shared: Sequence[TrialLike], separate: Mapping[str, list[TrialLike]]
+) -> Multitask:
     everything = [*shared, *(trial for trials in separate.values() for trial in trials)]
     sets = _by_seed(shared, separate)
     together = to_target(shared).energy_joules

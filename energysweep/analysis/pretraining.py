@@ -40,8 +40,8 @@ class BreakEven:
             what a censored trial spent in its place.
         saving_joules: their difference; negative if the finetuned one needs more.
         reuses: n*; None if the saving is not positive, or not known.
-        low, high: its interval. ``high`` is None where it has no upper end, both are None where nothing can be told (one
-            repeat only, seeds that do not match, censored trials).
+        low, high: its interval. ``high`` is None where it has no upper end, both are None where nothing can be told
+            (one repeat only, seeds that do not match, censored trials).
         bound: ``at most`` if trials from scratch were censored, so that the saving is larger; ``at least`` if finetuned
             ones were; empty if all trials reached the target.
         verdict: ``pays`` if the saving's interval is above zero, ``never pays`` if it is below zero, ``may pay`` if it
@@ -87,12 +87,18 @@ def pretraining(trials: Sequence[TrialLike]) -> tuple[BreakEven, ...]:
         for use, tuned in grouped((trial for trial in members if _use(trial)), _use).items():
             if scratch and use is not None:
                 stage, frozen = use
-                found.append(break_even(stages.get((stage, tuned[0].hardware), []), scratch, tuned, frozen=frozen))
+                pretrain = stages.get((stage, tuned[0].hardware), [])
+                found.append(break_even(pretrain, scratch, tuned, stage=stage, frozen=frozen))
     return tuple(found)
 
 
 def break_even(
-    pretrain: Sequence[TrialLike], scratch: Sequence[TrialLike], tuned: Sequence[TrialLike], *, frozen: bool = False
+    pretrain: Sequence[TrialLike],
+    scratch: Sequence[TrialLike],
+    tuned: Sequence[TrialLike],
+    *,
+    stage: str = "",
+    frozen: bool = False,
 ) -> BreakEven:
     """Set trials that use a pretraining against trials from scratch. Trials with the same seed belong together."""
     stage_joules = {trial.seed: trial.energy_joules for trial in pretrain}
@@ -112,7 +118,7 @@ def break_even(
         bound = "at most" if missed_scratch else "at least"
     first = tuned[0]
     return BreakEven(
-        stage=pretrain[0].stage if pretrain else "",
+        stage=stage,
         frozen=frozen,
         settings={name: value for name, value in first.parameters.items() if name != PRETRAINED},
         hardware=first.hardware,
@@ -151,9 +157,8 @@ def fieller(numerators: Sequence[float], denominators: Sequence[float]) -> tuple
     a, b, c = y * y - t2 * yy, x * y - t2 * xy, x * x - t2 * xx
     root = b * b - a * c
     if a > 0:
-        if root < 0 or b + math.sqrt(root) <= 0:
-            return None
-        return max(0.0, (b - math.sqrt(root)) / a), (b + math.sqrt(root)) / a
+        half = math.sqrt(max(0.0, root))  # x / y is in it, so it is below zero only by rounding
+        return (max(0.0, (b - half) / a), (b + half) / a) if b + half > 0 else None
     if root < 0 or a == 0:  # the whole line, or nearly
         return 0.0, None
     ends = sorted(((b - math.sqrt(root)) / a, (b + math.sqrt(root)) / a))
@@ -197,8 +202,10 @@ def _pairs(
     """Pretraining and saving of each seed; empty unless all sides have the same seeds, all measured."""
     if not set(pretrain) == set(scratch) == set(tuned):
         return []
-    rows = [(pretrain[seed], scratch[seed], tuned[seed]) for seed in pretrain]
-    known = [(one, two - three) for one, two, three in rows if one is not None and two is not None and three is not None]
+    rows = [(pretrain[seed], scratch[seed], tuned[seed]) for seed in sorted(pretrain, key=str)]
+    known = [
+        (one, two - three) for one, two, three in rows if one is not None and two is not None and three is not None
+    ]
     return known if len(known) == len(rows) else []
 
 

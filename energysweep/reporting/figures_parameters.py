@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import plotly.graph_objects as go
 
+from energysweep.analysis.trials import value_order
 from energysweep.reporting.charts import (
     GREY,
     GRID,
@@ -23,7 +24,6 @@ from energysweep.reporting.charts import (
     log_range,
     log_ticks,
 )
-from energysweep.reporting.keys import value_order
 from energysweep.reporting.model import ConfigurationSummary, Summary, TrialSummary
 from energysweep.reporting.text import value_text
 from energysweep.reporting.values import mean_of

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 
+from energysweep.analysis.trials import canonical, grouped
 from energysweep.carbon import Intensity
 from energysweep.ledger import LedgerData
 from energysweep.reporting.balance import in_windows_with_leases, meter, parts, totals
 from energysweep.reporting.headline import headline
-from energysweep.reporting.keys import canonical, grouped, order, varying_names
+from energysweep.reporting.keys import order, varying_names
 from energysweep.reporting.model import ConfigurationSummary, StageSummary, Summary, TrialSummary
 from energysweep.reporting.ties import with_ties
 from energysweep.reporting.trials import summarise_trials

@@ -7,12 +7,13 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from energysweep.analysis.trials import grouped, number
 from energysweep.carbon import Intensity
 from energysweep.ledger import LedgerData
 from energysweep.meters.accuracy import uncertainty
 from energysweep.records import AttemptRow, EnergyRow, LeaseRow, ResultRow, TrialRow
 from energysweep.reporting.balance import emissions_grams
-from energysweep.reporting.keys import grouped, label, number, order
+from energysweep.reporting.keys import label, order
 from energysweep.reporting.model import TrialSummary
 from energysweep.reporting.values import Objective, joined_sources
 

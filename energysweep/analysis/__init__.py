@@ -5,8 +5,8 @@ A trial is anything that ``TrialLike`` describes: a report's ``TrialSummary``, o
 
 from __future__ import annotations
 
-from energysweep.analysis.effects import QUANTITIES, Effect, Effects, Quantity, effects
-from energysweep.analysis.extremes import Extremes, worst_to_best
+from energysweep.analysis.effects import QUANTITIES, Effect, Effects, Quantity, acts_on, effects
+from energysweep.analysis.extremes import Extremes, at_least, worst_to_best
 from energysweep.analysis.hardware import SideBySide, side_by_side
 from energysweep.analysis.intervals import Estimate, geometric_mean, ratio_of_means
 from energysweep.analysis.multitask import Multitask, multitask
@@ -37,6 +37,8 @@ __all__ = [
     "ToTarget",
     "TotalsLike",
     "TrialLike",
+    "acts_on",
+    "at_least",
     "break_even",
     "effects",
     "fieller",

@@ -23,6 +23,7 @@ from energysweep.analysis.target import measured
 from energysweep.analysis.trials import TrialLike, canonical, grouped, own, value_order, varying
 
 Quantity = Literal["energy", "epochs", "joules_per_epoch"]
+Acts = Literal["epochs", "joules_per_epoch", "both", "neither"]
 QUANTITIES: Final[tuple[Quantity, ...]] = get_args(Quantity)
 HARDWARE: Final = "hardware"  # the profile counts as a parameter of this name, if there are several
 
@@ -115,6 +116,24 @@ def effects(trials: Sequence[TrialLike], quantity: Quantity, parameters: Sequenc
         else:
             cells.append(_Cell(settings, tuple(_log(joules, epochs, quantity) for joules, epochs in known)))
     return _fitted(cells, names, quantity, tuple(censored), unmeasured)
+
+
+def acts_on(trials: Sequence[TrialLike], parameter: str) -> Acts | None:
+    """By which of the two a parameter changes the energy to the target.
+
+    A factor counts if its interval excludes 1. Of two that count, one is named alone if it is at least the square of
+    the other. None if the effects cannot be told, or have no intervals.
+    """
+    found = [fitted.of(parameter) if (fitted := effects(trials, each)) else None for each in QUANTITIES[1:]]
+    epochs, per_epoch = (each.range if each is not None and each.range.has_interval else None for each in found)
+    if epochs is None or per_epoch is None:
+        return None
+    logs = [0.0 if each.contains(1.0) else math.log(each.value) for each in (epochs, per_epoch)]
+    if max(logs) == 0.0:
+        return "neither"
+    if logs[0] >= 2 * logs[1]:
+        return "epochs"
+    return "joules_per_epoch" if logs[1] >= 2 * logs[0] else "both"
 
 
 def _fitted(

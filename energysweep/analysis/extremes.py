@@ -41,21 +41,30 @@ def worst_to_best(groups: Sequence[tuple[_Name, Sequence[TrialLike]]]) -> Extrem
     if len(always) < 2:
         return None
     always.sort(key=lambda each: _joules(each[2]))
-    (cheapest, cheapest_trials, lowest), (dearest, dearest_trials, _) = always[0], always[-1]
+    (cheapest, cheapest_trials, _), (dearest, dearest_trials, _) = always[0], always[-1]
     ratio = ratio_to_target(dearest_trials, cheapest_trials)
     if ratio is None:
         return None
     others = [(name, ratio_to_target(trials, cheapest_trials)) for name, trials, _ in always[1:]]
-    missed = [(name, each.at_least_joules) for name, _, each in summed if each.censored]
-    bound = max((joules / _joules(lowest) for _, joules in missed if joules is not None), default=0.0)
+    missed = [(name, trials) for name, trials, each in summed if each.censored]
+    bound = at_least([trials for _, trials in missed], cheapest_trials)
     return Extremes(
         cheapest=cheapest,
         dearest=dearest,
         ratio=ratio,
         tied=tuple(name for name, other in others if other is not None and other.tied),
         censored=tuple(name for name, _ in missed),
-        at_least=bound if bound > ratio.energy.value else None,
+        at_least=bound if bound is not None and bound > ratio.energy.value else None,
     )
+
+
+def at_least(censored: Sequence[Sequence[TrialLike]], cheapest: Sequence[TrialLike]) -> float | None:
+    """The highest lower bound of configurations with censored trials over the energy of the cheapest.
+
+    None if none of them gives a bound.
+    """
+    bounds = [joules for trials in censored if (joules := to_target(trials).at_least_joules) is not None]
+    return max(bounds) / _joules(to_target(cheapest)) if bounds else None
 
 
 def _joules(each: ToTarget) -> float:

@@ -10,6 +10,7 @@ import json
 import math
 from typing import Any, Final
 
+from energysweep.analysis.intervals import Estimate
 from energysweep.carbon import JOULES_PER_KWH
 
 MANY_JOULES: Final = 1e6
@@ -58,6 +59,14 @@ def emissions_text(grams: float | None, *, estimated: bool = False, brief: bool 
 def power_text(watts: float | None, *, estimated: bool = False, brief: bool = False) -> str:
     """``95.2 W``."""
     return NOT_AVAILABLE if watts is None else _marked(f"{number_text(watts)} W", estimated, brief)
+
+
+def ratio_text(ratio: Estimate, *, estimated: bool = False) -> str:
+    """A ratio with its interval: ``x5.92 [3.22 to 10.9]``; one of estimated energies has ``≈`` before it."""
+    text = f"{TIMES}{number_text(ratio.value)}"
+    if ratio.low is not None and ratio.high is not None:
+        text += f" [{number_text(ratio.low)} to {number_text(ratio.high)}]"
+    return _marked(text, estimated, brief=True)
 
 
 def percent_text(ratio: float | None) -> str:

@@ -15,9 +15,9 @@ def add(commands: Any) -> None:
     report.add_argument("folder", metavar="RUN_DIR", type=Path)
     report.add_argument("--carbon", metavar="KEY=VALUE,...", help="for another grid, such as country=FRA")
 
-    compare = add_command(commands, "compare", _compare, "several runs side by side")
+    compare = add_command(commands, "compare", _compare, "several runs: what they answer together, and side by side")
     compare.add_argument("folders", metavar="RUN_DIR", type=Path, nargs="+")
-    compare.add_argument("--html", metavar="FILE", type=Path, help="write the comparison as a page, too")
+    compare.add_argument("--html", metavar="FILE", type=Path, help="write the combined report as a page, too")
 
     explain = add_command(
         commands, "explain", _explain, "a trial's receipt, from its leases down to the meter readings"
@@ -41,17 +41,16 @@ def _report(arguments: argparse.Namespace) -> int:
 
 def _compare(arguments: argparse.Namespace) -> int:
     from energysweep.ledger import FILE_NAME, Ledger
-    from energysweep.reporting import compare, comparison_html, comparison_table, summarise, write_whole
+    from energysweep.reporting import combined_html, combined_table, summarise, write_whole
 
     summaries = []
     for folder in arguments.folders:
         with Ledger.open(run_folder(folder) / FILE_NAME) as ledger:
             summaries.append(summarise(ledger.read()))
-    comparison = compare(summaries)
-    print_table(comparison_table(comparison))
+    print_table(combined_table(summaries))
     if arguments.html:
-        write_whole(arguments.html, comparison_html(comparison))
-        print(f"comparison: {arguments.html}")
+        write_whole(arguments.html, combined_html(summaries))
+        print(f"report: {arguments.html}")
     return 0
 
 

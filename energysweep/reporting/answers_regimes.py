@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-from energysweep.analysis import BreakEven, Multitask, SideBySide, multitask, pretraining, side_by_side
-from energysweep.reporting.answers_settings import Line, cause, product, settings_text
+from energysweep.analysis import BreakEven, Multitask, Ratio, SideBySide, multitask, pretraining, side_by_side
+from energysweep.reporting.answers_settings import Line, bare_ratio, cause, product, settings_text
 from energysweep.reporting.model import Summary
 from energysweep.reporting.text import energy_text, number_text, ratio_text
 
 
 def pretraining_lines(summary: Summary) -> list[Line]:
     """One for each use of a pretraining."""
-    return [Line(break_even_short(each), _break_even(each, summary)) for each in pretraining(summary.trials)]
+    return [
+        Line(break_even_short(each), _brief(each, summary), _detail(each, summary))
+        for each in pretraining(summary.trials)
+    ]
 
 
 def break_even_short(each: BreakEven) -> str:
@@ -30,13 +32,13 @@ def break_even_short(each: BreakEven) -> str:
 
 
 def reuses_text(each: BreakEven) -> str:
-    """The break-even with its interval: ``12.3 [10.1 to 15.0]``, ``8.2 [3.1 to no end]``, or why there is none."""
+    """The break-even with its interval: ``12.3 (10.1 to 15.0)``, ``8.2 (3.1 to no end)``, or why there is none."""
     if each.reuses is None:
         return "none: no saving" if each.saving_joules is not None else "n/a"
     text = f"{each.bound} {number_text(each.reuses)}".strip()
     if each.low is None:
         return text
-    return f"{text} [{number_text(each.low)} to {'no end' if each.high is None else number_text(each.high)}]"
+    return f"{text} ({number_text(each.low)} to {'no end' if each.high is None else number_text(each.high)})"
 
 
 def use_text(each: BreakEven) -> str:
@@ -44,61 +46,59 @@ def use_text(each: BreakEven) -> str:
     return "encoder frozen" if each.frozen else "encoder trained on"
 
 
-def _break_even(each: BreakEven, summary: Summary) -> str:
+def _brief(each: BreakEven, summary: Summary) -> str:
+    metric = summary.objective.metric if summary.objective else "objective"
+    scores = f"{number_text(each.finetuned_objective)} against {number_text(each.scratch_objective)} from scratch"
+    what = f"{use_text(each)}{_where(each.settings, each.hardware, summary)}"
+    return f"{what}: break-even {reuses_text(each)}; {metric} {scores}."
+
+
+def _detail(each: BreakEven, summary: Summary) -> str:
     joules = [
         energy_text(value, estimated=summary.estimated, brief=True)
         for value in (each.pretrain_joules, each.scratch_joules, each.finetuned_joules)
     ]
-    scores = [number_text(value) for value in (each.scratch_objective, each.finetuned_objective)]
-    text = (
-        f"{use_text(each)}{_where(each.settings, each.hardware, summary)}: {joules[0]} of pretraining against"
-        f" {joules[1]} from scratch and {joules[2]} with it; break-even {reuses_text(each)} reuses over"
-        f" {each.repeats} repeats."
-    )
+    text = f"{joules[0]} of pretraining, {joules[1]} from scratch, {joules[2]} with it, over {each.repeats} repeats."
     if each.verdict == "may pay":
         text += " Its saving cannot be told from none."
     if each.ratio is not None:
-        text += f" With it: {product(each.ratio, summary.estimated)}."
+        text += f" With it over from scratch: {product(each.ratio, summary.estimated)}."
     if each.censored:
         text += f" {each.censored} of its trials never reached the target."
-    metric = summary.objective.metric if summary.objective else "objective"
-    return f"{text} {metric[:1].upper()}{metric[1:]} in the end: {scores[0]} from scratch, {scores[1]} with it."
+    return text
 
 
 def multitask_lines(summary: Summary) -> list[Line]:
     """One for each shared model."""
-    return [Line(_shared_short(each, summary), _shared(each, summary)) for each in multitask(summary.trials)]
+    return [_shared(each, summary) for each in multitask(summary.trials)]
 
 
-def _shared_short(each: Multitask, summary: Summary) -> str:
+def _shared(each: Multitask, summary: Summary) -> Line:
+    what = f"one model for {' + '.join(each.tasks)}{_where(each.settings, each.hardware, summary)}"
     if each.ratio is None:
-        return "n/a"
-    return ratio_text(replace(each.ratio.energy, low=None, high=None), estimated=summary.estimated)
-
-
-def _shared(each: Multitask, summary: Summary) -> str:
-    tasks = " + ".join(each.tasks)
-    where = _where(each.settings, each.hardware, summary)
-    if each.ratio is None:
-        return (
-            f"one model for {tasks}{where} cannot be set against separate ones: {each.censored} trials never reached"
-            " the target, or seeds or energies are missing."
-        )
-    estimated = summary.estimated
+        missed = f"{each.censored} trials never reached the target, or seeds or energies are missing"
+        return Line("n/a", f"{what} cannot be set against separate ones: {missed}.")
+    energy, estimated = each.ratio.energy, summary.estimated
+    brief = f"{what} takes {ratio_text(energy, estimated=estimated)} of what separate ones take{_because(each.ratio)}."
     shared = energy_text(each.shared_joules, estimated=estimated, brief=True)
     separate = energy_text(each.separate_joules, estimated=estimated, brief=True)
-    told = "cannot be told from" if each.ratio.tied else "against"
-    reason = "" if cause(each.ratio) == "no difference" else f"; what differs: {cause(each.ratio)}"
-    text = (
-        f"one model for {tasks}{where} takes {shared} {told} {separate} of separate ones,"
-        f" {ratio_text(each.ratio.energy, estimated=estimated)}: {product(each.ratio, estimated)}{reason}."
+    detail = f"{shared} against {separate}: {product(each.ratio, estimated)}, against the sum of the separate epochs."
+    if each.ratio.tied is None:
+        detail += " One repeat: no interval."
+    return Line(bare_ratio(energy, summary), brief, detail)
+
+
+def _because(ratio: Ratio) -> str:
+    if ratio.tied:
+        return ", which cannot be told from no difference"
+    return {"epochs": ", because of the epochs", "joules per epoch": ", because of the joules per epoch"}.get(
+        cause(ratio), ""
     )
-    return text if each.ratio.tied is not None else f"{text} One repeat: no interval."
 
 
 def hardware_lines(summary: Summary) -> list[Line]:
     """One for each two profiles."""
-    return [Line(_cheaper(each), _side_by_side(each, summary)) for each in side_by_side(summary.trials)]
+    return [_side_by_side(each, summary) for each in side_by_side(summary.trials)]
 
 
 def _cheaper(each: SideBySide) -> str:
@@ -107,17 +107,23 @@ def _cheaper(each: SideBySide) -> str:
     return each.second if each.ratio.energy.value > 1 else each.first
 
 
-def _side_by_side(each: SideBySide, summary: Summary) -> str:
+def _side_by_side(each: SideBySide, summary: Summary) -> Line:
     n = len(each.configurations)
-    text = (
-        f"{each.first} takes {ratio_text(each.ratio.energy, estimated=summary.estimated)} of what {each.second} takes"
-        f" ({n} common setting{'s' if n > 1 else ''}): {product(each.ratio, summary.estimated)}."
-    )
-    if each.ratio.tied is None:
-        text += " One repeat of one setting: no interval."
+    ratio = each.ratio if each.ratio.energy.value >= 1 else inverse(each.ratio)
+    dearer, cheaper = (each.first, each.second) if ratio is each.ratio else (each.second, each.first)
+    times = ratio_text(ratio.energy, estimated=summary.estimated)
+    brief = f"{dearer} takes {times} of what {cheaper} takes{_because(ratio)}."
+    detail = [f"Over {n} common setting{'s' if n > 1 else ''}: {product(ratio, summary.estimated)}."]
+    if ratio.tied is None:
+        detail.append("One repeat of one setting: no interval.")
     if each.left_out:
-        text += f" {each.left_out} settings did not always arrive on both."
-    return text
+        detail.append(f"{each.left_out} did not always arrive on both.")
+    return Line(_cheaper(each), brief, " ".join(detail))
+
+
+def inverse(ratio: Ratio) -> Ratio:
+    """What the second takes over the first."""
+    return Ratio(ratio.energy.inverse(), ratio.epochs.inverse(), ratio.joules_per_epoch.inverse(), ratio.tied)
 
 
 def _where(settings: Mapping[str, Any], hardware: str, summary: Summary) -> str:

@@ -13,11 +13,11 @@ from energysweep.reporting.model import ConfigurationSummary, Summary
 from energysweep.reporting.text import energy_text, percent_text, ratio_text, value_text
 
 _ACTS: Final = {
-    "epochs": "acts on the number of epochs",
+    "epochs": "acts on the epochs",
     "joules_per_epoch": "acts on the joules per epoch",
     "both": "acts on both",
-    "neither": "acts on neither so that it could be told from chance",
-    None: "effect without an interval",
+    "neither": "shows no effect",
+    None: "has no interval",
 }
 
 
@@ -27,12 +27,14 @@ class Line:
 
     Attributes:
         short: the number or the word that matters.
-        text: the sentence behind it.
+        brief: the sentence behind it.
+        detail: what else has to be said, for the run's own section.
         run: whose answer it is, where several runs answer.
     """
 
     short: str
-    text: str
+    brief: str
+    detail: str = ""
     run: str = ""
 
     def of_run(self, run: str) -> Line:
@@ -52,66 +54,69 @@ def setting_lines(summary: Summary) -> list[Line]:
     """The cheapest setting, and what the dearest takes: the two that the headline names."""
     if not compares_settings(summary) or summary.objective is None:
         return []
-    cheapest, dearest, ratio = _extremes(summary)
+    cheapest, dearest, ratio = extremes(summary)
     if cheapest is None or dearest is None or ratio is None:
         return [Line("n/a", summary.headline.sentence)]
-    text = (
+    brief = (
         f"{cheapest.title} reaches {summary.objective.metric} {summary.objective.target:g} for {_joules(cheapest)};"
-        f" {dearest.title} takes {ratio_text(ratio.energy, estimated=summary.estimated)} of that, {_joules(dearest)}."
+        f" the dearest setting takes {ratio_text(ratio.energy, estimated=summary.estimated)} of that."
     )
+    detail = [f"The dearest is {dearest.title}, {_joules(dearest)}."]
     tied = [each for each in summary.configurations if each.tied_with_cheapest]
     if tied:
-        text += f" {_names(tied)} cannot be told from the cheapest."
+        detail.append(f"{_names(tied)} cannot be told from the cheapest.")
     elif ratio.tied is None:
-        text += " One repeat: no interval, and ties cannot be told."
-    text += _missed(summary, cheapest, ratio)
-    return [Line(ratio_text(replace(ratio.energy, low=None, high=None), estimated=summary.estimated), text)]
+        detail.append("One repeat: no interval, and ties cannot be told.")
+    detail += _missed(summary, cheapest, ratio)
+    return [Line(bare_ratio(ratio.energy, summary), brief, " ".join(detail))]
 
 
-def _extremes(summary: Summary) -> tuple[ConfigurationSummary | None, ConfigurationSummary | None, Ratio | None]:
+def extremes(summary: Summary) -> tuple[ConfigurationSummary | None, ConfigurationSummary | None, Ratio | None]:
+    """The cheapest and the dearest that the headline names, and what the dearest takes over the cheapest."""
     cheapest, dearest = summary.headline.cheapest, summary.headline.dearest
     if cheapest is None or dearest is None or cheapest is dearest:
         return None, None, None
     return cheapest, dearest, ratio_to_target(dearest.trials, cheapest.trials)
 
 
-def _missed(summary: Summary, cheapest: ConfigurationSummary, ratio: Ratio) -> str:
+def _missed(summary: Summary, cheapest: ConfigurationSummary, ratio: Ratio) -> list[str]:
     missed = [each for each in summary.configurations if each.reached_target != len(each.trials)]
     if not missed:
-        return ""
-    text = f" {len(missed)} of {len(summary.configurations)} settings did not always arrive and are not compared"
+        return []
+    text = f"{len(missed)} of {len(summary.configurations)} settings did not always arrive and are not compared"
     least = at_least([each.trials for each in missed], cheapest.trials)
     if least is not None and least > ratio.energy.value:
-        bound = ratio_text(Estimate(least, None, None, 1), estimated=summary.estimated)
-        text += f"; one of them takes at least {bound}"
-    return f"{text}."
+        text += f"; one of them takes at least {bare_ratio(Estimate(least, None, None, 1), summary)}"
+    return [f"{text}."]
 
 
 def why_lines(summary: Summary) -> list[Line]:
     """The ratio of worst to best as a product, and what each parameter does."""
     if not compares_settings(summary):
         return []
-    _, _, ratio = _extremes(summary)
+    _, _, ratio = extremes(summary)
     if ratio is None:
         return []
-    lines = [Line(cause(ratio), f"From the cheapest to the dearest: {product(ratio, summary.estimated)}.")]
+    brief = f"{product(ratio, summary.estimated)} from the cheapest to the dearest setting"
     fitted = effects(summary.trials, "energy")
     if fitted is None:
-        return lines
-    lines += [Line(each.parameter, effect_text(each, summary)) for each in fitted.main]
+        return [Line(cause(ratio), f"{brief}.")]
+    acts = ", ".join(f"{each.parameter} {_ACTS[acts_on(summary.trials, each.parameter)]}" for each in fitted.main)
+    detail = [effect_text(each, summary) for each in fitted.main]
     interaction = interaction_text(fitted)
-    return [*lines, Line("interaction", interaction)] if interaction else lines
+    if interaction:
+        detail.append(interaction)
+    return [Line(cause(ratio), f"{brief}; {acts}.", " ".join(detail))]
 
 
 def effect_text(effect: Effect, summary: Summary) -> str:
-    """What a parameter does to the energy, and by which of its two parts."""
+    """What a parameter does to the energy, and to its two parts."""
     epochs, per_epoch = (effects(summary.trials, quantity) for quantity in ("epochs", "joules_per_epoch"))
     parts = [fitted.of(effect.parameter) if fitted else None for fitted in (epochs, per_epoch)]
     ranges = [each.range if each else None for each in parts]
-    acts = _ACTS[acts_on(summary.trials, effect.parameter)]
     return (
-        f"{acts}: energy {ratio_text(effect.range, estimated=summary.estimated)} between {value_text(effect.worst)}"
-        f" and {value_text(effect.best)}; over its values epochs differ by up to"
+        f"{effect.parameter}: energy {ratio_text(effect.range, estimated=summary.estimated)} between"
+        f" {value_text(effect.worst)} and {value_text(effect.best)}; over its values epochs differ by up to"
         f" {ratio_text(ranges[0]) if ranges[0] else 'n/a'}, joules per epoch by up to"
         f" {ratio_text(ranges[1], estimated=summary.estimated) if ranges[1] else 'n/a'}."
     )
@@ -121,7 +126,10 @@ def interaction_text(fitted: Effects) -> str | None:
     """How much of the differences the parameters' separate effects do not explain; None if that cannot be told."""
     if fitted.interaction_share is None or len(fitted.main) < 2:
         return None
-    text = f"{percent_text(fitted.interaction_share)} of the variance of log energy is not the sum of separate effects"
+    text = (
+        f"Interaction: {percent_text(fitted.interaction_share)} of the variance of log energy is not the sum of"
+        " separate effects"
+    )
     if fitted.noise_share is not None:
         text += f" (the spread of the repeats alone would leave {percent_text(fitted.noise_share)})"
     left_out = f"; {len(fitted.censored)} settings that did not always arrive are left out" if fitted.censored else ""
@@ -149,6 +157,11 @@ def product(ratio: Ratio, estimated: bool) -> str:
 def settings_text(settings: Mapping[str, Any]) -> str:
     """Settings as a short text; empty if there are none."""
     return " ".join(f"{name}={value_text(value)}" for name, value in settings.items())
+
+
+def bare_ratio(ratio: Estimate, summary: Summary) -> str:
+    """A ratio without its interval."""
+    return ratio_text(replace(ratio, low=None, high=None), estimated=summary.estimated)
 
 
 def _joules(configuration: ConfigurationSummary) -> str:

@@ -286,6 +286,7 @@ class Summary:
         stages: what ran before them and serves them; their energy is part of the totals.
         parts: one for each time that a driver worked on the run; empty if it noted none.
         lost_nodes: where an agent took the end of a lease with it.
+        workload: what was trained, as the sweep names it; empty if it is not known.
     """
 
     sweep: str
@@ -304,6 +305,7 @@ class Summary:
     parts: tuple[Part, ...] = ()
     lost_nodes: tuple[str, ...] = ()
     stages: tuple[StageSummary, ...] = ()
+    workload: str = ""
 
     @property
     def has_target(self) -> bool:
@@ -326,6 +328,7 @@ class Summary:
             "schema_version": SCHEMA_VERSION,
             "sweep": self.sweep,
             "name": self.name,
+            "workload": self.workload or None,
             "status": self.status,
             "started": None if self.started_at is None else datetime.fromtimestamp(self.started_at, UTC).isoformat(),
             "duration_seconds": self.duration_seconds,

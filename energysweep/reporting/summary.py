@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
+from typing import Any
 
 from energysweep.analysis.trials import canonical, grouped
 from energysweep.carbon import Intensity
@@ -58,7 +59,13 @@ def summarise(data: LedgerData, carbon: Intensity | None = None) -> Summary:
         parts=parts(run),
         lost_nodes=() if run.get("status") == "running" else _lost_nodes(data),
         stages=_stages(trials, objectives),
+        workload=_workload(run.get("spec") or {}),
     )
+
+
+def _workload(spec: Mapping[str, Any]) -> str:
+    command = spec.get("command")
+    return " ".join(str(part) for part in command) if command else str(spec.get("workload") or "")
 
 
 def _lost_nodes(data: LedgerData) -> tuple[str, ...]:

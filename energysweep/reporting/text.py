@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any, Final
 
 from energysweep.analysis.intervals import Estimate
@@ -62,10 +63,10 @@ def power_text(watts: float | None, *, estimated: bool = False, brief: bool = Fa
 
 
 def ratio_text(ratio: Estimate, *, estimated: bool = False) -> str:
-    """A ratio with its interval: ``x5.92 [3.22 to 10.9]``; one of estimated energies has ``≈`` before it."""
+    """A ratio with its interval: ``x5.92 (3.22 to 10.9)``; one of estimated energies has ``≈`` before it."""
     text = f"{TIMES}{number_text(ratio.value)}"
     if ratio.low is not None and ratio.high is not None:
-        text += f" [{number_text(ratio.low)} to {number_text(ratio.high)}]"
+        text += f" ({number_text(ratio.low)} to {number_text(ratio.high)})"
     return _marked(text, estimated, brief=True)
 
 
@@ -101,11 +102,15 @@ def duration_text(seconds: float | None) -> str:
 
 
 def value_text(value: Any) -> str:
-    """A parameter's value as a person would write it in the sweep: ``0.001``, ``64``, ``true``, ``[64, 32]``."""
+    """A parameter's value as a person would write it in the sweep: ``0.001``, ``64``, ``true``, ``[64, 32]``,
+    ``{from: base}``.
+    """
     if isinstance(value, float) and math.isfinite(value):
         return f"{value:.4g}"
     if isinstance(value, str):
         return value
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name}: {value_text(each)}" for name, each in value.items()) + "}"
     return json.dumps(value, default=str)
 
 

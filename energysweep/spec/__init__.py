@@ -13,10 +13,12 @@ from energysweep.spec.model import (
     RandInt,
     Scheduler,
     Search,
+    Stage,
     SweepSpec,
     Uniform,
 )
 from energysweep.spec.space import Count, Point, count_sentence, label, points, trial_count, varying
+from energysweep.spec.stages import origin, stage_spec, with_origin
 from energysweep.spec.workload import check_workload, load_workload, render_command
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "RandInt",
     "Scheduler",
     "Search",
+    "Stage",
     "SweepSpec",
     "Uniform",
     "check_workload",
@@ -41,8 +44,11 @@ __all__ = [
     "label",
     "load_spec",
     "load_workload",
+    "origin",
     "points",
     "render_command",
+    "stage_spec",
     "trial_count",
     "varying",
+    "with_origin",
 ]

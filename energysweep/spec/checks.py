@@ -7,11 +7,13 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from energysweep.errors import InputError
 from energysweep.spec.model import Choice, Grid, LogUniform, RandInt, Scheduler, SweepSpec, Uniform
+from energysweep.spec.problems import Problem
 from energysweep.spec.space import trial_count
+from energysweep.spec.stages import check_stages
 from energysweep.spec.workload import placeholders
 from energysweep.spec.yaml import KeyPath
 
@@ -22,20 +24,18 @@ _WORKLOAD = re.compile(r"(?:.+\.py|[^\W\d]\w*(?:\.[^\W\d]\w*)*):[^\W\d]\w*(?:\.[
 _REPLAY = re.compile(r"replay:(?P<path>[^?]+)(?P<query>\?.*)?")
 
 
-class Problem(NamedTuple):
-    """What is wrong at one key path, and what is allowed there."""
-
-    path: KeyPath
-    text: str
-
-
 def check(spec: SweepSpec) -> Iterator[Problem]:
     """Everything that is wrong with a sweep whose keys are each right for themselves."""
     yield from _check_program(spec)
     for name, parameter in spec.parameters.items():
-        yield from _check_parameter_name(spec, name)
+        yield from _check_parameter_name(spec, ("parameters", name))
         yield from _check_values(("parameters", name), parameter)
         yield from _check_algorithm(spec, name, parameter)
+    for stage, content in spec.stages.items():
+        for name, parameter in content.parameters.items():
+            yield from _check_parameter_name(spec, ("stages", stage, "parameters", name))
+            yield from _check_values(("stages", stage, "parameters", name), parameter)
+    yield from check_stages(spec)
     yield from _check_search(spec)
     yield from _check_scheduler(spec.scheduler)
     if spec.objective.stop_at_target and spec.objective.target is None:
@@ -75,8 +75,8 @@ def _check_placeholders(spec: SweepSpec, index: int, argument: str) -> Iterator[
             yield Problem(("command", index), f"{{{name}}} is no parameter (known: {', '.join(known)})")
 
 
-def _check_parameter_name(spec: SweepSpec, name: str) -> Iterator[Problem]:
-    path = ("parameters", name)
+def _check_parameter_name(spec: SweepSpec, path: KeyPath) -> Iterator[Problem]:
+    name = str(path[-1])
     if not name.isidentifier() or name.startswith("_"):
         yield Problem(path, "the name of a parameter is letters, digits and underscores, and begins with a letter")
     elif name == "seed" and spec.repeats > 1:
@@ -111,6 +111,9 @@ def _check_nan(path: KeyPath, value: Any) -> Iterator[Problem]:
     if isinstance(value, list):
         for index, item in enumerate(value):
             yield from _check_nan((*path, index), item)
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _check_nan((*path, key), item)
 
 
 def _check_algorithm(spec: SweepSpec, name: str, parameter: Any) -> Iterator[Problem]:

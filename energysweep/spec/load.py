@@ -9,10 +9,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from energysweep.errors import InputError
-from energysweep.spec.checks import Problem, check
+from energysweep.spec.checks import check
 from energysweep.spec.messages import problem_from
 from energysweep.spec.model import SweepSpec
 from energysweep.spec.overrides import override
+from energysweep.spec.problems import Problem
+from energysweep.spec.stages import with_absolute_origins
 from energysweep.spec.yaml import Document, read_document
 
 MAX_BYTES = 1_000_000
@@ -80,6 +82,12 @@ def _with_absolute_paths(spec: SweepSpec, folder: Path) -> SweepSpec:
         where, colon, attribute = spec.workload.rpartition(":")
         if where.endswith(".py"):
             changes["workload"] = _absolute(where, folder) + colon + attribute
+    changes["parameters"] = with_absolute_origins(spec.parameters, spec.stages, folder)
+    if spec.stages:
+        changes["stages"] = {
+            name: stage.model_copy(update={"parameters": with_absolute_origins(stage.parameters, spec.stages, folder)})
+            for name, stage in spec.stages.items()
+        }
     for key, value in (("storage", spec.storage), ("working_dir", spec.working_dir)):
         if value is not None and "://" not in value:
             changes[key] = _absolute(value, folder)

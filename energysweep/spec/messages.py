@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from energysweep.spec.checks import Problem
-from energysweep.spec.model import Budget, Carbon, Hardware, Objective, Scheduler, Search, SweepSpec
+from energysweep.spec.model import Budget, Carbon, Hardware, Objective, Scheduler, Search, Stage, SweepSpec
+from energysweep.spec.problems import Problem
 from energysweep.spec.yaml import KeyPath
 
 _MODELS: dict[KeyPath, type[BaseModel]] = {
@@ -20,6 +20,8 @@ _MODELS: dict[KeyPath, type[BaseModel]] = {
     ("search",): Search,
     ("scheduler",): Scheduler,
     ("hardware", "*"): Hardware,
+    ("stages", "*"): Stage,
+    ("stages", "*", "objective"): Objective,
     ("carbon",): Carbon,
     ("budget",): Budget,
 }
@@ -66,8 +68,9 @@ def problem_from(detail: ErrorDetails) -> Problem:
 
 def _key_path(location: KeyPath) -> KeyPath:
     """The location without what pydantic adds: the tag of a union's member, and [key] for an error of a key itself."""
-    if location[:1] == ("parameters",):
-        location = (*location[:2], *location[3:])
+    for depth in (0, 2):  # the sweep's parameters, and a stage's
+        if location[depth : depth + 1] == ("parameters",) and (depth == 0 or location[0] == "stages"):
+            location = (*location[: depth + 2], *location[depth + 3 :])
     return location[:-1] if len(location) > 1 and location[-1] == "[key]" else location
 
 
@@ -98,7 +101,8 @@ def _unknown_key(path: KeyPath) -> str:
 
 
 def _model_at(path: KeyPath) -> type[BaseModel]:
-    return _MODELS[("hardware", "*") if path[:1] == ("hardware",) else path]
+    named = path[:1] in (("hardware",), ("stages",))  # by names of the user's
+    return _MODELS[(path[0], "*", *path[2:]) if named else path]
 
 
 def _shown(value: Any) -> str:

@@ -78,24 +78,49 @@ class RandInt(_Model):
 
 Distribution = Grid | Choice | Uniform | LogUniform | RandInt
 DISTRIBUTIONS = ("grid", "choice", "uniform", "loguniform", "randint")
+_FOREIGN = {
+    "min",
+    "max",
+    "low",
+    "high",
+    "lower",
+    "upper",
+    "value",
+    "values",
+    "distribution",
+    "range",
+    "log",
+    "q",
+    "step",
+}
 
 
 def _known_distribution(value: Any) -> Any:
     if not isinstance(value, dict) or (len(value) == 1 and set(value) <= set(DISTRIBUTIONS)):
         return value
     near = [match for key in value for match in get_close_matches(key, DISTRIBUTIONS, n=1)]
+    if value and not near and not _looks_like_a_distribution(value):
+        return value
     hint = f"; did you mean {near[0]}?" if near and len(value) == 1 else ""
     allowed = ", ".join(DISTRIBUTIONS)
     message = "has the keys " + (", ".join(value) or "(none)") + hint
-    message += f" (allowed: a constant, or a mapping with exactly one of {allowed})"
+    message += f" (allowed: a constant, or a mapping with exactly one of {allowed}; a constant that looks like one: "
+    message += "{grid: [{...}]})"
     # Braces would be taken for fields of the message.
     raise PydanticCustomError("distribution", "{message}", {"message": message})
+
+
+def _looks_like_a_distribution(value: dict[str, Any]) -> bool:
+    """``{values: [1, 2]}``, ``{min: 0, max: 1}``: how other tools write one, and no constant."""
+    return (len(value) == 1 and isinstance(next(iter(value.values())), list)) or set(value) <= _FOREIGN
 
 
 def _kind(value: Any) -> str:
     if isinstance(value, BaseModel):
         return f"<{next(iter(type(value).model_fields))}>"
-    return f"<{next(iter(value))}>" if isinstance(value, dict) else "<constant>"
+    if isinstance(value, dict) and len(value) == 1 and set(value) <= set(DISTRIBUTIONS):
+        return f"<{next(iter(value))}>"
+    return "<constant>"
 
 
 Parameter = Annotated[
@@ -107,7 +132,20 @@ Parameter = Annotated[
     | Annotated[
         JsonValue,
         Tag("<constant>"),
-        WithJsonSchema({"type": ["string", "number", "boolean", "null", "array"], "description": "A constant."}),
+        WithJsonSchema(
+            {
+                "description": "A constant.",
+                "anyOf": [
+                    {"type": ["string", "number", "boolean", "null", "array"]},
+                    {
+                        "type": "object",
+                        "minProperties": 1,
+                        "propertyNames": {"not": {"enum": list(DISTRIBUTIONS)}},
+                        "not": {"maxProperties": 1, "additionalProperties": {"type": "array"}},
+                    },
+                ],
+            }
+        ),
     ],
     Discriminator(_kind),
     BeforeValidator(_known_distribution),
@@ -181,6 +219,17 @@ class Hardware(_Model):
         return {name: amount for name, amount in self.resources.items() if name not in ("cpu", "gpu")}
 
 
+class Stage(_Model):
+    """What runs before the sweep's configurations, once for each repeat and hardware profile, such as a pretraining."""
+
+    parameters: Mapping[str, Parameter] = {}
+    """What differs from the sweep's constants; constants only."""
+    objective: Objective | None = None
+    """What the stage is judged by; by default as the sweep."""
+    stop: Mapping[str, Number] | None = None
+    """When its trials end; by default as the sweep's."""
+
+
 class Carbon(_Model):
     """The grid that the energy came from; the world's average if nothing is given."""
 
@@ -221,6 +270,8 @@ class SweepSpec(_Model):
     """A program and its arguments, with {parameter} where a value goes; it prints one JSON object per report."""
     parameters: Mapping[str, Parameter] = {}
     """What the workload gets: constants and distributions by name."""
+    stages: Mapping[Name, Stage] = {}
+    """What runs first, in this order; a trial with pretrained: {from: NAME} goes on from its checkpoint."""
     objective: Objective
     """The metric that a configuration is judged by, and the target that it should reach."""
     repeats: Annotated[int, Field(ge=1)] = 1

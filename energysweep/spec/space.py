@@ -35,10 +35,22 @@ class Count:
     configurations: int
     repeats: int
     hardware: int
+    stages: int = 0
 
     @property
     def trials(self) -> int:
+        """All that the sweep makes."""
+        return self.configured_trials + self.stage_trials
+
+    @property
+    def configured_trials(self) -> int:
+        """Those of its configurations."""
         return self.configurations * self.repeats * self.hardware
+
+    @property
+    def stage_trials(self) -> int:
+        """Those of its stages."""
+        return self.stages * self.repeats * self.hardware
 
 
 def points(spec: SweepSpec) -> list[Point]:
@@ -60,16 +72,25 @@ def points(spec: SweepSpec) -> list[Point]:
 def trial_count(spec: SweepSpec) -> Count:
     """How many trials the sweep makes, without making them."""
     grids = (len(values.grid) for values in spec.parameters.values() if isinstance(values, Grid))
-    return Count(math.prod(grids) * (spec.search.num_samples or 1), spec.repeats, len(spec.profiles))
+    configurations = math.prod(grids) * (spec.search.num_samples or 1)
+    return Count(configurations, spec.repeats, len(spec.profiles), len(spec.stages))
 
 
 def count_sentence(spec: SweepSpec) -> str:
-    """``9 configurations x 3 repeats x 2 hardware profiles = 54 trials``; factors of 1 are left out."""
+    """``9 configurations x 3 repeats x 2 hardware profiles = 54 trials``; factors of 1 are left out.
+
+    Stages come first: ``1 stage x 3 repeats = 3 trials, then 4 configurations x 3 repeats = 12 trials; 15 trials in
+    all``.
+    """
     count = trial_count(spec)
-    factors = [_counted(count.configurations, "configuration")]
-    factors += [_counted(count.repeats, "repeat")] if count.repeats > 1 else []
+    factors = [_counted(count.repeats, "repeat")] if count.repeats > 1 else []
     factors += [_counted(count.hardware, "hardware profile")] if count.hardware > 1 else []
-    return f"{' x '.join(factors)} = {_counted(count.trials, 'trial')}"
+    text = " x ".join([_counted(count.configurations, "configuration"), *factors])
+    text += f" = {_counted(count.configured_trials, 'trial')}"
+    if not count.stages:
+        return text
+    stages = " x ".join([_counted(count.stages, "stage"), *factors])
+    return f"{stages} = {_counted(count.stage_trials, 'trial')}, then {text}; {_counted(count.trials, 'trial')} in all"
 
 
 def varying(spec: SweepSpec) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from energysweep.errors import EnergysweepError
 from energysweep.ledger import Ledger, LedgerData
 from energysweep.records import AttemptRow, ResultRow, TrialRow, TrialStatus
 from energysweep.spec import Objective
-from energysweep.tuning.points import KEY
+from energysweep.tuning.points import KEY, stage_of
 
 # What Tune adds to every result; the rest is the workload's.
 _TUNES = frozenset(
@@ -136,9 +136,10 @@ class Recorder(Callback):
             return 1 + sum(1 for end in record.attempts_ended_at if end <= at) if record else 1
 
     def best(self) -> float | None:
-        """The best last value of the objective so far."""
+        """The best last value of the objective so far, of the sweep's own configurations."""
         with self.lock:
-            values = [record.results.get(self._objective.metric) for record in self.trials.values()]
+            own = [record for record in self.trials.values() if not record.row.stage]
+            values = [record.results.get(self._objective.metric) for record in own]
         numbers = [value for value in values if isinstance(value, int | float) and math.isfinite(value)]
         choose = max if self._objective.mode == "max" else min
         return choose(numbers, default=None)
@@ -237,7 +238,7 @@ class Recorder(Callback):
 
     def _check_target(self, record: TrialRecord, metrics: Mapping[str, Any]) -> None:
         target, value = self._objective.target, metrics.get(self._objective.metric)
-        if target is None or record.joules_at_target is not None:
+        if target is None or record.joules_at_target is not None or record.row.stage:
             return
         reached = value is not None and (value >= target if self._objective.mode == "max" else value <= target)
         if not reached:
@@ -248,6 +249,11 @@ class Recorder(Callback):
         record.in_a_row += 1
         if record.in_a_row >= self._objective.patience:
             record.joules_at_target = record.first_joules
+
+    def of_stage(self, stage: str) -> list[TrialRecord]:
+        """The trials of a stage."""
+        with self.lock:
+            return [record for record in self.trials.values() if record.row.stage == stage]
 
     def newly_ended(self) -> list[TrialRecord]:
         """Those that have ended since the last call."""
@@ -282,6 +288,7 @@ def _new_row(trial: Trial) -> TrialRow:
         started_at=None,
         ended_at=None,
         error=None,
+        stage=stage_of(trial.config),
     )
 
 

@@ -19,16 +19,18 @@ from energysweep.agent.accounts import Sweep
 from energysweep.carbon import Intensity
 from energysweep.errors import SweepError
 from energysweep.ledger import Ledger, LedgerData
-from energysweep.spec import SweepSpec
+from energysweep.spec import Objective, SweepSpec
 from energysweep.tuning import placement
 from energysweep.tuning.agent_link import AgentLink
 from energysweep.tuning.board import Board
+from energysweep.tuning.points import Checkpoints, parameters_of, stage_of
 from energysweep.tuning.progress import Progress, RunningTrial, Status
 from energysweep.tuning.recorder import Recorder
 from energysweep.tuning.session import logged_to, terminated_like_interrupted
+from energysweep.tuning.stages import run_stages
 from energysweep.tuning.totals import Poller
 from energysweep.tuning.trial import Metering, metered_class
-from energysweep.tuning.tuner import make_tuner
+from energysweep.tuning.tuner import last_checkpoints, make_tuner
 
 LOG_NAME = "ray.log"
 _SHOWN_OF_ERROR = 300
@@ -72,7 +74,7 @@ class RunningSweep:
             meters=tuple(spec.meters),
             idle_power_watts=spec.idle_power_watts,
             sweep=self._dashboard,
-            shown=(spec.objective.metric,),
+            shown=tuple(dict.fromkeys(objective.metric for objective in _objectives(spec).values())),
             label=_Label(self._varying),
             is_cluster=is_cluster,
         )
@@ -98,6 +100,7 @@ class RunningSweep:
         self._duration_seconds: float | None = None
         self._ledger = ledger
         self._scheduler: Any = None
+        self._stage_problems: list[str] = []
         self._poller = Poller(
             self._run_id, ledger, self._began, self._attempt_at, self._polled, self._agent, self._board
         )
@@ -139,11 +142,18 @@ class RunningSweep:
     def _fit(self, workload: Any, folder: Path) -> None:
         trainable = metered_class(workload, self._metering, placement.request(self._spec.profiles))
         storage = self._spec.storage or str(folder / "tune")
-        tuner, self._scheduler = make_tuner(self._spec, self._run_id, storage, trainable, self._recorder)
-        try:
-            tuner.fit()
-        except TuneError as error:
-            raise SweepError(f"Ray Tune gave up: {error}") from error
+
+        def fit(spec: SweepSpec, stage: str, checkpoints: Checkpoints) -> Mapping[str, str]:
+            name = f"{self._run_id}~{stage}" if stage else self._run_id  # no run id holds a tilde
+            tuner, self._scheduler = make_tuner(spec, name, storage, trainable, self._recorder, stage, checkpoints)
+            try:
+                return last_checkpoints(tuner.fit(), storage)
+            except TuneError as error:
+                raise SweepError(f"Ray Tune gave up: {error}") from error
+
+        checkpoints, self._stage_problems = run_stages(self._spec, fit, self._recorder.of_stage)
+        if checkpoints is not None:
+            fit(self._spec, "", checkpoints)
 
     # What the trials tell --------------------------------------------------------------------------------------------
 
@@ -172,7 +182,7 @@ class RunningSweep:
 
     def _label(self, trial_id: str) -> str:
         row = self._recorder.trials[trial_id].row
-        parts = [specs.label(row.parameters, self._varying)]
+        parts = [f"stage={row.stage}" if row.stage else specs.label(row.parameters, self._varying)]
         parts += [] if row.seed is None else [f"seed={row.seed}"]
         parts += [row.hardware] if row.hardware else []
         return " ".join(parts)
@@ -213,14 +223,16 @@ class RunningSweep:
     # What stays ------------------------------------------------------------------------------------------------------
 
     def _note_beginning(self) -> None:
-        objective = self._spec.objective
         self._ledger.note(
             id=self._run_id,
             name=self._spec.name,
             spec=self._spec.model_dump(mode="json"),
             started_at=self._parts[0]["started_at"] if self._parts else self._dashboard.started_at,
             status="running",
-            objective=objective.model_dump(include={"metric", "mode", "target", "patience"}),
+            objective=_noted(self._spec.objective),
+            stages={
+                name: {"objective": _noted(objective)} for name, objective in _objectives(self._spec).items() if name
+            },
             varying=list(self._varying),
             carbon=asdict(self._grid),
             owner=_owner(),
@@ -246,27 +258,37 @@ class RunningSweep:
     def _problems(self) -> list[str]:
         records = list(self._recorder.trials.values())
         problems = ["the sweep was interrupted"] if self.interrupted else []
+        problems += self._stage_problems
+        objectives = _objectives(self._spec)
         for record in records:
             if record.row.status == "failed":
                 problems.append(f"trial {record.row.trial} failed{_because(record.row.error)}")
             elif record.iterations == 0:
                 problems.append(f"trial {record.row.trial} reported no result")
-            elif self._spec.objective.metric not in record.results:
+            elif (metric := objectives[record.row.stage].metric) not in record.results:
                 reported = ", ".join(record.results) or "nothing"
-                problems.append(
-                    f"trial {record.row.trial} never reported {self._spec.objective.metric!r} (it reported {reported})"
-                )
+                problems.append(f"trial {record.row.trial} never reported {metric!r} (it reported {reported})")
         return problems
 
 
+def _objectives(spec: SweepSpec) -> dict[str, Objective]:
+    """By stage; the sweep's own under the empty name."""
+    return {"": spec.objective} | {name: stage.objective or spec.objective for name, stage in spec.stages.items()}
+
+
+def _noted(objective: Objective) -> dict[str, Any]:
+    return objective.model_dump(include={"metric", "mode", "target", "patience"})
+
+
 class _Label:
-    """The short text of a configuration; a class, because it travels to the workers."""
+    """The short text of a trial's configuration; a class, because it travels to the workers."""
 
     def __init__(self, varying: tuple[str, ...]) -> None:
         self._varying = varying
 
     def __call__(self, config: Mapping[str, Any]) -> str:
-        return specs.label(config, self._varying)
+        stage = stage_of(config)
+        return f"stage={stage}" if stage else specs.label(parameters_of(config), self._varying)
 
 
 def _owner() -> str:

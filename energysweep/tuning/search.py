@@ -13,11 +13,15 @@ from ray.tune.stopper import Stopper
 
 from energysweep.errors import InputError
 from energysweep.spec import Choice, LogUniform, Point, RandInt, SweepSpec, Uniform
-from energysweep.tuning.points import KEY, wrap
+from energysweep.tuning.points import KEY, Checkpoints, wrap
 
 
-def optuna_search(spec: SweepSpec) -> Searcher:
+def optuna_search(spec: SweepSpec, checkpoints: Checkpoints) -> Searcher:
     """Optuna's suggestions, each tried with every seed on every hardware profile.
+
+    Args:
+        spec: the sweep.
+        checkpoints: what its stages have left.
 
     Raises:
         InputError: optuna is not installed.
@@ -51,7 +55,7 @@ def optuna_search(spec: SweepSpec) -> Searcher:
         searcher,
         tuple(metrics),
         lambda suggestion: [
-            wrap(Point({**constants, **suggestion}, hardware, seed), spec.command is not None)
+            wrap(Point({**constants, **suggestion}, hardware, seed), spec.command is not None, "", checkpoints)
             for hardware, seed in places
         ],
     )

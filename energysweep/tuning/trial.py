@@ -42,7 +42,7 @@ class Metering:
         idle_power_watts: idle floors, if the user knows them.
         sweep: the grid's intensity, and what dashboards show of the sweep.
         shown: metrics that dashboards show (a few).
-        label: makes the short readable text of a configuration.
+        label: makes the short readable text of a configuration from a trial's config in Tune.
         is_cluster: the driver may be on another host: agents listen on their node's address.
     """
 
@@ -115,11 +115,11 @@ def metered_class(
     class Metered(base):
         def __init__(self, config: dict[str, Any] | None = None, storage: Any = None) -> None:
             self._energy = _TrialEnergy(metering)
-            self._hardware = hardware_of(config or {})
+            self._point = config or {}  # what unwrap hides from the trainable
             super().__init__(unwrap(config or {}), storage)
 
         def setup(self, config: dict[str, Any], **parameters: Any) -> None:
-            self._energy.begin(self, self._hardware)
+            self._energy.begin(self, self._point)
             super().setup(config, **parameters)
 
         def step(self) -> dict[str, Any]:
@@ -130,15 +130,15 @@ def metered_class(
         def reset(self, new_config: dict[str, Any], *args: Any, **kwargs: Any) -> bool:
             # What the old function does from here on, in its finally clauses, reaches no result.
             self._energy.end()
-            self._hardware = hardware_of(new_config)
+            self._point = new_config
             return bool(super().reset(unwrap(new_config), *args, **kwargs))
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             if is_function:  # waits for the end of the old function; the new one starts at the first step
                 done = bool(super().reset_config(new_config))
-                self._energy.begin(self, self._hardware)
+                self._energy.begin(self, self._point)
                 return done
-            self._energy.begin(self, self._hardware)
+            self._energy.begin(self, self._point)
             return bool(super().reset_config(new_config))
 
         def cleanup(self) -> None:
@@ -187,13 +187,13 @@ class _TrialEnergy:
         self._open: Callable[[], Lease] | None = None
         self._lease_id: str | None = None
 
-    def begin(self, trainable: Trainable, hardware: str) -> None:
-        """Open a lease for the trainable's trial."""
+    def begin(self, trainable: Trainable, config: dict[str, Any]) -> None:
+        """Open a lease for the trainable's trial, whose config in Tune is this."""
         self.end()
         _refuse_several_bundles(trainable)
         self._last, self._elsewhere = None, NOTHING_SPENT
         self._lease_id = None
-        self._open = lambda: self._open_lease(trainable, hardware)
+        self._open = lambda: self._open_lease(trainable, config)
         try:
             self._lease = self._open()
         except AgentError as error:
@@ -240,7 +240,7 @@ class _TrialEnergy:
             self._elsewhere = self._last.minus(lease.before)
         return lease
 
-    def _open_lease(self, trainable: Trainable, hardware: str) -> Lease:
+    def _open_lease(self, trainable: Trainable, config: dict[str, Any]) -> Lease:
         resources = trainable.trial_resources.required_resources if trainable.trial_resources else {}
         label = self._metering.label
         run = self._metering.run or trainable._storage.experiment_dir_name  # noqa: SLF001 - no public way
@@ -254,8 +254,8 @@ class _TrialEnergy:
             trial,
             cpus=resources.get("CPU", 0.0),
             gpus=_gpus(resources.get("GPU", 0.0)),
-            config=label(trainable.config) if label else "",
-            hardware=hardware,
+            config=label(config) if label else "",
+            hardware=hardware_of(config),
             lease_id=self._lease_id,
         )
         self._lease_id = lease.id

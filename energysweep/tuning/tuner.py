@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +13,40 @@ from ray.tune.schedulers import TrialScheduler
 from energysweep import spec as specs
 from energysweep.spec import SweepSpec
 from energysweep.tuning import search
-from energysweep.tuning.points import KEY, wrap
+from energysweep.tuning.points import KEY, Checkpoints, wrap
 from energysweep.tuning.workload import can_be_reused
 
 
 def make_tuner(
-    spec: SweepSpec, run_id: str, storage: str, trainable: type[Trainable], callback: Callback
+    spec: SweepSpec,
+    name: str,
+    storage: str,
+    trainable: type[Trainable],
+    callback: Callback,
+    stage: str = "",
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[tune.Tuner, TrialScheduler]:
     """The Tuner of a sweep and its scheduler.
 
     Args:
-        spec: the sweep.
-        run_id: names Tune's experiment.
+        spec: the sweep, or the one that a stage is.
+        name: of Tune's experiment.
         storage: Tune's storage path.
         trainable: the metered workload.
         callback: is told what happens.
+        stage: the stage.
+        checkpoints: what the stages before have left.
     """
+    checkpoints = checkpoints or {}
     if spec.search.algorithm == "optuna":
         space: dict[str, Any] = {}
-        searcher, samples = search.optuna_search(spec), specs.trial_count(spec).trials
+        searcher, samples = search.optuna_search(spec, checkpoints), specs.trial_count(spec).configured_trials
     else:
-        space = {KEY: tune.grid_search([wrap(point, spec.command is not None) for point in specs.points(spec)])}
+        is_command = spec.command is not None
+        points = [wrap(point, is_command, stage, checkpoints) for point in specs.points(spec)]
+        space = {KEY: tune.grid_search(points)}
         searcher, samples = None, 1
-    path = str(Path(storage) / run_id) if "://" not in storage else f"{storage.rstrip('/')}/{run_id}"
+    path = str(Path(storage) / name) if "://" not in storage else f"{storage.rstrip('/')}/{name}"
     if tune.Tuner.can_restore(path):
         # Failed trials have had their attempts; finished ones stay as they are.
         tuner = tune.Tuner.restore(path, trainable, resume_unfinished=True, param_space=space or None)
@@ -55,7 +67,7 @@ def make_tuner(
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
         run_config=tune.RunConfig(
-            name=run_id,
+            name=name,
             storage_path=storage,
             stop=search.StopRule(spec),
             failure_config=tune.FailureConfig(max_failures=spec.max_failures),
@@ -64,3 +76,21 @@ def make_tuner(
         ),
     )
     return tuner, scheduler
+
+
+def last_checkpoints(results: tune.ResultGrid, storage: str) -> Mapping[str, str]:
+    """Where each trial's last checkpoint is, by trial id, as ``tune.Checkpoint`` takes it; not those without one."""
+    return {
+        result.metrics["trial_id"]: _place(storage, result.checkpoint.path)
+        for result in results
+        if result.checkpoint is not None and result.metrics
+    }
+
+
+def _place(storage: str, path: str) -> str:
+    """A path inside the storage's file system as a URI, if the storage is one."""
+    if "://" not in storage:
+        return path
+    scheme, _, rest = storage.partition("://")
+    _, mark, query = rest.partition("?")
+    return f"{scheme}://{path}{mark}{query}"

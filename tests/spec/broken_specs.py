@@ -79,6 +79,10 @@ def _distribution(text: str) -> str:
     return good("learning_rate: {grid: [1e-3, 1e-2]}", f"learning_rate: {text}")
 
 
+def _stage(text: str) -> str:
+    return good("  epochs: 20", f"  pretrained: {{grid: [null, {{from: base}}]}}\nstages:\n  {text}")
+
+
 BROKEN = [
     # the file
     Broken("no such file", None, None, "there is no such file"),
@@ -161,6 +165,71 @@ BROKEN = [
         "two distributions", _distribution("{grid: [1], choice: [2]}"), "parameters.learning_rate", "exactly one of"
     ),
     Broken("a mapping as a value", _distribution("{}"), "parameters.learning_rate", "exactly one of"),
+    Broken("another tool's distribution", _distribution("{values: [1, 2]}"), "parameters.learning_rate", "exactly one"),
+    Broken("another tool's range", _distribution("{min: 0, max: 1}"), "parameters.learning_rate", "exactly one of"),
+    Broken(
+        "a distribution beside a key", _distribution("{grid: [1], x: 2}"), "parameters.learning_rate", "exactly one"
+    ),
+    Broken("a mapping with .nan", _distribution("{x: .nan, y: 1}"), "parameters.learning_rate.x", "not .nan"),
+    # stages
+    Broken("a stage that is a text", _stage("base: pretraining"), "stages.base", "must be a mapping"),
+    Broken("an unknown key of a stage", _stage("base: {parameter: {}}"), "stages.base.parameter", "did you mean param"),
+    Broken(
+        "a grid in a stage",
+        _stage("base: {parameters: {batch_size: {grid: [1, 2]}}}"),
+        "stages.base.parameters.batch_size",
+        "a stage is one configuration",
+    ),
+    Broken(
+        "a misspelt distribution in a stage",
+        _stage("base: {parameters: {batch_size: {gird: [1, 2]}}}"),
+        "stages.base.parameters.batch_size",
+        "did you mean grid?",
+    ),
+    Broken(
+        "an objective of a stage without a mode",
+        _stage("base: {objective: {metric: loss}}"),
+        "stages.base.objective.mode",
+        "is missing",
+    ),
+    Broken(
+        "a stage that stops at no target",
+        _stage("base: {objective: {metric: loss, mode: min, stop_at_target: true}}"),
+        "stages.base.objective.stop_at_target",
+        "needs a target",
+    ),
+    Broken("a seed in a stage", _stage("base: {parameters: {seed: 3}}"), "stages.base.parameters.seed", "the repeat"),
+    Broken("a stage that nobody uses", _stage("base: {}\n  spare: {}"), "stages.spare", "no trial goes on from it"),
+    Broken(
+        "a stage that is not there",
+        _stage("base: {}").replace("{from: base}", "{from: bas}"),
+        "parameters.pretrained.grid[1].from",
+        "did you mean base?",
+    ),
+    Broken(
+        "a checkpoint that is not there",
+        good("  epochs: 20", "  pretrained: {from: /nowhere/checkpoint}"),
+        "parameters.pretrained.from",
+        "there is no checkpoint folder /nowhere/checkpoint",
+    ),
+    Broken(
+        "a checkpoint that is a number",
+        good("  epochs: 20", "  pretrained: {from: 3}"),
+        "parameters.pretrained.from",
+        "the name of a stage or the path",
+    ),
+    Broken(
+        "a stage that goes on from a later one",
+        _stage("base: {parameters: {pretrained: {from: first}}}\n  first: {}"),
+        "stages.base.parameters.pretrained.from",
+        "the stage first runs later",
+    ),
+    Broken(
+        "a command with stages",
+        _stage("base: {}").replace(*COMMAND),
+        "stages",
+        "a command writes no checkpoint",
+    ),
     Broken("an empty grid", _distribution("{grid: []}"), "parameters.learning_rate.grid", "must not be empty"),
     Broken("a grid without brackets", _distribution("{grid: 3}"), "parameters.learning_rate.grid", "must be a list"),
     Broken("a value twice", _distribution("{grid: [1, 2, 1]}"), "parameters.learning_rate.grid[2]", "twice"),

@@ -1,0 +1,134 @@
+"""The stages of a sweep: what runs before its configurations, and is gone on from by them.
+
+A stage is a small sweep of one configuration: the sweep's constants, with its own in their place. It runs once for each
+repeat and hardware profile, and the trials of the same repeat and profile go on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from energysweep.spec.model import Choice, Distribution, Grid, Scheduler, Search, SweepSpec
+from energysweep.spec.problems import Problem
+from energysweep.spec.yaml import KeyPath
+
+PRETRAINED = "pretrained"  # the parameter that says what a trial goes on from
+FROM = "from"
+
+
+def stage_spec(spec: SweepSpec, name: str) -> SweepSpec:
+    """The sweep that a stage is.
+
+    ``pretrained`` is the only constant that a stage does not take over: it says what its users go on from.
+    """
+    stage = spec.stages[name]
+    constants = {
+        key: value
+        for key, value in spec.parameters.items()
+        if not isinstance(value, Distribution) and key != PRETRAINED
+    }
+    return spec.model_copy(
+        update={
+            "parameters": constants | dict(stage.parameters),
+            "objective": stage.objective or spec.objective,
+            "stop": spec.stop if stage.stop is None else stage.stop,
+            "search": Search(),
+            "scheduler": Scheduler(),
+            "stages": {},
+        }
+    )
+
+
+def origin(parameters: Mapping[str, Any]) -> str | None:
+    """What a trial goes on from: a stage's name or a checkpoint's path; None: it begins from scratch."""
+    value = parameters.get(PRETRAINED)
+    found = value.get(FROM) if isinstance(value, Mapping) else None
+    return found if isinstance(found, str) else None
+
+
+def with_origin(parameters: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The parameters of a trial that goes on from the checkpoint at this path."""
+    return {**parameters, PRETRAINED: {**parameters[PRETRAINED], FROM: path}}
+
+
+def with_absolute_origins(parameters: Mapping[str, Any], stages: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The parameters with the paths of checkpoints spelled out."""
+    changed = dict(parameters)
+    match changed.get(PRETRAINED):
+        case Grid(grid=values):
+            changed[PRETRAINED] = Grid(grid=[_absolute(value, stages, folder) for value in values])
+        case Choice(choice=values):
+            changed[PRETRAINED] = Choice(choice=[_absolute(value, stages, folder) for value in values])
+        case Mapping() as value:
+            changed[PRETRAINED] = _absolute(value, stages, folder)
+    return changed
+
+
+def _absolute(value: Any, stages: Mapping[str, Any], folder: Path) -> Any:
+    where = origin({PRETRAINED: value})
+    if where is None or where in stages or "://" in where or not (folder / Path(where).expanduser()).exists():
+        return value
+    return {**value, FROM: str((folder / Path(where).expanduser()).resolve())}
+
+
+def check_stages(spec: SweepSpec) -> Iterator[Problem]:
+    """What is wrong with the stages, and with what goes on from them."""
+    if spec.stages and spec.command is not None:
+        yield Problem(("stages",), "a command writes no checkpoint that another trial could go on from; use workload")
+    used = yield from _check_origins(spec, ("parameters",), spec.parameters, list(spec.stages))
+    earlier: list[str] = []
+    for name, stage in spec.stages.items():
+        path = ("stages", name, "parameters")
+        for key, value in stage.parameters.items():
+            if isinstance(value, Distribution):
+                yield Problem((*path, key), "a stage is one configuration: give a constant")
+        used |= yield from _check_origins(spec, path, stage.parameters, earlier)
+        objective = stage.objective
+        if objective is not None and objective.stop_at_target and objective.target is None:
+            yield Problem(("stages", name, "objective", "stop_at_target"), "needs a target")
+        earlier.append(name)
+    for name in spec.stages:
+        if name not in used:
+            yield Problem(("stages", name), f"no trial goes on from it; one does with {PRETRAINED}: {{from: {name}}}")
+
+
+def _check_origins(
+    spec: SweepSpec, path: KeyPath, parameters: Mapping[str, Any], stages: list[str]
+) -> Generator[Problem, None, set[str]]:
+    """Yields problems; returns the names of the stages that are gone on from."""
+    used: set[str] = set()
+    for where, value in _values((*path, PRETRAINED), parameters.get(PRETRAINED)):
+        if not isinstance(value, Mapping) or FROM not in value:
+            continue
+        name = origin({PRETRAINED: value})
+        if name is None:
+            yield Problem((*where, FROM), "must be the name of a stage or the path of a checkpoint")
+        elif name in stages:
+            used.add(name)
+        elif "://" not in name and not Path(name).is_absolute():
+            yield Problem((*where, FROM), _unknown(name, stages, list(spec.stages)))
+        elif "://" not in name and not Path(name).is_dir():
+            yield Problem((*where, FROM), f"there is no checkpoint folder {name}")
+    return used
+
+
+def _unknown(name: str, allowed: list[str], stages: list[str]) -> str:
+    if name in stages:
+        return f"the stage {name} runs later; a stage goes on from one that stands before it"
+    near = get_close_matches(name, allowed, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"{name!r} is neither a stage (there are: {', '.join(allowed) or 'none'}) nor a folder{hint}"
+
+
+def _values(path: KeyPath, parameter: Any) -> Iterator[tuple[KeyPath, Any]]:
+    """Every value that a parameter may take, with its place."""
+    match parameter:
+        case Grid(grid=values):
+            yield from (((*path, "grid", index), value) for index, value in enumerate(values))
+        case Choice(choice=values):
+            yield from (((*path, "choice", index), value) for index, value in enumerate(values))
+        case _:
+            yield path, parameter

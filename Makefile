@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: run test test-slow lint format bench docs constraints clean
+.PHONY: run test test-slow lint format bench study-docs docs constraints clean
 
 run: $(INSTALLED)  ## run the quickstart sweep and write its report
 	$(BIN)/energysweep run sweeps/quickstart.yaml
@@ -26,6 +26,9 @@ format: $(INSTALLED)
 
 bench: $(INSTALLED)  ## what energysweep costs, as ratios to the alternatives
 	$(BIN)/python -m benchmarks.run
+
+study-docs: $(INSTALLED)  ## docs/study.md and its extracts, from what `make study` left
+	$(BIN)/python -m study.document $(dir $(wildcard results/study/*/ledger.sqlite))
 
 docs: $(INSTALLED)  ## documents that are made from code
 	$(BIN)/python -c "from energysweep.metrics import markdown; print(markdown(), end='')" > docs/metrics.md

@@ -19,6 +19,8 @@ def add(commands: Any) -> None:
     compare.add_argument("folders", metavar="RUN_DIR", type=Path, nargs="+")
     compare.add_argument("--html", metavar="FILE", type=Path, help="write the combined report as a page, too")
 
+    compare.add_argument("--markdown", metavar="FILE", type=Path, help="write its tables as Markdown, too")
+
     explain = add_command(
         commands, "explain", _explain, "a trial's receipt, from its leases down to the meter readings"
     )
@@ -41,7 +43,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 def _compare(arguments: argparse.Namespace) -> int:
     from energysweep.ledger import FILE_NAME, Ledger
-    from energysweep.reporting import combined_html, combined_table, summarise, write_whole
+    from energysweep.reporting import combined_html, combined_markdown, combined_table, summarise, write_whole
 
     summaries = []
     for folder in arguments.folders:
@@ -51,6 +53,9 @@ def _compare(arguments: argparse.Namespace) -> int:
     if arguments.html:
         write_whole(arguments.html, combined_html(summaries))
         print(f"report: {arguments.html}")
+    if arguments.markdown:
+        write_whole(arguments.markdown, combined_markdown(summaries))
+        print(f"tables: {arguments.markdown}")
     return 0
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from energysweep.carbon import Intensity
 from energysweep.ledger import LedgerData
-from energysweep.reporting.combined import combined_html, combined_table
+from energysweep.reporting.combined import combined_html, combined_markdown, combined_table
 from energysweep.reporting.compare import Comparison, compare, comparison_table
 from energysweep.reporting.explain import Receipt, explain
 from energysweep.reporting.files import write_whole
@@ -22,6 +22,7 @@ __all__ = [
     "Receipt",
     "Summary",
     "combined_html",
+    "combined_markdown",
     "combined_table",
     "compare",
     "comparison_table",

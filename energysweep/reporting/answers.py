@@ -8,7 +8,7 @@ from typing import Final
 
 from energysweep.analysis import StudyEnergy, study_energy
 from energysweep.reporting.answers_regimes import hardware_lines, multitask_lines, pretraining_lines
-from energysweep.reporting.answers_settings import Line, setting_lines, why_lines
+from energysweep.reporting.answers_settings import Line, compares_settings, setting_lines, why_lines
 from energysweep.reporting.model import Summary
 from energysweep.reporting.text import emissions_text, energy_text, percent_text
 from energysweep.reporting.values import total
@@ -44,6 +44,18 @@ def study_answers(summaries: Sequence[Summary]) -> tuple[Answer, ...]:
         lines = [line.of_run(summary.name) for summary in summaries for line in ask(summary)]
         found.append(Answer(question, tuple(lines) or (Line("n/a", "No run can tell."),)))
     return (*found, Answer("What has all this cost?", (cost_line(summaries),)))
+
+
+def sentence(summary: Summary) -> str:
+    """The run in a sentence: its headline, or what its training regimes have shown.
+
+    Models for different tasks, or with a pretraining of their own, are not ranked by their energy alone.
+    """
+    if compares_settings(summary) or not summary.has_target:
+        return summary.headline.sentence
+    lines = [*pretraining_lines(summary), *multitask_lines(summary)]
+    texts = [f"{line.brief[:1].upper()}{line.brief[1:]}" for line in lines]
+    return " ".join(texts) or summary.headline.sentence
 
 
 def cost_line(summaries: Sequence[Summary]) -> Line:

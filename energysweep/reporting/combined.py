@@ -8,13 +8,25 @@ from dataclasses import replace
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from energysweep.reporting.answers import Answer, answers, study_answers
+from energysweep.reporting.answers import Answer, answers, sentence, study_answers
 from energysweep.reporting.answers_settings import bare_ratio, compares_settings, extremes
 from energysweep.reporting.charts import Figure
 from energysweep.reporting.compare import cell_text, compare, comparison_table
 from energysweep.reporting.figures import figures_of_a_part
 from energysweep.reporting.html import render
+from energysweep.reporting.markdown import escape
 from energysweep.reporting.model import Summary
+from energysweep.reporting.study_tables import (
+    answers_list,
+    cost_table,
+    effects_table,
+    hardware_table,
+    meters_table,
+    multitask_table,
+    pretraining_table,
+    runs_table,
+    settings_table,
+)
 from energysweep.reporting.ties import note
 
 
@@ -28,6 +40,7 @@ def combined_html(summaries: Sequence[Summary]) -> str:
         answers=study_answers(summaries),
         comparison=compare(summaries),
         cell_text=cell_text,
+        sentence=sentence,
         estimated=any(summary.estimated for summary in summaries),
         runs=[
             (summary, answers(summary), figures, note(summary.configurations, summary.objective))
@@ -40,6 +53,22 @@ def combined_table(summaries: Sequence[Summary]) -> RenderableType:
     """The same for a terminal: the answers, and what the runs have in common."""
     lines = [line for answer in study_answers(summaries) for line in _answer(answer)]
     return Group(Text(headline(summaries), style="bold"), Text(), *lines, Text(), comparison_table(compare(summaries)))
+
+
+def combined_markdown(summaries: Sequence[Summary]) -> str:
+    """The whole report as a Markdown document."""
+    tables = [
+        ("The runs", runs_table(summaries)),
+        ("Settings", settings_table(summaries)),
+        ("What each parameter does", effects_table(summaries)),
+        ("Pretraining", pretraining_table(summaries)),
+        ("Multitask", multitask_table(summaries)),
+        ("Hardware", hardware_table(summaries)),
+        ("What it has cost", cost_table(summaries)),
+        ("What measured it", meters_table(summaries)),
+    ]
+    sections = [f"## {title}\n\n{text}" for title, text in tables if text]
+    return "\n\n".join([f"# {escape(headline(summaries))}", answers_list(summaries), *sections]) + "\n"
 
 
 def headline(summaries: Sequence[Summary]) -> str:

@@ -82,10 +82,9 @@ def compare(summaries: Sequence[Summary]) -> Comparison:
     keys = list(dict.fromkeys(key for table in tables for key in table))
     common = [key for key in keys if sum(key in table for table in tables) > 1]
     shared = tuple(place for place, table in enumerate(tables) if any(key in table for key in common))
-    objectives = {
-        (s.objective.metric, s.objective.mode, s.objective.target) if s.objective else None for s in summaries
-    }
-    at_target = len(objectives) == 1 and all(summary.has_target for summary in summaries)
+    compared = [members[place][1] for place in shared] or list(summaries)
+    objectives = {(s.objective.metric, s.objective.mode, s.objective.target) if s.objective else None for s in compared}
+    at_target = len(objectives) == 1 and all(summary.has_target for summary in compared)
     return Comparison(
         columns=tuple(
             Column(
@@ -102,7 +101,7 @@ def compare(summaries: Sequence[Summary]) -> Comparison:
             if any((workload, *key) in tables[place] for place in shared)
         ),
         at_target=at_target,
-        warnings=tuple(_warnings(summaries, same_objective=len(objectives) == 1)),
+        warnings=tuple(_warnings(summaries, compared if shared else [], same_objective=len(objectives) == 1)),
         shared=shared,
     )
 
@@ -184,15 +183,15 @@ def _differing(
     }
 
 
-def _warnings(summaries: Sequence[Summary], *, same_objective: bool) -> list[str]:
+def _warnings(summaries: Sequence[Summary], compared: Sequence[Summary], *, same_objective: bool) -> list[str]:
     warnings = []
-    sources = {summary.sources for summary in summaries}
-    if len(sources) > 1:
-        named = "; ".join(f"{summary.sweep}: {'+'.join(summary.sources) or 'none'}" for summary in summaries)
+    if len({summary.sources for summary in compared}) > 1:
+        sources = {summary.sweep: "+".join(summary.sources) or "none" for summary in compared}
+        named = "; ".join(f"{run}: {kinds}" for run, kinds in sources.items())
         warnings.append(f"The runs were measured by different meters ({named}). A ratio between them mixes two scales.")
     if len({summary.estimated for summary in summaries}) > 1:
         warnings.append("One run is an estimate and another was read from a counter: that is not a fair comparison.")
-    if not same_objective:
+    if compared and not same_objective:
         warnings.append(
             "The runs have different objectives or targets, so whole trials are compared, not equal results."
         )

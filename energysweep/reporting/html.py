@@ -19,7 +19,7 @@ import plotly.offline
 
 from energysweep.ledger import LedgerData
 from energysweep.reporting import text
-from energysweep.reporting.answers import answers
+from energysweep.reporting.answers import answers, sentence
 from energysweep.reporting.charts import Figure
 from energysweep.reporting.figures import figures
 from energysweep.reporting.model import Summary
@@ -42,6 +42,7 @@ def report_html(summary: Summary, data: LedgerData) -> str:
         totals=summary.totals,
         started=_utc(summary.started_at),
         limits=limits(summary),
+        sentence=sentence(summary),
         answers=answers(summary),
         gaps=not_measured(summary),
         tie_note=note(summary.configurations, summary.objective),

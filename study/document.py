@@ -30,6 +30,7 @@ def main(folders: Sequence[str]) -> int:
     """Extracts of the given runs, and the document from all extracts."""
     if folders:
         summaries = [_summary(Path(folder)) for folder in folders]
+        EXTRACTS.mkdir(exist_ok=True)
         for old in EXTRACTS.glob("*.json"):
             old.unlink()
         for summary in summaries:

@@ -22,7 +22,7 @@ from energysweep.analysis import (
 from energysweep.analysis.trials import grouped
 from energysweep.reporting import Summary
 from energysweep.reporting.answers_regimes import reuses_text
-from energysweep.reporting.answers_settings import cause, compares_settings
+from energysweep.reporting.answers_settings import cause
 from energysweep.reporting.text import ratio_text
 
 Verdict = Literal["confirmed", "not confirmed", "not testable here"]
@@ -84,7 +84,7 @@ def _or_untestable(found: Iterator[Finding], claim: str, known_from: str) -> lis
 
 def _times(summaries: Sequence[Summary]) -> Iterator[Finding]:
     for run in summaries:
-        by_hardware = grouped(run.configurations, lambda each: each.hardware) if compares_settings(run) else {}
+        by_hardware = grouped(run.configurations, lambda each: each.hardware) if run.comparable else {}
         for hardware, members in by_hardware.items():
             found = worst_to_best([(each.config, each.trials) for each in members])
             if found is not None:
@@ -108,7 +108,7 @@ def _acting(summaries: Sequence[Summary], parameter: str) -> Iterator[Finding]:
     for run in summaries:
         parts = [effects(run.trials, quantity) for quantity in ("epochs", "joules_per_epoch")]
         ranges = [fitted.of(parameter) if fitted else None for fitted in parts]
-        if not compares_settings(run) or ranges[0] is None or ranges[1] is None:
+        if not run.comparable or ranges[0] is None or ranges[1] is None:
             continue
         ours = (
             f"epochs {ratio_text(ranges[0].range)}, joules per epoch"

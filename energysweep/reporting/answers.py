@@ -8,7 +8,7 @@ from typing import Final
 
 from energysweep.analysis import StudyEnergy, study_energy
 from energysweep.reporting.answers_regimes import hardware_lines, multitask_lines, pretraining_lines
-from energysweep.reporting.answers_settings import Line, compares_settings, setting_lines, why_lines
+from energysweep.reporting.answers_settings import Line, setting_lines, why_lines
 from energysweep.reporting.model import Summary
 from energysweep.reporting.text import emissions_text, energy_text, percent_text
 from energysweep.reporting.values import total
@@ -51,7 +51,7 @@ def sentence(summary: Summary) -> str:
 
     Models for different tasks, or with a pretraining of their own, are not ranked by their energy alone.
     """
-    if compares_settings(summary) or not summary.has_target:
+    if summary.comparable or not summary.has_target:
         return summary.headline.sentence
     lines = [*pretraining_lines(summary), *multitask_lines(summary)]
     texts = [f"{line.brief[:1].upper()}{line.brief[1:]}" for line in lines]

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from energysweep.analysis import Effect, Effects, Estimate, Ratio, acts_on, at_least, effects, ratio_to_target
-from energysweep.analysis.multitask import TASKS
-from energysweep.analysis.pretraining import PRETRAINED
 from energysweep.reporting.model import ConfigurationSummary, Summary
 from energysweep.reporting.text import energy_text, percent_text, ratio_text, value_text
 
@@ -42,17 +40,9 @@ class Line:
         return replace(self, run=run)
 
 
-def compares_settings(summary: Summary) -> bool:
-    """Whether its configurations do the same work, so that the cheapest is a recommendation.
-
-    Models for other tasks do other work. A pretrained one has had its pretraining beforehand.
-    """
-    return summary.has_target and not {TASKS, PRETRAINED} & set(summary.varying)
-
-
 def setting_lines(summary: Summary) -> list[Line]:
     """The cheapest setting, and what the dearest takes: the two that the headline names."""
-    if not compares_settings(summary) or summary.objective is None:
+    if not summary.comparable or summary.objective is None:
         return []
     cheapest, dearest, ratio = extremes(summary)
     if cheapest is None or dearest is None or ratio is None:
@@ -92,7 +82,7 @@ def _missed(summary: Summary, cheapest: ConfigurationSummary, ratio: Ratio) -> l
 
 def why_lines(summary: Summary) -> list[Line]:
     """The ratio of worst to best as a product, and what each parameter does."""
-    if not compares_settings(summary):
+    if not summary.comparable:
         return []
     _, _, ratio = extremes(summary)
     if ratio is None:

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from energysweep.reporting.answers import Answer, answers, sentence, study_answers
-from energysweep.reporting.answers_settings import bare_ratio, compares_settings, extremes
+from energysweep.reporting.answers_settings import bare_ratio, extremes
 from energysweep.reporting.charts import Figure
 from energysweep.reporting.compare import cell_text, compare, comparison_table
 from energysweep.reporting.figures import figures_of_a_part
@@ -73,7 +73,7 @@ def combined_markdown(summaries: Sequence[Summary]) -> str:
 
 def headline(summaries: Sequence[Summary]) -> str:
     """The largest difference at equal accuracy that any of the runs has seen."""
-    compared = [(extremes(each)[2], each) for each in summaries if compares_settings(each)]
+    compared = [(extremes(each)[2], each) for each in summaries if each.comparable]
     ratios = [(ratio.energy, each) for ratio, each in compared if ratio is not None]
     if not ratios:
         return f"{len(summaries)} run{'s' if len(summaries) != 1 else ''} side by side"

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from energysweep.analysis import QUANTITIES, Effect, Effects, Estimate, Quantity, effects, to_target
 from energysweep.analysis.trials import canonical, value_order
-from energysweep.reporting.answers_settings import compares_settings, interaction_text
+from energysweep.reporting.answers_settings import interaction_text
 from energysweep.reporting.charts import (
     BLUE,
     GREY,
@@ -39,7 +39,7 @@ _MOST_LEVELS: Final = 8  # lines of the chart of two parameters
 
 def main_effects(summary: Summary) -> Figure | None:
     """How much each parameter changes the energy to the target, and through which of its factors."""
-    if not compares_settings(summary):
+    if not summary.comparable:
         return None
     fitted = {quantity: each for quantity in QUANTITIES if (each := effects(summary.trials, quantity))}
     if len(fitted) < len(QUANTITIES):
@@ -103,11 +103,7 @@ def _add_bars(
 
 def interaction(summary: Summary) -> Figure | None:
     """Energy to the target over one parameter, parallel lines if two act independently."""
-    if (
-        not compares_settings(summary)
-        or len(summary.varying) != 2
-        or len({e.hardware for e in summary.configurations}) > 1
-    ):
+    if not summary.comparable or len(summary.varying) != 2 or len({e.hardware for e in summary.configurations}) > 1:
         return None
     fitted = effects(summary.trials, "energy")
     told = interaction_text(fitted) if fitted else None

@@ -9,7 +9,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from energysweep.analysis.multitask import TASKS
+from energysweep.analysis.pretraining import PRETRAINED
 from energysweep.carbon import Intensity
+from energysweep.reporting.analyses import analyses
 from energysweep.reporting.balance import MeterSummary, Part, Totals
 from energysweep.reporting.values import Objective, Spread, finite, joined_sources, mean_of, spread_dict, total
 
@@ -313,6 +316,14 @@ class Summary:
         return self.objective is not None and self.objective.target is not None
 
     @property
+    def comparable(self) -> bool:
+        """Whether its configurations do the same work, so that the cheapest is a recommendation.
+
+        Models for other tasks do other work. A pretrained one has had its pretraining beforehand.
+        """
+        return self.has_target and not {TASKS, PRETRAINED} & set(self.varying)
+
+    @property
     def sources(self) -> tuple[str, ...]:
         """The kinds of meters that were read."""
         return tuple(sorted({meter.source for meter in self.meters}))
@@ -337,6 +348,7 @@ class Summary:
             "configurations": [configuration.to_dict() for configuration in self.configurations],
             "stages": [stage.to_dict() for stage in self.stages],
             "headline": self.headline.to_dict(),
+            "analyses": analyses(self.trials, comparable=self.comparable),
             "parts": [part.to_dict() for part in self.parts],
             "meters": [asdict(meter) for meter in self.meters],
             "carbon": None if self.carbon is None else asdict(self.carbon),

@@ -23,7 +23,7 @@ from energysweep.analysis import (
 )
 from energysweep.reporting.answers import purposes, sentence, study_answers
 from energysweep.reporting.answers_regimes import reuses_text, use_text
-from energysweep.reporting.answers_settings import compares_settings, settings_text
+from energysweep.reporting.answers_settings import settings_text
 from energysweep.reporting.markdown import escape, table
 from energysweep.reporting.model import ConfigurationSummary, Summary
 from energysweep.reporting.text import (
@@ -99,7 +99,7 @@ def effects_table(summaries: Sequence[Summary]) -> str:
     head = ("run", "parameter", "energy to target", "epochs", "joules per epoch", "acts on", "cells", "left out")
     rows = []
     for run in summaries:
-        fitted = {quantity: effects(run.trials, quantity) for quantity in QUANTITIES} if compares_settings(run) else {}
+        fitted = {quantity: effects(run.trials, quantity) for quantity in QUANTITIES} if run.comparable else {}
         whole = fitted.get("energy")
         for each in whole.main if whole else ():
             parts = [found.of(each.parameter) if found else None for found in fitted.values()]

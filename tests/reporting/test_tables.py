@@ -28,11 +28,12 @@ def test_trials_csv_has_the_columns_that_others_rely_on() -> None:
         *("energy_joules", "active_energy_joules", "idle_energy_joules"),
         *("energy_joules.cpu", "energy_joules.dram", "energy_joules.gpu"),
         *("lost_joules", "pruned_joules", "emissions_grams", "power_watts", "duration_seconds", "coverage", "source"),
-        *("accuracy", "energy_to_target_joules"),
+        *("accuracy", "energy_to_target_joules", "iterations", "iterations_to_target"),
     ]
     crashed = next(row for row in rows if row["trial"] == CRASHED)
     assert float(crashed["energy_joules"]) == pytest.approx(121)
     assert float(crashed["energy_to_target_joules"]) == pytest.approx(55)
+    assert (crashed["iterations"], crashed["iterations_to_target"]) == ("10", "5")
     assert crashed["energy_joules.gpu"] == "n/a"
 
 

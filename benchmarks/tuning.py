@@ -15,7 +15,9 @@ from ray import tune
 
 import energysweep
 from benchmarks.rows import Row, paired
-from energysweep.workloads.images import Settings, Training
+from energysweep.workloads import images
+from energysweep.workloads.image_data import load_mnist
+from energysweep.workloads.training import Training
 
 Function = Callable[[dict[str, Any]], None]
 Trainable = Function | type[tune.Trainable]
@@ -29,7 +31,9 @@ def do_nothing(config: dict[str, Any]) -> None:
 def train_and_time(config: dict[str, Any]) -> None:
     """Train for some epochs with a report after each, and report how long the whole loop took."""
     torch.set_num_threads(1)
-    training = Training(Settings(learning_rate=0.01, batch_size=64, epochs=config["epochs"]), torch.device("cpu"))
+    settings = images.Settings(learning_rate=0.01, batch_size=64, epochs=config["epochs"])
+    data = load_mnist()
+    training = Training(settings, data, lambda used: images.encoder(settings, used), torch.device("cpu"))
     training.run_epoch()  # the first one reads the data and warms up
     began = time.perf_counter()
     for _ in range(config["epochs"]):

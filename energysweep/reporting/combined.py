@@ -27,7 +27,6 @@ from energysweep.reporting.study_tables import (
     runs_table,
     settings_table,
 )
-from energysweep.reporting.ties import note
 
 
 def combined_html(summaries: Sequence[Summary]) -> str:
@@ -42,10 +41,7 @@ def combined_html(summaries: Sequence[Summary]) -> str:
         cell_text=cell_text,
         sentence=sentence,
         estimated=any(summary.estimated for summary in summaries),
-        runs=[
-            (summary, answers(summary), figures, note(summary.configurations, summary.objective))
-            for summary, figures in zip(summaries, parts, strict=True)
-        ],
+        runs=[(summary, answers(summary), own) for summary, own in zip(summaries, parts, strict=True)],
     )
 
 

@@ -155,7 +155,7 @@ def _frozen(summaries: Sequence[Summary]) -> Iterator[Finding]:
 
 
 def _sooner(run: Summary, frozen: BreakEven, other: BreakEven) -> Finding:
-    ours = f"frozen {reuses_text(frozen)}, trained on {reuses_text(other)}"
+    ours = f"frozen {reuses_text(frozen)}, unfrozen {reuses_text(other)}"
     verdict: Verdict = "not confirmed"
     if frozen.verdict == "unknown" or other.verdict == "unknown":
         verdict, why = "not testable here", "a trial never reached the target, or there is no interval"
@@ -224,7 +224,7 @@ def _break_evens(summaries: Sequence[Summary]) -> Iterator[tuple[Summary, BreakE
 
 
 def _use(each: BreakEven) -> str:
-    return f"{'frozen' if each.frozen else 'trained on'}{_where(each)}"
+    return f"{'frozen' if each.frozen else 'unfrozen'}{_where(each)}"
 
 
 def _where(each: BreakEven) -> str:

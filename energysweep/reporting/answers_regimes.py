@@ -42,8 +42,8 @@ def reuses_text(each: BreakEven) -> str:
 
 
 def use_text(each: BreakEven) -> str:
-    """``encoder frozen`` or ``encoder trained on``, with what else it was compared at."""
-    return "encoder frozen" if each.frozen else "encoder trained on"
+    """``encoder frozen`` or ``encoder unfrozen``, with what else it was compared at."""
+    return "encoder frozen" if each.frozen else "encoder unfrozen"
 
 
 def _brief(each: BreakEven, summary: Summary) -> str:

@@ -103,21 +103,23 @@ def duration_text(seconds: float | None) -> str:
 
 def value_text(value: Any) -> str:
     """A parameter's value as a person would write it in the sweep: ``0.001``, ``64``, ``true``, ``[64, 32]``,
-    ``{rate: 0.1}``; ``{from: base, freeze: true}`` is ``base+freeze``, with false it is ``base+no freeze``.
+    ``{rate: 0.1}``. A use of a pretraining, ``{from: base, freeze_encoder: true}``, is ``frozen:base``.
     """
     if isinstance(value, float) and math.isfinite(value):
         return f"{value:.4g}"
     if isinstance(value, str):
         return value
-    if isinstance(value, Mapping) and "from" in value:  # a use of a pretraining: charts have no room for more
-        return "+".join([value_text(value["from"]), *(_flag(*each) for each in value.items() if each[0] != "from")])
+    if isinstance(value, Mapping) and "from" in value:  # a use of a pretraining; the tick of a chart has little room
+        return _use_text(value)
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{name}: {value_text(each)}" for name, each in value.items()) + "}"
     return json.dumps(value, default=str)
 
 
-def _flag(name: str, value: Any) -> str:
-    return name if value is True else f"no {name}" if value is False else f"{name}:{value_text(value)}"
+def _use_text(use: Mapping[str, Any]) -> str:
+    frozen = {True: "frozen:", False: "unfrozen:"}.get(use.get("freeze_encoder", False), "")
+    rest = "".join(f"+{k}:{value_text(v)}" for k, v in use.items() if k not in ("from", "freeze_encoder"))
+    return f"{frozen}{value_text(use['from'])}{rest}"
 
 
 def _marked(text: str, estimated: bool, brief: bool) -> str:

@@ -89,7 +89,7 @@ UNFROZEN = {"from": "base", "freeze_encoder": False}
 
 
 def pretraining(source: str = "rapl") -> LedgerData:
-    """A pretraining of 100 J; from scratch 20 J (10 epochs of 2 J), frozen 10 J (10 of 1), trained on 12 J (6 of 2).
+    """A pretraining of 100 J; from scratch 20 J (10 epochs of 2 J), frozen 10 J (10 of 1), unfrozen 12 J (6 of 2).
 
     Seed 1 needs a tenth more energy everywhere, seed 2 a tenth less. Break-even: 10 and 12.5 reuses.
     """

@@ -15,6 +15,7 @@ from energysweep.analysis.study import StudyEnergy, TotalsLike, study_energy
 from energysweep.analysis.target import (
     Ratio,
     ToTarget,
+    first_held,
     paired_ratio_to_target,
     ratio_to_target,
     to_target,
@@ -42,6 +43,7 @@ __all__ = [
     "break_even",
     "effects",
     "fieller",
+    "first_held",
     "geometric_mean",
     "multitask",
     "paired_ratio_to_target",

@@ -12,7 +12,7 @@ than it spent. It enters no mean; ``at_least_joules`` is the bound that it gives
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -76,6 +76,19 @@ class Ratio:
         """
         whole = math.log(self.energy.value)
         return math.log(self.epochs.value) / whole if abs(whole) > 1e-12 else None
+
+
+def first_held(reached: Iterable[bool], patience: int = 1) -> int | None:
+    """The place (from 0) of the first of ``patience`` reports in a row that are all at the target; None if there is none.
+
+    This is where a trial's energy to the target is taken: at the first of them, because the others only confirm it.
+    """
+    held = 0
+    for place, at_target in enumerate(reached):
+        held = held + 1 if at_target else 0
+        if held >= patience:
+            return place - patience + 1
+    return None
 
 
 def measured(trials: Sequence[TrialLike]) -> list[tuple[float, int]]:

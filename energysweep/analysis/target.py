@@ -79,7 +79,7 @@ class Ratio:
 
 
 def first_held(reached: Iterable[bool], patience: int = 1) -> int | None:
-    """The place (from 0) of the first of ``patience`` reports in a row that are all at the target; None if there is none.
+    """The place (from 0) of the first of ``patience`` reports in a row that are all at the target; None without any.
 
     This is where a trial's energy to the target is taken: at the first of them, because the others only confirm it.
     """

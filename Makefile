@@ -4,10 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: run test test-slow lint format bench study-docs docs constraints clean
+.PHONY: run study test test-slow lint format bench study-docs docs constraints clean
 
 run: $(INSTALLED)  ## run the quickstart sweep and write its report
 	$(BIN)/energysweep run sweeps/quickstart.yaml
+
+STUDY := baseline-images baseline-sensors pretraining multitask hardware
+
+study: $(INSTALLED)  ## run the sweeps of the study, or go on with them, and write one report over all of them
+	for part in $(STUDY); do \
+		$(BIN)/energysweep run sweeps/study/$$part.yaml --output results/study --run-id $$part || exit; \
+	done
+	$(BIN)/energysweep compare $(STUDY:%=results/study/%) --html results/study/report.html
 
 test: $(INSTALLED)  ## run all tests; what needs a missing program is skipped, with the reason
 	$(BIN)/python -m pytest
@@ -28,7 +36,7 @@ bench: $(INSTALLED)  ## what energysweep costs, as ratios to the alternatives
 	$(BIN)/python -m benchmarks.run
 
 study-docs: $(INSTALLED)  ## docs/study.md and its extracts, from what `make study` left
-	$(BIN)/python -m study.document $(dir $(wildcard results/study/*/ledger.sqlite))
+	$(BIN)/python -m study.document $(STUDY:%=results/study/%)
 
 docs: $(INSTALLED)  ## documents that are made from code
 	$(BIN)/python -c "from energysweep.metrics import markdown; print(markdown(), end='')" > docs/metrics.md
@@ -46,4 +54,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps aeon  # only its data files are used
 	touch $@

@@ -30,6 +30,7 @@ HOMES = {
     "torch": {"workloads"},
     "numpy": {"analysis", "workloads"},
     "mlxtend": {"workloads"},
+    "PIL": {"workloads"},
     "pynvml": {"meters"},
     "codecarbon": {"meters", "carbon"},
     "plotly": {"reporting"},

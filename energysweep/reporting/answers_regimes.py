@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from energysweep.analysis import BreakEven, Multitask, Ratio, SideBySide, multitask, pretraining, side_by_side
-from energysweep.reporting.answers_settings import Line, bare_ratio, cause, product, settings_text
+from energysweep.reporting.answers_settings import Line, bare_ratio, cause, count, product, settings_text
 from energysweep.reporting.model import Summary
 from energysweep.reporting.text import energy_text, number_text, ratio_text
 
@@ -113,7 +113,7 @@ def _side_by_side(each: SideBySide, summary: Summary) -> Line:
     dearer, cheaper = (each.first, each.second) if ratio is each.ratio else (each.second, each.first)
     times = ratio_text(ratio.energy, estimated=summary.estimated)
     brief = f"{dearer} takes {times} of what {cheaper} takes{_because(ratio)}."
-    detail = [f"Over {n} common setting{'s' if n > 1 else ''}: {product(ratio, summary.estimated)}."]
+    detail = [f"Over {count(n, 'common setting')}: {product(ratio, summary.estimated)}."]
     if ratio.tied is None:
         detail.append("One repeat of one setting: no interval.")
     if each.left_out:

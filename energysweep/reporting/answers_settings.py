@@ -58,7 +58,8 @@ def setting_lines(summary: Summary) -> list[Line]:
     elif ratio.tied is None:
         detail.append("One repeat: no interval, and ties cannot be told.")
     detail += _missed(summary, cheapest, ratio)
-    return [Line(bare_ratio(ratio.energy, summary), brief, " ".join(detail))]
+    short = "a tie" if ratio.tied else bare_ratio(ratio.energy, summary)
+    return [Line(short, brief, " ".join(detail))]
 
 
 def extremes(summary: Summary) -> tuple[ConfigurationSummary | None, ConfigurationSummary | None, Ratio | None]:
@@ -73,7 +74,7 @@ def _missed(summary: Summary, cheapest: ConfigurationSummary, ratio: Ratio) -> l
     missed = [each for each in summary.configurations if each.reached_target != len(each.trials)]
     if not missed:
         return []
-    text = f"{len(missed)} of {len(summary.configurations)} settings did not always arrive and are not compared"
+    text = f"{len(missed)} of {count(len(summary.configurations), 'setting')} did not always arrive, not compared"
     least = at_least([each.trials for each in missed], cheapest.trials)
     if least is not None and least > ratio.energy.value:
         text += f"; one of them takes at least {bare_ratio(Estimate(least, None, None, 1), summary)}"
@@ -122,15 +123,17 @@ def interaction_text(fitted: Effects) -> str | None:
     )
     if fitted.noise_share is not None:
         text += f" (the spread of the repeats alone would leave {percent_text(fitted.noise_share)})"
-    left_out = f"; {len(fitted.censored)} settings that did not always arrive are left out" if fitted.censored else ""
-    return f"{text}, over {fitted.cells} settings{left_out}."
+    left_out = (
+        f", without {count(len(fitted.censored), 'setting')} that did not always arrive" if fitted.censored else ""
+    )
+    return f"{text}, over {count(fitted.cells, 'setting')}{left_out}."
 
 
 def cause(ratio: Ratio) -> str:
     """Epochs or joules per epoch: which of the two makes the difference (three quarters of it, in logarithms)."""
     share = ratio.epochs_share
     if ratio.tied or share is None:
-        return "no difference"
+        return "a tie"
     if share >= 0.75:
         return "epochs"
     return "joules per epoch" if share <= 0.25 else "both"
@@ -147,6 +150,11 @@ def product(ratio: Ratio, estimated: bool) -> str:
 def settings_text(settings: Mapping[str, Any]) -> str:
     """Settings as a short text; empty if there are none."""
     return " ".join(f"{name}={value_text(value)}" for name, value in settings.items())
+
+
+def count(number: int, what: str) -> str:
+    """``1 setting``, ``3 settings``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def bare_ratio(ratio: Estimate, summary: Summary) -> str:

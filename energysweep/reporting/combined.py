@@ -70,7 +70,7 @@ def combined_markdown(summaries: Sequence[Summary]) -> str:
 def headline(summaries: Sequence[Summary]) -> str:
     """The largest difference at equal accuracy that any of the runs has seen."""
     compared = [(extremes(each)[2], each) for each in summaries if each.comparable]
-    ratios = [(ratio.energy, each) for ratio, each in compared if ratio is not None]
+    ratios = [(ratio.energy, each) for ratio, each in compared if ratio is not None and not ratio.tied]
     if not ratios:
         return f"{len(summaries)} run{'s' if len(summaries) != 1 else ''} side by side"
     most, summary = max(ratios, key=lambda pair: pair[0].value)

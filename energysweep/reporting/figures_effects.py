@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from energysweep.analysis import QUANTITIES, Effect, Effects, Estimate, Quantity, effects, to_target
 from energysweep.analysis.trials import canonical, value_order
-from energysweep.reporting.answers_settings import interaction_text
+from energysweep.reporting.answers_settings import count, interaction_text
 from energysweep.reporting.charts import (
     BLUE,
     GREY,
@@ -150,8 +150,8 @@ def interaction(summary: Summary) -> Figure | None:
 
 
 def _left_out(fitted: Effects) -> str:
-    count = len(fitted.censored)
-    return f" {count} settings that did not always reach the target are left out." if count else ""
+    left_out = count(len(fitted.censored), "setting")
+    return f" Without {left_out} that did not always reach the target." if fitted.censored else ""
 
 
 def _levels(configurations: Sequence[ConfigurationSummary], name: str) -> list[tuple[str, str]]:

@@ -49,12 +49,15 @@ def _compare(arguments: argparse.Namespace) -> int:
     for folder in arguments.folders:
         with Ledger.open(run_folder(folder) / FILE_NAME) as ledger:
             summaries.append(summarise(ledger.read()))
-    print_table(combined_table(summaries))
+    # The files first: a reader of the output that has seen enough (`| head`) ends this program.
     if arguments.html:
         write_whole(arguments.html, combined_html(summaries))
-        print(f"report: {arguments.html}")
     if arguments.markdown:
         write_whole(arguments.markdown, combined_markdown(summaries))
+    print_table(combined_table(summaries))
+    if arguments.html:
+        print(f"report: {arguments.html}")
+    if arguments.markdown:
         print(f"tables: {arguments.markdown}")
     return 0
 

@@ -60,6 +60,8 @@ def run(
 ) -> Run:
     """Run a sweep to its end and write its report; go on with it if the run id has begun already.
 
+    A run that is done stays as it is: its report is written again, and nothing is started.
+
     Args:
         spec: the sweep.
         address: of a Ray cluster; None: RAY_ADDRESS, or a Ray of its own that ends with the run.
@@ -78,6 +80,8 @@ def run(
     run_id = _checked_id(run_id) if run_id else f"{spec.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     folder = (output / run_id).absolute()
     _check_folder(folder, spec)
+    if (done := _done(run_id, folder)) is not None:
+        return done
     with connected(spec, address):
         placement.check(spec, ray.nodes(), placement.autoscaler_nodes())
         sweep = RunningSweep(spec, run_id, grid, progress or Silent(), metrics_port, is_cluster=address is not None)
@@ -145,6 +149,16 @@ def _check_folder(folder: Path, spec: SweepSpec) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder.parent}: {error.strerror}", key="--output") from error
+
+
+def _done(run_id: str, folder: Path) -> Run | None:
+    """A run that has nothing left to do."""
+    if not (folder / FILE_NAME).exists():
+        return None
+    with Ledger.open(folder / FILE_NAME) as ledger:
+        if ledger.facts().get("status") != "done":
+            return None
+        return Run(run_id, folder, write_report(folder, ledger.read()))
 
 
 def _make_folder(folder: Path, spec: SweepSpec) -> Ledger:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,7 +163,7 @@ def read_arrays(path: Path, inputs: str) -> tuple[np.ndarray[Any, Any], dict[str
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"is no .npz file that NumPy can read: {error}", file=str(path)) from error
     labels = {name.removeprefix("labels_"): array for name, array in arrays.items() if name.startswith("labels_")}
     if "labels" in arrays:

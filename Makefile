@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: run study test test-slow test-containers lint format bench docs charts constraints clean
+.PHONY: run study test test-slow test-containers lint format bench study-docs docs charts constraints clean
 
 run: $(INSTALLED)  ## run the quickstart sweep and write its report
 	$(BIN)/energysweep run sweeps/quickstart.yaml
@@ -37,6 +37,9 @@ format: $(INSTALLED)
 
 bench: $(INSTALLED)  ## what energysweep costs, as ratios to the alternatives
 	$(BIN)/python -m benchmarks.run
+
+study-docs: $(INSTALLED)  ## docs/study.md and its extracts, from what `make study` left
+	$(BIN)/python -m study.document $(STUDY:%=results/study/%)
 
 docs: $(INSTALLED)  ## documents that are made from code
 	$(BIN)/python -c "from energysweep.metrics import markdown; print(markdown(), end='')" > docs/metrics.md

@@ -18,7 +18,7 @@ PACKAGE = Path(energysweep.__file__).parent
 # The layers from the bottom up. A part may import what stands in a lower layer, and its own layer's other parts.
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "records", "host"}),
-    frozenset({"meters", "carbon", "spec", "ledger", "metrics"}),
+    frozenset({"meters", "carbon", "spec", "ledger", "metrics", "analysis"}),
     frozenset({"agent", "reporting", "monitoring", "doctor", "workloads"}),
     frozenset({"tracking", "tuning", "simulation"}),
     frozenset({"cli"}),
@@ -30,6 +30,7 @@ HOMES = {
     "pathspec": {"tuning"},
     "aiohttp": {"tuning"},
     "torch": {"workloads"},
+    "numpy": {"analysis", "workloads"},
     "mlxtend": {"workloads"},
     "PIL": {"workloads"},
     "pynvml": {"meters"},

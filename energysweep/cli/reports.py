@@ -18,9 +18,11 @@ def add(commands: Any) -> None:
     report.add_argument("--prometheus", metavar="URL", help="compare the ledger with what this Prometheus holds")
     report.add_argument("--grafana", metavar="URL", help="link to this Grafana; else to the run's ENERGYSWEEP_GRAFANA")
 
-    compare = add_command(commands, "compare", _compare, "several runs side by side")
+    compare = add_command(commands, "compare", _compare, "several runs: what they answer together, and side by side")
     compare.add_argument("folders", metavar="RUN_DIR", type=Path, nargs="+")
-    compare.add_argument("--html", metavar="FILE", type=Path, help="write the comparison as a page, too")
+    compare.add_argument("--html", metavar="FILE", type=Path, help="write the combined report as a page, too")
+
+    compare.add_argument("--markdown", metavar="FILE", type=Path, help="write its tables as Markdown, too")
 
     explain = add_command(
         commands, "explain", _explain, "a trial's receipt, from its leases down to the meter readings"
@@ -55,17 +57,22 @@ def _report(arguments: argparse.Namespace) -> int:
 
 def _compare(arguments: argparse.Namespace) -> int:
     from energysweep.ledger import FILE_NAME, Ledger
-    from energysweep.reporting import compare, comparison_html, comparison_table, summarise, write_whole
+    from energysweep.reporting import combined_html, combined_markdown, combined_table, summarise, write_whole
 
     summaries = []
     for folder in arguments.folders:
         with Ledger.open(run_folder(folder) / FILE_NAME) as ledger:
             summaries.append(summarise(ledger.read()))
-    comparison = compare(summaries)
-    print_table(comparison_table(comparison))
+    # The files first: a reader of the output that has seen enough (`| head`) ends this program.
     if arguments.html:
-        write_whole(arguments.html, comparison_html(comparison))
-        print(f"comparison: {arguments.html}")
+        write_whole(arguments.html, combined_html(summaries))
+    if arguments.markdown:
+        write_whole(arguments.markdown, combined_markdown(summaries))
+    print_table(combined_table(summaries))
+    if arguments.html:
+        print(f"report: {arguments.html}")
+    if arguments.markdown:
+        print(f"tables: {arguments.markdown}")
     return 0
 
 

@@ -22,11 +22,11 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.registry import Collector
 
+from energysweep.analysis.trials import grouped
 from energysweep.carbon import Intensity
 from energysweep.ledger import LedgerData
 from energysweep.metrics import FAMILIES
 from energysweep.records import TRIAL_BUCKETS, LeaseRow, ResultRow, TrialRow
-from energysweep.reporting.keys import grouped
 from energysweep.reporting.summary import summarise
 from energysweep.spec.space import label
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from energysweep.carbon import Intensity
 from energysweep.ledger import LedgerData
-from energysweep.reporting.compare import Comparison, compare, comparison_html, comparison_table
+from energysweep.reporting.combined import combined_html, combined_markdown, combined_table
+from energysweep.reporting.compare import Comparison, compare, comparison_table
 from energysweep.reporting.explain import Receipt, explain
 from energysweep.reporting.files import write_whole
 from energysweep.reporting.html import report_html
@@ -20,8 +21,10 @@ __all__ = [
     "Comparison",
     "Receipt",
     "Summary",
+    "combined_html",
+    "combined_markdown",
+    "combined_table",
     "compare",
-    "comparison_html",
     "comparison_table",
     "explain",
     "receipt_text",

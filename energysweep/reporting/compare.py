@@ -10,7 +10,6 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from energysweep.reporting.html import render
 from energysweep.reporting.model import ConfigurationSummary, Summary
 from energysweep.reporting.text import NOT_AVAILABLE, TIMES, energy_text, value_text
 from energysweep.reporting.values import Spread
@@ -35,7 +34,7 @@ class Cell:
     """One configuration in one column.
 
     Attributes:
-        energy_ratio: its energy over that of the first column; None if either is missing.
+        energy_ratio: its energy over that of the first column that shares configurations; None if either is missing.
     """
 
     configuration: ConfigurationSummary
@@ -57,29 +56,35 @@ class Comparison:
     Attributes:
         at_target: whether energies and ratios are those to the target, the same in all runs.
         warnings: why numbers of these runs should not be set against each other without thought.
+        shared: the places of the columns that have a configuration in common with another one.
     """
 
     columns: tuple[Column, ...]
     rows: tuple[ComparedRow, ...]
     at_target: bool
     warnings: tuple[str, ...]
+    shared: tuple[int, ...] = ()
 
 
 def compare(summaries: Sequence[Summary]) -> Comparison:
     """Match the runs' configurations by the parameters that vary in any of them.
 
     Parameters that are constant within each run but not the same in all (``pretrained: true``) tell the runs apart,
-    so they do not enter the match; they are shown with the run.
+    so they do not enter the match; they are shown with the run. Runs of other workloads have nothing in common.
     """
     varying = tuple(dict.fromkeys(name for summary in summaries for name in summary.varying))
     members = [part for summary in summaries for part in _by_hardware(summary)]
-    tables = [{_key(each, varying): each for each in configurations} for _, _, configurations in members]
+    tables = [
+        {(summary.workload, *_key(each, varying)): each for each in configurations}
+        for _, summary, configurations in members
+    ]
     # Each run is in order already; what only a later run has comes below.
     keys = list(dict.fromkeys(key for table in tables for key in table))
-    objectives = {
-        (s.objective.metric, s.objective.mode, s.objective.target) if s.objective else None for s in summaries
-    }
-    at_target = len(objectives) == 1 and all(summary.has_target for summary in summaries)
+    common = [key for key in keys if sum(key in table for table in tables) > 1]
+    shared = tuple(place for place, table in enumerate(tables) if any(key in table for key in common))
+    compared = [members[place][1] for place in shared] or list(summaries)
+    objectives = {(s.objective.metric, s.objective.mode, s.objective.target) if s.objective else None for s in compared}
+    at_target = len(objectives) == 1 and all(summary.has_target for summary in compared)
     return Comparison(
         columns=tuple(
             Column(
@@ -90,29 +95,28 @@ def compare(summaries: Sequence[Summary]) -> Comparison:
         rows=tuple(
             ComparedRow(
                 config=" ".join(f"{name}={value_text(value)}" for name, value in key) or "default",
-                cells=_cells([table.get(key) for table in tables], at_target=at_target),
+                cells=_cells([table.get((workload, *key)) for table in tables], shared, at_target=at_target),
             )
-            for key in keys
+            for workload, *key in keys
+            if any((workload, *key) in tables[place] for place in shared)
         ),
         at_target=at_target,
-        warnings=tuple(_warnings(summaries, same_objective=len(objectives) == 1)),
+        warnings=tuple(_warnings(summaries, compared if shared else [], same_objective=len(objectives) == 1)),
+        shared=shared,
     )
-
-
-def comparison_html(comparison: Comparison) -> str:
-    """The comparison as one self-contained page."""
-    return render("compare.html.j2", [], comparison=comparison, cell_text=cell_text)
 
 
 def comparison_table(comparison: Comparison) -> RenderableType:
     """The comparison for a terminal: energy and its ratio to the first run."""
+    notes = [Text(f"Note: {warning}", style="yellow") for warning in comparison.warnings]
+    if not comparison.shared:
+        return Group(Text("The runs have no configuration in common.", style="bold"), *notes)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("configuration", overflow="fold")
-    for column in comparison.columns:
-        table.add_column(Text(column.title), justify="right", overflow="fold")
+    for place in comparison.shared:
+        table.add_column(Text(comparison.columns[place].title), justify="right", overflow="fold")
     for row in comparison.rows:
-        table.add_row(Text(row.config), *(Text(cell_text(cell, comparison)) for cell in row.cells))
-    notes = [Text(f"Note: {warning}", style="yellow") for warning in comparison.warnings]
+        table.add_row(Text(row.config), *(Text(cell_text(row.cells[place], comparison)) for place in comparison.shared))
     what = "Energy to target" if comparison.at_target else "Energy of a trial"
     return Group(Text(f"{what}, and its ratio to the first run", style="bold"), Text(), table, *notes)
 
@@ -148,14 +152,16 @@ def _key(configuration: ConfigurationSummary, varying: Sequence[str]) -> tuple[t
     return tuple((name, value_text(parameters[name])) for name in varying if name in parameters)
 
 
-def _cells(found: Sequence[ConfigurationSummary | None], *, at_target: bool) -> tuple[Cell | None, ...]:
+def _cells(
+    found: Sequence[ConfigurationSummary | None], shared: Sequence[int], *, at_target: bool
+) -> tuple[Cell | None, ...]:
     def joules(configuration: ConfigurationSummary | None) -> float | None:
         if configuration is None:
             return None
         spread: Spread | None = configuration.energy_to_target_joules if at_target else configuration.energy_joules
         return None if spread is None else spread.mean
 
-    first = joules(found[0])
+    first = joules(found[shared[0]])
 
     def cell(configuration: ConfigurationSummary | None) -> Cell | None:
         if configuration is None:
@@ -177,15 +183,15 @@ def _differing(
     }
 
 
-def _warnings(summaries: Sequence[Summary], *, same_objective: bool) -> list[str]:
+def _warnings(summaries: Sequence[Summary], compared: Sequence[Summary], *, same_objective: bool) -> list[str]:
     warnings = []
-    sources = {summary.sources for summary in summaries}
-    if len(sources) > 1:
-        named = "; ".join(f"{summary.sweep}: {'+'.join(summary.sources) or 'none'}" for summary in summaries)
+    if len({summary.sources for summary in compared}) > 1:
+        sources = {summary.sweep: "+".join(summary.sources) or "none" for summary in compared}
+        named = "; ".join(f"{run}: {kinds}" for run, kinds in sources.items())
         warnings.append(f"The runs were measured by different meters ({named}). A ratio between them mixes two scales.")
     if len({summary.estimated for summary in summaries}) > 1:
         warnings.append("One run is an estimate and another was read from a counter: that is not a fair comparison.")
-    if not same_objective:
+    if compared and not same_objective:
         warnings.append(
             "The runs have different objectives or targets, so whole trials are compared, not equal results."
         )

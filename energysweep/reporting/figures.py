@@ -7,19 +7,43 @@ from collections.abc import Sequence
 from energysweep.records import SampleRow
 from energysweep.reporting.charts import Figure
 from energysweep.reporting.figures_configurations import energy_against_objective, energy_to_target
+from energysweep.reporting.figures_effects import interaction, main_effects
 from energysweep.reporting.figures_energy import energy_by_purpose, power_by_trial
-from energysweep.reporting.figures_parameters import energy_heatmap, parameters_at_work
+from energysweep.reporting.figures_grid import heatmaps
+from energysweep.reporting.figures_parameters import parameters_at_work
+from energysweep.reporting.figures_regimes import break_evens, hardware, shared_models
 from energysweep.reporting.model import Summary
 
 
 def figures(summary: Summary, samples: Sequence[SampleRow]) -> list[Figure]:
     """All charts that this sweep gives rise to, in reading order."""
-    drawn = [
+    return _drawn(
         energy_against_objective(summary),
         energy_to_target(summary),
-        energy_heatmap(summary),
+        *heatmaps(summary),
+        main_effects(summary),
+        interaction(summary),
         *parameters_at_work(summary),
+        *break_evens(summary),
+        shared_models(summary),
+        hardware(summary),
         energy_by_purpose(summary),
         power_by_trial(summary, samples),
-    ]
-    return [figure for figure in drawn if figure is not None]
+    )
+
+
+def figures_of_a_part(summary: Summary) -> list[Figure]:
+    """The charts of one run among several: what it compares, without where and when its energy went."""
+    return _drawn(
+        energy_to_target(summary),
+        *heatmaps(summary),
+        main_effects(summary),
+        interaction(summary),
+        *break_evens(summary),
+        shared_models(summary),
+        hardware(summary),
+    )
+
+
+def _drawn(*figures: Figure | None) -> list[Figure]:
+    return [figure for figure in figures if figure is not None]

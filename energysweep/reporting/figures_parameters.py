@@ -1,16 +1,15 @@
-"""Charts of the parameters: energy over two of them, and what each of them does."""
+"""Charts of the trials by each parameter: how many iterations they needed, and what an iteration cost."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import plotly.graph_objects as go
 
+from energysweep.analysis.trials import value_order
 from energysweep.reporting.charts import (
-    GREY,
-    GRID,
     INK,
     MOST_CLASSES,
     PALE_GREY,
@@ -23,101 +22,12 @@ from energysweep.reporting.charts import (
     log_range,
     log_ticks,
 )
-from energysweep.reporting.keys import value_order
-from energysweep.reporting.model import ConfigurationSummary, Summary, TrialSummary
+from energysweep.reporting.model import Summary, TrialSummary
 from energysweep.reporting.text import value_text
-from energysweep.reporting.values import mean_of
 
-MOST_CELLS: Final = 15  # along one side of a heatmap
 MOST_PARAMETERS: Final = 4
 
 _Point = tuple[TrialSummary, float, int]  # a trial, joules per iteration, iterations
-
-
-def energy_heatmap(summary: Summary) -> Figure | None:
-    """Energy over the first two varying parameters; None unless they form a grid that a page can hold."""
-    if len(summary.varying) < 2:
-        return None
-    x_name, y_name = summary.varying[:2]
-    x_values, y_values = _values(summary, x_name), _values(summary, y_name)
-    cells = _cells(summary, x_name, y_name)
-    means = {key: [mean for each in members if (mean := _mean_energy(each, summary))] for key, members in cells.items()}
-    known = [min(values) for values in means.values() if values]
-    # A random search fills a few cells of a huge grid: a table of holes says nothing.
-    if not known or max(len(x_values), len(y_values)) > MOST_CELLS or 2 * len(cells) < len(x_values) * len(y_values):
-        return None
-    unit = EnergyUnit.for_values(known, estimated=summary.estimated)
-    grid = [[min(means.get((x, y), []), default=None) for x in x_values] for y in y_values]
-    plot = _heatmap(grid, unit)
-    absent = "not<br>reached" if summary.has_target else "n/a"
-    for row, y in enumerate(y_values):
-        for column, x in enumerate(x_values):
-            text = absent if grid[row][column] is None and (x, y) in cells else None
-            _add_cell_text(plot, column, row, grid[row][column], text, unit, (min(known) + max(known)) / 2)
-    plot.update_xaxes(**_categories(x_name, x_values))
-    plot.update_yaxes(**_categories(y_name, y_values))
-    reached = " that reached the target" if summary.has_target else ""
-    rest = " Where more varied, the cheapest is shown." if any(len(members) > 1 for members in cells.values()) else ""
-    return Figure(
-        "heatmap",
-        f"{'Energy to target' if summary.has_target else 'Energy of a trial'} over {x_name} and {y_name}",
-        f"{unit.title('Energy')}; dark costs most. Mean over the repeats{reached}.{rest}",
-        plot,
-    )
-
-
-def _cells(summary: Summary, x_name: str, y_name: str) -> dict[tuple[str, str], list[ConfigurationSummary]]:
-    cells: dict[tuple[str, str], list[ConfigurationSummary]] = {}
-    for each in summary.configurations:
-        if x_name in each.parameters and y_name in each.parameters:
-            key = (value_text(each.parameters[x_name]), value_text(each.parameters[y_name]))
-            cells.setdefault(key, []).append(each)
-    return cells
-
-
-def _mean_energy(configuration: ConfigurationSummary, summary: Summary) -> float | None:
-    return mean_of(configuration.energy_to_target_joules if summary.has_target else configuration.energy_joules)
-
-
-def _heatmap(grid: Sequence[Sequence[float | None]], unit: EnergyUnit) -> go.Figure:
-    plot = empty_plot(height=80 + 72 * len(grid))
-    plot.update_layout(plot_bgcolor=GRID)
-    plot.add_heatmap(
-        x=list(range(len(grid[0]))),
-        y=list(range(len(grid))),
-        z=[unit.all_scaled(row) for row in grid],
-        colorscale="Cividis",
-        reversescale=True,
-        xgap=2,
-        ygap=2,
-        showscale=False,  # every cell carries its number
-        hoverinfo="skip",
-    )
-    return plot
-
-
-def _add_cell_text(
-    plot: go.Figure, column: int, row: int, joules: float | None, absent: str | None, unit: EnergyUnit, middle: float
-) -> None:
-    if joules is None and absent is None:
-        return  # nobody tried this combination
-    text, color = (absent, GREY) if joules is None else (unit.text(joules), "white" if joules > middle else INK)
-    plot.add_annotation(x=column, y=row, text=text, showarrow=False, font={"size": 12, "color": color})
-
-
-def _categories(name: str, values: Sequence[str]) -> dict[str, Any]:
-    return {
-        "title": lines(name),
-        "tickvals": list(range(len(values))),
-        "ticktext": [lines(value) for value in values],
-        "showgrid": False,
-    }
-
-
-def _values(summary: Summary, name: str) -> list[str]:
-    """The texts of all values of a parameter, in order of the values."""
-    values = [each.parameters[name] for each in summary.configurations if name in each.parameters]
-    return list(dict.fromkeys(value_text(value) for value in sorted(values, key=value_order)))
 
 
 def parameters_at_work(summary: Summary) -> list[Figure]:

@@ -20,6 +20,7 @@ import plotly.offline
 from energysweep.ledger import LedgerData
 from energysweep.monitoring.links import sweep_link
 from energysweep.reporting import text
+from energysweep.reporting.answers import answers, sentence
 from energysweep.reporting.charts import Figure
 from energysweep.reporting.figures import figures
 from energysweep.reporting.model import Summary
@@ -48,6 +49,8 @@ def report_html(summary: Summary, data: LedgerData, grafana_url: str | None = No
         started=_utc(summary.started_at),
         grafana=sweep_link(grafana_url, summary.sweep, *summary.span()) if grafana_url else None,
         limits=limits(summary),
+        sentence=sentence(summary),
+        answers=answers(summary),
         gaps=not_measured(summary),
         tie_note=note(summary.configurations, summary.objective),
         facts=_facts(data),

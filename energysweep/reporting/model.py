@@ -9,7 +9,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from energysweep.analysis.multitask import TASKS
+from energysweep.analysis.pretraining import PRETRAINED
 from energysweep.carbon import Intensity
+from energysweep.reporting.analyses import analyses
 from energysweep.reporting.balance import MeterSummary, Part, Totals
 from energysweep.reporting.values import Objective, Spread, finite, joined_sources, mean_of, spread_dict, total
 
@@ -286,6 +289,7 @@ class Summary:
         stages: what ran before them and serves them; their energy is part of the totals.
         parts: one for each time that a driver worked on the run; empty if it noted none.
         lost_nodes: where an agent took the end of a lease with it.
+        workload: what was trained, as the sweep names it; empty if it is not known.
     """
 
     sweep: str
@@ -304,6 +308,7 @@ class Summary:
     parts: tuple[Part, ...] = ()
     lost_nodes: tuple[str, ...] = ()
     stages: tuple[StageSummary, ...] = ()
+    workload: str = ""
 
     @property
     def has_target(self) -> bool:
@@ -315,6 +320,14 @@ class Summary:
         begin = self.started_at or 0.0
         ends = [part.started_at + (part.duration_seconds or 0.0) for part in self.parts]
         return begin, max([begin + (self.duration_seconds or 0.0), *ends])
+
+    @property
+    def comparable(self) -> bool:
+        """Whether its configurations do the same work, so that the cheapest is a recommendation.
+
+        Models for other tasks do other work. A pretrained one has had its pretraining beforehand.
+        """
+        return self.has_target and not {TASKS, PRETRAINED} & set(self.varying)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -332,6 +345,7 @@ class Summary:
             "schema_version": SCHEMA_VERSION,
             "sweep": self.sweep,
             "name": self.name,
+            "workload": self.workload or None,
             "status": self.status,
             "started": None if self.started_at is None else datetime.fromtimestamp(self.started_at, UTC).isoformat(),
             "duration_seconds": self.duration_seconds,
@@ -340,6 +354,7 @@ class Summary:
             "configurations": [configuration.to_dict() for configuration in self.configurations],
             "stages": [stage.to_dict() for stage in self.stages],
             "headline": self.headline.to_dict(),
+            "analyses": analyses(self.trials, comparable=self.comparable),
             "parts": [part.to_dict() for part in self.parts],
             "meters": [asdict(meter) for meter in self.meters],
             "carbon": None if self.carbon is None else asdict(self.carbon),

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
+from typing import Any
 
+from energysweep.analysis.trials import canonical, grouped
 from energysweep.carbon import Intensity
 from energysweep.ledger import LedgerData
 from energysweep.reporting.balance import in_windows_with_leases, meter, parts, totals
 from energysweep.reporting.headline import headline
-from energysweep.reporting.keys import canonical, grouped, order, varying_names
+from energysweep.reporting.keys import order, varying_names
 from energysweep.reporting.model import ConfigurationSummary, StageSummary, Summary, TrialSummary
 from energysweep.reporting.ties import with_ties
 from energysweep.reporting.trials import summarise_trials
@@ -34,7 +36,7 @@ def summarise(data: LedgerData, carbon: Intensity | None = None) -> Summary:
     }
     trials = summarise_trials(data, objectives, varying, intensity)
     own_trials = [trial for trial in trials if not trial.stage]
-    configurations = with_ties(_configurations(own_trials, objective, varying), objective)
+    configurations = with_ties(configurations_of(own_trials, objective, varying), objective)
     return Summary(
         sweep=str(run.get("id", "")),
         name=str(run.get("name", run.get("id", ""))),
@@ -56,15 +58,21 @@ def summarise(data: LedgerData, carbon: Intensity | None = None) -> Summary:
         carbon=intensity,
         parts=parts(run),
         lost_nodes=() if run.get("status") == "running" else _lost_nodes(data),
-        stages=_stages(trials, objectives),
+        stages=stages_of(trials, objectives),
+        workload=_workload(run.get("spec") or {}),
     )
+
+
+def _workload(spec: Mapping[str, Any]) -> str:
+    command = spec.get("command")
+    return " ".join(str(part) for part in command) if command else str(spec.get("workload") or "")
 
 
 def _lost_nodes(data: LedgerData) -> tuple[str, ...]:
     return tuple(sorted({lease.node for lease in data.leases if lease.closed_at is None}))
 
 
-def _stages(trials: Iterable[TrialSummary], objectives: Mapping[str, Objective | None]) -> tuple[StageSummary, ...]:
+def stages_of(trials: Iterable[TrialSummary], objectives: Mapping[str, Objective | None]) -> tuple[StageSummary, ...]:
     """In the order in which they ran: that of the sweep."""
     groups = grouped((trial for trial in trials if trial.stage), lambda trial: trial.stage)
     names = [*(name for name in objectives if name in groups), *(name for name in groups if name not in objectives)]
@@ -72,9 +80,10 @@ def _stages(trials: Iterable[TrialSummary], objectives: Mapping[str, Objective |
     return tuple(StageSummary(name, metrics.get(name), tuple(groups[name])) for name in names)
 
 
-def _configurations(
+def configurations_of(
     trials: Iterable[TrialSummary], objective: Objective | None, varying: Sequence[str]
 ) -> tuple[ConfigurationSummary, ...]:
+    """The trials by their parameters and hardware, in order, with the Pareto front marked."""
     groups = grouped(trials, lambda trial: (canonical(trial.parameters), trial.hardware))
     several_hardware = len({hardware for _, hardware in groups}) > 1
     configurations = [

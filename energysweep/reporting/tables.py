@@ -50,7 +50,11 @@ def _trial_row(trial: TrialSummary, with_stage: bool) -> Row:
         "source": trial.source,
     }
     row |= _metric_cells(trial.metrics, row)
-    return row | {"energy_to_target_joules": trial.energy_to_target_joules}
+    return row | {
+        "energy_to_target_joules": trial.energy_to_target_joules,
+        "iterations": trial.iterations,
+        "iterations_to_target": trial.iterations_to_target,
+    }
 
 
 def _configuration_row(configuration: ConfigurationSummary) -> Row:

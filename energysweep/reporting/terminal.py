@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from energysweep.reporting.answers import sentence
 from energysweep.reporting.model import ConfigurationSummary, StageSummary, Summary
 from energysweep.reporting.not_measured import not_measured
 from energysweep.reporting.text import emissions_text, energy_text, number_text
@@ -33,7 +34,7 @@ def terminal_table(summary: Summary) -> RenderableType:
     stages = [_stage_note(stage) for stage in summary.stages]
     notes = [*stages, note(summary.configurations, summary.objective), *not_measured(summary)]
     below = [Text(f"Note: {each}", style="dim") for each in notes if each]
-    return Group(Text(summary.headline.sentence, style="bold"), Text(), table, *([Text(), *below] if below else []))
+    return Group(Text(sentence(summary), style="bold"), Text(), table, *([Text(), *below] if below else []))
 
 
 def _stage_note(stage: StageSummary) -> str:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any, Final
 
+from energysweep.analysis.intervals import Estimate
 from energysweep.carbon import JOULES_PER_KWH
 
 MANY_JOULES: Final = 1e6
@@ -60,6 +62,14 @@ def power_text(watts: float | None, *, estimated: bool = False, brief: bool = Fa
     return NOT_AVAILABLE if watts is None else _marked(f"{number_text(watts)} W", estimated, brief)
 
 
+def ratio_text(ratio: Estimate, *, estimated: bool = False) -> str:
+    """A ratio with its interval: ``x5.92 (3.22 to 10.9)``; one of estimated energies has ``≈`` before it."""
+    text = f"{TIMES}{number_text(ratio.value)}"
+    if ratio.low is not None and ratio.high is not None:
+        text += f" ({number_text(ratio.low)} to {number_text(ratio.high)})"
+    return _marked(text, estimated, brief=True)
+
+
 def percent_text(ratio: float | None) -> str:
     """A ratio as per cent: ``99.8 %``; what is not zero is never shown as zero."""
     if ratio is None:
@@ -92,12 +102,24 @@ def duration_text(seconds: float | None) -> str:
 
 
 def value_text(value: Any) -> str:
-    """A parameter's value as a person would write it in the sweep: ``0.001``, ``64``, ``true``, ``[64, 32]``."""
+    """A parameter's value as a person would write it in the sweep: ``0.001``, ``64``, ``true``, ``[64, 32]``,
+    ``{rate: 0.1}``. A use of a pretraining, ``{from: base, freeze_encoder: true}``, is ``frozen:base``.
+    """
     if isinstance(value, float) and math.isfinite(value):
         return f"{value:.4g}"
     if isinstance(value, str):
         return value
+    if isinstance(value, Mapping) and "from" in value:  # a use of a pretraining; the tick of a chart has little room
+        return _use_text(value)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name}: {value_text(each)}" for name, each in value.items()) + "}"
     return json.dumps(value, default=str)
+
+
+def _use_text(use: Mapping[str, Any]) -> str:
+    frozen = {True: "frozen:", False: "unfrozen:"}.get(use.get("freeze_encoder", False), "")
+    rest = "".join(f"+{k}:{value_text(v)}" for k, v in use.items() if k not in ("from", "freeze_encoder"))
+    return f"{frozen}{value_text(use['from'])}{rest}"
 
 
 def _marked(text: str, estimated: bool, brief: bool) -> str:

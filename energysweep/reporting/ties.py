@@ -17,15 +17,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist, fmean
-from typing import Final
+from statistics import fmean
 
+from energysweep.analysis.intervals import student
 from energysweep.reporting.model import ConfigurationSummary
 from energysweep.reporting.ranking import compared_joules, compared_trials, ranked
 from energysweep.reporting.values import Objective
-
-# Student's t at 97.5 % for 1 to 10 degrees of freedom; for more, an expansion around the normal distribution holds.
-_STUDENT: Final = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,20 +89,6 @@ def interval(configuration: ConfigurationSummary, objective: Objective | None, *
             for trial, joules in trials
         )
     return Interval(spread.mean, half_width_joules)
-
-
-def student(degrees: int) -> float:
-    """The factor of a two-sided 95 % interval for this many degrees of freedom (Student's t at 97.5 %)."""
-    if degrees <= len(_STUDENT):
-        return _STUDENT[degrees - 1]
-    z = NormalDist().inv_cdf(0.975)
-    # Cornish and Fisher's expansion, off by less than 2e-4 from 11 degrees on.
-    return (
-        z
-        + (z**3 + z) / (4 * degrees)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * degrees**3)
-    )
 
 
 def _tied(one: ConfigurationSummary, other: ConfigurationSummary, objective: Objective | None) -> bool:

@@ -7,12 +7,14 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from energysweep.analysis.target import first_held
+from energysweep.analysis.trials import grouped, number
 from energysweep.carbon import Intensity
 from energysweep.ledger import LedgerData
 from energysweep.meters.accuracy import uncertainty
 from energysweep.records import AttemptRow, EnergyRow, LeaseRow, ResultRow, TrialRow
 from energysweep.reporting.balance import emissions_grams
-from energysweep.reporting.keys import grouped, label, number, order
+from energysweep.reporting.keys import label, order
 from energysweep.reporting.model import TrialSummary
 from energysweep.reporting.values import Objective, joined_sources
 
@@ -119,12 +121,9 @@ def _first_at_target(reports: Sequence[ResultRow], objective: Objective | None) 
     """The first of ``patience`` reports in a row that are all at the target."""
     if objective is None:
         return None
-    held: list[ResultRow] = []
-    for report in reports:
-        held = [*held, report] if objective.reached_by(number(report.metrics.get(objective.metric))) else []
-        if len(held) >= objective.patience and held:
-            return held[0]
-    return None
+    reached = (objective.reached_by(number(report.metrics.get(objective.metric))) for report in reports)
+    place = first_held(reached, objective.patience)
+    return None if place is None else reports[place]
 
 
 def _last_objective(reports: Sequence[ResultRow], objective: Objective | None) -> float | None:

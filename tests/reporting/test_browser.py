@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from energysweep.reporting import write_report
+from energysweep.reporting import combined_html, summarise, write_report
 from tests.conftest import need
+from tests.reporting import regimes
 from tests.reporting.example import example
 
 _FLAGS = [
@@ -51,6 +53,17 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[str]]:
         timeout=120,
     )
     return done.stdout, _requested(log)
+
+
+def test_the_combined_report_draws_all_its_charts(tmp_path: Path) -> None:
+    runs = [regimes.pretraining(), regimes.multitask(), regimes.hardware()]
+    page = tmp_path / "study.html"
+    page.write_text(combined_html([summarise(data) for data in runs]), encoding="utf-8")
+    command = [need("chromium"), *_FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri()]
+    drawn = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    charts = re.findall(r'<div id="(run-[^"]+)" class="js-plotly-plot"', drawn)
+    assert {"run-0-break-even-0", "run-1-multitask", "run-2-hardware", "run-2-effects"} <= set(charts)
+    assert len(charts) == drawn.count("<figure")
 
 
 def _requested(log: Path) -> list[str]:

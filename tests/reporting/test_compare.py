@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from energysweep.ledger import LedgerData
-from energysweep.reporting import compare, comparison_html, comparison_table, summarise, terminal_table
+from energysweep.reporting import combined_html, compare, comparison_table, summarise, terminal_table
 from energysweep.reporting.compare import cell_text
 
 from .example import example
@@ -80,7 +80,7 @@ def test_a_run_that_lacks_a_configuration_shows_so() -> None:
 
 
 def test_the_comparisons_page_escapes_names() -> None:
-    page = comparison_html(compare([summarise(example(id="<script>alert(1)</script>"))]))
+    page = combined_html([summarise(example(id="<script>alert(1)</script>"))])
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)" in page
 

@@ -11,7 +11,7 @@ import pytest
 from energysweep.ledger import LedgerData
 from energysweep.reporting import summarise
 from energysweep.reporting.figures import figures
-from energysweep.reporting.figures_parameters import energy_heatmap
+from energysweep.reporting.figures_grid import heatmaps
 from energysweep.reporting.html import report_html
 
 from .example import example
@@ -91,6 +91,10 @@ def test_all_charts_of_a_grid_are_drawn() -> None:
         "pareto",
         "energy-bars",
         "heatmap",
+        "heatmap-iterations",
+        "heatmap-joules",
+        "effects",
+        "interaction",
         "parameter-0",
         "parameter-1",
         "buckets",
@@ -99,9 +103,7 @@ def test_all_charts_of_a_grid_are_drawn() -> None:
 
 
 def test_the_heatmap_holds_the_energy_to_the_target_of_each_cell() -> None:
-    figure = energy_heatmap(summarise(example()))
-    assert figure is not None
-    heatmap = figure.plot.data[0]
+    heatmap = heatmaps(summarise(example()))[0].plot.data[0]
     # rows: batch size 16, 64, 256; columns: learning rate 0.001, 0.01, 0.1
     expected = [[168, 84, 42], [None, 52.5, 31.5], [None, 42, 21]]
     for row, wanted in zip(heatmap.z, expected, strict=True):

@@ -10,8 +10,9 @@ import pytest
 from energysweep.errors import EnergysweepError
 from energysweep.reporting import summarise, write_report
 from energysweep.reporting.files import write_whole
-from energysweep.reporting.tables import configurations_csv, trials_csv
+from energysweep.reporting.tables import configurations_csv, summary_json, trials_csv
 
+from . import regimes
 from .example import CRASHED, example
 
 
@@ -28,11 +29,12 @@ def test_trials_csv_has_the_columns_that_others_rely_on() -> None:
         *("energy_joules", "active_energy_joules", "idle_energy_joules"),
         *("energy_joules.cpu", "energy_joules.dram", "energy_joules.gpu"),
         *("lost_joules", "pruned_joules", "emissions_grams", "power_watts", "duration_seconds", "coverage", "source"),
-        *("accuracy", "energy_to_target_joules"),
+        *("accuracy", "energy_to_target_joules", "iterations", "iterations_to_target"),
     ]
     crashed = next(row for row in rows if row["trial"] == CRASHED)
     assert float(crashed["energy_joules"]) == pytest.approx(121)
     assert float(crashed["energy_to_target_joules"]) == pytest.approx(55)
+    assert (crashed["iterations"], crashed["iterations_to_target"]) == ("10", "5")
     assert crashed["energy_joules.gpu"] == "n/a"
 
 
@@ -85,3 +87,14 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(EnergysweepError, match=r"summary\.json"):
         write_whole(tmp_path / "summary.json", "text")
     assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_summary_json_has_the_analyses() -> None:
+    said = json.loads(summary_json(summarise(regimes.pretraining())))["analyses"]
+    assert said["effects"] is None  # from scratch and pretrained are not the same work
+    assert [each["reuses"] for each in said["pretraining"]] == [pytest.approx(12.5), pytest.approx(10)]
+    assert [each["frozen"] for each in said["pretraining"]] == [False, True]
+    (hardware,) = json.loads(summary_json(summarise(regimes.hardware())))["analyses"]["hardware"]
+    assert hardware["ratio"]["energy"]["value"] == pytest.approx(2)
+    effects = json.loads(summary_json(summarise(example())))["analyses"]["effects"]
+    assert [each["parameter"] for each in effects["epochs"]["main"]] == ["learning_rate", "batch_size"]

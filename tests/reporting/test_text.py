@@ -63,3 +63,10 @@ def test_a_value_reads_as_in_the_sweep(value: Any, text: str) -> None:
 @pytest.mark.parametrize("quantity", [energy_text, emissions_text, power_text, percent_text, duration_text])
 def test_what_is_missing_is_said_to_be(quantity: Callable[[None], str]) -> None:
     assert quantity(None) == "n/a"
+
+
+def test_a_use_of_a_pretraining_is_short_and_tells_frozen_from_unfrozen() -> None:
+    assert value_text({"from": "base", "freeze_encoder": True}) == "frozen:base"
+    assert value_text({"from": "base", "freeze_encoder": False}) == value_text({"from": "base"}) == "unfrozen:base"
+    assert value_text({"from": "base", "layers": 2}) == "unfrozen:base+layers:2"
+    assert value_text({"name": "adam", "rate": 0.1}) == "{name: adam, rate: 0.1}"

@@ -10,7 +10,7 @@ from energysweep.ledger import LedgerData
 from energysweep.records import EnergyRow, LeaseRow, MeterRow, TrialRow
 from energysweep.reporting import summarise, terminal_table
 from energysweep.reporting.model import ConfigurationSummary, Summary
-from energysweep.reporting.ties import Interval, interval, note, student
+from energysweep.reporting.ties import Interval, interval, note
 from tests.reporting.example import example
 from tests.reporting.test_compare import printed
 
@@ -135,10 +135,3 @@ def test_the_table_and_summary_json_mark_ties() -> None:
     (row,) = [line for line in printed(terminal_table(summary)).splitlines() if line.startswith("x=b")]
     assert row.endswith("with cheapest")
     assert [each["tied_with_cheapest"] for each in summary.to_dict()["configurations"]] == [False, True]
-
-
-@pytest.mark.parametrize(
-    ("degrees", "factor"), [(1, 12.706), (2, 4.303), (10, 2.228), (11, 2.201), (30, 2.042), (120, 1.980)]
-)
-def test_student_s_factor_is_that_of_the_tables(degrees: int, factor: float) -> None:
-    assert student(degrees) == pytest.approx(factor, abs=6e-4)

@@ -1,0 +1,57 @@
+"""Analyses of sweeps: plain trials in, frozen values out.
+
+A trial is anything that ``TrialLike`` describes: a report's ``TrialSummary``, or an ``Observation`` of one's own table.
+"""
+
+from __future__ import annotations
+
+from energysweep.analysis.effects import QUANTITIES, Effect, Effects, Quantity, acts_on, effects
+from energysweep.analysis.extremes import Extremes, at_least, worst_to_best
+from energysweep.analysis.hardware import SideBySide, side_by_side
+from energysweep.analysis.intervals import Estimate, geometric_mean, ratio_of_means
+from energysweep.analysis.multitask import Multitask, multitask
+from energysweep.analysis.pretraining import BreakEven, break_even, fieller, pretraining
+from energysweep.analysis.study import StudyEnergy, TotalsLike, study_energy
+from energysweep.analysis.target import (
+    Ratio,
+    ToTarget,
+    first_held,
+    paired_ratio_to_target,
+    ratio_to_target,
+    to_target,
+)
+from energysweep.analysis.trials import Observation, TrialLike
+
+__all__ = [
+    "QUANTITIES",
+    "BreakEven",
+    "Effect",
+    "Effects",
+    "Estimate",
+    "Extremes",
+    "Multitask",
+    "Observation",
+    "Quantity",
+    "Ratio",
+    "SideBySide",
+    "StudyEnergy",
+    "ToTarget",
+    "TotalsLike",
+    "TrialLike",
+    "acts_on",
+    "at_least",
+    "break_even",
+    "effects",
+    "fieller",
+    "first_held",
+    "geometric_mean",
+    "multitask",
+    "paired_ratio_to_target",
+    "pretraining",
+    "ratio_of_means",
+    "ratio_to_target",
+    "side_by_side",
+    "study_energy",
+    "to_target",
+    "worst_to_best",
+]

@@ -1,0 +1,260 @@
+"""Main effects and interaction of the parameters on energy to target, epochs to target and joules per epoch.
+
+The model is additive in logarithms: the geometric mean of a cell (a configuration on its hardware) is a constant times
+one factor for the level of each parameter. It is fitted to the cells by least squares, each cell with the same weight,
+so the grid may have holes. What the model leaves is the interaction, and the noise of the repeats.
+
+Only cells in which every trial reached the target enter; the others are counted. Leaving out the settings that never
+arrive makes the effects look smaller than they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from energysweep.analysis.intervals import Estimate, exponential, student
+from energysweep.analysis.target import measured
+from energysweep.analysis.trials import TrialLike, canonical, grouped, own, value_order, varying
+
+Quantity = Literal["energy", "epochs", "joules_per_epoch"]
+Acts = Literal["epochs", "joules_per_epoch", "both", "neither"]
+QUANTITIES: Final[tuple[Quantity, ...]] = get_args(Quantity)
+HARDWARE: Final = "hardware"  # the profile counts as a parameter of this name, if there are several
+
+_Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What one parameter does to one quantity, averaged over the other parameters.
+
+    Attributes:
+        levels: its values in order, each with its factor to the mean over the levels.
+        range: the factor between its highest and its lowest level. Its interval is from the spread of the repeats
+            within the cells, for these two levels; None if no cell has two repeats.
+        best, worst: the levels with the lowest and the highest value.
+        share: the part of the cells' variance (of logarithms) that this parameter explains beyond the others.
+    """
+
+    parameter: str
+    quantity: Quantity
+    levels: tuple[tuple[Any, float], ...]
+    range: Estimate
+    best: Any
+    worst: Any
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """The effects of all parameters on one quantity.
+
+    Attributes:
+        main: one for each parameter with two levels or more among the cells that count.
+        interaction_share: the part of the cells' variance that the additive model leaves; None if it has as many
+            unknowns as there are cells.
+        noise_share: what of that the spread of the repeats alone would leave; None without repeats.
+        largest_departure: the cell furthest from the additive model, as (its parameters, the factor).
+        cells: how many cells entered.
+        censored: the parameters of those that did not, because a trial never reached the target.
+        unmeasured: how many did not, because the energy of a trial is not known.
+    """
+
+    quantity: Quantity
+    main: tuple[Effect, ...]
+    interaction_share: float | None
+    noise_share: float | None
+    largest_departure: tuple[dict[str, Any], float] | None
+    cells: int
+    censored: tuple[dict[str, Any], ...]
+    unmeasured: int
+
+    def of(self, parameter: str) -> Effect | None:
+        """The effect of one parameter; None if it has none that can be told."""
+        return next((each for each in self.main if each.parameter == parameter), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    settings: dict[str, Any]
+    logs: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return math.fsum(self.logs) / len(self.logs)
+
+
+def effects(trials: Sequence[TrialLike], quantity: Quantity, parameters: Sequence[str] | None = None) -> Effects | None:
+    """Fit the model to a sweep's own trials.
+
+    Args:
+        trials: those of stages are ignored.
+        quantity: what is explained.
+        parameters: which; all that vary (and ``hardware``), if None.
+
+    Returns:
+        None if no parameter's effect can be told: fewer than two cells, or levels that never occur together.
+    """
+    named = [(_settings(trial), trial) for trial in own(trials)]
+    names = tuple(parameters) if parameters is not None else _names([trial for _, trial in named])
+    groups = grouped(named, lambda pair: canonical([pair[0].get(name) for name in names]))
+    cells, censored, unmeasured = [], [], 0
+    for members in groups.values():
+        settings = {name: members[0][0].get(name) for name in names}
+        repeats = [trial for _, trial in members]
+        known = measured(repeats)
+        if any(trial.reached_target is not True for trial in repeats):
+            censored.append(settings)
+        elif len(known) < len(repeats):
+            unmeasured += 1
+        else:
+            cells.append(_Cell(settings, tuple(_log(joules, epochs, quantity) for joules, epochs in known)))
+    return _fitted(cells, names, quantity, tuple(censored), unmeasured)
+
+
+def acts_on(trials: Sequence[TrialLike], parameter: str) -> Acts | None:
+    """By which of the two a parameter changes the energy to the target.
+
+    A factor counts if its interval excludes 1. Of two that count, one is named alone if it is at least the square of
+    the other. None if the effects cannot be told, or have no intervals.
+    """
+    found = [fitted.of(parameter) if (fitted := effects(trials, each)) else None for each in QUANTITIES[1:]]
+    epochs, per_epoch = (each.range if each is not None and each.range.has_interval else None for each in found)
+    if epochs is None or per_epoch is None:
+        return None
+    logs = [0.0 if each.contains(1.0) else math.log(each.value) for each in (epochs, per_epoch)]
+    if max(logs) == 0.0:
+        return "neither"
+    if logs[0] >= 2 * logs[1]:
+        return "epochs"
+    return "joules_per_epoch" if logs[1] >= 2 * logs[0] else "both"
+
+
+def _fitted(
+    cells: Sequence[_Cell],
+    names: Sequence[str],
+    quantity: Quantity,
+    censored: tuple[dict[str, Any], ...],
+    unmeasured: int,
+) -> Effects | None:
+    levels = {name: _levels(cells, name) for name in names}
+    names = [name for name in names if len(levels[name]) > 1]
+    if not names:
+        return None
+    y = np.array([cell.mean for cell in cells])
+    design = _design(cells, names, levels)
+    if np.linalg.matrix_rank(design) < design.shape[1]:
+        return None
+    coefficients = np.linalg.lstsq(design, y, rcond=None)[0]
+    whole, left = _squares(np.ones((len(cells), 1)), y), _squares(design, y)
+    variance, degrees = _pooled(cells)
+    residuals = y - design @ coefficients
+    main = []
+    for name in names:
+        without = _design(cells, [other for other in names if other != name], levels)
+        share = (_squares(without, y) - left) / whole if whole > 0 else 0.0
+        main.append(_effect(name, quantity, names, levels, design, coefficients, cells, (variance, degrees), share))
+    free = len(cells) - design.shape[1]
+    far = int(np.argmax(np.abs(residuals)))
+    noise = None if variance is None else free * variance / _mean_repeats(cells)
+    return Effects(
+        quantity=quantity,
+        main=tuple(main),
+        interaction_share=left / whole if free > 0 and whole > 0 else None,
+        noise_share=noise / whole if noise is not None and free > 0 and whole > 0 else None,
+        largest_departure=(cells[far].settings, math.exp(residuals[far])) if free > 0 else None,
+        cells=len(cells),
+        censored=censored,
+        unmeasured=unmeasured,
+    )
+
+
+def _effect(
+    name: str,
+    quantity: Quantity,
+    names: Sequence[str],
+    levels: dict[str, list[Any]],
+    design: _Array,
+    coefficients: _Array,
+    cells: Sequence[_Cell],
+    noise: tuple[float | None, int],
+    share: float,
+) -> Effect:
+    start = 1 + sum(len(levels[other]) - 1 for other in names[: names.index(name)])
+    logs = [0.0, *(float(each) for each in coefficients[start : start + len(levels[name]) - 1])]
+    mean = math.fsum(logs) / len(logs)
+    low, high = logs.index(min(logs)), logs.index(max(logs))
+    variance, degrees = noise
+    half_width = None
+    if variance is not None:
+        contrast = np.zeros(design.shape[1])
+        if high:
+            contrast[start + high - 1] += 1
+        if low:
+            contrast[start + low - 1] -= 1
+        weights = np.linalg.pinv(design).T @ contrast
+        of_means = np.array([variance / len(cell.logs) for cell in cells])
+        half_width = student(degrees) * math.sqrt(float(weights**2 @ of_means))
+    return Effect(
+        parameter=name,
+        quantity=quantity,
+        levels=tuple((value, math.exp(log - mean)) for value, log in zip(levels[name], logs, strict=True)),
+        range=exponential(logs[high] - logs[low], half_width, len(cells)),
+        best=levels[name][low],
+        worst=levels[name][high],
+        share=max(0.0, share),
+    )
+
+
+def _design(cells: Sequence[_Cell], names: Sequence[str], levels: dict[str, list[Any]]) -> _Array:
+    """A column of ones, and one for each level of each parameter but its first."""
+    columns = [np.ones(len(cells))]
+    for name in names:
+        columns += [
+            np.array([float(canonical(cell.settings[name]) == canonical(level)) for cell in cells])
+            for level in levels[name][1:]
+        ]
+    return np.column_stack(columns)
+
+
+def _squares(design: _Array, y: _Array) -> float:
+    """What least squares leave of ``y``."""
+    residuals = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
+    return float(residuals @ residuals)
+
+
+def _pooled(cells: Sequence[_Cell]) -> tuple[float | None, int]:
+    """The variance of the repeats within their cells, and its degrees of freedom; None without two repeats anywhere."""
+    degrees = sum(len(cell.logs) - 1 for cell in cells)
+    squares = math.fsum((log - cell.mean) ** 2 for cell in cells for log in cell.logs)
+    return (squares / degrees if degrees else None), degrees
+
+
+def _mean_repeats(cells: Sequence[_Cell]) -> float:
+    """The harmonic mean of the numbers of repeats: what divides the noise of a mean cell."""
+    return len(cells) / math.fsum(1 / len(cell.logs) for cell in cells)
+
+
+def _levels(cells: Sequence[_Cell], name: str) -> list[Any]:
+    values = {canonical(cell.settings[name]): cell.settings[name] for cell in cells}
+    return sorted(values.values(), key=value_order)
+
+
+def _settings(trial: TrialLike) -> dict[str, Any]:
+    return {**trial.parameters, HARDWARE: trial.hardware}
+
+
+def _names(trials: Sequence[TrialLike]) -> tuple[str, ...]:
+    several = len({trial.hardware for trial in trials}) > 1
+    return (*varying(trials), *((HARDWARE,) if several else ()))
+
+
+def _log(joules: float, epochs: int, quantity: Quantity) -> float:
+    values = {"energy": joules, "epochs": float(epochs), "joules_per_epoch": joules / epochs}
+    return math.log(values[quantity])

@@ -1,0 +1,214 @@
+"""After how many reuses does pretraining pay?
+
+A pretraining of E_pretrain joules that lets each later training reach the same target for E_finetuned instead of
+E_scratch has paid for itself after
+
+    n* = E_pretrain / (E_scratch - E_finetuned)
+
+reuses. Over repeats with the same seed it is the ratio of two means, and its interval is Fieller's: exact for normal
+values, and honest where the saving may be zero, for then it has no upper end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any, Final, Literal
+
+from energysweep.analysis.intervals import student
+from energysweep.analysis.target import Ratio, paired_ratio_to_target, ratio_to_target
+from energysweep.analysis.trials import TrialLike, grouped, own, rest_of
+
+PRETRAINED: Final = "pretrained"  # the parameter: null, or {from: STAGE, freeze_encoder: true or false}
+
+Verdict = Literal["pays", "may pay", "never pays", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class BreakEven:
+    """One way to use a pretraining, against training from scratch with the same other settings.
+
+    Attributes:
+        stage: the pretraining.
+        frozen: whether its encoder stays as it is.
+        settings: the other parameters, equal on both sides.
+        hardware: the profile.
+        pretrain_joules: mean energy of the pretraining.
+        scratch_joules, finetuned_joules: mean energy to the target. With ``bound``, of the censored side the mean with
+            what a censored trial spent in its place.
+        saving_joules: their difference; negative if the finetuned one needs more.
+        reuses: n*; None if the saving is not positive, or not known.
+        low, high: its interval. ``high`` is None where it has no upper end, both are None where nothing can be told
+            (one repeat only, seeds that do not match, censored trials).
+        bound: ``at most`` if trials from scratch were censored, so that the saving is larger; ``at least`` if finetuned
+            ones were; empty if all trials reached the target.
+        verdict: ``pays`` if the saving's interval is above zero, ``never pays`` if it is below zero, ``may pay`` if it
+            holds zero; ``unknown`` without an interval.
+        scratch_objective, finetuned_objective: mean last value of the objective.
+        ratio: finetuned over scratch, with its epochs and joules per epoch; None if a trial never reached the target.
+        repeats: pairs of the same seed.
+        censored: how many of the trials never reached the target.
+    """
+
+    stage: str
+    frozen: bool
+    settings: Mapping[str, Any]
+    hardware: str
+    pretrain_joules: float | None
+    scratch_joules: float | None
+    finetuned_joules: float | None
+    reuses: float | None
+    low: float | None
+    high: float | None
+    bound: Literal["", "at most", "at least"]
+    verdict: Verdict
+    scratch_objective: float | None
+    finetuned_objective: float | None
+    ratio: Ratio | None
+    repeats: int
+    censored: int
+
+    @property
+    def saving_joules(self) -> float | None:
+        """What one reuse saves."""
+        if self.scratch_joules is None or self.finetuned_joules is None:
+            return None
+        return self.scratch_joules - self.finetuned_joules
+
+
+def pretraining(trials: Sequence[TrialLike]) -> tuple[BreakEven, ...]:
+    """Every use of a pretraining stage in a sweep, against its own trials from scratch."""
+    found = []
+    stages = grouped((trial for trial in trials if trial.stage), lambda trial: (trial.stage, trial.hardware))
+    for members in grouped(own(trials), lambda trial: rest_of(trial, {PRETRAINED})).values():
+        scratch = [trial for trial in members if _use(trial) is None]
+        for use, tuned in grouped((trial for trial in members if _use(trial)), _use).items():
+            if scratch and use is not None:
+                stage, frozen = use
+                pretrain = stages.get((stage, tuned[0].hardware), [])
+                found.append(break_even(pretrain, scratch, tuned, stage=stage, frozen=frozen))
+    return tuple(found)
+
+
+def break_even(
+    pretrain: Sequence[TrialLike],
+    scratch: Sequence[TrialLike],
+    tuned: Sequence[TrialLike],
+    *,
+    stage: str = "",
+    frozen: bool = False,
+) -> BreakEven:
+    """Set trials that use a pretraining against trials from scratch. Trials with the same seed belong together."""
+    stage_joules = {trial.seed: trial.energy_joules for trial in pretrain}
+    scratch_joules, tuned_joules = ({trial.seed: _to_target(trial) for trial in side} for side in (scratch, tuned))
+    missed_scratch, missed_tuned = (_missed(side) for side in (scratch, tuned))
+    means = [_mean(list(side.values())) for side in (stage_joules, scratch_joules, tuned_joules)]
+    reuses = None
+    if None not in means and not (missed_scratch and missed_tuned):
+        e_pretrain, e_scratch, e_tuned = (mean or 0.0 for mean in means)
+        reuses = e_pretrain / (e_scratch - e_tuned) if e_scratch > e_tuned else None
+    pairs = _pairs(stage_joules, scratch_joules, tuned_joules)
+    low, high, verdict = None, None, "unknown"
+    if not missed_scratch and not missed_tuned and pairs:
+        low, high, verdict = _interval([one for one, _ in pairs], [saving for _, saving in pairs])
+    bound: Literal["", "at most", "at least"] = ""
+    if bool(missed_scratch) != bool(missed_tuned):
+        bound = "at most" if missed_scratch else "at least"
+    first = tuned[0]
+    return BreakEven(
+        stage=stage,
+        frozen=frozen,
+        settings={name: value for name, value in first.parameters.items() if name != PRETRAINED},
+        hardware=first.hardware,
+        pretrain_joules=means[0],
+        scratch_joules=means[1],
+        finetuned_joules=means[2],
+        reuses=reuses,
+        low=low,
+        high=high,
+        bound=bound,
+        verdict=verdict,  # type: ignore[arg-type]  # one of the four
+        scratch_objective=_mean([trial.objective for trial in scratch]),
+        finetuned_objective=_mean([trial.objective for trial in tuned]),
+        ratio=paired_ratio_to_target(tuned, scratch) or ratio_to_target(tuned, scratch),
+        repeats=len(pairs),
+        censored=missed_scratch + missed_tuned,
+    )
+
+
+def fieller(numerators: Sequence[float], denominators: Sequence[float]) -> tuple[float | None, float | None] | None:
+    """The 95 % interval of the ratio of two means over pairs, as far as it lies above zero.
+
+    Returns:
+        its ends; an upper end of None is infinity. None if there is none: fewer than two pairs, or no positive ratio is
+        in it.
+    """
+    n = len(numerators)
+    if n < 2:
+        return None
+    x, y = fmean(numerators), fmean(denominators)
+    t2 = student(n - 1) ** 2 / (n * (n - 1))
+    xx = math.fsum((value - x) ** 2 for value in numerators)
+    yy = math.fsum((value - y) ** 2 for value in denominators)
+    xy = math.fsum((one - x) * (other - y) for one, other in zip(numerators, denominators, strict=True))
+    # All ratios r with a r^2 - 2 b r + c <= 0, that is (x - r y)^2 <= t^2 Var(x - r y).
+    a, b, c = y * y - t2 * yy, x * y - t2 * xy, x * x - t2 * xx
+    root = b * b - a * c
+    if a > 0:
+        half = math.sqrt(max(0.0, root))  # x / y is in it, so it is below zero only by rounding
+        return (max(0.0, (b - half) / a), (b + half) / a) if b + half > 0 else None
+    if root < 0 or a == 0:  # the whole line, or nearly
+        return 0.0, None
+    ends = sorted(((b - math.sqrt(root)) / a, (b + math.sqrt(root)) / a))
+    return max(0.0, ends[1]) if ends[0] <= 0 else 0.0, None
+
+
+def _interval(pretrain: Sequence[float], savings: Sequence[float]) -> tuple[float | None, float | None, Verdict]:
+    n = len(savings)
+    if n < 2:
+        return None, None, "unknown"
+    mean = fmean(savings)
+    half_width = student(n - 1) * math.sqrt(math.fsum((each - mean) ** 2 for each in savings) / (n * (n - 1)))
+    if mean + half_width < 0:
+        return None, None, "never pays"
+    ends = fieller(pretrain, savings)
+    low, high = ends if ends is not None else (None, None)
+    return low, high, "pays" if mean - half_width > 0 else "may pay"
+
+
+def _use(trial: TrialLike) -> tuple[str, bool] | None:
+    value = trial.parameters.get(PRETRAINED)
+    if not isinstance(value, Mapping) or "from" not in value:
+        return None
+    return str(value["from"]), bool(value.get("freeze_encoder"))
+
+
+def _to_target(trial: TrialLike) -> float | None:
+    """What it needed; of a censored trial what it spent, which is less than it would have needed."""
+    return trial.energy_to_target_joules if trial.reached_target else trial.energy_joules
+
+
+def _missed(trials: Sequence[TrialLike]) -> int:
+    return sum(trial.reached_target is not True for trial in trials)
+
+
+def _pairs(
+    pretrain: Mapping[int | None, float | None],
+    scratch: Mapping[int | None, float | None],
+    tuned: Mapping[int | None, float | None],
+) -> list[tuple[float, float]]:
+    """Pretraining and saving of each seed; empty unless all sides have the same seeds, all measured."""
+    if not set(pretrain) == set(scratch) == set(tuned):
+        return []
+    rows = [(pretrain[seed], scratch[seed], tuned[seed]) for seed in sorted(pretrain, key=str)]
+    known = [
+        (one, two - three) for one, two, three in rows if one is not None and two is not None and three is not None
+    ]
+    return known if len(known) == len(rows) else []
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known and len(known) == len(values) else None

@@ -1,0 +1,134 @@
+"""Whether pretraining and multitask training pay, and which hardware needs less."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from energysweep.analysis import BreakEven, Multitask, Ratio, SideBySide, multitask, pretraining, side_by_side
+from energysweep.reporting.answers_settings import Line, bare_ratio, cause, count, product, settings_text
+from energysweep.reporting.model import Summary
+from energysweep.reporting.text import energy_text, number_text, ratio_text
+
+
+def pretraining_lines(summary: Summary) -> list[Line]:
+    """One for each use of a pretraining."""
+    return [
+        Line(break_even_short(each), _brief(each, summary), _detail(each, summary))
+        for each in pretraining(summary.trials)
+    ]
+
+
+def break_even_short(each: BreakEven) -> str:
+    """``after 12.3 reuses``, ``never here``, ``cannot be told``."""
+    if each.verdict == "never pays":
+        return "never here"
+    if each.verdict == "may pay":
+        return "cannot be told"
+    if each.reuses is None:
+        return "n/a" if each.saving_joules is None else "no saving seen"
+    bound = f" {each.bound}" if each.bound else ""
+    return f"after{bound} {number_text(each.reuses)} reuses"
+
+
+def reuses_text(each: BreakEven) -> str:
+    """The break-even with its interval: ``12.3 (10.1 to 15.0)``, ``8.2 (3.1 to no end)``, or why there is none."""
+    if each.reuses is None:
+        return "none: no saving" if each.saving_joules is not None else "n/a"
+    text = f"{each.bound} {number_text(each.reuses)}".strip()
+    if each.low is None:
+        return text
+    return f"{text} ({number_text(each.low)} to {'no end' if each.high is None else number_text(each.high)})"
+
+
+def use_text(each: BreakEven) -> str:
+    """``encoder frozen`` or ``encoder unfrozen``, with what else it was compared at."""
+    return "encoder frozen" if each.frozen else "encoder unfrozen"
+
+
+def _brief(each: BreakEven, summary: Summary) -> str:
+    metric = summary.objective.metric if summary.objective else "objective"
+    scores = f"{number_text(each.finetuned_objective)} against {number_text(each.scratch_objective)} from scratch"
+    what = f"{use_text(each)}{_where(each.settings, each.hardware, summary)}"
+    return f"{what}: break-even {reuses_text(each)}; {metric} {scores}."
+
+
+def _detail(each: BreakEven, summary: Summary) -> str:
+    joules = [
+        energy_text(value, estimated=summary.estimated, brief=True)
+        for value in (each.pretrain_joules, each.scratch_joules, each.finetuned_joules)
+    ]
+    text = f"{joules[0]} of pretraining, {joules[1]} from scratch, {joules[2]} with it, over {each.repeats} repeats."
+    if each.verdict == "may pay":
+        text += " Its saving cannot be told from none."
+    if each.ratio is not None:
+        text += f" With it over from scratch: {product(each.ratio, summary.estimated)}."
+    if each.censored:
+        text += f" {each.censored} of its trials never reached the target."
+    return text
+
+
+def multitask_lines(summary: Summary) -> list[Line]:
+    """One for each shared model."""
+    return [_shared(each, summary) for each in multitask(summary.trials)]
+
+
+def _shared(each: Multitask, summary: Summary) -> Line:
+    what = f"one model for {' + '.join(each.tasks)}{_where(each.settings, each.hardware, summary)}"
+    if each.ratio is None:
+        missed = f"{each.censored} trials never reached the target, or seeds or energies are missing"
+        return Line("n/a", f"{what} cannot be set against separate ones: {missed}.")
+    energy, estimated = each.ratio.energy, summary.estimated
+    brief = f"{what} takes {ratio_text(energy, estimated=estimated)} of what separate ones take{_because(each.ratio)}."
+    shared = energy_text(each.shared_joules, estimated=estimated, brief=True)
+    separate = energy_text(each.separate_joules, estimated=estimated, brief=True)
+    detail = f"{shared} against {separate}: {product(each.ratio, estimated)}, against the sum of the separate epochs."
+    if each.ratio.tied is None:
+        detail += " One repeat: no interval."
+    return Line(bare_ratio(energy, summary), brief, detail)
+
+
+def _because(ratio: Ratio) -> str:
+    if ratio.tied:
+        return ", which cannot be told from no difference"
+    return {"epochs": ", because of the epochs", "joules per epoch": ", because of the joules per epoch"}.get(
+        cause(ratio), ""
+    )
+
+
+def hardware_lines(summary: Summary) -> list[Line]:
+    """One for each two profiles."""
+    return [_side_by_side(each, summary) for each in side_by_side(summary.trials)]
+
+
+def _cheaper(each: SideBySide) -> str:
+    if each.ratio.tied:
+        return "a tie"
+    return each.second if each.ratio.energy.value > 1 else each.first
+
+
+def _side_by_side(each: SideBySide, summary: Summary) -> Line:
+    n = len(each.configurations)
+    ratio = each.ratio if each.ratio.energy.value >= 1 else inverse(each.ratio)
+    dearer, cheaper = (each.first, each.second) if ratio is each.ratio else (each.second, each.first)
+    times = ratio_text(ratio.energy, estimated=summary.estimated)
+    brief = f"{dearer} takes {times} of what {cheaper} takes{_because(ratio)}."
+    detail = [f"Over {count(n, 'common setting')}: {product(ratio, summary.estimated)}."]
+    if ratio.tied is None:
+        detail.append("One repeat of one setting: no interval.")
+    if each.left_out:
+        detail.append(f"{each.left_out} did not always arrive on both.")
+    return Line(_cheaper(each), brief, " ".join(detail))
+
+
+def inverse(ratio: Ratio) -> Ratio:
+    """What the second takes over the first."""
+    return Ratio(ratio.energy.inverse(), ratio.epochs.inverse(), ratio.joules_per_epoch.inverse(), ratio.tied)
+
+
+def _where(settings: Mapping[str, Any], hardware: str, summary: Summary) -> str:
+    """The settings that tell this comparison from others of the run."""
+    own = settings_text({name: value for name, value in settings.items() if name in summary.varying})
+    several = len({trial.hardware for trial in summary.trials}) > 1
+    parts = [part for part in (own, f"on {hardware}" if several and hardware else "") if part]
+    return f" at {' '.join(parts)}" if own else f" {parts[0]}" if parts else ""

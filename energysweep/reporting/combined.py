@@ -1,0 +1,91 @@
+"""The combined report of several runs: what they answer together, then each run, then what they have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from energysweep.reporting.answers import Answer, answers, sentence, study_answers
+from energysweep.reporting.answers_settings import bare_ratio, extremes
+from energysweep.reporting.charts import Figure
+from energysweep.reporting.compare import cell_text, compare, comparison_table
+from energysweep.reporting.figures import figures_of_a_part
+from energysweep.reporting.html import render
+from energysweep.reporting.markdown import escape
+from energysweep.reporting.model import Summary
+from energysweep.reporting.study_tables import (
+    answers_list,
+    cost_table,
+    effects_table,
+    hardware_table,
+    meters_table,
+    multitask_table,
+    pretraining_table,
+    runs_table,
+    settings_table,
+)
+
+
+def combined_html(summaries: Sequence[Summary]) -> str:
+    """The page: its first screen holds the answers. The same runs give the same bytes."""
+    parts = [_figures(summary, index) for index, summary in enumerate(summaries)]
+    return render(
+        "compare.html.j2",
+        [figure for figures in parts for figure in figures],
+        title=headline(summaries),
+        answers=study_answers(summaries),
+        comparison=compare(summaries),
+        cell_text=cell_text,
+        sentence=sentence,
+        estimated=any(summary.estimated for summary in summaries),
+        runs=[(summary, answers(summary), own) for summary, own in zip(summaries, parts, strict=True)],
+    )
+
+
+def combined_table(summaries: Sequence[Summary]) -> RenderableType:
+    """The same for a terminal: the answers, and what the runs have in common."""
+    lines = [line for answer in study_answers(summaries) for line in _answer(answer)]
+    return Group(Text(headline(summaries), style="bold"), Text(), *lines, Text(), comparison_table(compare(summaries)))
+
+
+def combined_markdown(summaries: Sequence[Summary]) -> str:
+    """The whole report as a Markdown document."""
+    tables = [
+        ("The runs", runs_table(summaries)),
+        ("Settings", settings_table(summaries)),
+        ("What each parameter does", effects_table(summaries)),
+        ("Pretraining", pretraining_table(summaries)),
+        ("Multitask", multitask_table(summaries)),
+        ("Hardware", hardware_table(summaries)),
+        ("What it has cost", cost_table(summaries)),
+        ("What measured it", meters_table(summaries)),
+    ]
+    sections = [f"## {title}\n\n{text}" for title, text in tables if text]
+    return "\n\n".join([f"# {escape(headline(summaries))}", answers_list(summaries), *sections]) + "\n"
+
+
+def headline(summaries: Sequence[Summary]) -> str:
+    """The largest difference at equal accuracy that any of the runs has seen."""
+    compared = [(extremes(each)[2], each) for each in summaries if each.comparable]
+    ratios = [(ratio.energy, each) for ratio, each in compared if ratio is not None and not ratio.tied]
+    if not ratios:
+        return f"{len(summaries)} run{'s' if len(summaries) != 1 else ''} side by side"
+    most, summary = max(ratios, key=lambda pair: pair[0].value)
+    estimated = ", estimated" if summary.estimated else ""
+    return (
+        f"At equal accuracy the dearest setting takes up to {bare_ratio(most, summary)} the energy of the cheapest"
+        f" ({summary.name}{estimated})"
+    )
+
+
+def _answer(answer: Answer) -> list[Text]:
+    heads = (f"{line.run}: " if line.run else "" for line in answer.lines)
+    lines = [Text(f"  {head}{line.short}: {line.brief}") for head, line in zip(heads, answer.lines, strict=True)]
+    return [Text(answer.question, style="bold"), *lines]
+
+
+def _figures(summary: Summary, index: int) -> list[Figure]:
+    return [replace(figure, key=f"run-{index}-{figure.key}") for figure in figures_of_a_part(summary)]

@@ -1,0 +1,86 @@
+"""Writes the generated parts of docs/study.md.
+
+    python -m study.document [RUN_DIR ...]
+
+With run folders, their extracts are written to docs/study/ first, in place of all that are there.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from energysweep.ledger import FILE_NAME, Ledger
+from energysweep.reporting import Summary, study_tables, summarise, write_whole
+from energysweep.reporting.markdown import table
+from study.extracts import read_extracts, write_extract
+from study.findings import findings
+
+ROOT: Final = Path(__file__).parent.parent
+DOCUMENT: Final = ROOT / "docs" / "study.md"
+EXTRACTS: Final = ROOT / "docs" / "study"
+_BLOCK: Final = re.compile(r"(<!-- generated: ([a-z]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_NOTHING: Final = "No run of the study can tell.\n"
+
+
+def main(folders: Sequence[str]) -> int:
+    """Extracts of the given runs, and the document from all extracts."""
+    if folders:
+        summaries = [_summary(Path(folder)) for folder in folders]
+        EXTRACTS.mkdir(exist_ok=True)
+        for old in EXTRACTS.glob("*.json"):
+            old.unlink()
+        for summary in summaries:
+            write_extract(summary, EXTRACTS)
+    write_whole(DOCUMENT, filled(DOCUMENT.read_text(encoding="utf-8"), read_extracts(EXTRACTS)))
+    return 0
+
+
+def filled(document: str, summaries: Sequence[Summary]) -> str:
+    """The document with every generated block made again.
+
+    Raises:
+        KeyError: a block has a name that is none.
+    """
+
+    def block(found: re.Match[str]) -> str:
+        text = BLOCKS[found[2]](summaries) if summaries else ""
+        return f"{found[1]}\n{text or _NOTHING}\n{found[3]}"
+
+    return _BLOCK.sub(block, document)
+
+
+def findings_table(summaries: Sequence[Summary]) -> str:
+    """The original's findings beside ours."""
+    head = ("the original says", "known from", "our run", "ours (95 %)", "verdict", "by the rule")
+    rows = [
+        [each.claim, each.known_from, each.run or "n/a", each.ours, f"{each.verdict}", each.why]
+        for each in findings(summaries)
+    ]
+    return table(head, rows)
+
+
+BLOCKS: Final[dict[str, Callable[[Sequence[Summary]], str]]] = {
+    "answers": study_tables.answers_list,
+    "runs": study_tables.runs_table,
+    "settings": study_tables.settings_table,
+    "effects": study_tables.effects_table,
+    "pretraining": study_tables.pretraining_table,
+    "multitask": study_tables.multitask_table,
+    "hardware": study_tables.hardware_table,
+    "cost": study_tables.cost_table,
+    "meters": study_tables.meters_table,
+    "findings": findings_table,
+}
+
+
+def _summary(folder: Path) -> Summary:
+    with Ledger.open(folder / FILE_NAME) as ledger:
+        return summarise(ledger.read())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

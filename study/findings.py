@@ -1,0 +1,231 @@
+"""The original study's findings beside ours, with verdicts that follow from the intervals by rule.
+
+What is known of the original: the abstract of arXiv 2401.01851 in its own words, and second-hand summaries of the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from energysweep.analysis import (
+    BreakEven,
+    Estimate,
+    acts_on,
+    effects,
+    multitask,
+    pretraining,
+    side_by_side,
+    worst_to_best,
+)
+from energysweep.analysis.trials import grouped
+from energysweep.reporting import Summary
+from energysweep.reporting.answers_regimes import reuses_text
+from energysweep.reporting.answers_settings import cause
+from energysweep.reporting.text import ratio_text
+
+Verdict = Literal["confirmed", "not confirmed", "not testable here"]
+
+ABSTRACT: Final = "abstract"
+SECOND_HAND: Final = "second-hand"
+_TIMES: Final = 5.0  # "up to 5 times the energy of the optimal setup"
+_REUSES: Final = (10.0, 13.0)  # after how many reuses pretraining is said to pay
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One finding in one of our runs.
+
+    Attributes:
+        claim: what the original says.
+        known_from: ``abstract`` or ``second-hand``.
+        run: ours; empty if no run can tell.
+        ours: what it shows.
+        verdict, why: the verdict and the rule that led to it.
+    """
+
+    claim: str
+    known_from: str
+    run: str
+    ours: str
+    verdict: Verdict
+    why: str
+
+
+def findings(summaries: Sequence[Summary]) -> list[Finding]:
+    """All of them, in the order of the original's topics."""
+    return [
+        *_or_untestable(_times(summaries), _UP_TO, ABSTRACT),
+        *_or_untestable(_acting(summaries, "batch_size"), _CLAIMS["batch_size"], SECOND_HAND),
+        *_or_untestable(_acting(summaries, "learning_rate"), _CLAIMS["learning_rate"], SECOND_HAND),
+        *_or_untestable(_reuses(summaries), _PAYS, SECOND_HAND),
+        *_or_untestable(_frozen(summaries), _SOONER, SECOND_HAND),
+        *_or_untestable(_shared(summaries), _LESS, SECOND_HAND),
+        *_or_untestable(_fewer_epochs(summaries), _FEWER, SECOND_HAND),
+        *_hardware(summaries),
+    ]
+
+
+_UP_TO: Final = "With the same model, hardware and accuracy, badly set hyperparameters take up to 5 times the energy"
+_CLAIMS: Final = {
+    "batch_size": "Batch size acts on the energy of an epoch",
+    "learning_rate": "Learning rate acts on the number of epochs",
+}
+_PAYS: Final = "Pretraining pays after about 10 to 13 reuses"
+_SOONER: Final = "It pays sooner with a frozen encoder"
+_LESS: Final = "A multitask model takes less than separate models"
+_FEWER: Final = "... because it needs fewer epochs"
+
+
+def _or_untestable(found: Iterator[Finding], claim: str, known_from: str) -> list[Finding]:
+    return list(found) or [Finding(claim, known_from, "", "n/a", "not testable here", "no run of ours can tell")]
+
+
+def _times(summaries: Sequence[Summary]) -> Iterator[Finding]:
+    for run in summaries:
+        by_hardware = grouped(run.configurations, lambda each: each.hardware) if run.comparable else {}
+        for hardware, members in by_hardware.items():
+            found = worst_to_best([(each.config, each.trials) for each in members])
+            if found is not None:
+                name = f"{run.name} on {hardware}" if len(by_hardware) > 1 else run.name
+                ours = ratio_text(found.ratio.energy, estimated=run.estimated)
+                yield Finding(_UP_TO, ABSTRACT, name, ours, *_reaches(found.ratio.energy))
+
+
+def _reaches(ratio: Estimate) -> tuple[Verdict, str]:
+    if ratio.low is None or ratio.high is None:
+        return "not testable here", "one repeat has no interval"
+    if ratio.low <= 1:
+        return "not confirmed", "the interval holds 1"
+    if ratio.high < _TIMES:
+        return "not confirmed", "the interval ends below 5"
+    return "confirmed", "the interval lies above 1 and reaches 5 or more"
+
+
+def _acting(summaries: Sequence[Summary], parameter: str) -> Iterator[Finding]:
+    claim, wanted = _CLAIMS[parameter], {"batch_size": "joules_per_epoch", "learning_rate": "epochs"}[parameter]
+    for run in summaries:
+        parts = [effects(run.trials, quantity) for quantity in ("epochs", "joules_per_epoch")]
+        ranges = [fitted.of(parameter) if fitted else None for fitted in parts]
+        if not run.comparable or ranges[0] is None or ranges[1] is None:
+            continue
+        ours = (
+            f"epochs {ratio_text(ranges[0].range)}, joules per epoch"
+            f" {ratio_text(ranges[1].range, estimated=run.estimated)}"
+        )
+        acts = acts_on(run.trials, parameter)
+        if acts is None:
+            yield Finding(claim, SECOND_HAND, run.name, ours, "not testable here", "one repeat has no interval")
+        elif acts == wanted:
+            yield Finding(claim, SECOND_HAND, run.name, ours, "confirmed", "that factor is at least the other's square")
+        else:
+            why = f"it acts on {acts.replace('_', ' ')}" if acts != "neither" else "no factor can be told from 1"
+            yield Finding(claim, SECOND_HAND, run.name, ours, "not confirmed", why)
+
+
+def _reuses(summaries: Sequence[Summary]) -> Iterator[Finding]:
+    for run, each in _break_evens(summaries):
+        name, ours = f"{run.name}, {_use(each)}", f"{reuses_text(each)} reuses"
+        if each.verdict == "unknown":
+            why = "a trial never reached the target, or there is no interval"
+            yield Finding(_PAYS, SECOND_HAND, name, ours, "not testable here", why)
+        elif each.verdict != "pays":
+            yield Finding(_PAYS, SECOND_HAND, name, ours, "not confirmed", _WHY_NOT[each.verdict])
+        elif (each.low or 0.0) <= _REUSES[1] and (each.high is None or each.high >= _REUSES[0]):
+            yield Finding(_PAYS, SECOND_HAND, name, ours, "confirmed", "the interval holds a number from 10 to 13")
+        else:
+            yield Finding(_PAYS, SECOND_HAND, name, ours, "not confirmed", "it pays, after another number of reuses")
+
+
+_WHY_NOT: Final = {
+    "may pay": "its saving cannot be told from none",
+    "never pays": "training from scratch takes less",
+}
+
+
+def _frozen(summaries: Sequence[Summary]) -> Iterator[Finding]:
+    for run in summaries:
+        uses = pretraining(run.trials)
+        for frozen in (each for each in uses if each.frozen):
+            same = (frozen.settings, frozen.hardware, frozen.stage)
+            for other in uses:
+                if not other.frozen and (other.settings, other.hardware, other.stage) == same:
+                    yield _sooner(run, frozen, other)
+
+
+def _sooner(run: Summary, frozen: BreakEven, other: BreakEven) -> Finding:
+    ours = f"frozen {reuses_text(frozen)}, unfrozen {reuses_text(other)}"
+    verdict: Verdict = "not confirmed"
+    if frozen.verdict == "unknown" or other.verdict == "unknown":
+        verdict, why = "not testable here", "a trial never reached the target, or there is no interval"
+    elif frozen.verdict == "pays" and other.verdict == "never pays":
+        verdict, why = "confirmed", "only the frozen one pays"
+    elif frozen.verdict == "never pays":
+        why = "the frozen one never pays"
+    elif frozen.high is not None and other.low is not None and frozen.high < other.low:
+        verdict, why = "confirmed", "the intervals do not overlap"
+    elif other.high is not None and frozen.low is not None and other.high < frozen.low:
+        why = "it pays later"
+    else:
+        why = "the intervals overlap"
+    return Finding(_SOONER, SECOND_HAND, f"{run.name}{_where(frozen)}", ours, verdict, why)
+
+
+def _shared(summaries: Sequence[Summary]) -> Iterator[Finding]:
+    for run in summaries:
+        for each in multitask(run.trials):
+            name = f"{run.name}, {' + '.join(each.tasks)}"
+            if each.ratio is None:
+                why = "a trial never reached the target"
+                yield Finding(_LESS, SECOND_HAND, name, "n/a", "not testable here", why)
+                continue
+            ours = ratio_text(each.ratio.energy, estimated=run.estimated)
+            yield Finding(_LESS, SECOND_HAND, name, ours, *_below_one(each.ratio.energy))
+
+
+def _fewer_epochs(summaries: Sequence[Summary]) -> Iterator[Finding]:
+    for run in summaries:
+        for each in multitask(run.trials):
+            if each.ratio is None:
+                continue
+            name = f"{run.name}, {' + '.join(each.tasks)}"
+            ours = (
+                f"epochs {ratio_text(each.ratio.epochs)} of all separate epochs, joules per epoch"
+                f" {ratio_text(each.ratio.joules_per_epoch, estimated=run.estimated)}"
+            )
+            verdict, why = _below_one(each.ratio.epochs)
+            if verdict == "confirmed" and cause(each.ratio) != "epochs":
+                verdict, why = "not confirmed", "fewer epochs, but they do not make the difference"
+            yield Finding(_FEWER, SECOND_HAND, name, ours, verdict, why)
+
+
+def _below_one(ratio: Estimate) -> tuple[Verdict, str]:
+    if ratio.high is None:
+        return "not testable here", "one repeat has no interval"
+    if ratio.high < 1:
+        return "confirmed", "the interval lies below 1"
+    return "not confirmed", "the interval holds 1" if ratio.contains(1.0) else "the interval lies above 1"
+
+
+def _hardware(summaries: Sequence[Summary]) -> Iterator[Finding]:
+    claim = "The setups were evaluated on three different hardware systems"
+    why = "our profiles are shares of one kind of machine, without a GPU and without an energy counter"
+    found = [
+        f"{run.name}: {each.first} over {each.second} {ratio_text(each.ratio.energy, estimated=run.estimated)}"
+        for run in summaries
+        for each in side_by_side(run.trials)
+    ]
+    yield Finding(claim, ABSTRACT, "", "; ".join(found) or "n/a", "not testable here", why)
+
+
+def _break_evens(summaries: Sequence[Summary]) -> Iterator[tuple[Summary, BreakEven]]:
+    return ((run, each) for run in summaries for each in pretraining(run.trials))
+
+
+def _use(each: BreakEven) -> str:
+    return f"{'frozen' if each.frozen else 'unfrozen'}{_where(each)}"
+
+
+def _where(each: BreakEven) -> str:
+    return f" on {each.hardware}" if each.hardware else ""

@@ -1,0 +1,194 @@
+"""Energy to target, and the energy ratio as epochs times joules per epoch."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from energysweep.analysis import first_held, paired_ratio_to_target, ratio_to_target, to_target, worst_to_best
+from energysweep.analysis.trials import canonical, grouped
+from tests.analysis.table import arrived, censored, grid
+
+
+@pytest.mark.parametrize(
+    ("reached", "patience", "place"),
+    [("0011", 1, 2), ("0100111", 2, 4), ("0101", 2, None), ("111", 3, 0), ("", 1, None), ("0110", 3, None)],
+)
+def test_the_target_counts_from_the_first_report_that_is_held(reached: str, patience: int, place: int | None) -> None:
+    assert first_held([each == "1" for each in reached], patience) == place
+
+
+def test_three_means_over_the_trials_that_arrived() -> None:
+    found = to_target([arrived(8.0, 4), arrived(32.0, 16, seed=1)])
+    assert (found.trials, found.reached, found.censored, found.complete) == (2, 2, 0, True)
+    assert found.energy_joules is not None
+    assert found.energy_joules.value == pytest.approx(16)
+    assert found.epochs is not None
+    assert found.epochs.value == pytest.approx(8)
+    assert found.joules_per_epoch is not None
+    assert found.joules_per_epoch.value == pytest.approx(2)
+    assert found.at_least_joules is None
+
+
+def test_a_censored_trial_is_counted_and_gives_a_bound_but_enters_no_mean() -> None:
+    found = to_target([arrived(8.0, 4), censored(32.0, 40, seed=1)])
+    assert (found.reached, found.censored, found.complete) == (1, 1, False)
+    assert found.energy_joules is not None
+    assert (found.energy_joules.value, found.energy_joules.n) == (pytest.approx(8), 1)
+    assert found.at_least_joules == pytest.approx(16)  # the geometric mean of 8 and at least 32
+
+
+def test_nobody_arrived() -> None:
+    found = to_target([censored(32.0, 40), censored(8.0, 40, seed=1)])
+    assert found.energy_joules is None
+    assert found.at_least_joules == pytest.approx(16)
+
+
+def test_a_trial_whose_spending_is_not_known_gives_no_bound() -> None:
+    assert to_target([censored(32.0, 40), censored(0.0, 40, energy_joules=None)]).at_least_joules is None
+
+
+def test_energy_that_was_not_measured_is_not_zero() -> None:
+    found = to_target([arrived(8.0, 4, energy_to_target_joules=None)])
+    assert (found.reached, found.energy_joules, found.complete) == (1, None, False)
+
+
+def test_a_ratio_is_that_of_the_epochs_times_that_of_the_joules_per_epoch() -> None:
+    # 8 J in 4 epochs of 2 J against 36 J in 6 epochs of 6 J
+    found = ratio_to_target([arrived(36.0, 6)], [arrived(8.0, 4)])
+    assert found is not None
+    assert found.energy.value == pytest.approx(4.5)
+    assert (found.epochs.value, found.joules_per_epoch.value) == (pytest.approx(1.5), pytest.approx(3))
+    assert found.epochs_share == pytest.approx(math.log(1.5) / math.log(4.5))
+    assert found.tied is None  # one repeat tells no tie
+    assert found.energy.low is None
+
+
+def test_lucky_trials_are_not_compared() -> None:
+    assert ratio_to_target([arrived(8.0, 4), censored(8.0, 4, seed=1)], [arrived(8.0, 4)]) is None
+
+
+def test_a_tie_is_an_interval_that_holds_one() -> None:
+    # logs: mean 0 against mean 0.1, both with variance 0.02: half width 4.3027 * sqrt(0.02) = 0.61 for 2 degrees
+    first = [arrived(math.exp(x), 1, seed) for seed, x in enumerate((-0.1, 0.1))]
+    second = [arrived(math.exp(0.1 + x), 1, seed) for seed, x in enumerate((-0.1, 0.1))]
+    far = [arrived(math.exp(0.7 + x), 1, seed) for seed, x in enumerate((-0.1, 0.1))]
+    tie, difference = ratio_to_target(second, first), ratio_to_target(far, first)
+    assert tie is not None
+    assert tie.energy.high == pytest.approx(math.exp(0.1 + 4.3027 * 0.02**0.5), rel=1e-4)
+    assert tie.tied is True
+    assert difference is not None
+    assert difference.tied is False
+
+
+def test_what_the_meters_cannot_have_seen_widens_the_interval() -> None:
+    first = [arrived(10.0, 1, seed, coverage=0.9) for seed in (0, 1)]
+    second = [arrived(12.0, 1, seed, resolution_joules=1.2) for seed in (0, 1)]
+    found = ratio_to_target(second, first)
+    assert found is not None
+    assert found.energy.high == pytest.approx(1.2 * 1.1 * 1.1)  # a tenth of each side
+    assert found.tied is True
+
+
+def test_other_meters_widen_it_by_their_own_uncertainty() -> None:
+    first = [arrived(10.0, 1, seed, source="rapl", relative_uncertainty=0.1) for seed in (0, 1)]
+    second = [arrived(15.0, 1, seed, source="estimate", relative_uncertainty=1.0) for seed in (0, 1)]
+    found = ratio_to_target(second, first)
+    assert found is not None
+    assert (found.energy.low, found.energy.high) == (pytest.approx(1.5 / 2.2), pytest.approx(1.5 * 2.2))
+    assert found.tied is True
+
+
+def test_pairs_of_a_seed_cancel_what_the_seed_explains() -> None:
+    first = [arrived(2.0 * factor, 2, seed) for seed, factor in enumerate((1, 10))]
+    second = [arrived(1.0 * factor, 2, seed) for seed, factor in enumerate((1, 10))]
+    paired, unpaired = paired_ratio_to_target(first, second), ratio_to_target(first, second)
+    assert paired is not None
+    assert (paired.energy.low, paired.energy.high, paired.tied) == (pytest.approx(2), pytest.approx(2), False)
+    assert unpaired is not None
+    assert unpaired.tied is True
+    assert paired_ratio_to_target(first, second[:1]) is None
+
+
+def test_the_worst_to_best_ratio_of_the_invented_table() -> None:
+    groups = list(grouped(grid(), lambda trial: canonical(trial.parameters)).values())
+    found = worst_to_best([(dict(group[0].parameters), group) for group in groups])
+    assert found is not None
+    assert (found.cheapest["learning_rate"], found.cheapest["batch_size"]) == (0.1, 64)
+    assert (found.dearest["learning_rate"], found.dearest["batch_size"]) == (0.001, 16)
+    assert found.ratio.energy.value == pytest.approx(24)
+    assert (found.ratio.epochs.value, found.ratio.joules_per_epoch.value) == (pytest.approx(8), pytest.approx(3))
+    assert found.ratio.epochs_share == pytest.approx(math.log(8) / math.log(24))
+    assert found.tied == ()
+    assert found.censored == ()
+    assert found.at_least is None
+
+
+def test_a_censored_configuration_is_counted_and_may_raise_the_ratio() -> None:
+    found = worst_to_best(
+        [
+            ("a", [arrived(8.0, 4)]),
+            ("b", [arrived(16.0, 4)]),
+            ("lucky", [arrived(4.0, 4), censored(400.0, 40, seed=1)]),
+            ("lost", [censored(12.0, 40)]),
+        ]
+    )
+    assert found is not None
+    assert (found.cheapest, found.dearest, found.ratio.energy.value) == ("a", "b", pytest.approx(2))
+    assert found.censored == ("lucky", "lost")
+    assert found.at_least == pytest.approx(5)  # "lucky" needs at least the mean of 4 and 400, 40 J, on average
+
+
+def test_ties_with_the_cheapest_are_named() -> None:
+    close = [arrived(8.5 * factor, 4, seed) for seed, factor in enumerate((0.9, 1.0, 1.1))]
+    cheap = [arrived(8.0 * factor, 4, seed) for seed, factor in enumerate((0.9, 1.0, 1.1))]
+    far = [arrived(80.0 * factor, 4, seed) for seed, factor in enumerate((0.9, 1.0, 1.1))]
+    found = worst_to_best([("close", close), ("far", far), ("cheap", cheap)])
+    assert found is not None
+    assert (found.cheapest, found.dearest, found.tied) == ("cheap", "far", ("close",))
+
+
+def test_one_configuration_has_no_ratio() -> None:
+    assert worst_to_best([("a", [arrived(8.0, 4)]), ("b", [censored(8.0, 4)])]) is None
+
+
+runs = st.lists(st.tuples(st.floats(min_value=1e-2, max_value=1e6), st.integers(1, 500)), min_size=1, max_size=5)
+
+
+@given(runs, runs)
+def test_the_two_parts_multiply_to_the_ratio(first: list[tuple[float, int]], second: list[tuple[float, int]]) -> None:
+    one, other = (
+        [arrived(joules, epochs, seed) for seed, (joules, epochs) in enumerate(each)] for each in (first, second)
+    )
+    for found in (ratio_to_target(one, other), paired_ratio_to_target(one, other)):
+        if found is not None:
+            assert found.energy.value == pytest.approx(found.epochs.value * found.joules_per_epoch.value)
+
+
+@given(runs, runs)
+def test_turning_the_groups_round_turns_the_ratio_round(
+    first: list[tuple[float, int]], second: list[tuple[float, int]]
+) -> None:
+    one, other = (
+        [arrived(joules, epochs, seed) for seed, (joules, epochs) in enumerate(each)] for each in (first, second)
+    )
+    found, inverse = ratio_to_target(one, other), ratio_to_target(other, one)
+    assert found is not None
+    assert inverse is not None
+    assert found.energy.value * inverse.energy.value == pytest.approx(1)
+    assert found.tied is inverse.tied
+
+
+@given(runs, st.lists(st.floats(min_value=1e-2, max_value=1e6), min_size=1, max_size=3))
+def test_the_bound_is_one_whatever_the_censored_trials_would_have_needed(
+    reached: list[tuple[float, int]], spent: list[float]
+) -> None:
+    trials = [arrived(joules, epochs, seed) for seed, (joules, epochs) in enumerate(reached)]
+    bound = to_target([*trials, *(censored(joules, 9, 100 + seed) for seed, joules in enumerate(spent))])
+    truth = to_target([*trials, *(arrived(2 * joules, 9, 100 + seed) for seed, joules in enumerate(spent))])
+    assert bound.at_least_joules is not None
+    assert truth.energy_joules is not None
+    assert bound.at_least_joules < truth.energy_joules.value

@@ -1,0 +1,103 @@
+"""What runs answer in words, on the sweeps of ``example`` and ``regimes``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from energysweep.ledger import LedgerData
+from energysweep.reporting import summarise
+from energysweep.reporting.answers import answers, sentence, study_answers
+from energysweep.reporting.answers_settings import Line
+from tests.reporting import regimes
+from tests.reporting.example import example
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+def lines(data: LedgerData, question: str) -> list[Line]:
+    return [
+        line for answer in answers(summarise(data)) if answer.question.startswith(question) for line in answer.lines
+    ]
+
+
+def test_the_cheapest_setting_and_what_the_dearest_takes() -> None:
+    (line,) = lines(example(), "Which setting")
+    # 21 J on average (20 and 22) against 168 J (160 and 176): 8 times
+    assert line.short == f"{TIMES}8.00"
+    assert line.brief.startswith("learning_rate=0.1 batch_size=256 reaches accuracy 0.92 for 21.0 J")
+    assert "learning_rate=0.001 batch_size=16, 168 J" in line.detail
+    assert "5 others cannot be told from the cheapest" in line.detail
+    assert "2 of 9 settings did not always arrive, not compared" in line.detail
+
+
+def test_why_is_said_as_a_product_and_by_parameter() -> None:
+    (line,) = lines(example(), "Why")
+    # 8 iterations of 20 J against 4 of 5 J: 2 times 4; ln 2 / ln 8 is a third
+    assert line.short == "both"
+    assert line.brief.startswith(f"epochs {TIMES}2.00")
+    assert f"joules per epoch {TIMES}4.00" in line.brief
+    assert "learning_rate acts on the epochs" in line.brief
+    assert "Interaction:" in line.detail
+
+
+def test_each_use_of_a_pretraining_has_its_break_even_and_its_accuracy() -> None:
+    found = lines(regimes.pretraining(), "Does pretraining")
+    assert [line.short for line in found] == ["after 12.5 reuses", "after 10.0 reuses"]
+    assert found[1].brief.startswith("encoder frozen: break-even 10")
+    assert found[1].brief.endswith("accuracy 0.95 against 0.95 from scratch.")
+    assert found[0].detail.startswith("100 J of pretraining, 20.0 J from scratch, 12.0 J with it, over 3 repeats.")
+
+
+def test_pretrained_settings_are_not_ranked_against_those_from_scratch() -> None:
+    assert lines(regimes.pretraining(), "Which setting") == []
+    assert lines(regimes.multitask(), "Which setting") == []
+    assert "cheapest" not in sentence(summarise(regimes.multitask()))
+
+
+def test_a_shared_model_is_set_against_the_sum_of_separate_ones() -> None:
+    (line,) = lines(regimes.multitask(), "Does multitask")
+    assert line.short == f"{TIMES}0.6"
+    assert line.brief.startswith("one model for digit + parity takes")
+    assert line.brief.endswith("because of the epochs.")
+
+
+def test_hardware_is_named_with_what_the_dearer_takes() -> None:
+    (line,) = lines(regimes.hardware(), "On which hardware")
+    assert line.short == "two"
+    assert line.brief.startswith(f"one takes {TIMES}2.00")
+    assert line.brief.endswith("because of the joules per epoch.")
+    assert line.detail.endswith("1 did not always arrive on both.")
+
+
+def test_what_all_runs_have_cost_is_their_sum() -> None:
+    summaries = [summarise(data) for data in (example(), regimes.pretraining())]
+    answer = study_answers(summaries)[-1]
+    # 3000 J, and 300 J of pretraining, 60 + 30 + 36 J of trials and 10 J of overhead
+    (line,) = answer.lines
+    assert line.short == "3,436 J"
+    assert "in 2 runs: 75.9 % trials" in line.brief  # (2183 + 426) / 3436
+    assert "300 J went into pretraining" in line.brief
+
+
+def test_a_question_that_no_run_touches_says_so() -> None:
+    found = {answer.question: answer.lines for answer in study_answers([summarise(example())])}
+    assert [line.brief for line in found["Does pretraining pay?"]] == ["No run can tell."]
+
+
+def test_estimates_carry_their_sign_and_epochs_do_not() -> None:
+    (line,) = lines(example("estimate"), "Why")
+    assert f"epochs {TIMES}2.00" in line.brief
+    assert f"joules per epoch ≈ {TIMES}4.00" in line.brief
+
+
+def test_one_repeat_says_that_there_is_no_interval() -> None:
+    data = example()
+    data = replace(data, trials=[row for row in data.trials if row.seed == 0])
+    (line,) = lines(data, "Which setting")
+    assert "of that" in line.brief
+    assert "(" not in line.brief
+    assert "One repeat: no interval" in line.detail
+
+
+def test_a_sweep_without_a_target_answers_none_of_the_questions() -> None:
+    assert answers(summarise(example(objective={"metric": "accuracy", "mode": "max"}))) == ()

@@ -1,0 +1,167 @@
+"""The combined report of several runs: its page, its Markdown, its figures."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from energysweep.cli import main
+from energysweep.ledger import FILE_NAME, Ledger, LedgerData
+from energysweep.reporting import Summary, combined_html, combined_markdown, compare, summarise
+from energysweep.reporting.charts import Figure
+from energysweep.reporting.figures import figures
+from energysweep.reporting.markdown import escape
+from tests.reporting import regimes
+from tests.reporting.example import example
+from tests.reporting.test_html import ATTACK, attacked, without_scripts
+
+
+def study(source: str = "rapl") -> list[Summary]:
+    data = (example(source), regimes.pretraining(source), regimes.multitask(source), regimes.hardware(source))
+    return [summarise(each) for each in data]
+
+
+def named(data: LedgerData) -> dict[str, Figure]:
+    return {figure.key: figure for figure in figures(summarise(data), [])}
+
+
+def test_the_first_screen_holds_the_answers_before_anything_else() -> None:
+    page = without_scripts(combined_html(study()))
+    first = page[: page.index("<h2>The runs</h2>")]
+    for question in (
+        "Which setting",
+        "Why",
+        "Does pretraining pay",
+        "Does multitask training pay",
+        "On which hardware",
+    ):
+        assert question in first
+    assert "What has all this cost?" in first
+    assert "At equal accuracy the dearest setting takes up to" in first
+
+
+def test_every_run_has_its_section_and_figures_of_its_own() -> None:
+    page = combined_html(study())
+    plots = json.loads(re.search(r'id="plots">(.*?)</script>', page, re.DOTALL).group(1))  # type: ignore[union-attr]
+    assert {"run-0-heatmap", "run-0-effects", "run-1-break-even-0", "run-2-multitask", "run-3-hardware"} <= set(plots)
+    assert all(f'<div id="{key}"></div>' in page for key in plots)
+
+
+def test_the_same_runs_give_the_same_bytes() -> None:
+    assert combined_html(study()) == combined_html(study())
+    assert combined_markdown(study()) == combined_markdown(study())
+
+
+def test_what_the_user_named_is_shown_and_never_run() -> None:
+    page = combined_html([summarise(attacked())])
+    assert "<script>alert" not in page
+    text = combined_markdown([summarise(attacked())])
+    assert "\n<script" not in text
+    assert not re.search(r"(?<!\\)<script", text)
+    assert ATTACK.replace("<", "\\<").replace(">", "\\>") in text
+
+
+def test_markdown_shows_special_letters_as_they_are() -> None:
+    assert escape("a|b [x](y) <b> `c`\nd") == r"a\|b \[x\](y) \<b\> \`c\` d"
+
+
+def test_an_estimate_is_called_one_on_the_page_and_in_the_tables() -> None:
+    page = without_scripts(combined_html(study("estimate")))
+    assert "These are estimates" in page
+    assert "≈" not in without_scripts(combined_html(study()))
+    text = combined_markdown(study("estimate"))
+    joules = re.findall(r"(.{2})?\d[\d,.]* J\b", text)
+    assert joules
+    assert all(before == "≈ " for before in joules)
+    assert "≈" not in combined_markdown(study())
+
+
+def test_runs_of_other_workloads_have_no_configuration_in_common() -> None:
+    other = summarise(example(id="two", spec={"workload": "other:train"}))
+    comparison = compare([summarise(example(id="one")), other])
+    assert (comparison.shared, comparison.rows) == ((), ())
+    assert "Configurations that runs have in common" not in combined_html([summarise(example(id="one")), other])
+
+
+def test_the_markdown_has_a_row_for_each_setting_with_its_bound_if_it_was_censored() -> None:
+    text = combined_markdown([summarise(regimes.hardware())])
+    (row,) = [line for line in text.splitlines() if "lr=10 on one" in line]
+    # three censored trials that spent 20, 22 and 18 J: the geometric mean is 19.93
+    assert row == "| hardware | lr=10 on one | 0 of 3 | at least 19.9 J | n/a | n/a |"
+
+
+def test_the_break_even_figure_crosses_where_the_energies_are_equal() -> None:
+    plot = named(regimes.pretraining())["break-even-0"].plot
+    crossings = {round(trace.x[0], 3): trace.y[0] for trace in plot.data if trace.mode == "markers"}
+    assert crossings == {10.0: pytest.approx(200), 12.5: pytest.approx(250)}
+    scratch = next(trace for trace in plot.data if trace.name == "from scratch")
+    assert scratch.y[1] / scratch.x[1] == pytest.approx(20)
+
+
+def test_the_multitask_figure_stacks_the_separate_models() -> None:
+    plot = named(regimes.multitask())["multitask"].plot
+    bars = {trace.name: [x for x in trace.x if x is not None] for trace in plot.data}
+    root = (1.0 * 1.1 * 0.9) ** (1 / 3)  # geometric means over the seeds
+    assert bars == {
+        "digit": [pytest.approx(30 * root)],
+        "parity": [pytest.approx(10 * root)],
+        "all in one": [pytest.approx(24 * root)],
+    }
+
+
+def test_the_hardware_figure_has_a_ratio_for_each_common_setting() -> None:
+    plot = named(regimes.hardware())["hardware"].plot
+    assert list(plot.data[0].x) == pytest.approx([2, 2, 2])
+    assert list(plot.layout.yaxis.ticktext) == ["lr=0.01", "lr=0.1", "all together"]
+
+
+def test_panels_stand_only_where_the_sweep_has_them() -> None:
+    assert not {"break-even-0", "multitask", "hardware"} & set(named(example()))
+    assert not {"effects", "interaction"} & set(named(regimes.multitask()))
+
+
+def test_the_heatmaps_show_both_factors_and_mark_who_did_not_arrive() -> None:
+    found = named(example())
+    assert found["heatmap-iterations"].plot.data[0].z[2][2] == 4  # batch size 256, learning rate 0.1
+    assert found["heatmap-joules"].plot.data[0].z[2][2] == pytest.approx(5.25)
+    texts = [note.text for note in found["heatmap-joules"].plot.layout.annotations]
+    assert sum("not<br>reached" in text for text in texts) == 2
+    assert all(" J" in text for text in texts)
+
+
+def test_the_effects_figure_has_a_bar_for_each_parameter_and_quantity() -> None:
+    plot = named(example())["effects"].plot
+    assert [trace.name for trace in plot.data] == ["energy to target", "iterations", "energy of an iteration"]
+    assert list(plot.data[0].y) == ["learning_rate", "batch_size"]
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[str]:
+    """Run folders with ledgers."""
+    made = []
+    for name in ("pretraining", "multitask"):
+        data: LedgerData = getattr(regimes, name)()
+        folder = tmp_path / name
+        folder.mkdir()
+        with Ledger.create(folder / FILE_NAME) as ledger:
+            ledger.note(**data.run)
+            ledger.merge(data.energy, data.meters, data.leases, data.samples)
+            ledger.record(data.trials, data.attempts, data.results)
+        made.append(str(folder))
+    return made
+
+
+def test_compare_writes_the_page_and_the_tables(
+    folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page, tables = tmp_path / "report.html", tmp_path / "report.md"
+    assert main(["compare", *folders, "--html", str(page), "--markdown", str(tables)]) == 0
+    assert "after 10.0 reuses" in page.read_text()
+    assert "| pretraining | encoder frozen |" in tables.read_text()
+    assert "one model for digit + parity" in capsys.readouterr().out
+    first = page.read_bytes()
+    assert main(["compare", *folders, "--html", str(page)]) == 0
+    assert page.read_bytes() == first

@@ -1,0 +1,121 @@
+"""The study's document: its figures are those of the extracts, and its verdicts follow from the intervals."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from energysweep.ledger import LedgerData
+from energysweep.reporting import combined_markdown, summarise
+from study.document import BLOCKS, DOCUMENT, EXTRACTS, filled
+from study.extracts import read_extract, read_extracts, write_extract
+from study.findings import Finding, findings
+from tests.reporting import regimes
+from tests.reporting.example import example
+
+
+def test_the_document_is_what_its_extracts_make_of_it() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert text == filled(text, read_extracts(EXTRACTS)), "run `make study-docs`"
+
+
+def test_the_document_shows_every_block() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert [name for name in BLOCKS if f"<!-- generated: {name} -->" not in text] == []
+
+
+def test_the_extracts_are_small_and_name_no_machine() -> None:
+    files = sorted(EXTRACTS.glob("*.json"))
+    assert sum(file.stat().st_size for file in files) < 1_000_000
+    for file in files:
+        said = json.loads(file.read_text(encoding="utf-8"))
+        assert {meter["node"] for meter in said["meters"]} <= {""}
+        assert all(trial["nodes"] == [] and trial["error"] is None for trial in said["trials"])
+
+
+def test_a_made_up_block_is_refused() -> None:
+    with pytest.raises(KeyError):
+        filled("<!-- generated: nonsense -->\n<!-- end -->", [summarise(example())])
+
+
+@pytest.mark.parametrize("data", [example(), regimes.pretraining(), regimes.multitask(), regimes.hardware("estimate")])
+def test_an_extract_says_what_its_run_says(data: LedgerData, tmp_path: Path) -> None:
+    summary = summarise(data)
+    again = read_extract(write_extract(summary, tmp_path))
+    assert combined_markdown([again]) == combined_markdown([summary])
+    assert again.headline.sentence == summary.headline.sentence
+
+
+def test_making_the_document_twice_changes_nothing(tmp_path: Path) -> None:
+    write_extract(summarise(regimes.pretraining()), tmp_path)
+    write_extract(summarise(example()), tmp_path)
+    text = DOCUMENT.read_text(encoding="utf-8")
+    once = filled(text, read_extracts(tmp_path))
+    assert "encoder frozen" in once
+    assert filled(once, read_extracts(tmp_path)) == once
+
+
+def verdicts(*data: LedgerData) -> dict[str, list[Finding]]:
+    found: dict[str, list[Finding]] = {}
+    for each in findings([summarise(one) for one in data]):
+        found.setdefault(each.claim, []).append(each)
+    return found
+
+
+def test_a_claim_that_no_run_can_tell_is_not_testable() -> None:
+    found = verdicts(regimes.multitask())
+    for claim in ("Batch size acts on the energy of an epoch", "Pretraining pays after about 10 to 13 reuses"):
+        assert [each.verdict for each in found[claim]] == ["not testable here"]
+
+
+def test_break_evens_are_judged_by_their_intervals() -> None:
+    found = verdicts(regimes.pretraining())
+    # 10 and 12.5 reuses, for all seeds alike
+    pays = found["Pretraining pays after about 10 to 13 reuses"]
+    assert [each.verdict for each in pays] == ["confirmed", "confirmed"]
+    (sooner,) = found["It pays sooner with a frozen encoder"]
+    assert (sooner.verdict, sooner.why) == ("confirmed", "the intervals do not overlap")
+
+
+def test_a_pretraining_that_costs_three_times_as_much_pays_after_other_numbers() -> None:
+    data = regimes.pretraining()
+    stage = {row.trial for row in data.trials if row.stage}
+    dear = replace(
+        data, energy=[row._replace(joules=3 * row.joules) if row.lease in stage else row for row in data.energy]
+    )
+    pays = verdicts(dear)["Pretraining pays after about 10 to 13 reuses"]
+    assert [each.verdict for each in pays] == ["not confirmed", "not confirmed"]
+
+
+def test_multitask_is_judged_by_whether_its_interval_lies_below_one() -> None:
+    found = verdicts(regimes.multitask())
+    assert [each.verdict for each in found["A multitask model takes less than separate models"]] == ["confirmed"]
+    assert [each.verdict for each in found["... because it needs fewer epochs"]] == ["confirmed"]
+
+
+def test_the_largest_ratio_is_judged_on_each_hardware() -> None:
+    data = regimes.hardware()
+    found = [each for claim, all_ in verdicts(data).items() if "5 times" in claim for each in all_]
+    # 16 J against 8 J on the one, 8 J against 4 J on the other: twice as much, within a quarter
+    assert [(each.run, each.verdict, each.why) for each in found] == [
+        ("hardware on one", "not confirmed", "the interval ends below 5"),
+        ("hardware on two", "not confirmed", "the interval ends below 5"),
+    ]
+
+
+def test_one_repeat_decides_nothing() -> None:
+    data = example()
+    one = replace(data, trials=[row for row in data.trials if row.seed == 0])
+    found = verdicts(one)
+    (finding,) = found["Learning rate acts on the number of epochs"]
+    assert finding.verdict == "not testable here"
+
+
+def test_the_parameters_of_the_example_act_as_the_original_says() -> None:
+    # an epoch costs 20, 10, 5 J for the batch sizes; the epochs follow the learning rate, and the batch size a little
+    found = verdicts(example())
+    (finding,) = found["Learning rate acts on the number of epochs"]
+    assert finding.verdict == "confirmed"

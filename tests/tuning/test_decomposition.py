@@ -1,0 +1,56 @@
+"""Energy to target and its two factors in a sweep whose host draws a replayed 100 W."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+
+from energysweep.analysis import effects, ratio_to_target, to_target, worst_to_best
+from energysweep.tuning.run import Run
+
+pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("default")]  # Ray's own warnings are not ours to fix
+
+
+def test_a_sweep_s_decomposition_is_what_its_trace_implies(run_sweep: Callable[..., Run]) -> None:
+    # All power is idle power, and a trial reserves the whole host: 100 J for each second of a lease. The score is 0, g,
+    # 2 g, 3 g, so the target of 2 is reached, and held for two reports, at the 3rd for g = 1 and the 2nd for g = 2.
+    done = run_sweep(
+        "parameters={kind: sleep, reports: 4, seconds: {grid: [0.3, 0.6]}, gain: {grid: [0.1, 1, 2]}}",
+        "objective={metric: score, mode: max, target: 2, patience: 2}",
+        "idle_power_watts={cpu: 100}",
+        f"hardware={{host: {{resources: {{cpu: {os.cpu_count()}}}}}}}",
+    )
+
+    summary = done.summary
+    trials = {(each.parameters["seconds"], each.parameters["gain"]): each for each in summary.trials}
+    for each in summary.trials:
+        assert each.energy_joules == pytest.approx(100 * (each.duration_seconds or 0), rel=0.02)
+    for (seconds, gain), each in trials.items():
+        arrives_at = {0.1: None, 1: 3, 2: 2}[gain]
+        assert each.iterations_to_target == arrives_at
+        if arrives_at is not None:  # a sleep may be longer; a reading may be a tenth of a second old
+            to_go = 100 * seconds * (4 - arrives_at)
+            assert 100 * seconds * arrives_at - 10 <= (each.energy_to_target_joules or 0)
+            assert (each.energy_to_target_joules or 0) <= (each.energy_joules or 0) - to_go + 10
+
+    slow, fast = trials[0.6, 1], trials[0.3, 2]
+    ratio = ratio_to_target([slow], [fast])
+    assert ratio is not None
+    assert ratio.energy.value == pytest.approx(
+        (slow.energy_to_target_joules or 0) / (fast.energy_to_target_joules or 1)
+    )
+    assert ratio.epochs.value == pytest.approx(1.5)
+    assert ratio.energy.value == pytest.approx(1.5 * ratio.joules_per_epoch.value)
+    assert ratio.energy.low is None  # one repeat
+
+    lost = to_target([trials[0.3, 0.1]])
+    assert (lost.energy_joules, lost.at_least_joules) == (None, pytest.approx(trials[0.3, 0.1].energy_joules))
+    found = worst_to_best([(each.config, each.trials) for each in summary.configurations])
+    assert found is not None
+    assert (found.cheapest, found.dearest) == ("seconds=0.3 gain=2", "seconds=0.6 gain=1")
+    assert len(found.censored) == 2
+    epochs = effects(summary.trials, "epochs")
+    assert epochs is not None
+    assert [each.range.value for each in epochs.main] == pytest.approx([1, 1.5])  # seconds, gain

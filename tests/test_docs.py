@@ -16,16 +16,18 @@ from energysweep.spec import SweepSpec, load_spec
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CLUSTER = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    """The fenced code blocks of a language in the README."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+def blocks(language: str, text: str = README) -> list[str]:
+    """The fenced code blocks of a language in the README, or in another text."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
 
 
 def commands() -> list[str]:
-    """Every ``energysweep ...`` command line of the README, without its comment."""
-    lines = [line.partition("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    """Every ``energysweep ...`` command line of the README and of docs/cluster.md, without its comment."""
+    both = [*blocks("sh"), *blocks("sh", CLUSTER)]
+    lines = [line.partition("#")[0].strip() for block in both for line in block.splitlines()]
     return [line for line in lines if line.startswith("energysweep ")]
 
 
@@ -56,12 +58,12 @@ def test_the_readme_shows_commands() -> None:
 
 
 @pytest.mark.parametrize("line", commands())
-def test_every_command_line_of_the_readme_is_one(line: str) -> None:
+def test_every_command_line_of_the_documents_is_one(line: str) -> None:
     _parser().parse_args(shlex.split(line)[1:])  # exits if it is wrong
 
 
 @pytest.mark.parametrize("line", [line for line in commands() if line.split()[1] in ("run", "validate")])
-def test_every_sweep_that_the_readme_runs_makes_trials(line: str) -> None:
+def test_every_sweep_that_the_documents_run_makes_trials(line: str) -> None:
     arguments = _parser().parse_args(shlex.split(line)[1:])
     assert load_spec(ROOT / arguments.sweep, arguments.overrides).objective.metric == "accuracy"
 

@@ -4,8 +4,7 @@
     ├── InputError          what the user gave is wrong (exit code 2)
     ├── SweepError          the sweep, or one of its steps, failed (exit code 1)
     ├── MeterError
-    │   ├── MeterUnavailable    this host lacks it; says why and how to get it
-    │   └── MeterReadError      one reading failed; the next may work
+    │   └── MeterUnavailable    this host lacks it; says why and how to get it
     ├── AgentError
     │   ├── AgentUnreachable
     │   ├── AgentRunning        another agent already serves this host
@@ -69,10 +68,6 @@ class MeterUnavailable(MeterError):
         self.reason = reason
         self.hint = hint
         super().__init__(reason)
-
-
-class MeterReadError(MeterError):
-    """One reading failed."""
 
 
 class AgentError(EnergysweepError):

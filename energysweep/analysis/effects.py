@@ -252,7 +252,7 @@ def _settings(trial: TrialLike) -> dict[str, Any]:
 
 def _names(trials: Sequence[TrialLike]) -> tuple[str, ...]:
     several = len({trial.hardware for trial in trials}) > 1
-    return (*varying(trials), *((HARDWARE,) if several else ()))
+    return (*varying(trial.parameters for trial in trials), *((HARDWARE,) if several else ()))
 
 
 def _log(joules: float, epochs: int, quantity: Quantity) -> float:

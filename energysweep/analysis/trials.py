@@ -94,10 +94,15 @@ def own(trials: Sequence[_Trial]) -> list[_Trial]:
     return [trial for trial in trials if not trial.stage]
 
 
-def varying(trials: Sequence[TrialLike]) -> tuple[str, ...]:
-    """The parameters that are not the same in all of these trials, in the order in which they first appear."""
-    names = dict.fromkeys(name for trial in trials for name in trial.parameters)
-    return tuple(name for name in names if len({canonical(trial.parameters.get(name)) for trial in trials}) > 1)
+def varying(trials: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The parameters that are not the same in all of these trials, in the order in which they first appear.
+
+    Args:
+        trials: the parameters of each.
+    """
+    trials = list(trials)
+    names = dict.fromkeys(name for parameters in trials for name in parameters)
+    return tuple(name for name in names if len({canonical(parameters.get(name)) for parameters in trials}) > 1)
 
 
 def rest_of(trial: TrialLike, without: Collection[str]) -> str:

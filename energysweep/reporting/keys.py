@@ -5,15 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from energysweep.analysis.trials import canonical, value_order
-from energysweep.records import TrialRow
+from energysweep.analysis.trials import value_order
 from energysweep.reporting.text import value_text
-
-
-def varying_names(trials: Sequence[TrialRow]) -> tuple[str, ...]:
-    """The parameters that are not the same in all trials."""
-    names = dict.fromkeys(name for trial in trials for name in trial.parameters)
-    return tuple(name for name in names if len({canonical(trial.parameters.get(name)) for trial in trials}) > 1)
 
 
 def label(parameters: Mapping[str, Any], varying: Sequence[str]) -> str:

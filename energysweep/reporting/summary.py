@@ -7,12 +7,12 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
-from energysweep.analysis.trials import canonical, grouped
+from energysweep.analysis.trials import canonical, grouped, varying
 from energysweep.carbon import Intensity
 from energysweep.ledger import LedgerData
 from energysweep.reporting.balance import in_windows_with_leases, meter, parts, totals
 from energysweep.reporting.headline import headline
-from energysweep.reporting.keys import order, varying_names
+from energysweep.reporting.keys import order
 from energysweep.reporting.model import ConfigurationSummary, StageSummary, Summary, TrialSummary
 from energysweep.reporting.ties import with_ties
 from energysweep.reporting.trials import summarise_trials
@@ -29,14 +29,14 @@ def summarise(data: LedgerData, carbon: Intensity | None = None) -> Summary:
     run = data.run
     intensity = carbon or (Intensity(**run["carbon"]) if run.get("carbon") else None)
     objective = Objective(**run["objective"]) if run.get("objective") else None
-    own = [row for row in data.trials if not row.stage]
-    varying = tuple(run["varying"]) if "varying" in run else varying_names(own)
+    own = [row.parameters for row in data.trials if not row.stage]
+    names = tuple(run["varying"]) if "varying" in run else varying(own)
     objectives = {"": objective} | {
         name: Objective(**stage["objective"]) for name, stage in run.get("stages", {}).items()
     }
-    trials = summarise_trials(data, objectives, varying, intensity)
+    trials = summarise_trials(data, objectives, names, intensity)
     own_trials = [trial for trial in trials if not trial.stage]
-    configurations = with_ties(configurations_of(own_trials, objective, varying), objective)
+    configurations = with_ties(configurations_of(own_trials, objective, names), objective)
     return Summary(
         sweep=str(run.get("id", "")),
         name=str(run.get("name", run.get("id", ""))),
@@ -44,7 +44,7 @@ def summarise(data: LedgerData, carbon: Intensity | None = None) -> Summary:
         started_at=run.get("started_at"),
         duration_seconds=run.get("duration_seconds"),
         objective=objective,
-        varying=varying,
+        varying=names,
         totals=totals(
             data,
             lost_joules=total(trial.lost_joules for trial in trials),
@@ -81,7 +81,7 @@ def stages_of(trials: Iterable[TrialSummary], objectives: Mapping[str, Objective
 
 
 def configurations_of(
-    trials: Iterable[TrialSummary], objective: Objective | None, varying: Sequence[str]
+    trials: Iterable[TrialSummary], objective: Objective | None, names: Sequence[str]
 ) -> tuple[ConfigurationSummary, ...]:
     """The trials by their parameters and hardware, in order, with the Pareto front marked."""
     groups = grouped(trials, lambda trial: (canonical(trial.parameters), trial.hardware))
@@ -96,7 +96,7 @@ def configurations_of(
         )
         for (_, hardware), members in groups.items()
     ]
-    configurations.sort(key=lambda each: (order(each.parameters, varying), each.hardware))
+    configurations.sort(key=lambda each: (order(each.parameters, names), each.hardware))
     return _with_pareto_front(configurations, objective)
 
 

@@ -15,9 +15,9 @@ from pydantic import TypeAdapter
 
 from energysweep.reporting import Summary, write_whole
 from energysweep.reporting.headline import headline
-from energysweep.reporting.model import TrialSummary
 from energysweep.reporting.summary import configurations_of, stages_of
 from energysweep.reporting.ties import with_ties
+from energysweep.reporting.trials import TrialSummary
 from energysweep.reporting.values import Objective
 
 _SUMMARY: Final = TypeAdapter(Summary)

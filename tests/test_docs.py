@@ -97,7 +97,7 @@ def test_every_command_is_named(document: str) -> None:
 
 
 def test_every_field_of_the_totals_is_documented() -> None:
-    from energysweep.reporting.model import Totals
+    from energysweep.reporting.balance import Totals
 
     documented = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     assert [name for name in Totals.__dataclass_fields__ if name not in documented] == []

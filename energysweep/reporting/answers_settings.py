@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from energysweep.analysis import Effect, Effects, Estimate, Ratio, acts_on, at_least, effects, ratio_to_target
-from energysweep.reporting.model import ConfigurationSummary, Summary
+from energysweep.reporting.groups import ConfigurationSummary
+from energysweep.reporting.model import Summary
 from energysweep.reporting.text import energy_text, percent_text, ratio_text, value_text
 
 _ACTS: Final = {

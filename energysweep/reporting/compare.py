@@ -10,7 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from energysweep.reporting.model import ConfigurationSummary, Summary
+from energysweep.reporting.groups import ConfigurationSummary
+from energysweep.reporting.model import Summary
 from energysweep.reporting.text import NOT_AVAILABLE, TIMES, energy_text, value_text
 from energysweep.reporting.values import Spread
 

@@ -11,10 +11,11 @@ from typing import Final
 from energysweep.errors import InputError
 from energysweep.ledger import LedgerData
 from energysweep.records import NODE_BUCKETS, AttemptRow, EnergyRow, LeaseRow
+from energysweep.reporting.attempts import lost_by_attempt, spent_by_attempt
 from energysweep.reporting.balance import MeterSummary, meter
-from energysweep.reporting.model import Summary, TrialSummary
+from energysweep.reporting.model import Summary
 from energysweep.reporting.summary import summarise
-from energysweep.reporting.trials import lost_by_attempt, spent_by_attempt
+from energysweep.reporting.trials import TrialSummary
 
 _MOST_NAMES: Final = 5
 

@@ -21,7 +21,8 @@ from energysweep.reporting.charts import (
     error_bar,
     lines,
 )
-from energysweep.reporting.model import ConfigurationSummary, Summary
+from energysweep.reporting.groups import ConfigurationSummary
+from energysweep.reporting.model import Summary
 from energysweep.reporting.text import energy_text, number_text
 from energysweep.reporting.values import Spread
 

@@ -25,7 +25,8 @@ from energysweep.reporting.charts import (
     log_ticks,
     with_legend,
 )
-from energysweep.reporting.model import ConfigurationSummary, Summary
+from energysweep.reporting.groups import ConfigurationSummary
+from energysweep.reporting.model import Summary
 from energysweep.reporting.text import TIMES, number_text, value_text
 
 _COLORS: Final[dict[Quantity, str]] = {"energy": GREY, "epochs": BLUE, "joules_per_epoch": ORANGE}

@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 
 from energysweep.analysis.trials import value_order
 from energysweep.reporting.charts import GREY, GRID, INK, EnergyUnit, Figure, empty_plot, lines
-from energysweep.reporting.model import ConfigurationSummary, Summary
+from energysweep.reporting.groups import ConfigurationSummary
+from energysweep.reporting.model import Summary
 from energysweep.reporting.text import number_text, value_text
 from energysweep.reporting.values import mean_of
 

@@ -22,8 +22,9 @@ from energysweep.reporting.charts import (
     log_range,
     log_ticks,
 )
-from energysweep.reporting.model import Summary, TrialSummary
+from energysweep.reporting.model import Summary
 from energysweep.reporting.text import value_text
+from energysweep.reporting.trials import TrialSummary
 
 MOST_PARAMETERS: Final = 4
 

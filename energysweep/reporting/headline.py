@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from energysweep.reporting.model import ConfigurationSummary, Headline
+from energysweep.reporting.groups import ConfigurationSummary
+from energysweep.reporting.model import Headline
 from energysweep.reporting.ranking import ranked
 from energysweep.reporting.text import TIMES, energy_text, number_text
 from energysweep.reporting.values import Objective

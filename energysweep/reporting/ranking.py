@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from energysweep.reporting.model import ConfigurationSummary, TrialSummary
+from energysweep.reporting.groups import ConfigurationSummary
+from energysweep.reporting.trials import TrialSummary
 from energysweep.reporting.values import Objective, Spread
 
 

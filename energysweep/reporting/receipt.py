@@ -13,7 +13,6 @@ from rich.text import Text
 
 from energysweep.reporting.balance import MeterSummary
 from energysweep.reporting.explain import AttemptReceipt, DeviceBalance, LeaseReceipt, Receipt, WindowBalance
-from energysweep.reporting.model import ESTIMATE, TrialSummary
 from energysweep.reporting.text import (
     NOT_AVAILABLE,
     emissions_text,
@@ -22,6 +21,7 @@ from energysweep.reporting.text import (
     uncertainty_text,
     value_text,
 )
+from energysweep.reporting.trials import ESTIMATE, TrialSummary
 
 _COLUMN: Final = "\0"  # stands before the joules until all lines are there and the widest is known
 

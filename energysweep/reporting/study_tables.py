@@ -24,8 +24,9 @@ from energysweep.analysis import (
 from energysweep.reporting.answers import purposes, sentence, study_answers
 from energysweep.reporting.answers_regimes import reuses_text, use_text
 from energysweep.reporting.answers_settings import settings_text
+from energysweep.reporting.groups import ConfigurationSummary
 from energysweep.reporting.markdown import escape, table
-from energysweep.reporting.model import ConfigurationSummary, Summary
+from energysweep.reporting.model import Summary
 from energysweep.reporting.text import (
     NOT_AVAILABLE,
     emissions_text,

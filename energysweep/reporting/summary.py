@@ -11,11 +11,12 @@ from energysweep.analysis.trials import canonical, grouped, varying
 from energysweep.carbon import Intensity
 from energysweep.ledger import LedgerData
 from energysweep.reporting.balance import in_windows_with_leases, meter, parts, totals
+from energysweep.reporting.groups import ConfigurationSummary, StageSummary
 from energysweep.reporting.headline import headline
 from energysweep.reporting.keys import order
-from energysweep.reporting.model import ConfigurationSummary, StageSummary, Summary, TrialSummary
+from energysweep.reporting.model import Summary
 from energysweep.reporting.ties import with_ties
-from energysweep.reporting.trials import summarise_trials
+from energysweep.reporting.trials import TrialSummary, summarise_trials
 from energysweep.reporting.values import Objective, total
 
 

@@ -13,8 +13,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from energysweep.meters.base import COMPONENTS
-from energysweep.reporting.model import ConfigurationSummary, Summary, TrialSummary
+from energysweep.reporting.groups import ConfigurationSummary
+from energysweep.reporting.model import Summary
 from energysweep.reporting.text import NOT_AVAILABLE
+from energysweep.reporting.trials import TrialSummary
 from energysweep.reporting.values import Spread
 
 Row = dict[str, Any]

@@ -7,7 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from energysweep.reporting.answers import sentence
-from energysweep.reporting.model import ConfigurationSummary, StageSummary, Summary
+from energysweep.reporting.groups import ConfigurationSummary, StageSummary
+from energysweep.reporting.model import Summary
 from energysweep.reporting.not_measured import not_measured
 from energysweep.reporting.text import emissions_text, energy_text, number_text
 from energysweep.reporting.ties import note

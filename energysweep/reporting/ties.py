@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from energysweep.analysis.intervals import student
-from energysweep.reporting.model import ConfigurationSummary
+from energysweep.reporting.groups import ConfigurationSummary
 from energysweep.reporting.ranking import compared_joules, compared_trials, ranked
 from energysweep.reporting.values import Objective
 

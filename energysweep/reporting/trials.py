@@ -1,11 +1,14 @@
-"""Each trial of a ledger, summed up."""
+"""The trials of a sweep: what a report says of each one, and how it comes out of the ledger.
+
+Everything missing is None. Nothing is rounded.
+"""
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 from energysweep.analysis.target import first_held
 from energysweep.analysis.trials import grouped, number
@@ -13,12 +16,86 @@ from energysweep.carbon import Intensity
 from energysweep.ledger import LedgerData
 from energysweep.meters.accuracy import uncertainty
 from energysweep.records import AttemptRow, EnergyRow, LeaseRow, ResultRow, TrialRow
+from energysweep.reporting.attempts import lost_by_attempt, spent_by_attempt
 from energysweep.reporting.balance import emissions_grams
 from energysweep.reporting.keys import label, order
-from energysweep.reporting.model import TrialSummary
 from energysweep.reporting.values import Objective, joined_sources
 
+ESTIMATE: Final = "estimate"  # the source whose numbers are a model's, not a counter's
 _Counter = tuple[str, str, str, str]  # host, window, device, source
+
+
+@dataclass(frozen=True, slots=True)
+class TrialSummary:
+    """One trial.
+
+    Attributes:
+        config: the parameters that differ between configurations, as a short text.
+        energy_joules: active energy and idle share over all its leases, failed attempts included.
+        component_joules: the same by ``cpu``, ``dram`` and ``gpu``; what was not metered is left out.
+        lost_joules: what its failed attempts spent after their last checkpoint.
+        pruned_joules: all of its energy if a scheduler stopped it early, else 0.
+        resolution_joules: the steps of the counters behind it, one for each device of each lease; None if unknown.
+        relative_uncertainty: half width of the interval around its energy, as a part of it, that its meters' kinds
+            give it; None if unknown.
+        power_watts: mean power while a lease was held.
+        coverage: part of its time with good readings.
+        source: the kinds of meters its energy comes from, joined by ``+``.
+        metrics: the last value of each reported metric.
+        objective: the last finite value of the objective's metric.
+        iterations: number of its last report.
+        reached_target: None if the sweep has no target.
+        energy_to_target_joules: its energy at the first of the reports that reached the target and held it for
+            ``patience`` reports; None if it never did.
+        iterations_to_target: the number of that report.
+        stage: the stage that it belongs to; empty for a trial of the sweep's own configurations. A stage is judged by
+            its own objective.
+    """
+
+    trial: str
+    config: str
+    parameters: dict[str, Any]
+    seed: int | None
+    hardware: str
+    status: str
+    attempts: int
+    nodes: tuple[str, ...]
+    energy_joules: float | None
+    active_energy_joules: float | None
+    idle_energy_joules: float | None
+    component_joules: dict[str, float]
+    lost_joules: float | None
+    pruned_joules: float | None
+    resolution_joules: float | None
+    relative_uncertainty: float | None
+    emissions_grams: float | None
+    power_watts: float | None
+    duration_seconds: float | None
+    coverage: float | None
+    source: str | None
+    metrics: dict[str, Any]
+    objective: float | None
+    iterations: int | None
+    reached_target: bool | None
+    energy_to_target_joules: float | None
+    iterations_to_target: int | None
+    error: str | None
+    stage: str = ""
+
+    @property
+    def joules_per_iteration(self) -> float | None:
+        """Its whole energy over its reports; None without either."""
+        return self.energy_joules / self.iterations if self.energy_joules is not None and self.iterations else None
+
+    @property
+    def estimated(self) -> bool:
+        """Whether any of its energy is an estimate."""
+        return self.source is not None and ESTIMATE in self.source.split("+")
+
+    @property
+    def ended_as_planned(self) -> bool:
+        """Whether it ran to its end or was stopped by the scheduler; a crash says nothing about a configuration."""
+        return self.status in ("completed", "pruned")
 
 
 def summarise_trials(
@@ -131,52 +208,6 @@ def _last_objective(reports: Sequence[ResultRow], objective: Objective | None) -
         return None
     values = (number(report.metrics.get(objective.metric)) for report in reversed(reports))
     return next((value for value in values if value is not None), None)
-
-
-def spent_by_attempt(booked: Sequence[tuple[LeaseRow, Sequence[EnergyRow]]]) -> dict[int, float]:
-    """The joules of each attempt that held a lease, by its number."""
-    spent: dict[int, float] = defaultdict(float)
-    for lease, rows in booked:
-        spent[lease.attempt] += math.fsum(energy.joules for energy in rows)
-    return dict(spent)
-
-
-def lost_by_attempt(
-    trial_status: str, spent_joules: Mapping[int, float], attempts: Sequence[AttemptRow]
-) -> dict[int, float]:
-    """What each attempt that did not end well spent after its last checkpoint, by its number.
-
-    An attempt without a checkpoint of its own starts from an earlier one and loses all of its energy; what came
-    between that earlier checkpoint and this attempt was lost by the attempts before it and is not counted twice.
-
-    Args:
-        trial_status: how the trial ended, for attempts of which nobody noted the end.
-        spent_joules: the energy of each attempt.
-        attempts: what the driver noted.
-    """
-    noted = {attempt.number: attempt for attempt in attempts}
-    numbers = sorted({*spent_joules, *noted})
-    lost_joules = {}
-    cumulative_joules = 0.0
-    for each in numbers:
-        attempt = noted.get(each)
-        spent = spent_joules.get(each, 0.0)
-        cumulative_joules += spent
-        if not _ended_badly(attempt, is_last=each == numbers[-1], trial_status=trial_status):
-            continue
-        checkpoint_joules = (attempt.checkpoint_joules if attempt else None) or 0.0
-        # Both bounds guard against a checkpoint noted a moment before the meters' last word, or in an earlier attempt.
-        lost_joules[each] = min(spent, max(0.0, cumulative_joules - checkpoint_joules))
-    return lost_joules
-
-
-def _ended_badly(attempt: AttemptRow | None, *, is_last: bool, trial_status: str) -> bool:
-    if attempt is not None and attempt.outcome in ("failed", "interrupted"):
-        return True
-    if attempt is not None and attempt.outcome == "completed":
-        return False
-    # Nobody wrote down how it ended: if another attempt followed, or the trial gave up, then badly.
-    return not is_last or trial_status in ("failed", "interrupted")
 
 
 def _joules(rows: Sequence[EnergyRow], wanted: Callable[[EnergyRow], bool] = lambda _: True) -> float | None:

@@ -16,7 +16,10 @@ from energysweep.carbon import Intensity
 from energysweep.ledger import LedgerData
 from energysweep.records import AttemptRow, EnergyRow, MeterRow, ResultRow, TrialRow
 from energysweep.reporting import summarise, write_report
-from energysweep.reporting.model import ConfigurationSummary, Objective, Spread, Summary, TrialSummary
+from energysweep.reporting.groups import ConfigurationSummary
+from energysweep.reporting.model import Summary
+from energysweep.reporting.trials import TrialSummary
+from energysweep.reporting.values import Objective, Spread
 
 from .example import CRASHED, HOST, NODE, PRUNED, WINDOW, example
 

@@ -9,7 +9,8 @@ import pytest
 from energysweep.ledger import LedgerData
 from energysweep.records import EnergyRow, LeaseRow, MeterRow, TrialRow
 from energysweep.reporting import summarise, terminal_table
-from energysweep.reporting.model import ConfigurationSummary, Summary
+from energysweep.reporting.groups import ConfigurationSummary
+from energysweep.reporting.model import Summary
 from energysweep.reporting.ties import Interval, interval, note
 from tests.reporting.example import example
 from tests.reporting.test_compare import printed

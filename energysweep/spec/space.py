@@ -98,16 +98,19 @@ def varying(spec: SweepSpec) -> tuple[str, ...]:
     return tuple(name for name, parameter in spec.parameters.items() if _varies(parameter))
 
 
-def label(parameters: Mapping[str, Any], names: Sequence[str]) -> str:
+def label(parameters: Mapping[str, Any], names: Sequence[str], stage: str = "") -> str:
     """A configuration in one short line.
 
     Args:
         parameters: its values by name.
         names: those to show, usually ``varying(spec)``.
+        stage: the stage that it is the configuration of, if it is one's.
 
     Returns:
-        ``learning_rate=0.001 batch_size=16``, with numbers to six digits; ``default`` without names.
+        ``learning_rate=0.001 batch_size=16``, with numbers to six digits; ``default`` without names; ``stage=base``.
     """
+    if stage:
+        return f"stage={stage}"
     return " ".join(f"{name}={_shown(parameters[name])}" for name in names if name in parameters) or "default"
 
 

@@ -250,10 +250,14 @@ class Recorder(Callback):
         if record.in_a_row >= self._objective.patience:
             record.joules_at_target = record.first_joules
 
+    def records(self) -> list[TrialRecord]:
+        """All trials."""
+        with self.lock:
+            return list(self.trials.values())
+
     def of_stage(self, stage: str) -> list[TrialRecord]:
         """The trials of a stage."""
-        with self.lock:
-            return [record for record in self.trials.values() if record.row.stage == stage]
+        return [record for record in self.records() if record.row.stage == stage]
 
     def newly_ended(self) -> list[TrialRecord]:
         """Those that have ended since the last call."""

@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-import getpass
-import importlib.metadata
-import os
-import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ray.tune.error import TuneError
 
 from energysweep import spec as specs
-from energysweep.agent.accounts import Cheapest, Sweep
+from energysweep.agent.accounts import Sweep
 from energysweep.agent.discovery import TargetsFile
 from energysweep.carbon import Intensity
 from energysweep.errors import SweepError
 from energysweep.ledger import Ledger, LedgerData
-from energysweep.spec import Objective, SweepSpec
+from energysweep.spec import SweepSpec
 from energysweep.tuning import placement
 from energysweep.tuning.agent_link import AgentLink
 from energysweep.tuning.board import Board
-from energysweep.tuning.early_stopping import Effort, saved_joules
-from energysweep.tuning.points import Checkpoints, parameters_of, stage_of
-from energysweep.tuning.progress import Progress, RunningTrial, Status
+from energysweep.tuning.labels import ConfigurationLabel, because, trial_label
+from energysweep.tuning.points import Checkpoints
+from energysweep.tuning.progress import Progress
 from energysweep.tuning.recorder import Recorder
+from energysweep.tuning.run_facts import RunFacts, objectives, owner
 from energysweep.tuning.session import logged_to, terminated_like_interrupted
 from energysweep.tuning.stages import run_stages
+from energysweep.tuning.standing import Standing
 from energysweep.tuning.totals import Poller
 from energysweep.tuning.trial import Metering, metered_class
 from energysweep.tuning.tuner import last_checkpoints, make_tuner
 
 LOG_NAME = "ray.log"
-_SHOWN_OF_ERROR = 300
 
 
 class RunningSweep:
@@ -73,22 +70,23 @@ class RunningSweep:
         self._progress = progress
         self._targets_file = targets_file
         self._varying = specs.varying(spec)
+        self._started_at = time.time()
         self._dashboard = Sweep(
             name=spec.name,
-            owner=_owner(),
+            owner=owner(),
             grams_per_kwh=grid.grams_per_kwh,
             zone=grid.zone,
             carbon_source=grid.source,
             pue=grid.pue,
-            started_at=time.time(),
+            started_at=self._started_at,
         )
         self._metering = Metering(
             run=run_id,
             meters=tuple(spec.meters),
             idle_power_watts=spec.idle_power_watts,
             sweep=replace(self._dashboard, started_at=None),  # the driver's agent alone tells of the sweep
-            shown=tuple(dict.fromkeys(objective.metric for objective in _objectives(spec).values())),
-            label=_Label(self._varying),
+            shown=tuple(dict.fromkeys(objective.metric for objective in objectives(spec).values())),
+            label=ConfigurationLabel(self._varying),
             is_cluster=is_cluster,
             port=metrics_port,
             key=key,
@@ -109,17 +107,16 @@ class RunningSweep:
             What a person must know before trusting the result.
         """
         before = ledger.read()
-        self._parts = list(before.run.get("parts", []))
+        self._facts = RunFacts(ledger, before.run.get("parts", []), self._started_at)
         # Time in which the sweep did not run is no part of its time.
-        self._began = self._opened - sum(part["duration_seconds"] for part in self._parts)
+        began = self._opened - self._facts.earlier_seconds
         self._duration_seconds: float | None = None
-        self._ledger = ledger
         self._scheduler: Any = None
         self._stage_problems: list[str] = []
         self._poller = Poller(
             self._run_id,
             ledger,
-            self._began,
+            began,
             self._attempt_at,
             self._polled,
             self._agent,
@@ -127,14 +124,15 @@ class RunningSweep:
             self._metering.key,
         )
         objective = self._spec.objective
-        self._recorder = Recorder(ledger, objective, self._began, self._is_pruned, self._ended, self._changed)
+        self._recorder = Recorder(ledger, objective, began, self._is_pruned, self._ended, self._changed)
+        self._standing = Standing(self._spec, self._grid, self._recorder, self._poller, began)
         self._take_over(before)
         with logged_to(folder / LOG_NAME), terminated_like_interrupted():
-            self._note_beginning()
+            self._facts.note_beginning(self._run_id, self._spec, self._grid)
             self._progress.event(self._agent.notes)
             self._progress.event(f"metrics: {self._agent.url}/metrics")
             self._poller.start()
-            self._progress.start(self._status)
+            self._progress.start(self._standing.status)
             try:
                 self._fit(trainable, folder)
             except KeyboardInterrupt:
@@ -194,176 +192,39 @@ class RunningSweep:
             self._pin(trial)
 
     def _polled(self) -> None:
-        best = self._recorder.best()
-        self._dashboard.trials = self._recorder.counts()
-        self._dashboard.best = {} if best is None else {self._spec.objective.metric: best}
-        self._dashboard.cheapest = self._cheapest()
-        self._dashboard.saved_joules = self._saved_joules()
+        self._standing.show_on(self._dashboard)
         self._dashboard.agents = self._poller.roster.listed(placement.lost_addresses)
         if self._targets_file is not None:
             self._targets_file.write(self._dashboard.agents)
         self._agent.update(self._dashboard)
         self._poller.tell_agents(self._dashboard.agents)
-        self._note_parts()  # a driver that is killed has said how far it came
-
-    def _cheapest(self) -> Cheapest | None:
-        with self._recorder.lock:
-            records = list(self._recorder.trials.values())
-        reached = [
-            (record.joules_at_target, record.row.trial, record.row)
-            for record in records
-            if record.joules_at_target is not None
-        ]
-        if not reached:
-            return None
-        joules, _, row = min(reached)
-        return Cheapest(specs.label(row.parameters, self._varying), row.hardware, joules)
-
-    def _saved_joules(self) -> float | None:
-        with self._recorder.lock:
-            records = list(self._recorder.trials.values())
-        joules = self._poller.totals.trials
-        efforts = (
-            Effort(record.row.status, record.iterations, joules.get(record.row.trial, 0.0))
-            for record in records
-            if not record.row.stage
-        )
-        return saved_joules(efforts, self._spec.scheduler)
+        seconds = self._duration_seconds
+        if seconds is None:
+            seconds = time.monotonic() - self._opened
+        self._facts.note_part(seconds, self._poller.notes)  # a driver that is killed has said how far it came
 
     def _changed(self) -> None:
         for record in self._recorder.newly_ended():
-            self._progress.event(f"{record.row.status}: {self._label(record.row.trial)}{_because(record.row.error)}")
-
-    def _label(self, trial_id: str) -> str:
-        row = self._recorder.trials[trial_id].row
-        parts = [f"stage={row.stage}" if row.stage else specs.label(row.parameters, self._varying)]
-        parts += [] if row.seed is None else [f"seed={row.seed}"]
-        parts += [row.hardware] if row.hardware else []
-        return " ".join(parts)
-
-    def _status(self) -> Status:
-        joules = self._poller.totals.charged_joules
-        metric = self._spec.objective.metric
-        with self._recorder.lock:
-            records = list(self._recorder.trials.values())
-        reached = [
-            (record.joules_at_target, self._label(record.row.trial))
-            for record in records
-            if record.joules_at_target is not None
-        ]
-        return Status(
-            trials=specs.trial_count(self._spec).trials,
-            counts=self._recorder.counts(),
-            metric=metric,
-            best=self._recorder.best(),
-            cheapest_at_target=min(reached, default=None),
-            watts=self._poller.totals.watts,
-            joules=joules,
-            grams=self._grid.emissions_grams(joules),
-            estimated=self._poller.estimated,
-            elapsed_seconds=time.monotonic() - self._began,
-            running=tuple(
-                RunningTrial(
-                    self._label(record.row.trial),
-                    record.iterations,
-                    record.results.get(metric),
-                    self._poller.totals.trials.get(record.row.trial, 0.0),
-                )
-                for record in records
-                if record.row.status == "running"
-            ),
-        )
+            label = trial_label(record.row, self._varying)
+            self._progress.event(f"{record.row.status}: {label}{because(record.row.error)}")
 
     # What stays ------------------------------------------------------------------------------------------------------
-
-    def _note_beginning(self) -> None:
-        self._ledger.note(
-            id=self._run_id,
-            name=self._spec.name,
-            spec=self._spec.model_dump(mode="json"),
-            started_at=self._parts[0]["started_at"] if self._parts else self._dashboard.started_at,
-            status="running",
-            objective=_noted(self._spec.objective),
-            stages={
-                name: {"objective": _noted(objective)} for name, objective in _objectives(self._spec).items() if name
-            },
-            varying=list(self._varying),
-            carbon=asdict(self._grid),
-            owner=_owner(),
-            versions=_versions(),
-        )
 
     def _note_end(self, status: str) -> None:
         self._dashboard.ended_at = time.time()
         self._polled()
-        self._ledger.note(status=status)
-
-    def _note_parts(self) -> None:
-        seconds = self._duration_seconds
-        if seconds is None:
-            seconds = time.monotonic() - self._opened
-        parts = [*self._parts, {"started_at": self._dashboard.started_at, "duration_seconds": seconds}]
-        self._ledger.note(
-            parts=parts,
-            duration_seconds=sum(part["duration_seconds"] for part in parts),
-            meters=dict(self._poller.notes),
-        )
+        self._facts.note_end(status)
 
     def _problems(self) -> list[str]:
-        records = list(self._recorder.trials.values())
         problems = ["the sweep was interrupted"] if self.interrupted else []
         problems += self._stage_problems
-        objectives = _objectives(self._spec)
-        for record in records:
+        wanted = objectives(self._spec)
+        for record in self._recorder.records():
             if record.row.status == "failed":
-                problems.append(f"trial {record.row.trial} failed{_because(record.row.error)}")
+                problems.append(f"trial {record.row.trial} failed{because(record.row.error)}")
             elif record.iterations == 0:
                 problems.append(f"trial {record.row.trial} reported no result")
-            elif (metric := objectives[record.row.stage].metric) not in record.results:
+            elif (metric := wanted[record.row.stage].metric) not in record.results:
                 reported = ", ".join(record.results) or "nothing"
                 problems.append(f"trial {record.row.trial} never reported {metric!r} (it reported {reported})")
         return problems
-
-
-def _objectives(spec: SweepSpec) -> dict[str, Objective]:
-    """By stage; the sweep's own under the empty name."""
-    return {"": spec.objective} | {name: stage.objective or spec.objective for name, stage in spec.stages.items()}
-
-
-def _noted(objective: Objective) -> dict[str, Any]:
-    return objective.model_dump(include={"metric", "mode", "target", "patience"})
-
-
-class _Label:
-    """The short text of a trial's configuration; a class, because it travels to the workers."""
-
-    def __init__(self, varying: tuple[str, ...]) -> None:
-        self._varying = varying
-
-    def __call__(self, config: Mapping[str, Any]) -> str:
-        stage = stage_of(config)
-        return f"stage={stage}" if stage else specs.label(parameters_of(config), self._varying)
-
-
-def _owner() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return str(os.getuid())
-
-
-def _versions() -> dict[str, str]:
-    names = ("energysweep", "ray", "torch", "codecarbon")
-    found = {"python": sys.version.split()[0]}
-    for name in names:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _because(error: str | None) -> str:
-    """The error as the rest of a line."""
-    text = " ".join((error or "").split())
-    return f": {text if len(text) <= _SHOWN_OF_ERROR else text[:_SHOWN_OF_ERROR] + ' ...'}" if text else ""

@@ -1,0 +1,89 @@
+"""What the ledger says of a run as a whole: what it is, in which parts it was worked on, how it ended."""
+
+from __future__ import annotations
+
+import getpass
+import importlib.metadata
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from energysweep import spec as specs
+from energysweep.carbon import Intensity
+from energysweep.ledger import Ledger
+from energysweep.spec import Objective, SweepSpec
+
+
+class RunFacts:
+    """Notes them in the ledger.
+
+    Args:
+        ledger: of the run.
+        earlier: the parts of the run before this one, as the ledger has them.
+        started_at: Unix time of the beginning of this part.
+    """
+
+    def __init__(self, ledger: Ledger, earlier: Sequence[Mapping[str, Any]], started_at: float) -> None:
+        self._ledger = ledger
+        self._earlier = earlier
+        self._started_at = started_at
+
+    @property
+    def earlier_seconds(self) -> float:
+        """How long the parts before this one took."""
+        return float(sum(part["duration_seconds"] for part in self._earlier))
+
+    def note_beginning(self, run_id: str, spec: SweepSpec, grid: Intensity) -> None:
+        """What the run is."""
+        self._ledger.note(
+            id=run_id,
+            name=spec.name,
+            spec=spec.model_dump(mode="json"),
+            started_at=self._earlier[0]["started_at"] if self._earlier else self._started_at,
+            status="running",
+            objective=_noted(spec.objective),
+            stages={name: {"objective": _noted(objective)} for name, objective in objectives(spec).items() if name},
+            varying=list(specs.varying(spec)),
+            carbon=asdict(grid),
+            owner=owner(),
+            versions=_versions(),
+        )
+
+    def note_part(self, seconds: float, meters: Mapping[str, str]) -> None:
+        """How long this part has taken so far, and the meters of each node."""
+        parts = [*self._earlier, {"started_at": self._started_at, "duration_seconds": seconds}]
+        self._ledger.note(parts=parts, duration_seconds=self.earlier_seconds + seconds, meters=dict(meters))
+
+    def note_end(self, status: str) -> None:
+        """How it ended."""
+        self._ledger.note(status=status)
+
+
+def objectives(spec: SweepSpec) -> dict[str, Objective]:
+    """By stage; the sweep's own under the empty name."""
+    return {"": spec.objective} | {name: stage.objective or spec.objective for name, stage in spec.stages.items()}
+
+
+def owner() -> str:
+    """The name of the user who runs the driver; the number, if there is no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return str(os.getuid())
+
+
+def _noted(objective: Objective) -> dict[str, Any]:
+    return objective.model_dump(include={"metric", "mode", "target", "patience"})
+
+
+def _versions() -> dict[str, str]:
+    names = ("energysweep", "ray", "torch", "codecarbon")
+    found = {"python": sys.version.split()[0]}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,99 @@
+"""How a sweep stands while it runs: for the person who watches it, and for the dashboards."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from energysweep import spec as specs
+from energysweep.agent.accounts import Cheapest, Sweep
+from energysweep.carbon import Intensity
+from energysweep.spec import SweepSpec
+from energysweep.tuning.early_stopping import Effort, saved_joules
+from energysweep.tuning.labels import trial_label
+from energysweep.tuning.progress import RunningTrial, Status
+from energysweep.tuning.recorder import Recorder, TrialRecord
+from energysweep.tuning.totals import Poller
+
+
+class Standing:
+    """Puts together what Tune and what the agents have told so far.
+
+    Args:
+        spec: the sweep.
+        grid: the carbon intensity.
+        recorder: knows the trials.
+        poller: knows their energy.
+        began: the sweep's beginning on this process's monotonic clock.
+    """
+
+    def __init__(self, spec: SweepSpec, grid: Intensity, recorder: Recorder, poller: Poller, began: float) -> None:
+        self._spec = spec
+        self._varying = specs.varying(spec)
+        self._grid = grid
+        self._recorder = recorder
+        self._poller = poller
+        self._began = began
+
+    def show_on(self, dashboard: Sweep) -> None:
+        """Bring what dashboards show of the sweep up to now."""
+        best = self._recorder.best()
+        records = self._recorder.records()
+        dashboard.trials = self._recorder.counts()
+        dashboard.best = {} if best is None else {self._spec.objective.metric: best}
+        dashboard.cheapest = self._cheapest(records)
+        dashboard.saved_joules = self._saved_joules(records)
+
+    def status(self) -> Status:
+        """For the progress display."""
+        records = self._recorder.records()
+        totals = self._poller.totals
+        joules = totals.charged_joules
+        metric = self._spec.objective.metric
+        reached = [(joules_at_target, self._label(record)) for joules_at_target, record in _at_target(records)]
+        return Status(
+            trials=specs.trial_count(self._spec).trials,
+            counts=self._recorder.counts(),
+            metric=metric,
+            best=self._recorder.best(),
+            cheapest_at_target=min(reached, default=None),
+            watts=totals.watts,
+            joules=joules,
+            grams=self._grid.emissions_grams(joules),
+            estimated=self._poller.estimated,
+            elapsed_seconds=time.monotonic() - self._began,
+            running=tuple(
+                RunningTrial(
+                    self._label(record),
+                    record.iterations,
+                    record.results.get(metric),
+                    totals.trials.get(record.row.trial, 0.0),
+                )
+                for record in records
+                if record.row.status == "running"
+            ),
+        )
+
+    def _label(self, record: TrialRecord) -> str:
+        return trial_label(record.row, self._varying)
+
+    def _cheapest(self, records: Sequence[TrialRecord]) -> Cheapest | None:
+        reached = [(joules, record.row.trial, record.row) for joules, record in _at_target(records)]
+        if not reached:
+            return None
+        joules, _, row = min(reached)
+        return Cheapest(specs.label(row.parameters, self._varying), row.hardware, joules)
+
+    def _saved_joules(self, records: Sequence[TrialRecord]) -> float | None:
+        joules = self._poller.totals.trials
+        efforts = (
+            Effort(record.row.status, record.iterations, joules.get(record.row.trial, 0.0))
+            for record in records
+            if not record.row.stage
+        )
+        return saved_joules(efforts, self._spec.scheduler)
+
+
+def _at_target(records: Sequence[TrialRecord]) -> list[tuple[float, TrialRecord]]:
+    """The trials that have reached the target, with the joules that it took."""
+    return [(record.joules_at_target, record) for record in records if record.joules_at_target is not None]

@@ -13,24 +13,21 @@ Source: the OpenMetrics specification; promtool's reference.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from energysweep.analysis.trials import grouped
+from energysweep.analysis.trials import grouped, own
 from energysweep.carbon import Intensity
 from energysweep.ledger import LedgerData
 from energysweep.metrics import FAMILIES
-from energysweep.records import TRIAL_BUCKETS, LeaseRow, ResultRow, TrialRow
+from energysweep.monitoring.course import Course, RunClock, course_of, every_step
+from energysweep.records import TRIAL_BUCKETS, ResultRow, TrialRow
 from energysweep.reporting.summary import summarise
 from energysweep.spec.space import label
-
-STEP_SECONDS = 15.0  # a common scrape interval; queries look back five minutes at most
 
 Sample = tuple[str, tuple[str, ...], float, float]
 """Name, label values, value, Unix time."""
@@ -72,31 +69,8 @@ class _Collector(Collector):
             yield metric
 
 
-@dataclass(frozen=True)
-class _Course:
-    """A trial's running total over time."""
-
-    at: Sequence[float]
-    joules: Sequence[float]
-
-    def part(self, when: float) -> float:
-        """The part of the whole that had been drawn by then, from 0 to 1."""
-        right = bisect_right(self.at, when)
-        if right == len(self.at) or self.joules[-1] <= 0:
-            return 1.0
-        if right == 0:
-            return 0.0
-        start, end = self.at[right - 1], self.at[right]
-        low, high = self.joules[right - 1], self.joules[right]
-        return (low + (high - low) * (when - start) / (end - start)) / self.joules[-1]
-
-    def times(self) -> Iterator[float]:
-        """Its beginning, every 15 s, its end."""
-        return _every_step(self.at[0], self.at[-1])
-
-
 def _samples(data: LedgerData) -> Iterator[Sample]:
-    clock = _Clock(data.run)
+    clock = RunClock(data.run)
     leases = grouped(data.leases, lambda lease: lease.trial)
     results = grouped(data.results, lambda result: result.trial)
     totals = grouped(data.samples, lambda sample: sample.series)
@@ -108,32 +82,13 @@ def _samples(data: LedgerData) -> Iterator[Sample]:
         if held:
             booked = joules.get(trial.trial, {})
             points = [(clock.at(row.elapsed_seconds), row.joules) for row in totals.get(trial.trial, ())]
-            course = _course(held, points, sum(booked.values()))
+            course = course_of(held, points, sum(booked.values()))
             ends.append(course.at[-1])
             yield from _energy_samples((str(data.run["id"]), trial.trial), course, booked, intensity)
             nodes = tuple(dict.fromkeys(lease.node for lease in held))
             yield from _fact_samples(data.run, trial, course, nodes)
             yield from _result_samples(data.run, trial.trial, results.get(trial.trial, ()), course, nodes[-1], clock)
     yield from _sweep_samples(data, max(ends), intensity)
-
-
-class _Clock:
-    """Unix time of the sweep's own seconds, which stand still between its parts."""
-
-    def __init__(self, run: Mapping[str, Any]) -> None:
-        parts = run.get("parts") or [
-            {"started_at": run.get("started_at", 0.0), "duration_seconds": run.get("duration_seconds") or 0.0}
-        ]
-        self._parts = [(float(part["started_at"]), float(part["duration_seconds"])) for part in parts]
-        self.end = self._parts[-1][0] + self._parts[-1][1]
-
-    def at(self, elapsed_seconds: float) -> float:
-        """The Unix time of a moment of the sweep."""
-        for started_at, seconds in self._parts[:-1]:
-            if elapsed_seconds <= seconds:
-                return started_at + elapsed_seconds
-            elapsed_seconds -= seconds
-        return self._parts[-1][0] + elapsed_seconds
 
 
 _Key = tuple[str, str, str, str]
@@ -153,20 +108,8 @@ def _joules(data: LedgerData) -> dict[str, dict[_Key, float]]:
     return joules
 
 
-def _course(leases: Sequence[LeaseRow], totals: Sequence[tuple[float, float]], joules: float) -> _Course:
-    begin = min(lease.opened_at for lease in leases)
-    end = max(lease.closed_at or lease.opened_at + lease.held_seconds for lease in leases)
-    # A poll may tell of a lease's last second after its end.
-    points = [(begin, 0.0)]
-    for at, total in sorted(totals):
-        if points[-1][0] < at < end:
-            points.append((at, min(joules, max(points[-1][1], total))))
-    points.append((max(end, begin + 0.001), joules))
-    return _Course([at for at, _ in points], [total for _, total in points])
-
-
 def _energy_samples(
-    who: tuple[str, str], course: _Course, joules: Mapping[_Key, float], intensity: Intensity | None
+    who: tuple[str, str], course: Course, joules: Mapping[_Key, float], intensity: Intensity | None
 ) -> Iterator[Sample]:
     of_node: dict[str, float] = {}
     of_component: dict[tuple[str, str], float] = {}
@@ -192,30 +135,36 @@ def _energy_samples(
         yield "energysweep_trial_power_watts", (*who, *place), 0.0, course.at[-1] + 1.0
 
 
-def _fact_samples(run: Mapping[str, Any], trial: TrialRow, course: _Course, nodes: Sequence[str]) -> Iterator[Sample]:
-    config = label(trial.parameters, run.get("varying", ()))
+def _fact_samples(run: Mapping[str, Any], trial: TrialRow, course: Course, nodes: Sequence[str]) -> Iterator[Sample]:
+    config = label(trial.parameters, run.get("varying", ()), trial.stage)
     for at in course.times():
         for node in nodes:
             yield "energysweep_trial_info", (str(run["id"]), trial.trial, config, trial.hardware, node), 1.0, at
 
 
 def _result_samples(
-    run: Mapping[str, Any], trial: str, results: Sequence[ResultRow], course: _Course, node: str, clock: _Clock
+    run: Mapping[str, Any], trial: str, results: Sequence[ResultRow], course: Course, node: str, clock: RunClock
 ) -> Iterator[Sample]:
-    shown = str((run.get("objective") or {}).get("metric", ""))
     yield "energysweep_trial_reports_total", (str(run["id"]), trial, node), 0.0, course.at[0]
     for number, result in enumerate(results, start=1):
         at = min(max(clock.at(result.elapsed_seconds), course.at[0]), course.at[-1])
         yield "energysweep_trial_reports_total", (str(run["id"]), trial, node), float(number), at
-        value = result.metrics.get(shown)
-        if isinstance(value, int | float):
-            yield "energysweep_trial_result", (str(run["id"]), trial, node, shown), float(value), at
+        for metric in _shown(run):
+            value = result.metrics.get(metric)
+            if isinstance(value, int | float):
+                yield "energysweep_trial_result", (str(run["id"]), trial, node, metric), float(value), at
+
+
+def _shown(run: Mapping[str, Any]) -> Iterable[str]:
+    """The metrics that dashboards show: those of the objectives, of the sweep and of its stages."""
+    noted = [run.get("objective"), *(stage.get("objective") for stage in run.get("stages", {}).values())]
+    return dict.fromkeys(str(objective["metric"]) for objective in noted if objective)
 
 
 def _sweep_samples(data: LedgerData, end: float, intensity: Intensity | None) -> Iterator[Sample]:
     run = data.run
     name, started_at = str(run["id"]), float(run.get("started_at") or end)
-    for at in _every_step(started_at, end):
+    for at in every_step(started_at, end):
         yield "energysweep_sweep_info", (name, str(run.get("name", "")), str(run.get("owner", ""))), 1.0, at
         yield "energysweep_sweep_start_timestamp_seconds", (name,), started_at, at
         if intensity is not None:
@@ -230,21 +179,14 @@ def _sweep_samples(data: LedgerData, end: float, intensity: Intensity | None) ->
     summary = summarise(data)
     objective = summary.objective
     if objective is not None:
-        reached = [trial for trial in summary.trials if trial.energy_to_target_joules is not None]
+        trials = own(summary.trials)
+        reached = [trial for trial in trials if trial.energy_to_target_joules is not None]
         if reached:
             joules, config, hardware = min(
                 (trial.energy_to_target_joules or 0.0, trial.config, trial.hardware) for trial in reached
             )
             yield "energysweep_sweep_cheapest_energy_to_target_joules", (name, config, hardware), joules, end
-        values = [trial.objective for trial in summary.trials if trial.objective is not None]
+        values = [trial.objective for trial in trials if trial.objective is not None]
         if values:
             best = max(values) if objective.mode == "max" else min(values)
             yield "energysweep_sweep_best", (name, objective.metric), best, end
-
-
-def _every_step(begin: float, end: float) -> Iterator[float]:
-    at = begin
-    while at < end:
-        yield at
-        at += STEP_SECONDS
-    yield end

@@ -102,6 +102,25 @@ def test_the_pause_of_a_resumed_run_is_a_gap() -> None:
     assert points[-1][0] == STARTED_AT + 3610
 
 
+def test_a_stage_is_named_by_its_name_and_is_no_result_of_the_sweep() -> None:
+    # The stage is at its own target after one report of 10 J; a loss of 2.0 would be more than any accuracy.
+    stage = {"objective": {"metric": "loss", "mode": "min", "target": 3.0, "patience": 1}}
+    name = "t-0.1-64-0"
+    data = example(stages={"base": stage})
+    trials = [row._replace(stage="base") if row.trial == name else row for row in data.trials]
+    results = [row._replace(metrics={"loss": 2.0}) if row.trial == name else row for row in data.results]
+    staged = replace(data, trials=trials, results=results)
+    infos = [dict(labels) for labels in series(staged, "energysweep_trial_info")]
+    assert [labels["config"] for labels in infos if labels["trial"] == name] == ["stage=base"]
+    shown = [dict(labels) for labels in series(staged, "energysweep_trial_result")]
+    assert [labels["metric"] for labels in shown if labels["trial"] == name] == ["loss"]
+    ((_, best),) = series(staged, "energysweep_sweep_best").items()
+    assert best[-1][1] == pytest.approx(0.96)  # 0.92 + 10 x 0.004
+    ((labels, cheapest),) = series(staged, "energysweep_sweep_cheapest_energy_to_target_joules").items()
+    assert dict(labels)["config"] == "learning_rate=0.1 batch_size=256"
+    assert cheapest[-1][1] == pytest.approx(20)  # 4 iterations of 5 J
+
+
 def test_untrusted_text_stays_inside_its_label() -> None:
     hostile = 'x" } evil_total 1\n# EOF'
     data = example(name=hostile)

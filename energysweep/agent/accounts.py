@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from energysweep.agent.attribution import Owner
 from energysweep.agent.processes import Root
+from energysweep.carbon import JOULES_PER_KWH
 from energysweep.meters.base import Component
 
-JOULES_PER_KWH = 3_600_000
 SHOWN_RESULTS = 8  # metrics of a trial, so that its series stay few
 _LONGEST_METRIC = 200  # characters of a metric's name
 

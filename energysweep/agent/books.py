@@ -8,9 +8,10 @@ from energysweep.agent.accounts import UNKNOWN_FLOOR, Trial
 from energysweep.agent.attribution import attribute
 from energysweep.agent.counters import Counter
 from energysweep.agent.floors import FloorMemory, freeze_floors
+from energysweep.agent.node_account import NodeAccount
 from energysweep.agent.observer import Interval
 from energysweep.agent.state import Saved
-from energysweep.agent.windows import NodeAccount, Window
+from energysweep.agent.windows import Window
 from energysweep.errors import LeaseRefused
 from energysweep.host import Host
 from energysweep.meters import Component, Device

@@ -1,6 +1,6 @@
-"""The books of an agent: the windows of the sweeps, and the host's own account.
+"""The account of one sweep on one host.
 
-Attribution says which owner used a joule; a book says what that means for its reader. What is a trial's active
+Attribution says which owner used a joule; a window says what that means for its sweep. What is a trial's active
 energy in the window of its own sweep is ``other_sweeps`` in another's, and ``trials`` in the account of the host.
 """
 
@@ -15,27 +15,12 @@ from typing import NamedTuple
 from energysweep.agent.accounts import UNKNOWN_FLOOR, Floor, Lease, Sweep, Trial
 from energysweep.agent.attribution import Owner, Shares, Usage
 from energysweep.agent.counters import Counter
+from energysweep.agent.tally import Key, Row, Tally
 from energysweep.host import Host
-from energysweep.meters.base import Component, Device
+from energysweep.meters.base import Device
 from energysweep.records import EnergyRow, LeaseRow, MeterRow
 
-
-class Key(NamedTuple):
-    """What one row of a window's account counts."""
-
-    lease: str
-    device: str
-    component: Component
-    bucket: str
-    source: str
-
-
-@dataclass(slots=True)
-class Row:
-    """One row of a window's account, and the revision of its last change."""
-
-    joules: float
-    revision: int
+_UNSAVED_ANSWERS = 1_000_000  # a driver may have had so many, all without anything new, since the state was saved
 
 
 class Mark(NamedTuple):
@@ -52,7 +37,6 @@ class Mark(NamedTuple):
         return cls(counter.total_joules, counter.covered_seconds, counter.failures, counter.resets)
 
 
-_UNSAVED_ANSWERS = 1_000_000  # a driver may have had so many, all without anything new, since the state was saved
 _BEGINNING = Mark(0.0, 0.0, 0, 0)  # of a counter that an agent's restart has brought
 
 
@@ -107,7 +91,7 @@ class Window:
         self._host = host
         self._counters = counters
         self._opening = {name: Mark.of(counter) for name, counter in counters.items()}
-        self._rows: dict[Key, Row] = {}
+        self._tally = Tally()
         self._final: list[MeterRow] = []
         self.key = self.peer = ""
 
@@ -125,7 +109,7 @@ class Window:
             self.trials,
             self.revision,
             self._opening,
-            self._rows,
+            self._tally.rows,
             self._final,
             self.key,
             self.peer,
@@ -143,7 +127,7 @@ class Window:
         )
         window.sweep, window.leases, window.trials = saved.sweep, saved.leases, saved.trials
         window.revision = saved.revision + _UNSAVED_ANSWERS
-        window._opening, window._rows, window._final = saved.opening, saved.rows, saved.final
+        window._opening, window._tally.rows, window._final = saved.opening, saved.rows, saved.final
         window.key, window.peer = saved.key, saved.peer
         return window
 
@@ -229,23 +213,11 @@ class Window:
             self._add(device, "", "overhead" if owner == Owner("run", self.run) else "other_sweeps", joules)
 
     def _add(self, device: Device, lease: str, bucket: str, joules: float) -> None:
-        if joules <= 0:
-            return
-        key = Key(lease, device.name, device.component, bucket, device.source)
-        row = self._rows.get(key)
-        if row is None:
-            self._rows[key] = Row(joules, self.revision)
-        else:
-            row.joules += joules
-            row.revision = self.revision
+        self._tally.add(device, lease, bucket, joules, self.revision)
 
     def energy_rows(self, since: int) -> list[EnergyRow]:
         """The counters that have changed after revision ``since``."""
-        return [
-            EnergyRow(self._host.boot_id, self.id, *key, row.joules)
-            for key, row in self._rows.items()
-            if row.revision > since
-        ]
+        return [EnergyRow(self._host.boot_id, self.id, *key, joules) for key, joules in self._tally.changed(since)]
 
     def meter_rows(self) -> list[MeterRow]:
         """What the devices' own counters saw since the window was opened."""
@@ -311,9 +283,7 @@ class Window:
             since: the driver has everything up to this revision.
             pending: leases in an interval that has not been booked on every device (a failed reading left it open).
         """
-        newest: dict[str, int] = {}
-        for key, row in self._rows.items():
-            newest[key.lease] = max(newest.get(key.lease, 0), row.revision)
+        newest = self._tally.newest()
         gone = {
             lease.id
             for lease in self.leases.values()
@@ -323,29 +293,4 @@ class Window:
         }
         if gone:
             self.leases = {name: lease for name, lease in self.leases.items() if name not in gone}
-            self._rows = {key: row for key, row in self._rows.items() if key.lease not in gone}
-
-
-class NodeAccount:
-    """The account of the host itself, over all sweeps and also between them, since the agent began.
-
-    Attributes:
-        joules: by component and bucket (``trials``, ``overhead``, ``background``, ``unreserved_idle``).
-    """
-
-    def __init__(self) -> None:
-        self.joules: dict[tuple[Component, str], float] = {}
-
-    def book(self, device: Device, shares: Shares) -> None:
-        """Book what one device saw over one interval."""
-        for bucket in ("trials", "overhead"):  # from the first interval on, so that Prometheus sees them begin at 0
-            self._add(device, bucket, 0.0)
-        for owners in (shares.active, shares.idle):
-            for owner, joules in owners.items():
-                self._add(device, "trials" if owner.kind == "lease" else "overhead", joules)
-        self._add(device, "background", shares.background)
-        self._add(device, "unreserved_idle", shares.unreserved_idle)
-
-    def _add(self, device: Device, bucket: str, joules: float) -> None:
-        key = (device.component, bucket)
-        self.joules[key] = self.joules.get(key, 0.0) + joules
+            self._tally.forget(gone)

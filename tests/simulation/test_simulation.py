@@ -98,7 +98,7 @@ def test_a_joule_that_is_booked_twice_is_found(cluster: Cluster) -> None:
     agent = cluster.nodes[0].agent
     assert agent is not None
     window = agent.windows["sweep-0"]
-    row = next(iter(window._rows.values()))
+    row = next(iter(window._tally.rows.values()))
     row.joules += 1.0
     cluster.step()
     assert any("J booked" in violation for violation in cluster.violations)
@@ -107,7 +107,7 @@ def test_a_joule_that_is_booked_twice_is_found(cluster: Cluster) -> None:
 def test_a_counter_that_goes_down_is_found(cluster: Cluster) -> None:
     agent = cluster.nodes[0].agent
     assert agent is not None
-    for row in agent.windows["sweep-0"]._rows.values():
+    for row in agent.windows["sweep-0"]._tally.rows.values():
         row.joules /= 2
     cluster.step()
     assert any("is below" in violation for violation in cluster.violations)

@@ -193,7 +193,7 @@ def _energy_samples(
 
 
 def _fact_samples(run: Mapping[str, Any], trial: TrialRow, course: _Course, nodes: Sequence[str]) -> Iterator[Sample]:
-    config = label(trial.parameters, run.get("varying", ()))
+    config = f"stage={trial.stage}" if trial.stage else label(trial.parameters, run.get("varying", ()))
     for at in course.times():
         for node in nodes:
             yield "energysweep_trial_info", (str(run["id"]), trial.trial, config, trial.hardware, node), 1.0, at
@@ -230,13 +230,13 @@ def _sweep_samples(data: LedgerData, end: float, intensity: Intensity | None) ->
     summary = summarise(data)
     objective = summary.objective
     if objective is not None:
-        reached = [trial for trial in summary.trials if trial.energy_to_target_joules is not None]
+        reached = [trial for trial in summary.trials if not trial.stage and trial.energy_to_target_joules is not None]
         if reached:
             joules, config, hardware = min(
                 (trial.energy_to_target_joules or 0.0, trial.config, trial.hardware) for trial in reached
             )
             yield "energysweep_sweep_cheapest_energy_to_target_joules", (name, config, hardware), joules, end
-        values = [trial.objective for trial in summary.trials if trial.objective is not None]
+        values = [trial.objective for trial in summary.trials if not trial.stage and trial.objective is not None]
         if values:
             best = max(values) if objective.mode == "max" else min(values)
             yield "energysweep_sweep_best", (name, objective.metric), best, end

@@ -48,7 +48,7 @@ def use_text(each: BreakEven) -> str:
 
 def _brief(each: BreakEven, summary: Summary) -> str:
     metric = summary.objective.metric if summary.objective else "objective"
-    scores = f"{number_text(each.finetuned_objective)} against {number_text(each.scratch_objective)} from scratch"
+    scores = f"{number_text(each.finetuned_objective)} (from scratch {number_text(each.scratch_objective)})"
     what = f"{use_text(each)}{_where(each.settings, each.hardware, summary)}"
     return f"{what}: break-even {reuses_text(each)}; {metric} {scores}."
 

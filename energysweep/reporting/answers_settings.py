@@ -50,7 +50,7 @@ def setting_lines(summary: Summary) -> list[Line]:
         return [Line("n/a", summary.headline.sentence)]
     brief = (
         f"{cheapest.title} reaches {summary.objective.metric} {summary.objective.target:g} for {_joules(cheapest)};"
-        f" the dearest setting takes {ratio_text(ratio.energy, estimated=summary.estimated)} of that."
+        f" the dearest takes {ratio_text(ratio.energy, estimated=summary.estimated)}."
     )
     detail = [f"The dearest is {dearest.title}, {_joules(dearest)}."]
     tied = [each for each in summary.configurations if each.tied_with_cheapest]
@@ -89,7 +89,7 @@ def why_lines(summary: Summary) -> list[Line]:
     _, _, ratio = extremes(summary)
     if ratio is None:
         return []
-    brief = f"{product(ratio, summary.estimated)} from the cheapest to the dearest setting"
+    brief = product(ratio, summary.estimated)
     fitted = effects(summary.trials, "energy")
     if fitted is None:
         return [Line(cause(ratio), f"{brief}.")]

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from energysweep.analysis.trials import number
 from energysweep.meters.base import COMPONENTS
 from energysweep.reporting.groups import ConfigurationSummary
 from energysweep.reporting.model import Summary
@@ -74,7 +75,7 @@ def _configuration_row(configuration: ConfigurationSummary) -> Row:
     ended = [_quantities(trial) | _metric_cells(trial.metrics, row) for trial in configuration.ended]
     names = dict.fromkeys(name for cells in ended for name in cells)
     for name in names or _quantities(configuration.trials[0]):
-        row |= _spread_cells(name, Spread.over(_number(cells.get(name)) for cells in ended))
+        row |= _spread_cells(name, Spread.over(number(cells.get(name)) for cells in ended))
     row |= _spread_cells("energy_to_target_joules", configuration.energy_to_target_joules)
     return row | {"source": configuration.source}
 
@@ -113,10 +114,6 @@ def _spread_cells(name: str, spread: Spread | None) -> Row:
         f"{name}.std": spread.std if spread else None,
         f"{name}.n": spread.n if spread else 0,
     }
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _csv(rows: Sequence[Row]) -> str:

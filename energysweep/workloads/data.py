@@ -161,7 +161,7 @@ def read_arrays(path: Path, inputs: str) -> tuple[np.ndarray[Any, Any], dict[str
         InputError: it is no such file, or its arrays do not fit together.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"is no .npz file that NumPy can read: {error}", file=str(path)) from error

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import subprocess
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from energysweep.cli import main
 from energysweep.errors import InputError
 from tests.conftest import need
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "discovery.md"
 AGENTS = {"10.0.0.8:9770": "node-b", "[fd00::7]:9770": "node-c", "gpu-1.example:40001": "node-a"}
 
 
@@ -114,3 +116,17 @@ def test_a_file_that_prometheus_could_not_read_is_refused(
     assert reason in message
     assert "--file-sd" in message
     assert len(message.splitlines()) == 1
+
+
+BLOCKS = re.findall(r"^```yaml\n(.*?)^```$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def test_the_document_s_configurations_are_ones(tmp_path: Path) -> None:
+    assert len(BLOCKS) == 3  # HTTP, files, Kubernetes
+    for number, block in enumerate(BLOCKS):
+        path = tmp_path / f"{number}.yml"
+        # Debian builds Prometheus without Kubernetes: the rest of that one can still be checked.
+        path.write_text(block.replace("kubernetes_sd_configs: [{role: pod}]", "static_configs: []"))
+        command = [need("promtool"), "check", "config", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr

@@ -44,7 +44,7 @@ def test_each_use_of_a_pretraining_has_its_break_even_and_its_accuracy() -> None
     found = lines(regimes.pretraining(), "Does pretraining")
     assert [line.short for line in found] == ["after 12.5 reuses", "after 10.0 reuses"]
     assert found[1].brief.startswith("encoder frozen: break-even 10")
-    assert found[1].brief.endswith("accuracy 0.95 against 0.95 from scratch.")
+    assert found[1].brief.endswith("accuracy 0.95 (from scratch 0.95).")
     assert found[0].detail.startswith("100 J of pretraining, 20.0 J from scratch, 12.0 J with it, over 3 repeats.")
 
 
@@ -94,7 +94,7 @@ def test_one_repeat_says_that_there_is_no_interval() -> None:
     data = example()
     data = replace(data, trials=[row for row in data.trials if row.seed == 0])
     (line,) = lines(data, "Which setting")
-    assert "of that" in line.brief
+    assert "the dearest takes" in line.brief
     assert "(" not in line.brief
     assert "One repeat: no interval" in line.detail
 

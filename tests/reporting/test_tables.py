@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,14 @@ def test_summary_json_has_the_analyses() -> None:
     assert hardware["ratio"]["energy"]["value"] == pytest.approx(2)
     effects = json.loads(summary_json(summarise(example())))["analyses"]["effects"]
     assert [each["parameter"] for each in effects["epochs"]["main"]] == ["learning_rate", "batch_size"]
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_metric_that_diverged_has_no_mean_and_breaks_no_table(loss: float) -> None:
+    data = example()
+    results = [
+        row._replace(metrics={**row.metrics, "loss": loss if "-16-" in row.trial else 0.5}) for row in data.results
+    ]
+    rows = rows_of(configurations_csv(summarise(replace(data, results=results))))
+    means = {row["param.batch_size"]: row["loss.mean"] for row in rows}
+    assert means == {"16": "n/a", "64": "0.5", "256": "0.5"}

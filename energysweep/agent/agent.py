@@ -20,6 +20,7 @@ from energysweep.agent.keeper import Keeper
 from energysweep.agent.observer import Observer
 from energysweep.agent.picture import Health, Picture, take_picture
 from energysweep.agent.processes import ProcessTable, Root
+from energysweep.agent.quiet import QUIET_SECONDS, QuietSeconds
 from energysweep.agent.state import Address, StateFile
 from energysweep.agent.windows import Window
 from energysweep.errors import LeaseRefused
@@ -32,8 +33,6 @@ ABANDONED_SECONDS = 60.0  # how long a sweep without any process keeps its windo
 REBIND_SECONDS = 30.0  # how long a closed window waits for its driver's last poll before its run may get another key
 REJOIN_SECONDS = 60.0  # how long a restarted agent waits for those that it knows to be back
 _PICTURE_SECONDS = 1.5  # a tick later, so that a scrape of an agent that saves at each tick need not wait for it
-_QUIET_SECONDS = 2.0
-_QUIET_LOAD = 0.1  # of all CPUs
 
 
 class Agent:
@@ -216,17 +215,10 @@ class Agent:
             window = self._books.open_window(run)
             if window is None:
                 raise LeaseRefused(f"run {run!r} has no open window on this host")
-            if lease_id in window.leases:
-                lease = window.leases[lease_id]
-                if (lease.trial, lease.root) != (trial, root):
-                    raise LeaseRefused(f"lease {lease_id} is of another trial or process")
-                self._awaited.discard(lease_id)
+            if self._is_open_again(window, lease_id, trial, root):
                 return window.trial(trial).energy()
-            if any(lease_id in other.leases for other in self.windows.values()):
-                raise LeaseRefused(f"lease {lease_id} is of another run")
             limits.check_room_for_lease(self.windows, self._observer.leases.values(), window, trial)
             held = self._observer.held_gpus(gpus)
-            account = window.trial(trial)
             cpus = min(cpus, self._observer.logical_cpus)  # Ray lets a trial reserve more than there is
             now = self.host.clock()
             if now - self._observer.read_at >= READ_AT_MOST_EVERY_SECONDS:
@@ -242,6 +234,18 @@ class Agent:
             self._observer.leases[lease_id] = lease
             self._note_change()
             return account.energy()
+
+    def _is_open_again(self, window: Window, lease_id: str, trial: str, root: Root) -> bool:
+        """Whether a client asks again for a lease that it has, perhaps after the agent's restart."""
+        if lease_id not in window.leases:
+            if any(lease_id in other.leases for other in self.windows.values()):
+                raise LeaseRefused(f"lease {lease_id} is of another run")
+            return False
+        lease = window.leases[lease_id]
+        if (lease.trial, lease.root) != (trial, root):
+            raise LeaseRefused(f"lease {lease_id} is of another trial or process")
+        self._awaited.discard(lease_id)
+        return True
 
     def report(self, lease_id: str, results: Mapping[str, float] | None = None) -> Energy:
         """What the lease's trial has cost until now, over all its leases on this host.
@@ -344,29 +348,17 @@ class Agent:
             sleep: ``time.sleep``, or the test's.
             without: components whose floor the user gave.
         """
-        unknown = [
-            counter
-            for counter in self.counters.values()
-            if counter.device.component not in without and not self._books.has_floor(counter.device)
-        ]
-        if not unknown or self._observer.leases:
+        quiet = QuietSeconds(self._observer, self._books, without)
+        if not quiet.are_needed:
             return
         self.tick()
-        before = {counter.device.name: counter.total_joules for counter in unknown}
-        busy, since = self._observer.busy_seconds, self._observer.advanced
-        sleep(_QUIET_SECONDS)
+        quiet.begin()
+        sleep(QUIET_SECONDS)
         with self.lock:
             self._observe()
-            seconds = self._observer.advanced - since
-            load = (self._observer.busy_seconds - busy) / self._observer.logical_cpus
-            if self._observer.leases or load > _QUIET_LOAD * seconds:
-                return
-            # A counter that stands still says nothing of the floor.
-            self._books.quiet_watts = {
-                name: joules / seconds
-                for name, joules in ((c.device.name, c.total_joules - before[c.device.name]) for c in unknown)
-                if joules > 0
-            }
+            watts = quiet.watts()
+            if watts is not None:
+                self._books.quiet_watts = watts
 
     def totals(self, run: str, since: int) -> dict[str, Any]:
         """What a driver has to merge into its ledger; asking with ``since`` acknowledges everything up to there.

@@ -8,14 +8,12 @@ import subprocess
 import time
 import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.conftest import need
-
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+from tests.web import DIRECT
 
 
 def free_port() -> int:
@@ -125,7 +123,7 @@ class Prometheus:
         deadline = time.monotonic() + 60
         while True:
             try:
-                with _DIRECT.open(f"{self.url}/-/ready", timeout=5):
+                with DIRECT.open(f"{self.url}/-/ready", timeout=5):
                     return
             except OSError:
                 assert self._process.poll() is None, Path(self._log.name).read_text()
@@ -138,7 +136,7 @@ class Prometheus:
 
     def _get(self, path: str) -> Any:
         try:
-            with _DIRECT.open(f"{self.url}/api/v1/{path}", timeout=30) as answer:
+            with DIRECT.open(f"{self.url}/api/v1/{path}", timeout=30) as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
             with error:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from energysweep.records import LeaseRow
+from energysweep.reporting.power import interpolated
 
 STEP_SECONDS = 15.0  # a common scrape interval; queries look back five minutes at most
 
@@ -40,14 +40,7 @@ class Course:
 
     def part(self, when: float) -> float:
         """The part of the whole that had been drawn by then, from 0 to 1."""
-        right = bisect_right(self.at, when)
-        if right == len(self.at) or self.joules[-1] <= 0:
-            return 1.0
-        if right == 0:
-            return 0.0
-        start, end = self.at[right - 1], self.at[right]
-        low, high = self.joules[right - 1], self.joules[right]
-        return (low + (high - low) * (when - start) / (end - start)) / self.joules[-1]
+        return interpolated(self.at, self.joules, when) / self.joules[-1] if self.joules[-1] > 0 else 1.0
 
     def times(self) -> Iterator[float]:
         """Its beginning, every 15 s, its end."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
+from energysweep.analysis.trials import grouped
 from energysweep.records import SampleRow
 
 MOST_POINTS: Final = 300
@@ -40,9 +41,7 @@ def power_over_time(samples: Sequence[SampleRow], most_points: int = MOST_POINTS
     if len(times) < 2:
         return []
     edges = _edges(times, most_points)
-    by_series: dict[str, list[SampleRow]] = {}
-    for row in sorted(samples, key=lambda row: row.elapsed_seconds):
-        by_series.setdefault(row.series, []).append(row)
+    by_series = grouped(sorted(samples, key=lambda row: row.elapsed_seconds), lambda row: row.series)
     return [_power(name, rows, times, edges) for name, rows in sorted(by_series.items())]
 
 
@@ -52,7 +51,7 @@ def _power(name: str, rows: Sequence[SampleRow], times: Sequence[float], edges: 
     before = bisect_left(times, at[0]) - 1
     if before >= 0:
         at, joules = [times[before], *at], [0.0, *joules]
-    totals = [_interpolated(at, joules, edge) for edge in edges]
+    totals = [interpolated(at, joules, edge) for edge in edges]
     pairs = list(pairwise(edges))
     steps = [later - earlier for earlier, later in pairwise(totals)]
     return PowerSeries(
@@ -70,7 +69,8 @@ def _edges(times: Sequence[float], most_points: int) -> list[float]:
     return [times[0] + index * step for index in range(most_points)] + [times[-1]]
 
 
-def _interpolated(at: Sequence[float], values: Sequence[float], when: float) -> float:
+def interpolated(at: Sequence[float], values: Sequence[float], when: float) -> float:
+    """A value that is linear between its samples and constant before and after them."""
     right = bisect_right(at, when)
     if right == 0:
         return values[0]

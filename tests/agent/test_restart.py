@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
@@ -20,6 +19,7 @@ from energysweep.agent.client import AgentClient
 from energysweep.agent.protocol import Hello
 from energysweep.agent.scrapes import Scrapes
 from energysweep.agent.start import start_agent
+from tests.web import get
 
 TRACE = "time_seconds,device,component,power_watts\n0,package-0,cpu,100\n1,package-0,cpu,100\n"
 Start = Callable[[], subprocess.Popen[str]]
@@ -81,12 +81,6 @@ def trial(agent_home: Path) -> Iterator[Callable[[], float]]:
     yield opened
     process.kill()
     process.communicate()
-
-
-def get(url: str) -> str:
-    with build_opener(ProxyHandler({})).open(url, timeout=10) as answer:
-        text: str = answer.read().decode()
-    return text
 
 
 def totals(url: str, since: int = 0) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.request import ProxyHandler, Request, build_opener
+from urllib.request import Request
 
 import pytest
 
@@ -30,6 +30,7 @@ from energysweep.agent.server import AgentServer
 from energysweep.errors import AgentError, AgentRunning, AgentUnreachable, LeaseRefused
 from energysweep.host import Host
 from energysweep.meters import Opened, open_meters
+from tests.web import DIRECT
 
 TRACE = "time_seconds,device,component,power_watts\n0,package-0,cpu,100\n1,package-0,cpu,100\n"
 
@@ -104,7 +105,7 @@ def opened(client: AgentClient, trial: str) -> Lease:
 
 def get(url: str, **headers: str) -> tuple[bytes, str]:
     """Body and type of content."""
-    with build_opener(ProxyHandler({})).open(Request(url, headers=headers), timeout=10) as answer:
+    with DIRECT.open(Request(url, headers=headers), timeout=10) as answer:
         return answer.read(), answer.headers["Content-Type"]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from energysweep.monitoring import Json, dashboards
-from energysweep.records import TRIAL_BUCKETS
+from tests.ledgers import booked
 from tests.monitoring.grafana import View, escaped, numbers, panels, target
 from tests.monitoring.test_rules import ALERTS, RECORDS
 from tests.monitoring.watched import ROOT, Watched, watched
@@ -131,15 +131,11 @@ def test_an_alert_asks_for_series_that_there_are_and_is_silent_while_all_is_well
 
 
 def test_configurations_are_told_with_the_ledger_s_joules_and_grams(sweep: Watched) -> None:
-    trial_of = {lease.lease: lease.trial for lease in sweep.data.leases}
-    booked: dict[str, float] = {}
-    for row in sweep.data.energy:
-        if row.bucket in TRIAL_BUCKETS:
-            booked[trial_of[row.lease]] = booked.get(trial_of[row.lease], 0.0) + row.joules
+    of_trial = booked(sweep.data)
     expected: dict[tuple[str, str], float] = {}
     for trial in sweep.data.trials:
         config = " ".join(f"{name}={trial.parameters[name]:g}" for name in ("rate", "depth"))
-        expected[config, trial.hardware] = booked[trial.trial]
+        expected[config, trial.hardware] = of_trial[trial.trial]
     title, view = "All configurations ($measured)", sweep.long_after()
     joules = numbers(ask(view, "energysweep-configurations", title, "sum"), "config", "hardware")
     grams = numbers(ask(view, "energysweep-configurations", title, "grams"), "config", "hardware")

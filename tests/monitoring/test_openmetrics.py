@@ -11,7 +11,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from energysweep.ledger import LedgerData
 from energysweep.monitoring.openmetrics import openmetrics
-from energysweep.records import TRIAL_BUCKETS
+from tests.ledgers import booked
 from tests.reporting.example import CRASHED, STARTED_AT, example
 
 Labels = tuple[tuple[str, str], ...]
@@ -26,15 +26,6 @@ def series(data: LedgerData, name: str) -> dict[Labels, list[tuple[float, float]
                 labels = tuple(sorted(sample.labels.items()))
                 found.setdefault(labels, []).append((float(sample.timestamp), sample.value))
     return found
-
-
-def booked(data: LedgerData) -> dict[str, float]:
-    trial_of = {lease.lease: lease.trial for lease in data.leases}
-    joules: dict[str, float] = {}
-    for row in data.energy:
-        if row.bucket in TRIAL_BUCKETS:
-            joules[trial_of[row.lease]] = joules.get(trial_of[row.lease], 0.0) + row.joules
-    return joules
 
 
 def test_each_trial_begins_at_0_and_ends_with_the_ledgers_joules() -> None:

@@ -13,7 +13,7 @@ from energysweep.monitoring.observed import observe
 from energysweep.monitoring.openmetrics import openmetrics
 from energysweep.reporting import summarise
 from tests.conftest import need
-from tests.monitoring.test_openmetrics import booked
+from tests.ledgers import booked
 from tests.prometheus import Prometheus
 from tests.reporting.example import STARTED_AT, example
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from energysweep.ledger import FILE_NAME, Ledger
-from energysweep.records import TRIAL_BUCKETS
+from tests.ledgers import booked
 from tests.prometheus import Prometheus, free_port, http_sd
 
 pytestmark = pytest.mark.ray
@@ -49,18 +49,13 @@ def test_the_last_scraped_value_of_every_trial_equals_the_ledgers(
 
     with Ledger.open(sweep_folder / "results" / "watched" / FILE_NAME) as ledger:
         data = ledger.read()
-    trial_of = {lease.lease: lease.trial for lease in data.leases}
-    booked: dict[str, float] = {}
-    for row in data.energy:
-        if row.bucket in TRIAL_BUCKETS:
-            trial = trial_of[row.lease]
-            booked[trial] = booked.get(trial, 0.0) + row.joules
+    joules = booked(data)
     last = max(data.leases, key=lambda lease: lease.opened_at).trial
     scraped = prometheus.values(
         'sum by (trial) (max_over_time(energysweep_trial_energy_joules_total{sweep="watched"}[10m]))', "trial"
     )
-    assert len(booked) == 6
-    for trial in booked.keys() - {last}:
-        assert scraped[trial] == pytest.approx(booked[trial], rel=0.01), trial
+    assert len(joules) == 6
+    for trial in joules.keys() - {last}:
+        assert scraped[trial] == pytest.approx(joules[trial], rel=0.01), trial
     (info,) = prometheus.query("last_over_time(energysweep_sweep_info[10m])")
     assert (info["metric"]["sweep"], info["metric"]["name"]) == ("watched", "test")

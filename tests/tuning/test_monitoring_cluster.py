@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +18,13 @@ from ray.util import get_node_ip_address
 
 from energysweep.ledger import FILE_NAME, LedgerData
 from energysweep.metrics import EXPRESSIONS, FAMILIES
-from energysweep.records import TRIAL_BUCKETS
 from tests.conftest import need
+from tests.ledgers import booked
 from tests.prometheus import Prometheus, free_port, http_sd
 from tests.tuning.conftest import SWEEP, TRACE
 from tests.tuning.test_cluster import Cluster, two_raylets, wait_for_nodes
 from tests.tuning.test_resume import STEPS, read, wait_for
+from tests.web import get
 
 pytestmark = [
     pytest.mark.ray,
@@ -35,13 +35,6 @@ pytestmark = [
 
 HEAD_IP = get_node_ip_address()  # what Ray tells a driver that runs here
 WORKER_IP = "127.0.0.2"
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-def get(url: str) -> str:
-    with _DIRECT.open(url, timeout=10) as answer:
-        text: str = answer.read().decode()
-    return text
 
 
 def sd(port: int, host: str = HEAD_IP) -> set[str]:
@@ -158,17 +151,6 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         yield Watched(
             read(run), folder, prometheus, every_minute, port, sd_of_worker, targets, victim.trial, time.time()
         )
-
-
-def booked(data: LedgerData) -> dict[str, float]:
-    """Joules by trial, as the ledger has them."""
-    trial_of = {lease.lease: lease.trial for lease in data.leases}
-    joules: dict[str, float] = {}
-    for row in data.energy:
-        if row.bucket in TRIAL_BUCKETS:
-            trial = trial_of[row.lease]
-            joules[trial] = joules.get(trial, 0.0) + row.joules
-    return joules
 
 
 PER_TRIAL = 'sum by (trial) (max_over_time(energysweep_trial_energy_joules_total{sweep="watched"}[15m]))'

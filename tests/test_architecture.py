@@ -17,10 +17,10 @@ PACKAGE = Path(energysweep.__file__).parent
 
 # The layers from the bottom up. A part may import what stands in a lower layer, and its own layer's other parts.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "records", "host"}),
+    frozenset({"errors", "records", "host", "links"}),
     frozenset({"meters", "carbon", "spec", "ledger", "metrics", "analysis"}),
-    frozenset({"agent", "reporting", "monitoring", "doctor", "workloads"}),
-    frozenset({"tracking", "tuning", "simulation"}),
+    frozenset({"agent", "reporting", "doctor", "workloads"}),
+    frozenset({"monitoring", "tracking", "tuning", "simulation"}),
     frozenset({"cli"}),
     frozenset({"__init__", "__main__"}),  # nobody imports these but a program's user
 )

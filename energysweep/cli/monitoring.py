@@ -31,9 +31,9 @@ def add(commands: Any) -> None:
 
 
 def _publish(arguments: argparse.Namespace) -> int:
+    from energysweep.links import web_address
     from energysweep.monitoring import dashboards
     from energysweep.monitoring.grafana import Grafana
-    from energysweep.monitoring.links import web_address
     from energysweep.monitoring.publish import publish
 
     grafana = Grafana(arguments.url, arguments.token or os.environ.get("GRAFANA_TOKEN", ""))

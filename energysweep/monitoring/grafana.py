@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from energysweep.errors import InputError, SweepError
-from energysweep.monitoring.links import web_address
+from energysweep.links import web_address
 
 OLDEST_VERSION = 11
 _ANSWER_SECONDS = 15.0

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from energysweep.errors import InputError, SweepError
-from energysweep.monitoring.links import web_address
+from energysweep.links import web_address
 from energysweep.reporting.model import Summary
 
 KEY = "--prometheus"

@@ -18,7 +18,7 @@ import jinja2
 import plotly.offline
 
 from energysweep.ledger import LedgerData
-from energysweep.monitoring.links import sweep_link
+from energysweep.links import sweep_link
 from energysweep.reporting import text
 from energysweep.reporting.answers import answers, sentence
 from energysweep.reporting.charts import Figure

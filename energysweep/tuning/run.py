@@ -15,7 +15,7 @@ from energysweep.agent.discovery import TargetsFile
 from energysweep.agent.server import DEFAULT_PORT
 from energysweep.errors import InputError
 from energysweep.ledger import FILE_NAME, Ledger
-from energysweep.monitoring.links import web_address
+from energysweep.links import web_address
 from energysweep.reporting import Summary, write_report, write_whole
 from energysweep.spec import SweepSpec, load_spec
 from energysweep.tuning import placement

@@ -150,7 +150,8 @@ def test_a_cluster_made_by_ray_up_is_closed_to_who_has_no_token(cluster: Hosts) 
     assert done.returncode != 0
     assert "Authentication" in done.stdout + done.stderr
     # From another host the dashboard cannot even be reached.
-    assert "Connection refused" in cluster.client.run("curl -sS http://10.77.0.2:8265").stderr
+    connect = f"exec 3<> /dev/tcp/{cluster.addresses['head']}/8265"
+    assert "Connection refused" in cluster.client.run(connect).stderr
     mode = (cluster.folder / "worker" / "home" / ".ray" / "auth_token").stat().st_mode & 0o777
     assert mode == 0o600
 

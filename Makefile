@@ -24,7 +24,7 @@ test-slow: $(INSTALLED)  ## the tests that make test leaves out: two raylets, lo
 	$(BIN)/python -m pytest -m slow
 
 test-containers: $(INSTALLED)  ## the images and the cluster of deploy/compose.yaml, in the Docker of DOCKER_HOST; needs root
-	$(BIN)/python -m pytest -m containers
+	$(BIN)/python -m pytest tests/containers -m containers
 
 lint: $(INSTALLED)  ## style, types, and documents made from code
 	$(BIN)/ruff check .

@@ -2,7 +2,7 @@
 
 A cluster's job API carries a job's log and nothing else; so a folder travels as lines of base64 in one, with its size
 and its checksum. The ledger is copied by SQLite's backup, also while a driver writes to it. Tune's own folder
-(checkpoints) stays where it is.
+(checkpoints) stays where it is, and so does the run's key: a log has many readers.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from pathlib import Path
 
 from energysweep.errors import EnergysweepError, InputError, SweepError
 from energysweep.ledger import FILE_NAME, Ledger
+from energysweep.tuning import run_key
 
 MARK = "energysweep-folder"
 MAX_BYTES = 200 * 2**20
-STAYS = "tune"
+STAYS = ("tune", run_key.FILE_NAME)
 _LINE_BYTES = 750  # 1000 characters
 
 
@@ -74,7 +75,7 @@ def _archive(folder: Path) -> bytes:
     with tarfile.open(fileobj=stream, mode="w:gz") as archive:
         for path in sorted(folder.rglob("*")):
             name = path.relative_to(folder)
-            if name.parts[0] == STAYS or not path.is_file() or name.name.startswith(FILE_NAME):
+            if name.parts[0] in STAYS or not path.is_file() or name.name.startswith(FILE_NAME):
                 continue
             archive.add(path, str(name), filter=_nobodys)
         with tempfile.TemporaryDirectory() as place:

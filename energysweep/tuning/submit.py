@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shlex
 import tempfile
 from collections.abc import Callable
@@ -28,6 +29,7 @@ RESULTS = '"${ENERGYSWEEP_RESULTS:-${HOME:-/tmp}/energysweep-results}"'
 _PYTHON = "python -m"  # the Python that runs Ray there, if its PATH is right
 _RUN, _SWEEP = "energysweep_run", "energysweep_sweep"  # of a job's metadata
 _STOP_SECONDS = 60  # Ray's 3 s are too short for a report
+_NOT_INSTALLED = re.compile(r"No module named (energysweep|'energysweep')$|python: (command )?not found", re.MULTILINE)
 _EXIT_CODES = (1, 2, EXIT_INTERRUPTED)
 
 Say = Callable[[str], None]
@@ -127,7 +129,7 @@ def wait(job: Job, say: Say, note: Say) -> int:
     if info.status == JobStatus.STOPPED:
         note(f"the job {job.id} was stopped; its finished trials are kept, and the same run id goes on with it")
         return EXIT_INTERRUPTED
-    if "No module named energysweep" in said.text or "python: not found" in said.text:
+    if _NOT_INSTALLED.search(said.text):
         note(_not_installed(job.url))
     elif info.driver_exit_code is None:
         note(f"the job {job.id} failed: {info.message or info.error_type or 'Ray does not say why'}")

@@ -23,6 +23,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "it"
     (folder / "tune" / "it").mkdir(parents=True)
     (folder / "tune" / "it" / "checkpoint").write_bytes(bytes(1000))
+    (folder / "run.key").write_text("secret")
     (folder / "pictures").mkdir()
     (folder / "pictures" / "one.svg").write_text("<svg/>")
     (folder / "report.html").write_text("<html>≈</html>", encoding="utf-8")
@@ -37,7 +38,7 @@ def text(run_folder: Path) -> str:
     return "\n".join(["Running entrypoint for job x", *pack(run_folder), "bye"])
 
 
-def test_what_arrives_is_what_was_sent_without_the_checkpoints(run_folder: Path, text: str, tmp_path: Path) -> None:
+def test_what_arrives_is_what_was_sent_without_checkpoints_and_key(run_folder: Path, text: str, tmp_path: Path) -> None:
     unpack(text, tmp_path / "new" / "it")
     arrived = {str(p.relative_to(tmp_path / "new" / "it")) for p in (tmp_path / "new" / "it").rglob("*") if p.is_file()}
     assert arrived == {FILE_NAME, "report.html", "pictures/one.svg"}

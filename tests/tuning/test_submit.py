@@ -157,7 +157,9 @@ def test_a_sweep_and_its_code_go_to_a_cluster_and_the_run_folder_comes_back(
     back = sweep_folder / "back" / "it"
     there = cluster.folder / "results" / "it"
     assert {path.name for path in back.iterdir()} == {
-        path.name for path in there.iterdir() if path.name not in ("tune", "ledger.sqlite-wal", "ledger.sqlite-shm")
+        path.name
+        for path in there.iterdir()
+        if path.name not in ("tune", "run.key", "ledger.sqlite-wal", "ledger.sqlite-shm")
     }
     for name in ("report.html", "trials.csv", "configurations.csv", "summary.json"):
         assert (back / name).read_bytes() == (there / name).read_bytes()
@@ -236,8 +238,10 @@ def test_a_job_that_nobody_waits_for_can_be_joined_stopped_fetched_and_gone_on_w
     assert [trial.status for trial in data.trials] == ["completed", "completed"]
     assert len(data.run["parts"]) == 2
     assert balanced(data)
-    spent = {row.lease: row.joules for row in part.energy if row.lease}
-    assert all(row.joules >= spent.get(row.lease, 0) for row in data.energy if row.lease)
+    spent = {row[:-1]: row.joules for row in part.energy if row.lease}
+    kept = {row[:-1]: row.joules for row in data.energy if row.lease}
+    assert spent
+    assert all(kept[key] >= joules for key, joules in spent.items())
 
 
 def _until(process: subprocess.Popen[str], text: str) -> str:

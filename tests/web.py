@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import ProxyHandler, Request, build_opener
 
 DIRECT = build_opener(ProxyHandler({}))
 
 
-def get(url: str) -> str:
+def get(url: str, **headers: str) -> str:
     """The text that it answers with."""
-    with DIRECT.open(url, timeout=10) as answer:
+    with DIRECT.open(Request(url, headers=headers), timeout=10) as answer:
         text: str = answer.read().decode()
     return text

@@ -63,6 +63,10 @@ class Watched:
         last = max(lease.closed_at or 0.0 for lease in self.data.leases)
         return View(self.prometheus.url, self.began - 5, last - 0.5)
 
+    def just_after(self) -> View:
+        """As an operator sees it when the sweep has ended, and its series are still there."""
+        return View(self.prometheus.url, self.began - 5, self.ended)
+
     def long_after(self) -> View:
         """As an operator sees it when all its series are gone."""
         return View(self.prometheus.url, self.began - 5, self.ended + 1800)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +16,9 @@ from energysweep.agent.connect import connect
 from energysweep.agent.protocol import Hello
 from energysweep.records import EnergyRow, MeterRow
 from energysweep.tuning.run import Run
+from energysweep.tuning.trial import Metering, metered_class
 from tests.tuning.conftest import TRACE
+from tests.web import get
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("default")]
 
@@ -88,7 +89,7 @@ class Counts(tune.Trainable):
 
     def step(self) -> dict[str, float]:
         assert self.data == [1, 2, 3]
-        sum(range(3_000_000))
+        sum(range(20_000_000))  # longer than the agent takes from one reading to the next
         return {"score": self.iteration, "done": self.iteration == 2}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -193,8 +194,9 @@ def test_trials_that_clone_each_other_add_up_to_what_was_spent(own_ray: Path) ->
     meters = (f"replay:{own_ray}/trace.csv",)
     watching = connect(Hello(run="watching"), meters, port=0)  # keeps the agent until its books are read
     name = "clones"
+    metering = Metering(meters=meters)  # as metered() makes one; its key opens the books
     results = tune.Tuner(
-        energysweep.metered(pbt_function, meters=meters),
+        metered_class(pbt_function, metering),
         param_space={"lr": tune.uniform(0.0001, 0.02), "checkpoint_interval": 2},
         tune_config=tune.TuneConfig(
             num_samples=4,
@@ -213,8 +215,7 @@ def test_trials_that_clone_each_other_add_up_to_what_was_spent(own_ray: Path) ->
         ),
     ).fit()
 
-    with urllib.request.urlopen(f"{watching.agent['url']}/v1/totals?run={name}") as answer:
-        totals = json.load(answer)
+    totals = json.loads(get(f"{watching.agent['url']}/v1/totals?run={name}", Authorization=f"Bearer {metering.key}"))
     watching.close()
     trial_of = {lease[0]: lease[4] for lease in totals["leases"]}
     spent: dict[str, float] = {}

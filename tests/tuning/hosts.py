@@ -17,13 +17,20 @@ from pathlib import Path
 NETWORK = "10.77.0"  # a private one: it exists only inside the namespaces
 BIN = Path(sys.executable).parent
 
-# $1 is the host's folder. /tmp and /run are its own; root's home is in its folder.
+ROOT = Path(__file__).parents[2]
+
+# $1 is the host's folder, $2 this checkout. /tmp and /run are its own; root's home is in its folder.
 _BOOT = """
 folder=$1
+checkout=$2
 mount --make-rprivate /
+if [[ $checkout == /tmp/* ]]; then
+    mkdir -p "$folder$checkout"
+    mount --bind "$checkout" "$folder$checkout"
+fi
 sed "s|^root:.*|root:x:0:0:root:$folder/home:/bin/bash|" /etc/passwd > "$folder/passwd"
 mount --bind "$folder/passwd" /etc/passwd
-mount --bind "$folder/tmp" /tmp
+mount --rbind "$folder/tmp" /tmp
 mount -t tmpfs tmpfs /run
 mkdir -m 755 /run/sshd
 ip link set lo up
@@ -64,7 +71,7 @@ class Host:
         self._outer = subprocess.Popen(
             [
                 *("unshare", "--net", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc"),
-                *("bash", "-ec", _BOOT, "boot", str(folder)),
+                *("bash", "-ec", _BOOT, "boot", str(folder), str(ROOT)),
             ],
             stdin=subprocess.DEVNULL,
         )

@@ -231,4 +231,5 @@ def test_trials_that_clone_each_other_add_up_to_what_was_spent(own_ray: Path) ->
         assert energy == sorted(energy)
         # What it reported last is what its leases add up to, but for what came after the report.
         assert energy[-1] <= spent[result.metrics["trial_id"]] + 1e-6
-        assert energy[-1] > 0
+    # One whose last report came within 0.1 s of its first reading has none yet, but not all of them are so quick.
+    assert max(result.metrics["energy_joules"] for result in results) > 0

@@ -10,21 +10,21 @@ from urllib.parse import parse_qs
 from wsgiref.simple_server import WSGIRequestHandler
 
 from prometheus_client.exposition import gzip_accepted
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from energysweep.agent import keys
 from energysweep.agent.agent import Agent
 from energysweep.agent.discovery import address_of, targets
 from energysweep.agent.exporter import exposition
 from energysweep.agent.peers import Peers
+from energysweep.agent.protocol import AGENTS
 from energysweep.errors import LeaseRefused
 
 Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 
 _GZIP_LEVEL = 1  # a sixth of the time of the usual 9, for a third more bytes
-_MOST_BYTES = 10_000_000  # of an order
-_NAMES = TypeAdapter(dict[str, str])
+_MOST_BYTES = 1_000_000  # of an order
 
 WsgiApplication = Callable[[Environ, StartResponse], Iterable[bytes]]
 
@@ -58,8 +58,12 @@ class Application:
         return _json(start_response, "404 Not Found", {"error": "see /metrics, /healthz, /sd, /v1/totals"})
 
     def agents(self) -> dict[str, str]:
-        """This agent, its peers and those of its sweeps, for service discovery: names of nodes by address."""
-        return self._peers.agents() | self._agent.agents() | {address_of(self._url): self._agent.host.node}
+        """All that service discovery names: names of nodes by address.
+
+        This agent and its peers, or, where nobody has named those, the agents that the drivers of its sweeps tell of.
+        """
+        others = self._peers.agents() if self._peers.are_named else self._agent.agents()
+        return others | {address_of(self._url): self._agent.host.node}
 
     def _metrics(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         content_type, text = exposition(self._agent.picture(), environ.get("HTTP_ACCEPT", ""))
@@ -99,7 +103,7 @@ class Application:
             return _json(start_response, "401 Unauthorized", _NEEDS_KEY)
         try:
             if order == "/v1/agents":
-                self._agent.update_agents(run, _NAMES.validate_json(_content(environ)))
+                self._agent.update_agents(run, AGENTS.validate_json(_content(environ)))
             elif trial:
                 self._agent.close_trial(run, trial, is_over=bool(is_over))
             else:

@@ -1,7 +1,8 @@
 """The agents of a cluster in which one name stands for all of them, as a headless Service of Kubernetes does.
 
 Drivers tell an agent only of those that serve their sweeps (``Agent.agents``). With this every agent names all, also
-those of nodes where nothing runs, and Prometheus gets the same answer whichever it asks.
+those of nodes where nothing runs, and Prometheus gets the same answer whichever it asks. What drivers say counts no
+longer, so no sweep can have Prometheus scrape what it likes.
 """
 
 from __future__ import annotations
@@ -36,6 +37,11 @@ class Peers:
     def of_environment(cls) -> Peers:
         """Those that ENERGYSWEEP_PEERS names."""
         return cls(os.environ.get(VARIABLE))
+
+    @property
+    def are_named(self) -> bool:
+        """Whether there is such a name."""
+        return bool(self._host)
 
     def agents(self) -> dict[str, str]:
         """What stands for the names of nodes, by address; none while the name is not found."""

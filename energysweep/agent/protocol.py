@@ -25,15 +25,31 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
+_LONGEST_LABEL = 300
+_MOST_ENTRIES = 32
+_MOST_AGENTS = 1024
+
+_Label = Annotated[str, Field(max_length=_LONGEST_LABEL)]
+AGENTS: TypeAdapter[dict[str, str]] = TypeAdapter(Annotated[dict[_Label, _Label], Field(max_length=_MOST_AGENTS)])
+"""The names of nodes by address of all agents of a sweep."""
+
 
 def _short(sweep: Sweep) -> Sweep:
-    """The texts become labels and the entries series."""
+    """The texts become labels, the entries series, and the agents targets."""
     for field in dataclasses.fields(sweep):
         value = getattr(sweep, field.name)
-        texts = [value] if isinstance(value, str) else list(value) if isinstance(value, dict) else []
-        if len(texts) > 32 or any(len(text) > 300 for text in texts):
-            raise ValueError(f"{field.name} is too long: 32 entries, 300 characters")
+        entries = len(value) if isinstance(value, dict) else 0
+        most = _MOST_AGENTS if field.name == "agents" else _MOST_ENTRIES
+        if entries > most or any(len(text) > _LONGEST_LABEL for text in _texts(value)):
+            raise ValueError(f"{field.name} is too long: {most} entries, {_LONGEST_LABEL} characters")
     return sweep
+
+
+def _texts(value: object) -> list[str]:
+    """All texts in a field of a sweep."""
+    if isinstance(value, dict):
+        value = (*value, *value.values())
+    return [text for text in (value if isinstance(value, tuple) else (value,)) if isinstance(text, str)]
 
 
 ShownSweep = Annotated[Sweep, AfterValidator(_short)]

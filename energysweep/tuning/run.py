@@ -27,7 +27,7 @@ from energysweep.tuning.workload import trainable_of
 
 SPEC_NAME = "sweep.yaml"
 GRAFANA_VARIABLE = "ENERGYSWEEP_GRAFANA"
-_RUN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -155,14 +155,18 @@ def new_id(spec: SweepSpec) -> str:
     return f"{spec.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
 
 
-def checked_id(run_id: str) -> str:
+def checked_id(run_id: str, key: str = "--run-id") -> str:
     """The run id, if it is one.
+
+    Args:
+        run_id: what may be one.
+        key: the option that it came with.
 
     Raises:
         InputError
     """
-    if not _RUN_ID.match(run_id):
-        raise InputError(f"{run_id!r} is no run id: letters, digits, dots, dashes and underscores", key="--run-id")
+    if not _RUN_ID.fullmatch(run_id):
+        raise InputError(f"{run_id!r} is no run id: letters, digits, dots, dashes and underscores", key=key)
     return run_id
 
 

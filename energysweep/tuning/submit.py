@@ -90,7 +90,8 @@ def find(job_id: str, address: str) -> Job:
     """A job that was submitted before.
 
     Raises:
-        InputError: there is none of this id, or it is no sweep's.
+        InputError: there is none of this id, or it is no sweep's, or its run id is none. Anybody with the cluster's
+            token may have written that, and it names a folder here.
     """
     client, _ = job_client(address)
     with told_plainly(client):
@@ -100,7 +101,7 @@ def find(job_id: str, address: str) -> Job:
     run_id = (jobs[job_id].metadata or {}).get(_RUN)
     if run_id is None:
         raise InputError(f"the job {job_id} is not one of energysweep submit", key="--job")
-    return Job(client, job_id, run_id)
+    return Job(client, job_id, checked_id(run_id, key="--job"))
 
 
 def wait(job: Job, say: Say, note: Say) -> int:

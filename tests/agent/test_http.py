@@ -89,7 +89,9 @@ def test_service_discovery_names_all_agents_of_all_sweeps(host: FakeHost) -> Non
         ("run=a+run+%26+more", "Bearer secret", b"", "400"),
         ("run=a+run+%26+more", "Bearer secret", b'["10.0.0.8:9770"]', "400"),
         ("run=a+run+%26+more", "Bearer secret", b'{"10.0.0.8:9770": 1}', "400"),
-        ("run=a+run+%26+more", "Bearer secret", b'{"x": "' + b"x" * 10_000_000 + b'"}', "400"),
+        ("run=a+run+%26+more", "Bearer secret", b'{"10.0.0.8:9770": "' + b"x" * 301 + b'"}', "400"),
+        ("run=a+run+%26+more", "Bearer secret", json.dumps(dict.fromkeys(map(str, range(1025)), "n")).encode(), "400"),
+        ("run=a+run+%26+more", "Bearer secret", b'{"10.0.0.8:9770": "node-b"}' + b" " * 1_000_000, "400"),
     ],
 )
 def test_only_a_driver_says_which_agents_there_are(

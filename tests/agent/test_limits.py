@@ -43,6 +43,9 @@ from tests.meters.fake_clock import FakeClock
         ({"op": "update", "sweep": {"trials": dict.fromkeys(map(str, range(33)), 1)}}, "trials is too long"),
         ({"op": "update", "sweep": {"best": {"x" * 301: 1.0}}}, "best is too long"),
         ({"op": "update", "sweep": {"name": "x" * 301}}, "name is too long"),
+        ({"op": "update", "sweep": {"cheapest": ["x" * 301, "cpu", 1.0]}}, "cheapest is too long"),
+        ({"op": "update", "sweep": {"agents": {"10.0.0.8:9770": "x" * 301}}}, "agents is too long"),
+        ({"op": "update", "sweep": {"agents": dict.fromkeys(map(str, range(1025)), "n")}}, "agents is too long: 1024"),
         ({"op": "prove"}, "say hello first"),
     ],
 )
@@ -56,6 +59,13 @@ def test_what_would_become_series_and_labels_is_short(
         answer = connection.ask(request_line)
         assert answer["ok"] is False
         assert reason in answer["error"]
+
+
+def test_a_driver_may_tell_of_a_thousand_agents(standing: AgentServer) -> None:  # noqa: F811 - the fixture
+    agents = {f"10.0.{number // 256}.{number % 256}:9770": f"node-{number}" for number in range(1000)}
+    with AskRaw(standing.socket_path) as connection:
+        assert connection.ask({"op": "hello", "run": "large"})["ok"]
+        assert connection.ask({"op": "update", "sweep": {"agents": agents}})["ok"]
 
 
 def test_a_line_that_does_not_end_is_not_waited_for(standing: AgentServer) -> None:  # noqa: F811 - the fixture

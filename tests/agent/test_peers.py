@@ -44,6 +44,14 @@ def test_service_discovery_names_the_peers_and_its_own_node_by_its_name(tmp_path
     assert itself.agents() == {"127.0.0.1:9770": "node-a"}
 
 
+def test_where_peers_are_named_no_driver_adds_to_them(tmp_path: Path) -> None:
+    agent = FakeHost(tmp_path).agent
+    agent.open_window("r")
+    agent.update_agents("r", {"169.254.169.254:80": "what a hostile sweep wants scraped"})
+    application = Application(agent, "http://127.0.0.1:9770", peers=Peers("127.0.0.2:9770"))
+    assert application.agents().keys() == {"127.0.0.1:9770", "127.0.0.2:9770"}
+
+
 def test_the_name_is_given_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENERGYSWEEP_PEERS", "127.0.0.3:9771")
     assert list(Peers.of_environment().agents()) == ["127.0.0.3:9771"]

@@ -301,6 +301,21 @@ def test_a_cluster_opens_to_its_token_only(cluster: JobCluster, sweep_folder: Pa
 
 
 @slow
+def test_a_job_that_names_a_folder_outside_is_not_fetched(
+    cluster: JobCluster, sweep_folder: Path, tmp_path: Path
+) -> None:
+    outside = tmp_path / "autostart"
+    told = json.dumps({"energysweep_run": str(outside)})
+    command = [BIN / "ray", "job", "submit", "--submission-id", "hostile", "--no-wait", "--address", cluster.url]
+    subprocess.run(
+        [*command, "--metadata-json", told, "--", "true"], env=cluster.environment, capture_output=True, check=True
+    )
+    _, err = ended(cluster.submit(sweep_folder, "--job", "hostile", "--fetch", "back"), 2)
+    assert f"--job: '{outside}' is no run id" in err
+    assert not outside.exists()
+
+
+@slow
 def test_a_cluster_without_energysweep_is_told_as_that(cluster: JobCluster, sweep_folder: Path) -> None:
     hidden = sweep_folder / "energysweep"  # what the job's Python finds first, and cannot run
     hidden.mkdir()
@@ -369,6 +384,7 @@ def test_what_is_no_cluster_is_one_clear_message(
         (["--job", "x", "--no-wait", "--address", "http://head"], "no --set, --run-id or --no-wait with it"),
         (["sweep.yaml", "--no-wait", "--fetch", "d", "--address", "http://head"], "nothing to fetch yet"),
         (["sweep.yaml", "--run-id", "../x", "--address", "http://head"], "'../x' is no run id"),
+        (["sweep.yaml", "--run-id", "x\n", "--address", "http://head"], "is no run id"),
         (["sweep.yaml", "--fetch", "taken", "--run-id", "r", "--address", "http://head"], "is no run folder"),
         (["sweep.yaml", "--fetch", "/proc", "--address", "http://head"], "--fetch: cannot be written"),
         (["missing.yaml", "--address", "http://head"], "missing.yaml: there is no such file"),

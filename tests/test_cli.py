@@ -99,6 +99,8 @@ def test_what_is_no_run_folder_is_told(arguments: list[str], fragment: str, caps
         ["run", "x.yaml", "--metrics-port", "99999"],
         ["report", "x", "--carbon"],
         ["run", "x", "-z"],
+        ["agent", "--linger", "nan"],
+        ["agent", "--linger=-5"],
     ],
 )
 def test_a_wrong_command_line_is_exit_code_2_and_one_line(

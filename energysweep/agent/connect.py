@@ -7,7 +7,6 @@ autoscaler; and it does not wait for the interpreter lock of the code that it me
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -15,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from energysweep.agent.books import SERIES_SECONDS
 from energysweep.agent.client import AgentClient, retire
+from energysweep.agent.environment import seconds_of
 from energysweep.agent.protocol import Hello, NetworkAddress, Place, agent_place, socket_path
 from energysweep.agent.server import DEFAULT_PORT
 from energysweep.errors import AgentError, AgentUnreachable, InputError, LeaseRefused, OtherVersion
@@ -30,8 +31,11 @@ def linger_seconds() -> float:
     """How long an agent stays that nobody needs: as long as its series. ENERGYSWEEP_LINGER.
 
     A Prometheus that looks for targets once a minute, and scrapes once a minute, still has the last values.
+
+    Raises:
+        InputError: it is no number of seconds.
     """
-    return float(os.environ.get("ENERGYSWEEP_LINGER", "300"))
+    return seconds_of("ENERGYSWEEP_LINGER", SERIES_SECONDS)
 
 
 def connect(
@@ -49,7 +53,8 @@ def connect(
 
     Raises:
         AgentUnreachable, LeaseRefused
-        InputError: no such meter, or the agent in use has others or listens elsewhere.
+        InputError: no such meter, or the agent in use has others or listens elsewhere; ENERGYSWEEP_LINGER is no
+            number.
     """
     place = agent_place()
     if isinstance(place, NetworkAddress):

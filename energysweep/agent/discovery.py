@@ -6,7 +6,6 @@ series says itself which node it is about, and a target's label of that name wou
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import logging
 import re
@@ -48,14 +47,6 @@ def url_of(address: str, port: int) -> str:
     """Where an agent answers that is bound to ``address``, as others reach it."""
     host = _reachable(address)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def is_loopback(address: str) -> bool:
-    """Whether only this host can reach what listens there."""
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:  # a name
-        return address == "localhost"
 
 
 def _reachable(address: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Sequence
@@ -11,12 +10,12 @@ from pathlib import Path
 from energysweep.agent.agent import Agent
 from energysweep.agent.books import SERIES_SECONDS
 from energysweep.agent.discovery import TargetsFile
+from energysweep.agent.environment import seconds_of
 from energysweep.agent.floors import FloorMemory
 from energysweep.agent.processes import read_process
 from energysweep.agent.protocol import socket_path
 from energysweep.agent.server import DEFAULT_PORT, AgentServer
 from energysweep.agent.state import StateFile
-from energysweep.errors import InputError
 from energysweep.host import Host
 from energysweep.meters import open_meters
 
@@ -73,22 +72,6 @@ def start_agent(
         opened.close()
         raise
     return server
-
-
-def seconds_of(variable: str, default: float) -> float:
-    """A duration that an environment variable may give.
-
-    Raises:
-        InputError: it is no number of seconds.
-    """
-    text = os.environ.get(variable) or str(default)
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise InputError(f"{text!r} is no number of seconds", key=variable)
-    return seconds
 
 
 def _floors_path(node: str) -> Path:

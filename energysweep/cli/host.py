@@ -39,7 +39,7 @@ def add(commands: Any) -> None:
         type=seconds,
         help="how long the series of an ended trial stay; default: ENERGYSWEEP_SERIES_SECONDS, or 300",
     )
-    agent.add_argument("--linger", metavar="SECONDS", type=float, help="end when nobody has needed it for so long")
+    agent.add_argument("--linger", metavar="SECONDS", type=seconds, help="end when nobody has needed it for so long")
     agent.add_argument("--detach", action="store_true", help="return when it serves, and leave it running")
 
     doctor = add_command(commands, "doctor", _doctor, "which meters this host has, which it lacks, how to get them")

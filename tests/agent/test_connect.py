@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from energysweep.agent.connect import connect
+from energysweep.agent.connect import connect, linger_seconds
 from energysweep.agent.protocol import Hello, NetworkAddress, agent_place, socket_path
 from energysweep.agent.server import AgentServer
 from energysweep.cli import _parser
@@ -148,6 +148,13 @@ def test_an_agent_serves_ipv6_too(
     with track("work") as measured:
         pass
     assert measured.energy_joules is not None
+
+
+@pytest.mark.parametrize("text", ["abc", "-1", "nan", "inf"])
+def test_how_long_an_agent_lingers_is_a_number_of_seconds(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("ENERGYSWEEP_LINGER", text)
+    with pytest.raises(InputError, match=f"ENERGYSWEEP_LINGER: '{text}' is no number of seconds"):
+        linger_seconds()
 
 
 def test_a_taken_port_for_leases_is_an_error_because_clients_are_told_that_one(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energysweep.agent.discovery import TargetsFile, address_of, is_loopback, targets, url_of
+from energysweep.agent.discovery import TargetsFile, address_of, targets, url_of
 from energysweep.cli import main
 from energysweep.errors import InputError
 from tests.conftest import need
@@ -32,14 +32,6 @@ AGENTS = {"10.0.0.8:9770": "node-b", "[fd00::7]:9770": "node-c", "gpu-1.example:
 def test_an_address_of_ipv6_is_in_brackets(address: str, url: str) -> None:
     assert url_of(address, 9770) == url
     assert address_of(url) == url.removeprefix("http://")
-
-
-@pytest.mark.parametrize(
-    ("address", "answer"),
-    [("127.0.0.1", True), ("127.8.0.1", True), ("::1", True), ("localhost", True), ("10.0.0.1", False), ("::", False)],
-)
-def test_loopback_is_known(address: str, answer: bool) -> None:
-    assert is_loopback(address) is answer
 
 
 def test_targets_have_labels_that_do_not_push_those_of_the_series_aside() -> None:

@@ -58,6 +58,10 @@ WRONG: list[tuple[Path, tuple[str, ...], tuple[str, ...]]] = [
     (TEAM, ("grafana.adminPassword=x",), ("'/grafana'", "'adminPassword' not allowed")),
     (TEAM, ("grafana.prometheusUrl=prometheus",), ("'/grafana/prometheusUrl'",)),
     # What a schema cannot say, the templates do.
+    (TEAM, ("env[0].name=RAY_AUTH_MODE", "env[0].value=disabled"), ("env: RAY_AUTH_MODE is the chart's own",)),
+    (TEAM, ("env[0].name=RAY_AUTH_TOKEN_PATH", "env[0].value=/x"), ("env: RAY_AUTH_TOKEN_PATH is the chart's own",)),
+    (TEAM, ("env[0].name=ENERGYSWEEP_AGENT", "env[0].value=x:1"), ("env: ENERGYSWEEP_AGENT is the chart's own",)),
+    (TEAM, ("env[0].name=ENERGYSWEEP_RESULTS", "env[0].value=/x"), ("env: ENERGYSWEEP_RESULTS is the chart's own",)),
     (TEAM, ("mode=job",), ("there is no sweep: --set-file job.sweep=my-sweep.yaml",)),
     (TEAM, (*JOB, "job.sweep=x"), ("job: give sweep (the YAML itself) or path",)),
     (TEAM, (*JOB, "job.files.a=b"), ("job.files stand beside job.sweep",)),

@@ -52,6 +52,12 @@ volumes:
 
 {{- define "energysweep.rayContainer" -}}
 {{- $values := .root.Values -}}
+{{- range $values.env }}
+{{- /* Kubernetes takes the last of two entries: this one would switch the token off. */}}
+{{- if regexMatch "^(RAY_AUTH_.*|ENERGYSWEEP_(AGENT|RESULTS))$" .name }}
+{{- fail (printf "env: %s is the chart's own: see auth, agent and results" .name) }}
+{{- end }}
+{{- end -}}
 {{- $head := eq .name "ray-head" -}}
 image: {{ include "energysweep.image" (dict "root" .root "image" $values.image "key" "image") }}
 imagePullPolicy: {{ $values.image.pullPolicy }}

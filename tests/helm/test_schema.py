@@ -11,7 +11,7 @@ import yaml
 
 from tests.helm.charts import AGENT, CHARTS, TEAM, one, refusal, render, scenario
 
-JOB = ("mode=job", "job.path=/sweep.yaml")
+JOB = ("mode=job", "job.path=/sweep.yaml", "shared.enabled=true")
 
 # Chart, settings, and words of the message.
 WRONG: list[tuple[Path, tuple[str, ...], tuple[str, ...]]] = [
@@ -68,6 +68,8 @@ WRONG: list[tuple[Path, tuple[str, ...], tuple[str, ...]]] = [
     (TEAM, ("mode=job", "job.sweep=a: [",), ("job.sweep is no YAML",)),
     (TEAM, ("mode=job", "job.sweep=name: x"), ("a sweep has `workload` or `command`",)),
     (TEAM, ("mode=job", "job.sweep=command: [x]"), ("set shared.enabled, or give the sweep a `storage`",)),
+    (TEAM, ("mode=job", "job.path=/s.yaml"), ("set shared.enabled, or name a storage= in job.set",)),
+    (TEAM, ("mode=job", "job.path=/s.yaml", "job.set={storage=}"), ("job: trials run on other nodes",)),
     (TEAM, ("grafana.enabled=true", "prometheus.enabled=true"), ("grafana.adminSecret: name your Secret",)),
     (TEAM, ("grafana.enabled=true", "grafana.adminSecret=s"), ("name grafana.prometheusUrl",)),
 ]  # fmt: skip

@@ -29,6 +29,7 @@ from tests.helm.pods import completed, pods
 
 OF_TEAM = [s for s in SCENARIOS if chart_of(s) == TEAM]
 JOBS = [s for s in OF_TEAM if "job" in s.name]
+JOB = ("mode=job", "job.path=/s.yaml", "job.set={storage=s3://bucket/path}")
 
 
 def ray(documents: tuple[Document, ...]) -> dict[str, Any]:
@@ -135,13 +136,27 @@ def test_the_job_is_a_command_of_the_program_that_resumes_and_writes_to_the_volu
     assert "/results" in {m["mountPath"] for m in head["volumeMounts"]}
 
 
+SHARED, SET = "shared.enabled=true", "job.set={storage=s3://b/c}"
+OWN = "job.sweep=command: [x]\nstorage: s3://bucket/own"
+
+
 @pytest.mark.parametrize(
-    "settings",
-    [("shared.enabled=true",), ("job.set={storage=s3://bucket/path}",)],
-    ids=["a shared volume", "an override"],
+    ("settings", "storages"),
+    [
+        (("job.sweep=command: [x]", SHARED), ["storage=/shared"]),
+        (("job.sweep=command: [x]", SET), ["storage=s3://b/c"]),
+        ((OWN,), []),
+        ((OWN, SHARED), []),
+        (("job.sweep=command: [x]", SHARED, SET), ["storage=s3://b/c"]),
+        (("job.path=/s.yaml", SHARED), ["storage=/shared"]),
+        (("job.path=/s.yaml", SET), ["storage=s3://b/c"]),
+    ],
 )
-def test_a_job_whose_trials_reach_a_storage_is_accepted(settings: tuple[str, ...]) -> None:
-    assert one(render(TEAM, settings=("mode=job", "job.sweep=command: [x]", *settings)), "RayJob")
+def test_trials_of_a_job_keep_their_checkpoints_where_the_user_says_else_on_the_shared_volume(
+    settings: tuple[str, ...], storages: list[str]
+) -> None:
+    parsed = _parser().parse_args(entrypoint(render(TEAM, settings=("mode=job", *settings)))[1:])
+    assert parsed.overrides == storages
 
 
 def test_runs_of_two_teams_are_never_taken_for_one() -> None:
@@ -160,16 +175,14 @@ def test_a_job_ends_with_its_sweep_and_is_tried_again() -> None:
 
 
 def test_a_large_number_stays_a_whole_number() -> None:
-    settings = ("mode=job", "job.path=/s.yaml", "job.deadlineSeconds=2000000", "job.secondsAfterFinished=1000000")
+    settings = (*JOB, "job.deadlineSeconds=2000000", "job.secondsAfterFinished=1000000")
     job = one(render(TEAM, settings=settings), "RayJob")["spec"]
     assert (job["activeDeadlineSeconds"], job["ttlSecondsAfterFinished"]) == (2_000_000, 1_000_000)
     assert isinstance(job["activeDeadlineSeconds"], int)
 
 
 def test_another_run_is_another_job_and_the_same_volume() -> None:
-    first, second = (
-        render(TEAM, settings=("mode=job", "job.path=/s.yaml", f"job.runId={run}")) for run in ("monday", "tuesday")
-    )
+    first, second = (render(TEAM, settings=(*JOB, f"job.runId={run}")) for run in ("monday", "tuesday"))
     assert one(first, "RayJob")["metadata"]["name"] == "power-monday"
     assert one(second, "RayJob")["metadata"]["name"] == "power-tuesday"
     assert one(first, "PersistentVolumeClaim") == one(second, "PersistentVolumeClaim")

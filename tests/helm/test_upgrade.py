@@ -140,7 +140,8 @@ def test_an_upgrade_changes_only_what_was_asked(
 
 
 def test_from_a_cluster_to_a_job_and_back_the_results_stay() -> None:
-    cluster, job = render(TEAM), render(TEAM, settings=("mode=job", "job.path=/sweep.yaml", "job.runId=one"))
+    settings = ("mode=job", "job.path=/sweep.yaml", "job.set={storage=s3://b/c}", "job.runId=one")
+    cluster, job = render(TEAM), render(TEAM, settings=settings)
     assert of_kind(cluster, "PersistentVolumeClaim") == of_kind(job, "PersistentVolumeClaim") != []
     assert {"-RayCluster/power", "+RayJob/power-one"} == changes(cluster, job)
 

@@ -27,17 +27,26 @@ yes
 {{- if not (or (hasKey $parsed "workload") (hasKey $parsed "command")) }}
 {{- fail "job.sweep: a sweep has `workload` or `command`" }}
 {{- end }}
-{{- /* No trial runs on the head, where the run folder is. */}}
-{{- $set := $job.set | join " " | printf " %s" | contains " storage=" }}
-{{- if not (or $.Values.shared.enabled (hasKey $parsed "storage") $set) }}
-{{- fail "job.sweep: trials run on other nodes than their driver: set shared.enabled, or give the sweep a `storage` that all reach, such as s3://bucket/path" }}
 {{- end }}
+{{- /* No trial runs on the head, where the run folder is. */}}
+{{- if not (or .Values.shared.enabled (include "energysweep.ownStorage" .)) }}
+{{- $how := ternary "name a storage= in job.set" "give the sweep a `storage`" (empty $job.sweep) }}
+{{- fail (printf "job: trials run on other nodes than their driver: set shared.enabled, or %s that all reach, such as s3://bucket/path" $how) }}
+{{- end }}
+{{- end }}
+
+{{/* Does the user name a storage: in job.sweep, or by job.set? A file of the image cannot be read here. */}}
+{{- define "energysweep.ownStorage" -}}
+{{- $parsed := dict -}}
+{{- with .Values.job.sweep }}{{ $parsed = fromYaml . }}{{ end -}}
+{{- if or (get $parsed "storage") (.Values.job.set | join " " | regexMatch "(^| )storage=[^ ]") -}}
+yes
 {{- end }}
 {{- end }}
 
 {{/* The command of the job. KubeRay gives it to a shell: the schema leaves no character that one would interpret. */}}
 {{- define "energysweep.entrypoint" -}}
 energysweep run {{ .Values.job.path | default "/etc/energysweep/sweep.yaml" }} --address auto --output /results --run-id {{ include "energysweep.runId" . }}
-{{- if .Values.shared.enabled }} --set storage=/shared{{ end }}
+{{- if and .Values.shared.enabled (not (include "energysweep.ownStorage" .)) }} --set storage=/shared{{ end }}
 {{- range .Values.job.set }} --set {{ . }}{{ end }}
 {{- end }}

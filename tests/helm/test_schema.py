@@ -124,6 +124,23 @@ def test_a_yaml_file_of_ones_own_becomes_the_sweep_as_it_stands() -> None:
     assert configuration["data"]["train.py"] == values["job"]["files"]["train.py"]
 
 
+def test_files_of_a_job_arrive_byte_by_byte_whatever_their_names_and_first_lines_are(tmp_path: Path) -> None:
+    texts = {
+        "sweep.yaml": "  command: [x, '<&>']\n  # Zürich ☃\n  storage: s3://b/c\n\n",
+        "null": "no end of line",
+        "yes": "",
+        "1": '\ttab: `tick` "quote" \\n {{ .Values }}\r\n',
+        "indented.py": "    if x:\n  y\n",
+    }
+    values = {
+        "mode": "job",
+        "job": {"sweep": texts["sweep.yaml"], "files": {k: t for k, t in texts.items() if k != "sweep.yaml"}},
+    }
+    file = tmp_path / "values.yaml"
+    file.write_text(yaml.safe_dump(values), encoding="utf-8")
+    assert one(render(TEAM, file), "ConfigMap", "power-sweep")["data"] == texts
+
+
 def _objects(node: Any, where: str) -> list[tuple[str, Any]]:
     if isinstance(node, list):
         return [found for number, inner in enumerate(node) for found in _objects(inner, f"{where}/{number}")]

@@ -92,6 +92,13 @@ def test_state_is_the_only_folder_of_the_host_that_it_writes_and_holds_socket_an
     assert "--socket=/var/lib/energysweep/agent.sock" in container()["args"]  # its state file is beside it
 
 
+def test_another_folder_of_the_host_is_mounted_where_the_agent_looks_and_shadows_no_program() -> None:
+    settings = ("state.path=/opt/energysweep", "powercap.mount=none")
+    assert mounts(CPU, *settings) == {"/opt/energysweep": ("/var/lib/energysweep", False)}
+    assert container(CPU, *settings)["args"] == container(CPU)["args"]
+    assert container(CPU, *settings)["env"] == container(CPU)["env"]
+
+
 def test_the_arguments_are_those_of_the_program() -> None:
     from energysweep.cli import _parser
 

@@ -81,11 +81,10 @@ def test_root_without_any_capability_reads_a_counter_and_another_user_does_not(c
 def test_an_agent_as_in_the_charts_container_reads_rapl_and_serves(counters: Path, tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     (tmp_path / "state").mkdir()
-    daemon_set = one(
-        render(AGENT, settings=("state.path=/state", "meters={rapl}")), "DaemonSet", "energysweep-agent-cpu"
-    )
+    daemon_set = one(render(AGENT, settings=("meters={rapl}",)), "DaemonSet", "energysweep-agent-cpu")
     (container,) = daemon_set["spec"]["template"]["spec"]["containers"]
     here = {"0.0.0.0": "127.0.0.1", "$(POD_IP)": "127.0.0.1", "=9770": "=0", "=9771": "=0"}
+    here["/var/lib/energysweep"] = "/state"  # this host's /var stays as it is
     program = [sys.executable, "-m", *container["command"], *(_replaced(word, here) for word in container["args"])]
     command = [
         *(need("unshare"), "--mount", "--propagation", "private", "sh", "-euc", CONTAINER, "container"),

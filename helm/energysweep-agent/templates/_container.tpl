@@ -10,7 +10,7 @@ args:
   - --port=9770
   - --lease-port=9771
   - --advertise=$(POD_IP)
-  - --socket={{ $values.state.path }}/agent.sock
+  - --socket=/var/lib/energysweep/agent.sock
   {{- range $values.meters }}
   - --meter={{ . }}
   {{- end }}
@@ -20,7 +20,7 @@ env:
   - name: ENERGYSWEEP_NODE
     valueFrom: {fieldRef: {fieldPath: spec.nodeName}}
   - name: ENERGYSWEEP_STATE
-    value: {{ $values.state.path }}
+    value: /var/lib/energysweep
   {{- if eq $values.metrics.discovery "sd" }}
   - name: ENERGYSWEEP_PEERS  # whichever agent answers at /sd, it names all of them
     value: {{ include "energysweep-agent.metricsService" .root }}.{{ .root.Release.Namespace }}.svc:9770
@@ -70,7 +70,7 @@ securityContext:
     add: [SYS_PTRACE, DAC_READ_SEARCH]  # /proc/PID/fd of other users' processes takes both
     {{- end }}
 volumeMounts:
-  - {name: state, mountPath: {{ $values.state.path }}}
+  - {name: state, mountPath: /var/lib/energysweep}
   {{- if eq $values.powercap.mount "directory" }}
   - {name: powercap, mountPath: /host/powercap, readOnly: true}
   {{- else if eq $values.powercap.mount "parent" }}

@@ -20,6 +20,14 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}
 
+{{/* The host's folder for the state; in the pod it is /var/lib/energysweep always. Root writes there: not below the host's own. */}}
+{{- define "energysweep-agent.statePath" -}}
+{{- if regexMatch "^/(etc|usr|bin|sbin|lib|lib32|lib64|proc|sys|dev|boot)/" .Values.state.path }}
+{{- fail (printf "state.path: %s is in a folder of the host's own system: name one such as /var/lib/energysweep" .Values.state.path) }}
+{{- end -}}
+{{ .Values.state.path }}
+{{- end }}
+
 {{/* Name of the headless Service that lists all agents. */}}
 {{- define "energysweep-agent.metricsService" -}}
 {{ .Values.name }}-metrics

@@ -54,7 +54,7 @@ containers:
     {{- include "energysweep-agent.container" . | nindent 4 }}
 volumes:
   - name: state
-    hostPath: {path: {{ $values.state.path }}, type: DirectoryOrCreate}
+    hostPath: {path: {{ include "energysweep-agent.statePath" .root }}, type: DirectoryOrCreate}
   {{- if eq $values.powercap.mount "directory" }}
   - name: powercap
     hostPath: {path: /sys/devices/virtual/powercap, type: Directory}

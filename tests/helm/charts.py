@@ -100,6 +100,8 @@ def refusal(chart: Path, settings: Sequence[str], release: str = "power") -> str
     arguments: list[str | Path] = ["template", release, chart]
     for setting in settings:
         arguments += ["--set", setting]
+    for kind in ALL_KINDS:
+        arguments += ["--api-versions", kind]
     done = helm(*arguments)
     assert done.returncode != 0, f"accepted {settings}"
     return done.stderr

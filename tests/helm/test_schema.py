@@ -12,6 +12,7 @@ import yaml
 from tests.helm.charts import AGENT, CHARTS, TEAM, one, refusal, render, scenario
 
 JOB = ("mode=job", "job.path=/sweep.yaml", "shared.enabled=true")
+OURS = r"app\.kubernetes\.io/name"
 
 # Chart, settings, and words of the message.
 WRONG: list[tuple[Path, tuple[str, ...], tuple[str, ...]]] = [
@@ -76,6 +77,15 @@ WRONG: list[tuple[Path, tuple[str, ...], tuple[str, ...]]] = [
     (TEAM, ("env[0].name=RAY_AUTH_TOKEN_PATH", "env[0].value=/x"), ("env: RAY_AUTH_TOKEN_PATH is the chart's own",)),
     (TEAM, ("env[0].name=ENERGYSWEEP_AGENT", "env[0].value=x:1"), ("env: ENERGYSWEEP_AGENT is the chart's own",)),
     (TEAM, ("env[0].name=ENERGYSWEEP_RESULTS", "env[0].value=/x"), ("env: ENERGYSWEEP_RESULTS is the chart's own",)),
+    (TEAM, ("grafana.prometheusUrl=http://me:secret@prometheus:9090",), ("'/grafana/prometheusUrl'",)),
+    (TEAM, ("workerGroups.cpu.minReplicas=5",), ("workerGroups.cpu: minReplicas 5 is more than maxReplicas 4",)),
+    (TEAM, (rf"labels.{OURS}=x",), (": labels: app.kubernetes.io/name is the chart's own",)),
+    (TEAM, (*JOB, r"labels.helm\.sh/chart=x"), (": labels: helm.sh/chart is the chart's own",)),
+    (TEAM, (rf"dashboards.labels.{OURS}=x",), ("dashboards.labels: app.kubernetes.io/name is the chart's own",)),
+    (TEAM, (rf"rules.labels.{OURS}=x",), ("rules.labels: app.kubernetes.io/name is the chart's own",)),
+    (AGENT, (rf"metrics.podMonitor.labels.{OURS}=x",), ("metrics.podMonitor.labels: app.kubernetes.io/name is",)),
+    (AGENT, (r"podAnnotations.cdi\.k8s\.io/energysweep=x",), ("podAnnotations: cdi.k8s.io/energysweep is the",)),
+    (AGENT, ("cpu.enabled=false", "gpu.enabled=false"), ("cpu.enabled and gpu.enabled are both false",)),
     (TEAM, ("mode=job",), ("there is no sweep: --set-file job.sweep=my-sweep.yaml",)),
     (TEAM, (*JOB, "job.sweep=x"), ("job: give sweep (the YAML itself) or path",)),
     (TEAM, (*JOB, "job.files.a=b"), ("job.files stand beside job.sweep",)),
@@ -99,6 +109,12 @@ def test_a_name_that_is_too_long_for_kuberay_is_refused() -> None:
     render(TEAM, settings=(*JOB, "job.runId=" + 40 * "a"))  # with "power-" 46 characters: they fit
     assert "more than 47 characters" in refusal(TEAM, (*JOB, "job.runId=" + 40 * "a"), release="long-name")
     assert "more than 40 characters" in refusal(TEAM, (), release=41 * "a")
+
+
+@pytest.mark.parametrize("settings", [(), JOB], ids=["cluster", "job"])
+@pytest.mark.parametrize("release", ["7am", "my.team"])
+def test_a_release_whose_name_cannot_name_a_service_is_refused(release: str, settings: tuple[str, ...]) -> None:
+    assert f'the release\'s name "{release}" names Services' in refusal(TEAM, settings, release=release)
 
 
 @pytest.mark.parametrize("chart", CHARTS, ids=lambda chart: chart.name)

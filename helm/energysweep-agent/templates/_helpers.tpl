@@ -7,6 +7,16 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
+{{/* The user's labels or annotations beside those of the chart; a key twice would be no YAML. Called with (dict "of" ... "key" "where they stand"). */}}
+{{- define "energysweep-agent.more" -}}
+{{- range $name, $_ := .of }}
+{{- if regexMatch "^((app|cdi)[.](kubernetes|k8s)[.]io/|helm[.]sh/|kubectl[.]kubernetes[.]io/default-container$)" $name }}
+{{- fail (printf "%s: %s is the chart's own" $.key $name) }}
+{{- end }}
+{{- end -}}
+{{ toYaml .of }}
+{{- end }}
+
 {{/* What selects the agents of both kinds of nodes. */}}
 {{- define "energysweep-agent.selector" -}}
 app.kubernetes.io/name: energysweep-agent

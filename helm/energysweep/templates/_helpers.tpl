@@ -2,6 +2,9 @@
 {{- define "energysweep.name" -}}
 {{- if gt (len .Release.Name) 40 }}
 {{- fail (printf "the release's name %q has more than 40 characters, too many for KubeRay" .Release.Name) }}
+{{- end }}
+{{- if not (regexMatch "^[a-z]([a-z0-9-]*[a-z0-9])?$" .Release.Name) }}
+{{- fail (printf "the release's name %q names Services: it takes lower-case letters, digits and -, and begins with a letter" .Release.Name) }}
 {{- end -}}
 {{ .Release.Name }}
 {{- end }}
@@ -13,6 +16,16 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: energysweep
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{/* The user's labels beside those of above; a key twice would be no YAML. Called with (dict "labels" ... "key" "where they stand"). */}}
+{{- define "energysweep.moreLabels" -}}
+{{- range $label, $_ := .labels }}
+{{- if regexMatch "^(app\\.kubernetes\\.io|helm\\.sh)/" $label }}
+{{- fail (printf "%s: %s is the chart's own" $.key $label) }}
+{{- end }}
+{{- end -}}
+{{ toYaml .labels }}
 {{- end }}
 
 {{/* What selects this release's pods. */}}

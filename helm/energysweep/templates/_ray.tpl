@@ -37,6 +37,9 @@ headGroupSpec:
       {{- include "energysweep.rayPod" (dict "root" . "name" "ray-head" "of" .Values.head) | nindent 6 }}
 workerGroupSpecs:
   {{- range $name, $group := .Values.workerGroups }}
+  {{- if gt ($group.minReplicas | int64) ($group.maxReplicas | int64) }}
+  {{- fail (printf "workerGroups.%s: minReplicas %v is more than maxReplicas %v" $name $group.minReplicas $group.maxReplicas) }}
+  {{- end }}
   - groupName: {{ $name }}
     minReplicas: {{ $group.minReplicas | int64 }}
     maxReplicas: {{ $group.maxReplicas | int64 }}

@@ -48,6 +48,15 @@ def test_the_guide_shows_how_to_install_upgrade_and_go_back() -> None:
     assert {command[1] for command in commands("helm")} == {"install", "upgrade", "rollback", "uninstall", "template"}
 
 
+def test_one_release_of_the_guide_carries_the_rules_and_the_notes_say_so() -> None:
+    releases = {command[2] for command in commands("helm") if "helm/energysweep" in command}
+    carrying = {command[2] for command in commands("helm") if "rules.enabled=true" in command}
+    assert releases == {"power", "tuesday"}
+    assert carrying == {"power"}
+    assert "One release per Prometheus carries the rules" in notes(TEAM)
+    assert "carries the rules" not in notes(TEAM, "--values", scenario(TEAM, "bundled-monitoring"))
+
+
 @pytest.mark.parametrize("command", commands("energysweep"), ids=" ".join)
 def test_every_command_of_the_program_in_the_guide_is_one(command: list[str]) -> None:
     _parser().parse_args(command[1:])
@@ -74,7 +83,7 @@ def test_the_notes_of_a_team_lead_to_a_sweep_on_its_cluster_or_to_its_job() -> N
 
 def test_the_notes_say_what_the_cluster_lacks() -> None:
     assert "does not know RayCluster" in notes(TEAM)
-    assert "No PrometheusRule was made" in notes(TEAM)
-    assert "No PrometheusRule" not in notes(TEAM, "--set", "rules.enabled=false")
+    assert "No PrometheusRule was made" in notes(TEAM, "--set", "rules.enabled=true")
+    assert "No PrometheusRule" not in notes(TEAM)
     assert "This cluster has no PodMonitor" in notes(AGENT)
     assert "energysweep-agent-metrics.team-a.svc:9770/sd" in notes(AGENT, "--set", "metrics.discovery=sd")

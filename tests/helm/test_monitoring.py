@@ -16,6 +16,7 @@ from tests.helm.models import PrometheusRule
 FILES = TEAM / "files"
 RULES = ROOT / "deploy" / "prometheus" / "rules"
 BUNDLED = scenario(TEAM, "bundled-monitoring")
+WITH_RULES = ("rules.enabled=true",)
 
 
 def test_the_chart_carries_the_dashboards_as_they_are_exported(tmp_path: Path) -> None:
@@ -49,7 +50,7 @@ def test_labels_and_folder_are_those_of_ones_own_grafana_and_prometheus() -> Non
 
 
 def test_rules_are_those_of_the_files_with_the_limits_of_the_values() -> None:
-    found = [PrometheusRule.model_validate(r) for r in of_kind(render(TEAM), "PrometheusRule")]
+    found = [PrometheusRule.model_validate(r) for r in of_kind(render(TEAM, settings=WITH_RULES), "PrometheusRule")]
     groups = {g.name: [rule.expr.split() for rule in g.rules] for rule in found for g in rule.spec.groups}
     wanted = {
         group["name"]: [rule["expr"].split() for rule in group["rules"]]
@@ -57,16 +58,22 @@ def test_rules_are_those_of_the_files_with_the_limits_of_the_values() -> None:
         for group in yaml.safe_load(file.read_text(encoding="utf-8"))["groups"]
     }
     assert groups == wanted
-    lower = render(TEAM, settings=("rules.limits.powerWatts=750", "rules.limits.carbonGrams=2500000"))
+    lower = render(TEAM, settings=(*WITH_RULES, "rules.limits.powerWatts=750", "rules.limits.carbonGrams=2500000"))
     (group,) = one(lower, "PrometheusRule", "power-limits")["spec"]["groups"]
     assert [rule["expr"] for rule in group["rules"]] == ["vector(750)", "vector(2500000)"]
 
 
 def test_custom_resources_are_only_where_the_cluster_has_them() -> None:
-    without = render(TEAM, kinds=())
+    without = render(TEAM, settings=WITH_RULES, kinds=())
     assert not of_kind(without, "PrometheusRule")
-    assert {d["kind"] for d in render(TEAM)} - {d["kind"] for d in without} == {"PrometheusRule"}
-    assert not of_kind(render(TEAM, settings=("rules.enabled=false",)), "PrometheusRule")
+    assert {d["kind"] for d in render(TEAM, settings=WITH_RULES)} - {d["kind"] for d in without} == {"PrometheusRule"}
+
+
+def test_releases_beside_each_other_write_no_series_twice_unless_asked_to() -> None:
+    for values in (scenario(TEAM, "default"), scenario(TEAM, "job"), BUNDLED):
+        assert not of_kind(render(TEAM, values), "PrometheusRule")
+    bundled = one(render(TEAM, BUNDLED), "ConfigMap", "power-prometheus")["data"]
+    assert len([name for name in bundled if name.endswith(".rules.yml")]) == len(list(RULES.glob("*.yml")))
 
 
 def test_prometheus_and_grafana_are_not_bundled_unless_asked_for() -> None:

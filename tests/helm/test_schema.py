@@ -82,7 +82,7 @@ WRONG: list[tuple[Path, tuple[str, ...], tuple[str, ...]]] = [
     (TEAM, (rf"labels.{OURS}=x",), (": labels: app.kubernetes.io/name is the chart's own",)),
     (TEAM, (*JOB, r"labels.helm\.sh/chart=x"), (": labels: helm.sh/chart is the chart's own",)),
     (TEAM, (rf"dashboards.labels.{OURS}=x",), ("dashboards.labels: app.kubernetes.io/name is the chart's own",)),
-    (TEAM, (rf"rules.labels.{OURS}=x",), ("rules.labels: app.kubernetes.io/name is the chart's own",)),
+    (TEAM, ("rules.enabled=true", rf"rules.labels.{OURS}=x"), ("rules.labels: app.kubernetes.io/name is",)),
     (AGENT, (rf"metrics.podMonitor.labels.{OURS}=x",), ("metrics.podMonitor.labels: app.kubernetes.io/name is",)),
     (AGENT, (r"podAnnotations.cdi\.k8s\.io/energysweep=x",), ("podAnnotations: cdi.k8s.io/energysweep is the",)),
     (AGENT, ("cpu.enabled=false", "gpu.enabled=false"), ("cpu.enabled and gpu.enabled are both false",)),

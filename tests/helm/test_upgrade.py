@@ -101,13 +101,13 @@ UPGRADES: list[tuple[Path, str, tuple[str, ...], set[str]]] = [
     (TEAM, "default", ("results.size=20Gi",), {"PersistentVolumeClaim/power-results: spec.resources.requests.storage"}),
     (
         TEAM,
-        "default",
+        "own-grafana",
         ("rules.labels.release=other",),
         {f"PrometheusRule/power-{name}: metadata.labels.release" for name in ("alerts", "limits", "recording")},
     ),
     (
         TEAM,
-        "default",
+        "own-grafana",
         ("rules.limits.powerWatts=100",),
         {"PrometheusRule/power-limits: spec.groups.*.rules.*.expr"},
     ),

@@ -85,5 +85,9 @@ def test_the_notes_say_what_the_cluster_lacks() -> None:
     assert "does not know RayCluster" in notes(TEAM)
     assert "No PrometheusRule was made" in notes(TEAM, "--set", "rules.enabled=true")
     assert "No PrometheusRule" not in notes(TEAM)
+    bundled = notes(TEAM, "--values", scenario(TEAM, "bundled-monitoring"))
+    assert "Service energysweep-agent-metrics in energysweep-system" in bundled
+    assert "--set metrics.discovery=sd" in bundled
+    assert "metrics.discovery" not in notes(TEAM)
     assert "This cluster has no PodMonitor" in notes(AGENT)
     assert "energysweep-agent-metrics.team-a.svc:9770/sd" in notes(AGENT, "--set", "metrics.discovery=sd")

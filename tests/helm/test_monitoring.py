@@ -118,6 +118,18 @@ def test_the_bundled_grafana_has_the_dashboards_and_its_password_from_a_secret()
     assert provider["options"]["path"] in {m["mountPath"] for m in container["volumeMounts"]}
 
 
+def test_the_bundled_grafana_has_the_dashboards_also_where_no_sidecar_is_to_find_them() -> None:
+    documents = render(TEAM, BUNDLED, settings=("dashboards.enabled=false",))
+    volumes = one(documents, "Deployment", "power-grafana")["spec"]["template"]["spec"]["volumes"]
+    (projected,) = [v["projected"]["sources"] for v in volumes if "projected" in v]
+    maps = {c["metadata"]["name"]: c["metadata"] for c in of_kind(documents, "ConfigMap")}
+    mounted = [maps[source["configMap"]["name"]] for source in projected]
+    assert len(mounted) == len(dashboards())
+    assert not [about for about in mounted if "grafana_dashboard" in about["labels"] or "annotations" in about]
+    alone = render(TEAM, settings=("dashboards.enabled=false",))
+    assert not [c for c in of_kind(alone, "ConfigMap") if "dashboard" in c["metadata"]["name"]]
+
+
 @pytest.mark.parametrize("name", ["prometheus", "grafana"])
 def test_a_changed_configuration_restarts_what_reads_it(name: str) -> None:
     def checksum(*settings: str) -> str:

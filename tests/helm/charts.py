@@ -23,6 +23,8 @@ PROMETHEUS_OPERATOR = ("monitoring.coreos.com/v1/PodMonitor", "monitoring.coreos
 KUBERAY = ("ray.io/v1/RayCluster", "ray.io/v1/RayJob")
 ALL_KINDS = (*PROMETHEUS_OPERATOR, *KUBERAY)
 
+IMAGE = "image.repository=registry.example/energysweep"  # what has to be given, and every scenario gives by itself
+
 Document = dict[str, Any]
 
 
@@ -59,7 +61,7 @@ def render_text(
 
     Args:
         chart: its folder or package.
-        values: files of values.
+        values: files of values; without any, ``IMAGE`` is set.
         settings: of ``--set``.
         kinds: custom resources that the cluster knows.
         release: its name; the namespace is ``team-a``.
@@ -68,7 +70,7 @@ def render_text(
     arguments: list[str | Path] = ["template", release, chart, "--namespace", "team-a"]
     for file in values:
         arguments += ["--values", file]
-    for setting in settings:
+    for setting in settings if values else (IMAGE, *settings):
         arguments += ["--set", setting]
     for kind in kinds:
         arguments += ["--api-versions", kind]
@@ -98,7 +100,7 @@ def render(
 def refusal(chart: Path, settings: Sequence[str], release: str = "power") -> str:
     """What Helm says against these values."""
     arguments: list[str | Path] = ["template", release, chart]
-    for setting in settings:
+    for setting in (IMAGE, *settings):
         arguments += ["--set", setting]
     for kind in ALL_KINDS:
         arguments += ["--api-versions", kind]

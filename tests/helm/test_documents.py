@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from energysweep.cli import _parser
-from tests.helm.charts import AGENT, ROOT, SCENARIOS, TEAM, chart_of, helm, name_of, scenario
+from tests.helm.charts import AGENT, IMAGE, ROOT, SCENARIOS, TEAM, chart_of, helm, name_of, scenario
 
 GUIDE = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
-NEEDS_A_CLUSTER = {"--reuse-values", "--reset-then-reuse-values"}  # values of before
+VALUES_OF_BEFORE = "--reset-then-reuse-values"  # needs a cluster
 
 
 def commands(program: str) -> list[list[str]]:
@@ -24,7 +24,7 @@ def commands(program: str) -> list[list[str]]:
 
 def notes(chart: Path, *arguments: str | Path) -> str:
     """What Helm says after an installation."""
-    done = helm("install", "power", chart, "--namespace", "team-a", "--dry-run=client", *arguments)
+    done = helm("install", "power", chart, "--namespace", "team-a", "--dry-run=client", "--set", IMAGE, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout.partition("\nNOTES:\n")[2]
 
@@ -33,19 +33,24 @@ def notes(chart: Path, *arguments: str | Path) -> str:
 def test_every_command_of_the_guide_with_a_chart_is_one_that_the_chart_accepts(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if command[1] == "uninstall":
+    if command[1] in {"uninstall", "get"}:
         return  # names no chart
     (tmp_path / "helm").symlink_to(ROOT / "helm")
     (tmp_path / "my-sweep.yaml").write_text("name: mine\nworkload: train.py:train\n", encoding="utf-8")
     (tmp_path / "train.py").write_text("def train(config): ...\n", encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text("image: {repository: registry.example/energysweep}\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    done = helm("template", *(word for word in command[2:] if word not in NEEDS_A_CLUSTER))
+    words = [word for word in command[2:] if word != VALUES_OF_BEFORE]
+    before = ["--set", IMAGE] if VALUES_OF_BEFORE in command else []
+    done = helm("template", *before, *words)
     assert done.returncode == 0, done.stderr
     assert "kind: " in done.stdout
 
 
 def test_the_guide_shows_how_to_install_upgrade_and_go_back() -> None:
-    assert {command[1] for command in commands("helm")} == {"install", "upgrade", "rollback", "uninstall", "template"}
+    assert {command[1] for command in commands("helm")} == {
+        *("install", "upgrade", "rollback", "uninstall", "template", "get")
+    }
 
 
 def test_one_release_of_the_guide_carries_the_rules_and_the_notes_say_so() -> None:

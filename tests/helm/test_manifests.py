@@ -108,8 +108,9 @@ def test_every_container_has_a_pinned_image_resources_and_probes(values: Path) -
     containers = [c for pod in pods(render(chart_of(values), values)) for c in pod.containers]
     assert containers
     for container in containers:
-        tag = container["image"].rpartition(":")[2]
-        assert tag[0].isdigit() or tag[0] == "v", container["image"]
+        repository, _, tag = container["image"].rpartition(":")
+        is_digest = repository.endswith("@sha256")
+        assert is_digest or tag[0].isdigit() or tag[0] == "v", container["image"]
         for what in ("requests", "limits"):
             assert {"cpu", "memory"} <= set(container["resources"][what]), container["name"]
         if container["name"] != RUNS_ONCE:
@@ -168,6 +169,17 @@ def test_the_chart_is_of_the_same_release_as_the_program(chart: Path) -> None:
 def test_ray_is_the_version_that_is_tested() -> None:
     pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     assert f"\nray=={one(render(TEAM), 'RayCluster')['spec']['rayVersion']}\n" in pinned
+
+
+@each_chart
+def test_a_digest_goes_before_the_tag(chart: Path) -> None:
+    digest = f"sha256:{64 * '0'}"
+    images = {
+        c["image"]
+        for pod in pods(render(chart, settings=("image.tag=1.2.3", f"image.digest={digest}")))
+        for c in pod.containers
+    }
+    assert images == {f"registry.example/energysweep@{digest}"}
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,8 @@ WRONG: list[tuple[Path, tuple[str, ...], tuple[str, ...]]] = [
     (TEAM, ("dashboards.label.x=1",), ("'/dashboards'", "'label' not allowed")),
     (TEAM, ("grafana.adminPassword=x",), ("'/grafana'", "'adminPassword' not allowed")),
     (TEAM, ("grafana.prometheusUrl=prometheus",), ("'/grafana/prometheusUrl'",)),
+    (TEAM, ("image.digest=sha256:abc",), ("'/image/digest'", "does not match pattern")),
+    (AGENT, ("image.repository=a@sha256:abc",), ("'/image/repository'", "does not match pattern")),
     # What a schema cannot say, the templates do.
     (TEAM, ("env[0].name=RAY_AUTH_MODE", "env[0].value=disabled"), ("env: RAY_AUTH_MODE is the chart's own",)),
     (TEAM, ("env[0].name=RAY_AUTH_TOKEN_PATH", "env[0].value=/x"), ("env: RAY_AUTH_TOKEN_PATH is the chart's own",)),
@@ -86,6 +88,9 @@ WRONG: list[tuple[Path, tuple[str, ...], tuple[str, ...]]] = [
     (AGENT, (rf"metrics.podMonitor.labels.{OURS}=x",), ("metrics.podMonitor.labels: app.kubernetes.io/name is",)),
     (AGENT, (r"podAnnotations.cdi\.k8s\.io/energysweep=x",), ("podAnnotations: cdi.k8s.io/energysweep is the",)),
     (AGENT, ("cpu.enabled=false", "gpu.enabled=false"), ("cpu.enabled and gpu.enabled are both false",)),
+    (AGENT, ("image.repository=",), ("image.repository: name the image as your nodes pull it",)),
+    (TEAM, ("image.repository=",), ("image.repository: name the image as your nodes pull it",)),
+    (TEAM, ("prometheus.enabled=true", "prometheus.image.repository="), ("prometheus.image.repository: name",)),
     (TEAM, ("mode=job",), ("there is no sweep: --set-file job.sweep=my-sweep.yaml",)),
     (TEAM, (*JOB, "job.sweep=x"), ("job: give sweep (the YAML itself) or path",)),
     (TEAM, (*JOB, "job.files.a=b"), ("job.files stand beside job.sweep",)),
@@ -168,7 +173,7 @@ def test_files_of_a_job_arrive_byte_by_byte_whatever_their_names_and_first_lines
     }
     file = tmp_path / "values.yaml"
     file.write_text(yaml.safe_dump(values), encoding="utf-8")
-    assert one(render(TEAM, file), "ConfigMap", "power-sweep")["data"] == texts
+    assert one(render(TEAM, scenario(TEAM, "default"), file), "ConfigMap", "power-sweep")["data"] == texts
 
 
 def _objects(node: Any, where: str) -> list[tuple[str, Any]]:

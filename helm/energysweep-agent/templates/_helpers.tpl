@@ -27,7 +27,8 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if eq .Values.image.tag "latest" }}
 {{- fail "image.tag: name a version; what `latest` is changes without an upgrade" }}
 {{- end -}}
-{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- $repository := required "image.repository: name the image as your nodes pull it, such as registry.example/energysweep-agent; docs/kubernetes.md says how to build and push it" .Values.image.repository -}}
+{{- with .Values.image.digest }}{{ printf "%s@%s" $repository . }}{{ else }}{{ printf "%s:%s" $repository (.Values.image.tag | default .Chart.AppVersion) }}{{ end }}
 {{- end }}
 
 {{/* The host's folder for the state; in the pod it is /var/lib/energysweep always. Root writes there: not below the host's own. */}}

@@ -46,7 +46,8 @@ app.kubernetes.io/component: {{ .component }}
 {{- if eq .image.tag "latest" }}
 {{- fail (printf "%s.tag: name a version; what `latest` is changes without an upgrade" .key) }}
 {{- end -}}
-{{ .image.repository }}:{{ .image.tag | default .root.Chart.AppVersion }}
+{{- $repository := required (printf "%s.repository: name the image as your nodes pull it, such as registry.example/energysweep-sweep; docs/kubernetes.md says how to build and push it" .key) .image.repository -}}
+{{- with .image.digest }}{{ printf "%s@%s" $repository . }}{{ else }}{{ printf "%s:%s" $repository (.image.tag | default .root.Chart.AppVersion) }}{{ end }}
 {{- end }}
 
 {{/* Name of the run and its folder. With the namespace: agents and Prometheus tell the runs of all teams apart by it. */}}

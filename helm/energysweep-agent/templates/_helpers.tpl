@@ -10,7 +10,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{/* The user's labels or annotations beside those of the chart; a key twice would be no YAML. Called with (dict "of" ... "key" "where they stand"). */}}
 {{- define "energysweep-agent.more" -}}
 {{- range $name, $_ := .of }}
-{{- if regexMatch "^((app|cdi)[.](kubernetes|k8s)[.]io/|helm[.]sh/|kubectl[.]kubernetes[.]io/default-container$)" $name }}
+{{- if regexMatch "^(app[.]kubernetes[.]io/|cdi[.]k8s[.]io/energysweep$|helm[.]sh/|kubectl[.]kubernetes[.]io/default-container$)" $name }}
 {{- fail (printf "%s: %s is the chart's own" $.key $name) }}
 {{- end }}
 {{- end -}}

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from energysweep.metrics import EXPRESSIONS
 from energysweep.monitoring import dashboards
 from tests.conftest import need
 from tests.monitoring.grafana import View, escaped, numbers, target
@@ -212,3 +213,21 @@ def test_the_areas_of_a_shared_node_reach_the_meters_line_and_not_beyond(view: V
         if BEGAN + 240 <= when <= BEGAN + 1200:  # while the longest is there, it is its books
             assert value == pytest.approx(10)
             assert watts["trials"][when] == pytest.approx(0.7 * value)
+
+
+def test_the_document_s_queries_count_a_joule_once(view: View) -> None:
+    hour, queries = replace(view, end=BEGAN + 3600), dict(EXPRESSIONS)
+    assert numbers(hour.instant(queries["joules of each trial, ended or not"]), "trial") == {
+        ("1",): 150,
+        ("2",): 40,
+        ("3",): 5,
+    }
+    of_configurations = numbers(hour.instant(queries["joules per configuration"]), "config")
+    assert of_configurations == {("x=1",): 150, (INFO["2"][0],): 40, ("",): 5}
+    metered = numbers(hour.instant(queries["joules drawn within the last hour, by node"]), "node")
+    owners = numbers(hour.instant(queries["who drew them"]), "node", "bucket")
+    for node in ("twice", "shared"):
+        # increase() carries a series on by half a scrape interval at most.
+        assert 12000 <= metered[node,] <= 12601
+        assert owners[node, "trials"] == pytest.approx(0.7 * metered[node,])
+        assert owners[node, "background"] == pytest.approx(0.3 * metered[node,])

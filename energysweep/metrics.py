@@ -141,11 +141,15 @@ _LIFE = """
 ## Who shows what
 
 - `energysweep_trial_*`, `energysweep_node_*`, `energysweep_meter_*` and `energysweep_agent_*` are of one node each. A
-  trial that has moved has a series on each node: `sum by (trial)`.
+  trial that has moved has a series on each node: `sum by (sweep, trial)`.
+- Prometheus adds labels of its own, and an agent that comes back at another address leaves the same series twice, under
+  two `instance`s: `max by` a metric's own labels comes before every sum.
 - `energysweep_sweep_*` is shown by the agent beside the driver alone, and `energysweep_grid_intensity_grams_per_kwh`
   by every agent of a sweep: `max by (zone, source)`.
-- Two users' agents on one host both meter the whole node, under one `node` and two `instance`s: take `max by (node,
-  ...)` of `energysweep_node_*`, never their sum.
+- Two users' agents on one host both meter the whole node, under one `node` and two `instance`s, and each divides it up
+  in books of its own. Take all `energysweep_node_*` of one of them, never their sum; `max by` would mix their books.
+  The expressions below take the one that saw most; *Nodes* and the recording rules ([monitoring.md](monitoring.md))
+  also follow an agent that goes on at another address.
 - `source` says where joules are from. `estimate` is an estimate, and so is `energysweep_sweep_saved_energy_joules`.
 - The only unbounded labels are `sweep` and `trial`: one set of series for each trial that is shown. A trial has at
   most 8 `energysweep_trial_result`. Texts are cut at 300 characters.
@@ -162,25 +166,27 @@ Prometheus calls them stale: an instant query finds nothing any more, a query ov
 """
 
 # What an operator asks; ended trials are there as long as Prometheus keeps its data.
+_TRIAL_JOULES = (
+    "max by (sweep, trial, node, component, bucket, source) (max_over_time(energysweep_trial_energy_joules_total[1d]))"
+)
+_NODE_JOULES = "increase(energysweep_node_energy_joules_total[1h])"
+_ONE_AGENT = f"topk by (node) (1, sum without (device, component, source) ({_NODE_JOULES}))"
 EXPRESSIONS = (
-    ("power now, by trial", "sum by (trial) (energysweep_trial_power_watts)"),
     (
-        "joules of each trial, ended or not",
-        "sum by (sweep, trial) (max_over_time(energysweep_trial_energy_joules_total[1d]))",
+        "power now, by trial",
+        "sum by (sweep, trial) (max by (sweep, trial, node, component) (energysweep_trial_power_watts))",
     ),
+    ("joules of each trial, ended or not", f"sum by (sweep, trial) ({_TRIAL_JOULES})"),
     (
         "joules per configuration",
         "sum by (config) (max by (sweep, trial, node, config) (max_over_time(energysweep_trial_info[1d]))"
-        " * on (sweep, trial, node) group_left ()"
-        " sum by (sweep, trial, node) (max_over_time(energysweep_trial_energy_joules_total[1d])))",
+        f" * on (sweep, trial, node) group_left () sum by (sweep, trial, node) ({_TRIAL_JOULES}))",
     ),
-    (
-        "joules drawn within the last hour, by node",
-        "sum by (node) (increase(energysweep_node_energy_joules_total[1h]))",
-    ),
+    ("joules drawn within the last hour, by node", f"max by (node) ({_ONE_AGENT})"),
     (
         "who drew them",
-        "sum by (node, bucket) (increase(energysweep_node_bucket_energy_joules_total[1h]))",
+        "sum by (node, bucket) (increase(energysweep_node_bucket_energy_joules_total[1h])"
+        f" and ignoring (component, bucket) {_ONE_AGENT})",
     ),
 )
 

@@ -15,6 +15,8 @@ from energysweep.monitoring.queries import (
     highest,
     increase,
     last,
+    node_energy,
+    node_power,
     now,
     rate,
 )
@@ -31,6 +33,9 @@ _ESTIMATE = "An estimate is a model of the hardware, not a measurement; its sour
 _RESTARTS = (
     "An agent's counters begin again when its host does; what a counter shows when it is first scraped is left out."
 )
+
+_SHARED = "Where several agents share a node, this is what the one that has counted longest says."
+_DIVIDED = f"{_SHARED} Where it was there for a part of the time, agents are divided by time, which is an estimate."
 
 
 def nodes_dashboard() -> Json:
@@ -57,25 +62,25 @@ def nodes_dashboard() -> Json:
 def _power_by_device() -> Panel:
     return timeseries(
         "Power by device ($measured)",
-        f"Mean power between scrapes, by device, with what measured it. {_ESTIMATE}",
+        f"Mean power between scrapes, by device, with what measured it. {_SHARED} {_ESTIMATE}",
         "watt",
         _EMPTY,
-        over_time("A", rate(NODE_ENERGY, NODES), "{{node}} {{device}} ({{source}})"),
+        over_time("A", node_power(NODE_ENERGY, NODES), "{{node}} {{device}} ({{source}})"),
         stacked=True,
     )
 
 
 def _power_by_owner() -> Panel:
-    buckets = f"sum by (bucket) ({rate(NODE_BUCKETS, NODES)})"
+    buckets = f"sum by (bucket) ({node_power(NODE_BUCKETS, NODES)})"
     return timeseries(
         "Power by owner, and the meters ($measured)",
         "trials: of all sweeps; overhead: drivers, Ray, agents; background: everything else that ran;"
         " unreserved_idle: the idle floor that no trial had reserved. The line is what the meters saw; it should lie on"
-        f" the top of the areas. {_ESTIMATE}",
+        f" the top of the areas. {_SHARED} {_ESTIMATE}",
         "watt",
         _EMPTY,
         over_time("A", buckets, "{{bucket}}"),
-        over_time("meters", f"sum({rate(NODE_ENERGY, NODES)})", "meters"),
+        over_time("meters", f"sum({node_power(NODE_ENERGY, NODES)})", "meters"),
         stacked=True,
         lines=("meters",),
     )
@@ -83,17 +88,18 @@ def _power_by_owner() -> Panel:
 
 def _owners() -> Panel:
     def of(bucket: str) -> str:
-        where = f'{NODES}, bucket="{bucket}"'
-        return f"sum by (node) ({increase(NODE_BUCKETS, where)})"
+        this = f'bucket="{bucket}"'
+        return f"sum by (node) ({node_energy(NODE_BUCKETS, NODES, this)})"
 
     booked, metered = (
-        f"sum by (node) ({increase(NODE_BUCKETS, NODES)})",
-        f"sum by (node) ({increase(NODE_ENERGY, NODES)})",
+        f"sum by (node) ({node_energy(NODE_BUCKETS, NODES)})",
+        f"sum by (node) ({node_energy(NODE_ENERGY, NODES)})",
     )
     columns = {bucket: Column(bucket.replace("_", " ").capitalize(), of(bucket), "joule") for bucket in BUCKETS}
     return table(
         "Energy by owner against the meters ($measured)",
-        f"What was booked to each owner within the time range, and what the meters saw. {_RESTARTS} {_ESTIMATE}",
+        "What was booked to each owner within the time range, and what the meters saw."
+        f" {_RESTARTS} {_DIVIDED} {_ESTIMATE}",
         _EMPTY,
         {"node": Column("Node")}
         | columns
@@ -110,10 +116,10 @@ def _owners() -> Panel:
 def _owner_bars() -> Panel:
     return barchart(
         "Energy by owner ($measured)",
-        f"Over all chosen nodes, within the time range. {_RESTARTS} {_ESTIMATE}",
+        f"Over all chosen nodes, within the time range. {_RESTARTS} {_DIVIDED} {_ESTIMATE}",
         "joule",
         _EMPTY,
-        f"sort_desc(sum by (bucket) ({increase(NODE_BUCKETS, NODES)}))",
+        f"sort_desc(sum by (bucket) ({node_energy(NODE_BUCKETS, NODES)}))",
         "bucket",
     )
 
@@ -165,8 +171,8 @@ def _failures() -> Panel:
 def _events() -> Panel:
     return table(
         "What the counters did",
-        "Within the time range. wrap: put right. reset, jump, overrun, frozen: intervals whose energy is unknown and"
-        " booked to nobody.",
+        "Within the time range, as told by the agent that saw most. wrap: put right. reset, jump, overrun, frozen:"
+        " intervals whose energy is unknown and booked to nobody.",
         _EMPTY,
         {
             "node": Column("Node"),
@@ -200,7 +206,8 @@ def _agents() -> list[Panel]:
         ),
         stat(
             "Failed ticks",
-            "Seconds within the time range in which an agent could not do its work. The next one makes up for it.",
+            "Seconds within the time range in which an agent could not do its work; of several on a node, the one with"
+            " most. The next tick makes up for it.",
             "none",
             _EMPTY,
             at_end("A", f"sum({increase('energysweep_agent_tick_failures_total', NODES)})", "failures"),

@@ -4,6 +4,9 @@ What every expression has to put right:
 
 - Prometheus adds labels of its own (``instance``, ``job``, on Kubernetes ``pod``). An agent that comes back at another
   address leaves the same series twice: ``max by`` the labels of metrics.py makes them one before any sum.
+- Two agents may share a node, each with books of its own about all of it, and one agent may be scraped under two
+  instances. ``max by`` would take a bucket from one's books and the next from the other's, and their sum would not be
+  the meters'. So of ``energysweep_node_*`` all series of a node are taken from one agent: see ``_books``.
 - A trial that moves has a series per node: summed after that.
 - A trial's series are gone 5 minutes after it ends. So totals are the highest value in the dashboard's time range,
   which is also right for a sweep that has ended.
@@ -47,15 +50,64 @@ def rate(metric: str, where: str) -> str:
 
 
 def increase(metric: str, where: str) -> str:
-    """What an agent's own counter grew by between its first and last scrape within the range.
+    """What a counter of an agent's own doings grew by; where several agents were on a node, the largest of theirs."""
+    return f"max by ({_LABELS[metric]}) ({_grown(metric, where)})"
+
+
+def node_power(metric: str, nodes: str) -> str:
+    """Watts of a node's energy, by the metric's labels, of the agent whose books are taken at the time."""
+    return (
+        f"max by ({_LABELS[metric]})"
+        f" (rate({metric}{{{nodes}}}[$__rate_interval]) and ignoring ({_own(metric)}) {_books(nodes)})"
+    )
+
+
+def node_energy(metric: str, nodes: str, also: str = "") -> str:
+    """Joules of a node within the range, by the metric's labels.
+
+    An agent counts for the part of its time in which its books are taken: all of it if it was alone, or the longest
+    there; nothing of it if a longer one was there all the time. So agents that followed each other are added, and
+    those at the same time are not. Where they overlap, an agent's joules are divided by time, as if it had drawn the
+    same power throughout; the factor is one for all of its series, so owners sum up to the meters nevertheless.
+
+    Args:
+        metric: NODE_ENERGY or NODE_BUCKETS.
+        nodes: which nodes.
+        also: further conditions on the metric.
+    """
+    every = "[$__range:$__interval]"
+    part = f"count_over_time(({_books(nodes)}){every}) / count_over_time(({_meters(nodes)}){every})"
+    where = f"{nodes}, {also}" if also else nodes
+    return f"sum by ({_LABELS[metric]}) (({_grown(metric, where)}) * ignoring ({_own(metric)}) group_left () ({part}))"
+
+
+def _grown(metric: str, where: str) -> str:
+    """What each series grew by between its first and last scrape within the range.
 
     Exact, so that what adds up in the agent adds up here, unless the counter began again in between: PromQL's own
     ``increase`` knows of that, but carries each series on to the ends of the range by its own slope.
     Not for trials: what a series showed when it was first scraped does not count.
     """
     seen = f"{metric}{{{where}}}[$__range]"
-    grown = f"max_over_time({seen}) - min_over_time({seen}) and resets({seen}) == 0"
-    return f"sum by ({_LABELS[metric]}) ({grown} or increase({seen}))"
+    return f"max_over_time({seen}) - min_over_time({seen}) and resets({seen}) == 0 or increase({seen})"
+
+
+def _books(nodes: str) -> str:
+    """The agent whose books are taken, one for each node: that whose meters have counted most, so the longest there.
+
+    Its labels are the node and all that Prometheus adds (``instance`` and others).
+    """
+    return f"topk by (node) (1, {_meters(nodes)})"
+
+
+def _meters(nodes: str) -> str:
+    """What all meters of each agent have counted, of agents that were scraped a moment ago."""
+    return f"sum without ({_own(NODE_ENERGY)}) (last_over_time({NODE_ENERGY}{{{nodes}}}[$__rate_interval]))"
+
+
+def _own(metric: str) -> str:
+    """The labels of a node's metric, without the node's."""
+    return _LABELS[metric].removeprefix("node, ")
 
 
 def per_trial(expression: str) -> str:

@@ -1,7 +1,7 @@
 """What a long time with many agents leaves in Prometheus, and what the dashboards make of it.
 
 A trial that moved, an agent that came back at another address, energy that is partly an estimate, trials of a Tuner of
-one's own that have neither configuration nor hardware profile.
+one's own that have neither configuration nor hardware profile. Several agents on a node.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from energysweep.metrics import EXPRESSIONS
 from energysweep.monitoring import dashboards
 from tests.conftest import need
 from tests.monitoring.grafana import View, escaped, numbers, target
@@ -32,6 +34,43 @@ ENERGY = {
     ("own", "3", "a", "cpu", "rapl", "a:9771"): [None, None, None, 0, 5],
 }
 INFO = {"1": ("x=1", "cpu"), "2": ('x=2 name="a b"', "cpu"), "3": ("", "")}
+# Agents, by node and instance, of nodes that draw 10 W all the time: the first and last minute, what they had counted
+# before, and how many of the 10 W they book to trials. The rest is background.
+AGENTS = {
+    # One that is scraped under two instances.
+    ("twice", "t:9770"): (0, 20, 0, 7),
+    ("twice", "localhost:9770"): (0, 20, 0, 7),
+    # Two users': the second one's sweep began later, and ended earlier.
+    ("shared", "s:9770"): (0, 20, 5000, 7),
+    ("shared", "s:9771"): (5, 15, 0, 2),
+    # One that went on at another port, and one that began anew at a third.
+    ("moved", "m:9770"): (0, 9, 0, 7),
+    ("moved", "m:9771"): (20, 29, 5400, 7),
+    ("moved", "m:9772"): (40, 49, 0, 7),
+    # Two users': the second one's went on when the first one's had ended.
+    ("overlapping", "o:9770"): (0, 20, 5000, 7),
+    ("overlapping", "o:9771"): (10, 50, 0, 2),
+}
+
+
+def of_nodes() -> Iterator[str]:
+    """The series of the agents, with a scrape a minute."""
+    for metric in ("energy", "bucket_energy"):
+        yield f"# TYPE energysweep_node_{metric}_joules counter"
+        for (node, instance), (first, last, before, trials) in AGENTS.items():
+            labels = f'node="{node}",component="cpu",instance="{instance}"'
+            parts = {
+                "energy": {'device="package-0",source="rapl"': (before, 10)},
+                "bucket_energy": {
+                    'bucket="trials"': (before * trials // 10, trials),
+                    'bucket="background"': (before - before * trials // 10, 10 - trials),
+                },
+            }
+            for own, (began, watts) in parts[metric].items():
+                for minute in range(first, last + 1):
+                    joules = began + watts * 60 * (minute - first)
+                    at = BEGAN + 60 * minute
+                    yield f"energysweep_node_{metric}_joules_total{{{labels},{own}}} {joules} {at}"
 
 
 def openmetrics() -> str:
@@ -52,6 +91,7 @@ def openmetrics() -> str:
             f'energysweep_trial_info{{{labels},instance="{instance}"}} 1 {at}' for at in range(BEGAN, BEGAN + 300, 60)
         ]
     lines += [
+        *of_nodes(),
         "# TYPE energysweep_sweep_start_timestamp_seconds gauge",
         f'energysweep_sweep_start_timestamp_seconds{{sweep="s",instance="b:9770"}} {BEGAN} {BEGAN}',
         "# EOF",
@@ -116,3 +156,78 @@ def test_a_value_with_spaces_is_one_value(view: View) -> None:
 def test_sweeps_are_listed_from_the_newest_and_those_that_no_driver_tells_of_at_the_end(view: View) -> None:
     (sweep,) = (each for each in DASHBOARDS["energysweep-sweep"]["templating"]["list"] if each["name"] == "sweep")
     assert view.options(sweep, {}) == ["s", "own"]
+
+
+def of_nodes_dashboard(view: View, reference: str, minutes: int) -> dict[str, float]:
+    """A column of the table of owners, by node, over the first minutes."""
+    title = "Energy by owner against the meters ($measured)"
+    return column(replace(view, end=BEGAN + 60 * minutes), "energysweep-nodes", title, reference, "node")
+
+
+def test_of_agents_that_share_a_node_the_longest_there_counts_and_no_joule_twice(view: View) -> None:
+    metered, trials = (of_nodes_dashboard(view, reference, 60) for reference in ("metered", "trials"))
+    assert {node: metered[node] for node in ("twice", "shared")} == {"twice": 12000, "shared": 12000}
+    assert {node: trials[node] for node in ("twice", "shared")} == {"twice": 8400, "shared": 8400}
+
+
+def test_agents_that_followed_each_other_are_added(view: View) -> None:
+    assert of_nodes_dashboard(view, "metered", 60)["moved"] == 3 * 5400
+    assert of_nodes_dashboard(view, "trials", 60)["moved"] == 3 * 3780
+
+
+def test_agents_that_overlapped_are_divided_by_time(view: View) -> None:
+    metered, trials = (of_nodes_dashboard(view, reference, 60)["overlapping"] for reference in ("metered", "trials"))
+    # The first one 20 minutes at 10 W. The second one 30 minutes of its 40, less what the first one's last scrape is
+    # looked back for: four minutes.
+    assert 12000 + 26 * 600 - 1 <= metered <= 12000 + 30 * 600
+    assert trials == pytest.approx(8400 + (metered - 12000) * 0.2)
+
+
+@pytest.mark.parametrize("minutes", [12, 18, 30, 60, 1440])
+def test_owners_sum_up_to_the_meters_however_many_agents_a_node_has(view: View, minutes: int) -> None:
+    owners = [of_nodes_dashboard(view, reference, minutes) for reference in ("trials", "background")]
+    booked, metered = (of_nodes_dashboard(view, reference, minutes) for reference in ("booked", "metered"))
+    assert {node for node, _ in AGENTS} == set(metered)
+    for node, joules in metered.items():
+        assert sum(owner[node] for owner in owners) == pytest.approx(booked[node], rel=1e-9)
+        assert booked[node] == pytest.approx(joules, rel=1e-9)
+    assert of_nodes_dashboard(view, "difference", minutes) == pytest.approx(dict.fromkeys(metered, 0), abs=1e-6)
+
+
+@pytest.mark.parametrize("node", ["twice", "shared", "overlapping"])
+def test_the_areas_of_a_shared_node_reach_the_meters_line_and_not_beyond(view: View, node: str) -> None:
+    dashboard, title = DASHBOARDS["energysweep-nodes"], "Power by owner, and the meters ($measured)"
+    hour = replace(view, end=BEGAN + 3600)
+    areas, (meters,) = (
+        hour.ask(target(dashboard, title, reference), hour.choose(dashboard) | {"node": escaped(node)})
+        for reference in ("A", "meters")
+    )
+    watts: dict[str, dict[float, float]] = {
+        series["metric"]["bucket"]: {when: float(value) for when, value in series["values"]} for series in areas
+    }
+    line = {when: float(value) for when, value in meters["values"]}
+    assert watts["trials"].keys() == watts["background"].keys() == line.keys()
+    for when, value in line.items():
+        assert watts["trials"][when] + watts["background"][when] == pytest.approx(value)
+        assert value < 10.001
+        if BEGAN + 240 <= when <= BEGAN + 1200:  # while the longest is there, it is its books
+            assert value == pytest.approx(10)
+            assert watts["trials"][when] == pytest.approx(0.7 * value)
+
+
+def test_the_document_s_queries_count_a_joule_once(view: View) -> None:
+    hour, queries = replace(view, end=BEGAN + 3600), dict(EXPRESSIONS)
+    assert numbers(hour.instant(queries["joules of each trial, ended or not"]), "trial") == {
+        ("1",): 150,
+        ("2",): 40,
+        ("3",): 5,
+    }
+    of_configurations = numbers(hour.instant(queries["joules per configuration"]), "config")
+    assert of_configurations == {("x=1",): 150, (INFO["2"][0],): 40, ("",): 5}
+    metered = numbers(hour.instant(queries["joules drawn within the last hour, by node"]), "node")
+    owners = numbers(hour.instant(queries["who drew them"]), "node", "bucket")
+    for node in ("twice", "shared"):
+        # increase() carries a series on by half a scrape interval at most.
+        assert 12000 <= metered[node,] <= 12601
+        assert owners[node, "trials"] == pytest.approx(0.7 * metered[node,])
+        assert owners[node, "background"] == pytest.approx(0.3 * metered[node,])

@@ -147,14 +147,14 @@ def test_it_can_be_narrowed_to_sweeps_hardware_and_nodes(dashboard: Json) -> Non
 
 @every_dashboard
 def test_every_variable_is_used_and_every_one_that_is_used_is_there_before(dashboard: Json) -> None:
-    ours = {"__range", "__rate_interval"}
+    ours = {"__range", "__rate_interval", "__interval"}
     known: set[str] = set()
     for variable in dashboard["templating"]["list"]:
         used = set(re.findall(r"\$\{?([a-z_]\w*)", str(variable.get("definition", ""))))
         assert used <= known | ours, variable["name"]
         known.add(variable["name"])
     text = json.dumps([dashboard["panels"], dashboard["annotations"]])
-    assert set(re.findall(r"\$\{?([a-z_]\w*)", text)) - ours == known - {"__interval"}
+    assert set(re.findall(r"\$\{?([a-z_]\w*)", text)) - ours == known
 
 
 @every_dashboard

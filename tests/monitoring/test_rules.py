@@ -89,7 +89,7 @@ def test_every_recorded_series_and_every_alert_is_documented() -> None:
 @pytest.mark.parametrize("rule", RECORDS, ids=lambda rule: str(rule["record"]))
 def test_a_recorded_series_is_called_by_its_level_metric_and_operation(rule: dict[str, Any]) -> None:
     level, metric, operation = rule["record"].split(":")
-    assert set(level.split("_")) <= {"sweep", "trial", "config", "hardware", "node", "bucket", "meter"}
+    assert set(level.split("_")) <= {"sweep", "trial", "config", "hardware", "node", "instance", "bucket", "meter"}
     families = {family.name.removesuffix("_total") for family in FAMILIES}
     limits = {"energysweep_power_limit_watts", "energysweep_carbon_limit_grams"}
     assert metric in families | limits

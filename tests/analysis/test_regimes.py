@@ -185,6 +185,84 @@ def test_each_hardware_has_its_own_pretraining() -> None:
     assert [(each.hardware, each.saving_joules) for each in found] == [("one", 10), ("two", 12)]
 
 
+GENERAL = {"from": "general", "freeze_encoder": False}
+
+
+def chained(general: tuple[float, ...], seeds: tuple[int, ...] = (0, 1, 2)) -> list[Observation]:
+    """The pretraining of `sweep` as a second stage that goes on from a first one, `general`."""
+    first = [
+        Observation(stage="general", seed=seed, energy_joules=each) for seed, each in zip(seeds, general, strict=True)
+    ]
+    return [
+        *first,
+        *(replace(trial, parameters={"pretrained": GENERAL}) if trial.stage else trial for trial in sweep()),
+    ]
+
+
+def test_a_stage_that_goes_on_from_another_costs_both() -> None:
+    (found,) = pretraining(chained((900.0, 900.0, 900.0)))
+    # 900 J + 90, 100, 110 J, for a saving of 10 J
+    assert (found.stage, found.pretrain_joules, found.reuses) == ("pretraining", 1000, pytest.approx(100))
+    assert found.low == pytest.approx(100 - 2.4842, rel=1e-4)
+    assert found.high == pytest.approx(100 + 2.4842, rel=1e-4)
+
+
+def test_chained_stages_are_added_up_by_seed() -> None:
+    # 910 + 90, 900 + 100, 890 + 110: 1000 J for each seed, so without any spread
+    trials = chained((890.0, 910.0, 900.0), seeds=(2, 0, 1))
+    (found,) = pretraining(trials)
+    assert (found.pretrain_joules, found.low, found.high) == (1000, pytest.approx(100), pytest.approx(100))
+    # a third stage before them
+    before = [
+        replace(trial, parameters={"pretrained": {"from": "words"}}) if trial.stage == "general" else trial
+        for trial in trials
+    ]
+    words = [Observation(stage="words", seed=seed, energy_joules=500.0) for seed in range(3)]
+    (found,) = pretraining([*words, *before])
+    assert found.pretrain_joules == 1500
+
+
+def test_a_stage_from_a_checkpoint_of_unknown_energy_has_none_itself() -> None:
+    for trials in (
+        chained((900.0, 900.0), seeds=(0, 1)),  # no general stage with seed 2
+        [trial for trial in chained((900.0,) * 3) if trial.stage != "general"],  # a checkpoint from elsewhere
+        [replace(trial, hardware="other") if trial.stage == "general" else trial for trial in chained((900.0,) * 3)],
+    ):
+        (found,) = pretraining(trials)
+        assert (found.pretrain_joules, found.reuses, found.verdict) == (None, None, "unknown")
+
+
+def test_means_are_over_all_trials_where_seeds_are_not_given() -> None:
+    sides = [[replace(arrived(each, 10), seed=None) for each in side] for side in (SCRATCH, TUNED)]
+    costs = [Observation(stage="pretraining", energy_joules=each) for each in (90.0, 100.0, 200.0)]
+    found = break_even(costs, *sides)
+    assert (found.pretrain_joules, found.scratch_joules, found.finetuned_joules) == (130, 20, 10)
+    assert (found.reuses, found.repeats, found.low, found.verdict) == (13, 0, None, "unknown")
+
+
+def test_a_seed_that_comes_twice_is_refused_and_named() -> None:
+    scratch, tuned = _sides((20, 20), (10, 10))
+    with pytest.raises(ValueError, match="scratch has more than one trial with seed 1"):
+        break_even([stage(100, 0)], [*scratch, scratch[1]], tuned)
+    with pytest.raises(ValueError, match="pretrain has more than one trial with seed 0"):
+        break_even([stage(100, 0), stage(90, 0)], scratch, tuned)
+
+
+def test_without_a_trial_that_uses_the_pretraining_there_is_nothing_to_say() -> None:
+    scratch, tuned = _sides((20, 20), (10, 10))
+    with pytest.raises(ValueError, match="tuned is empty"):
+        break_even([stage(100, 0)], scratch, [])
+    found = break_even([stage(100, 0)], [], tuned)
+    assert (found.scratch_joules, found.saving_joules, found.reuses, found.verdict) == (None, None, None, "unknown")
+
+
+def test_a_setting_that_a_search_drew_twice_has_means_and_no_interval() -> None:
+    trials = sweep()
+    twice = [*trials, *(trial for trial in trials if not trial.stage)]
+    (found,) = pretraining(twice)
+    assert (found.reuses, found.repeats, found.low, found.verdict) == (10, 0, None, "unknown")
+
+
 def _sides(scratch: tuple[float, ...], tuned: tuple[float, ...]) -> tuple[list[Observation], list[Observation]]:
     first, second = ([arrived(float(each), 10, seed) for seed, each in enumerate(side)] for side in (scratch, tuned))
     return first, second

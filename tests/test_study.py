@@ -13,6 +13,7 @@ from energysweep.analysis import Estimate, Observation, worst_to_best
 from energysweep.analysis.effects import Acts
 from energysweep.ledger import LedgerData
 from energysweep.reporting import combined_markdown, summarise
+from energysweep.reporting.text import TIMES
 from study.document import BLOCKS, DOCUMENT, EXTRACTS, filled
 from study.extracts import read_extract, read_extracts, write_extract
 from study.findings import Finding, findings
@@ -152,7 +153,7 @@ def test_five_times_is_confirmed_by_a_bound_and_not_by_a_wide_interval(
 def test_what_a_setting_that_never_arrived_takes_at_least_is_said_beside_the_ratio() -> None:
     # the third rate spent 10 epochs of 2 J (1 J) without arriving, the cheapest takes 4 of them: 2.5 times as much
     found = [each for claim, all_ in verdicts(regimes.hardware()).items() if "5 times" in claim for each in all_]
-    bound = "; of 1 setting that did not always arrive, one takes at least ×2.50"
+    bound = "; of 1 setting that did not always arrive, one takes at least " + f"{TIMES}2.50"
     assert [each.ours.endswith(bound) for each in found] == [True, True]
 
 

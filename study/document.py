@@ -18,6 +18,7 @@ from energysweep.reporting import Summary, study_tables, summarise, write_whole
 from energysweep.reporting.markdown import table
 from study.extracts import read_extracts, write_extract
 from study.findings import findings
+from study.hosts import energy_parts_table, whole_host_list
 
 ROOT: Final = Path(__file__).parent.parent
 DOCUMENT: Final = ROOT / "docs" / "study.md"
@@ -71,6 +72,8 @@ BLOCKS: Final[dict[str, Callable[[Sequence[Summary]], str]]] = {
     "pretraining": study_tables.pretraining_table,
     "multitask": study_tables.multitask_table,
     "hardware": study_tables.hardware_table,
+    "wholehost": whole_host_list,
+    "energyparts": energy_parts_table,
     "cost": study_tables.cost_table,
     "meters": study_tables.meters_table,
     "findings": findings_table,

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from energysweep.analysis import (
     BreakEven,
     Estimate,
+    Extremes,
     acts_on,
     effects,
     multitask,
@@ -19,17 +20,16 @@ from energysweep.analysis import (
     side_by_side,
     worst_to_best,
 )
+from energysweep.analysis.effects import Acts
 from energysweep.analysis.trials import grouped
 from energysweep.reporting import Summary
 from energysweep.reporting.answers_regimes import reuses_text
-from energysweep.reporting.answers_settings import cause
+from energysweep.reporting.answers_settings import cause, count
 from energysweep.reporting.text import ratio_text
-
-Verdict = Literal["confirmed", "not confirmed", "not testable here"]
+from study.verdicts import Verdict, acts_as_said, below_one, reaches
 
 ABSTRACT: Final = "abstract"
 SECOND_HAND: Final = "second-hand"
-_TIMES: Final = 5.0  # "up to 5 times the energy of the optimal setup"
 _REUSES: Final = (10.0, 13.0)  # after how many reuses pretraining is said to pay
 
 
@@ -72,6 +72,7 @@ _CLAIMS: Final = {
     "batch_size": "Batch size acts on the energy of an epoch",
     "learning_rate": "Learning rate acts on the number of epochs",
 }
+_WANTED: Final[dict[str, Acts]] = {"batch_size": "joules_per_epoch", "learning_rate": "epochs"}
 _PAYS: Final = "Pretraining pays after about 10 to 13 reuses"
 _SOONER: Final = "It pays sooner with a frozen encoder"
 _LESS: Final = "A multitask model takes less than separate models"
@@ -89,22 +90,19 @@ def _times(summaries: Sequence[Summary]) -> Iterator[Finding]:
             found = worst_to_best([(each.config, each.trials) for each in members])
             if found is not None:
                 name = f"{run.name} on {hardware}" if len(by_hardware) > 1 else run.name
-                ours = ratio_text(found.ratio.energy, estimated=run.estimated)
-                yield Finding(_UP_TO, ABSTRACT, name, ours, *_reaches(found.ratio.energy))
+                yield Finding(_UP_TO, ABSTRACT, name, _extremes_text(found, run.estimated), *reaches(found))
 
 
-def _reaches(ratio: Estimate) -> tuple[Verdict, str]:
-    if ratio.low is None or ratio.high is None:
-        return "not testable here", "one repeat has no interval"
-    if ratio.low <= 1:
-        return "not confirmed", "the interval holds 1"
-    if ratio.high < _TIMES:
-        return "not confirmed", "the interval ends below 5"
-    return "confirmed", "the interval lies above 1 and reaches 5 or more"
+def _extremes_text(found: Extremes[str], estimated: bool) -> str:
+    ours = ratio_text(found.ratio.energy, estimated=estimated)
+    if found.at_least is None:
+        return ours
+    bound = ratio_text(Estimate(found.at_least, None, None, 1), estimated=estimated)
+    return f"{ours}; of {count(len(found.censored), 'setting')} that did not always arrive, one takes at least {bound}"
 
 
 def _acting(summaries: Sequence[Summary], parameter: str) -> Iterator[Finding]:
-    claim, wanted = _CLAIMS[parameter], {"batch_size": "joules_per_epoch", "learning_rate": "epochs"}[parameter]
+    claim, wanted = _CLAIMS[parameter], _WANTED[parameter]
     for run in summaries:
         parts = [effects(run.trials, quantity) for quantity in ("epochs", "joules_per_epoch")]
         ranges = [fitted.of(parameter) if fitted else None for fitted in parts]
@@ -114,14 +112,9 @@ def _acting(summaries: Sequence[Summary], parameter: str) -> Iterator[Finding]:
             f"epochs {ratio_text(ranges[0].range)}, joules per epoch"
             f" {ratio_text(ranges[1].range, estimated=run.estimated)}"
         )
-        acts = acts_on(run.trials, parameter)
-        if acts is None:
-            yield Finding(claim, SECOND_HAND, run.name, ours, "not testable here", "one repeat has no interval")
-        elif acts == wanted:
-            yield Finding(claim, SECOND_HAND, run.name, ours, "confirmed", "that factor is at least the other's square")
-        else:
-            why = f"it acts on {acts.replace('_', ' ')}" if acts != "neither" else "no factor can be told from 1"
-            yield Finding(claim, SECOND_HAND, run.name, ours, "not confirmed", why)
+        range_ = ranges[("epochs", "joules_per_epoch").index(wanted)]
+        verdict, why = acts_as_said(acts_on(run.trials, parameter), wanted, range_.range if range_ else None)
+        yield Finding(claim, SECOND_HAND, run.name, ours, verdict, why)
 
 
 def _reuses(summaries: Sequence[Summary]) -> Iterator[Finding]:
@@ -181,7 +174,7 @@ def _shared(summaries: Sequence[Summary]) -> Iterator[Finding]:
                 yield Finding(_LESS, SECOND_HAND, name, "n/a", "not testable here", why)
                 continue
             ours = ratio_text(each.ratio.energy, estimated=run.estimated)
-            yield Finding(_LESS, SECOND_HAND, name, ours, *_below_one(each.ratio.energy))
+            yield Finding(_LESS, SECOND_HAND, name, ours, *below_one(each.ratio.energy))
 
 
 def _fewer_epochs(summaries: Sequence[Summary]) -> Iterator[Finding]:
@@ -194,18 +187,10 @@ def _fewer_epochs(summaries: Sequence[Summary]) -> Iterator[Finding]:
                 f"epochs {ratio_text(each.ratio.epochs)} of all separate epochs, joules per epoch"
                 f" {ratio_text(each.ratio.joules_per_epoch, estimated=run.estimated)}"
             )
-            verdict, why = _below_one(each.ratio.epochs)
+            verdict, why = below_one(each.ratio.epochs)
             if verdict == "confirmed" and cause(each.ratio) != "epochs":
                 verdict, why = "not confirmed", "fewer epochs, but they do not make the difference"
             yield Finding(_FEWER, SECOND_HAND, name, ours, verdict, why)
-
-
-def _below_one(ratio: Estimate) -> tuple[Verdict, str]:
-    if ratio.high is None:
-        return "not testable here", "one repeat has no interval"
-    if ratio.high < 1:
-        return "confirmed", "the interval lies below 1"
-    return "not confirmed", "the interval holds 1" if ratio.contains(1.0) else "the interval lies above 1"
 
 
 def _hardware(summaries: Sequence[Summary]) -> Iterator[Finding]:

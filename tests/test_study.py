@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from energysweep.analysis import Estimate, Observation, worst_to_best
+from energysweep.analysis.effects import Acts
 from energysweep.ledger import LedgerData
 from energysweep.reporting import combined_markdown, summarise
+from energysweep.reporting.text import TIMES
 from study.document import BLOCKS, DOCUMENT, EXTRACTS, filled
 from study.extracts import read_extract, read_extracts, write_extract
 from study.findings import Finding, findings
+from study.verdicts import acts_as_said, reaches
+from tests.analysis.table import arrived, censored
 from tests.reporting import regimes
 from tests.reporting.example import example
 
@@ -104,6 +110,72 @@ def test_the_largest_ratio_is_judged_on_each_hardware() -> None:
         ("hardware on one", "not confirmed", "the interval ends below 5"),
         ("hardware on two", "not confirmed", "the interval ends below 5"),
     ]
+
+
+def group(*joules: float, missed: float | None = None) -> list[Observation]:
+    trials = [arrived(each, 1, seed) for seed, each in enumerate(joules)]
+    return trials if missed is None else [censored(missed, 1)]
+
+
+@pytest.mark.parametrize(
+    ("dearest", "missed", "verdict", "why"),
+    [
+        ((6.0, 6.0), None, "confirmed", "the interval begins at 5 or more"),
+        # e^1.7 with the logarithms 1.6 and 1.8 beside 0 and 0: Welch's 1 degree, 1.7 +- 12.706 * 0.1, 1.54 to 19.5
+        (
+            (math.exp(1.6), math.exp(1.8)),
+            None,
+            "compatible",
+            "the interval lies above 1 and holds 5, but begins below it",
+        ),
+        # a censored setting that spent 10 times as much needs at least that
+        ((math.exp(1.6), math.exp(1.8)), 10.0, "confirmed", "as a lower bound"),
+        ((2.0, 2.0), 10.0, "confirmed", "as a lower bound"),
+        ((2.0, 2.0), 4.0, "not confirmed", "the interval ends below 5"),
+        ((2.0, 2.0), None, "not confirmed", "the interval ends below 5"),
+        ((math.exp(0.5), math.exp(1.0)), None, "not confirmed", "the interval holds 1"),
+        ((6.0,), None, "not testable here", "one repeat has no interval"),
+    ],
+)
+def test_five_times_is_confirmed_by_a_bound_and_not_by_a_wide_interval(
+    dearest: tuple[float, ...], missed: float | None, verdict: str, why: str
+) -> None:
+    groups = [("cheap", group(1.0, 1.0)), ("dear", group(*dearest))]
+    if missed is not None:
+        groups.append(("missed", group(missed=missed)))
+    found = worst_to_best(groups)
+    assert found is not None
+    said, because = reaches(found)
+    assert said == verdict
+    assert because.startswith(why)
+
+
+def test_what_a_setting_that_never_arrived_takes_at_least_is_said_beside_the_ratio() -> None:
+    # the third rate spent 10 epochs of 2 J (1 J) without arriving, the cheapest takes 4 of them: 2.5 times as much
+    found = [each for claim, all_ in verdicts(regimes.hardware()).items() if "5 times" in claim for each in all_]
+    bound = "; of 1 setting that did not always arrive, one takes at least " + f"{TIMES}2.50"
+    assert [each.ours.endswith(bound) for each in found] == [True, True]
+
+
+EXACT = Estimate(1.2, 1.1, 1.3, 3)
+TIED = Estimate(1.2, 0.9, 1.6, 3)
+
+
+@pytest.mark.parametrize(
+    ("acts", "factor", "verdict", "why"),
+    [
+        ("joules_per_epoch", EXACT, "confirmed", "that factor is at least the other's square"),
+        ("epochs", EXACT, "in part", "it acts on it, and more on the epochs"),
+        ("both", EXACT, "in part", "it acts on it, and on the epochs as well"),
+        ("epochs", TIED, "not confirmed", "it acts on the epochs; that factor's interval holds 1"),
+        ("neither", TIED, "not confirmed", "no factor can be told from 1"),
+        (None, EXACT, "not testable here", "one repeat has no interval"),
+    ],
+)
+def test_a_parameter_that_acts_more_on_the_other_acts_in_part(
+    acts: Acts | None, factor: Estimate, verdict: str, why: str
+) -> None:
+    assert acts_as_said(acts, "joules_per_epoch", factor) == (verdict, why)
 
 
 def test_one_repeat_decides_nothing() -> None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from energysweep.analysis.effects import QUANTITIES, Effect, Effects, Quantity, acts_on, effects
 from energysweep.analysis.extremes import Extremes, at_least, worst_to_best
+from energysweep.analysis.fieller import fieller
 from energysweep.analysis.hardware import SideBySide, side_by_side
 from energysweep.analysis.intervals import Estimate, geometric_mean, ratio_of_means
 from energysweep.analysis.multitask import Multitask, multitask
-from energysweep.analysis.pretraining import BreakEven, break_even, fieller, pretraining
+from energysweep.analysis.pretraining import BreakEven, break_even, pretraining
 from energysweep.analysis.study import StudyEnergy, TotalsLike, study_energy
 from energysweep.analysis.target import (
     Ratio,

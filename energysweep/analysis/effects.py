@@ -16,18 +16,25 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
+from energysweep.analysis.cells import (
+    Array,
+    Cell,
+    design_of,
+    levels_of,
+    mean_repeats,
+    pooled_variance,
+    squares_left,
+    trials_at,
+)
 from energysweep.analysis.intervals import Estimate, exponential, student
-from energysweep.analysis.target import measured
-from energysweep.analysis.trials import TrialLike, canonical, grouped, own, value_order, varying
+from energysweep.analysis.target import measured, with_meters
+from energysweep.analysis.trials import TrialLike, canonical, grouped, own, varying
 
 Quantity = Literal["energy", "epochs", "joules_per_epoch"]
 Acts = Literal["epochs", "joules_per_epoch", "both", "neither"]
 QUANTITIES: Final[tuple[Quantity, ...]] = get_args(Quantity)
 HARDWARE: Final = "hardware"  # the profile counts as a parameter of this name, if there are several
-
-_Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +44,8 @@ class Effect:
     Attributes:
         levels: its values in order, each with its factor to the mean over the levels.
         range: the factor between its highest and its lowest level. Its interval is from the spread of the repeats
-            within the cells, for these two levels; None if no cell has two repeats.
+            within the cells, for these two levels; None if no cell has two repeats. Of an energy it also has room for
+            what the meters get wrong, more of it where the two levels were read by different kinds.
         best, worst: the levels with the lowest and the highest value.
         share: the part of the cells' variance (of logarithms) that this parameter explains beyond the others.
     """
@@ -80,16 +88,6 @@ class Effects:
         return next((each for each in self.main if each.parameter == parameter), None)
 
 
-@dataclass(frozen=True, slots=True)
-class _Cell:
-    settings: dict[str, Any]
-    logs: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        return math.fsum(self.logs) / len(self.logs)
-
-
 def effects(trials: Sequence[TrialLike], quantity: Quantity, parameters: Sequence[str] | None = None) -> Effects | None:
     """Fit the model to a sweep's own trials.
 
@@ -114,7 +112,8 @@ def effects(trials: Sequence[TrialLike], quantity: Quantity, parameters: Sequenc
         elif len(known) < len(repeats):
             unmeasured += 1
         else:
-            cells.append(_Cell(settings, tuple(_log(joules, epochs, quantity) for joules, epochs in known)))
+            logs = tuple(_log(joules, epochs, quantity) for joules, epochs in known)
+            cells.append(Cell(settings, logs, tuple(repeats)))
     return _fitted(cells, names, quantity, tuple(censored), unmeasured)
 
 
@@ -137,32 +136,32 @@ def acts_on(trials: Sequence[TrialLike], parameter: str) -> Acts | None:
 
 
 def _fitted(
-    cells: Sequence[_Cell],
+    cells: Sequence[Cell],
     names: Sequence[str],
     quantity: Quantity,
     censored: tuple[dict[str, Any], ...],
     unmeasured: int,
 ) -> Effects | None:
-    levels = {name: _levels(cells, name) for name in names}
+    levels = {name: levels_of(cells, name) for name in names}
     names = [name for name in names if len(levels[name]) > 1]
     if not names:
         return None
     y = np.array([cell.mean for cell in cells])
-    design = _design(cells, names, levels)
+    design = design_of(cells, names, levels)
     if np.linalg.matrix_rank(design) < design.shape[1]:
         return None
     coefficients = np.linalg.lstsq(design, y, rcond=None)[0]
-    whole, left = _squares(np.ones((len(cells), 1)), y), _squares(design, y)
-    variance, degrees = _pooled(cells)
+    whole, left = squares_left(np.ones((len(cells), 1)), y), squares_left(design, y)
+    variance, degrees = pooled_variance(cells)
     residuals = y - design @ coefficients
     main = []
     for name in names:
-        without = _design(cells, [other for other in names if other != name], levels)
-        share = (_squares(without, y) - left) / whole if whole > 0 else 0.0
+        without = design_of(cells, [other for other in names if other != name], levels)
+        share = (squares_left(without, y) - left) / whole if whole > 0 else 0.0
         main.append(_effect(name, quantity, names, levels, design, coefficients, cells, (variance, degrees), share))
     free = len(cells) - design.shape[1]
     far = int(np.argmax(np.abs(residuals)))
-    noise = None if variance is None else free * variance / _mean_repeats(cells)
+    noise = None if variance is None else free * variance / mean_repeats(cells)
     return Effects(
         quantity=quantity,
         main=tuple(main),
@@ -180,9 +179,9 @@ def _effect(
     quantity: Quantity,
     names: Sequence[str],
     levels: dict[str, list[Any]],
-    design: _Array,
-    coefficients: _Array,
-    cells: Sequence[_Cell],
+    design: Array,
+    coefficients: Array,
+    cells: Sequence[Cell],
     noise: tuple[float | None, int],
     share: float,
 ) -> Effect:
@@ -201,49 +200,17 @@ def _effect(
         weights = np.linalg.pinv(design).T @ contrast
         of_means = np.array([variance / len(cell.logs) for cell in cells])
         half_width = student(degrees) * math.sqrt(float(weights**2 @ of_means))
+    between = exponential(logs[high] - logs[low], half_width, len(cells))
+    best, worst = levels[name][low], levels[name][high]
     return Effect(
         parameter=name,
         quantity=quantity,
         levels=tuple((value, math.exp(log - mean)) for value, log in zip(levels[name], logs, strict=True)),
-        range=exponential(logs[high] - logs[low], half_width, len(cells)),
-        best=levels[name][low],
-        worst=levels[name][high],
+        range=between if quantity == "epochs" else with_meters(between, *trials_at(cells, name, worst, best)),
+        best=best,
+        worst=worst,
         share=max(0.0, share),
     )
-
-
-def _design(cells: Sequence[_Cell], names: Sequence[str], levels: dict[str, list[Any]]) -> _Array:
-    """A column of ones, and one for each level of each parameter but its first."""
-    columns = [np.ones(len(cells))]
-    for name in names:
-        columns += [
-            np.array([float(canonical(cell.settings[name]) == canonical(level)) for cell in cells])
-            for level in levels[name][1:]
-        ]
-    return np.column_stack(columns)
-
-
-def _squares(design: _Array, y: _Array) -> float:
-    """What least squares leave of ``y``."""
-    residuals = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
-    return float(residuals @ residuals)
-
-
-def _pooled(cells: Sequence[_Cell]) -> tuple[float | None, int]:
-    """The variance of the repeats within their cells, and its degrees of freedom; None without two repeats anywhere."""
-    degrees = sum(len(cell.logs) - 1 for cell in cells)
-    squares = math.fsum((log - cell.mean) ** 2 for cell in cells for log in cell.logs)
-    return (squares / degrees if degrees else None), degrees
-
-
-def _mean_repeats(cells: Sequence[_Cell]) -> float:
-    """The harmonic mean of the numbers of repeats: what divides the noise of a mean cell."""
-    return len(cells) / math.fsum(1 / len(cell.logs) for cell in cells)
-
-
-def _levels(cells: Sequence[_Cell], name: str) -> list[Any]:
-    values = {canonical(cell.settings[name]): cell.settings[name] for cell in cells}
-    return sorted(values.values(), key=value_order)
 
 
 def _settings(trial: TrialLike) -> dict[str, Any]:

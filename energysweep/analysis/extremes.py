@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Generic, TypeVar
 
 from energysweep.analysis.target import Ratio, ToTarget, measured, ratio_to_target, to_target
@@ -18,7 +17,7 @@ class Extremes(Generic[_Name]):
     """The cheapest and the dearest of the configurations in which every trial reached the target.
 
     Attributes:
-        cheapest, dearest: as they were named.
+        cheapest, dearest: as they were named; by the geometric mean, as the ratio is.
         ratio: what the dearest needs over what the cheapest needs, and why. Its interval takes the two as given: the
             extremes of many equal configurations would differ, too.
         tied: the others that cannot be told from the cheapest; of those with one repeat that is not known.
@@ -41,7 +40,7 @@ def worst_to_best(groups: Sequence[tuple[_Name, Sequence[TrialLike]]]) -> Extrem
     always = [each for each in summed if each[2].complete and len(measured(each[1])) == len(each[1])]
     if len(always) < 2:
         return None
-    always.sort(key=lambda each: fmean(joules for joules, _ in measured(each[1])))  # the order that reports rank in
+    always.sort(key=lambda each: _joules(each[2]))
     (cheapest, cheapest_trials, _), (dearest, dearest_trials, _) = always[0], always[-1]
     ratio = ratio_to_target(dearest_trials, cheapest_trials)
     if ratio is None:

@@ -90,16 +90,23 @@ def geometric_mean(values: Sequence[float]) -> Estimate | None:
 
 def ratio_of_means(first: Sequence[float], second: Sequence[float]) -> Estimate | None:
     """The geometric mean of ``first`` over that of ``second``, with Welch's interval; None if either is empty."""
-    if not first or not second:
-        return None
-    logs = [[math.log(value) for value in values] for values in (first, second)]
-    difference = fmean(logs[0]) - fmean(logs[1])
+    return mean_of_ratios([(first, second)]) if first and second else None
+
+
+def mean_of_ratios(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Estimate:
+    """The geometric mean of several such ratios, each of two groups of positive values, none of them empty.
+
+    All groups are independent of each other: their variances add up, and Welch and Satterthwaite's formula gives the
+    degrees of freedom. There is no interval if any group has a single value.
+    """
+    logs = [[math.log(value) for value in values] for pair in pairs for values in pair]
+    difference = math.fsum(fmean(one) - fmean(other) for one, other in zip(logs[::2], logs[1::2], strict=True))
+    sizes = [len(each) for each in logs]
     half_width = None
-    if min(len(first), len(second)) > 1:
-        errors = [variance(each) / len(each) for each in logs]
-        degrees = _welch_degrees(errors, [len(each) for each in logs])
-        half_width = student(degrees) * math.sqrt(sum(errors))
-    return exponential(difference, half_width, min(len(first), len(second)))
+    if min(sizes) > 1:
+        errors = [variance(each) / len(each) / len(pairs) ** 2 for each in logs]
+        half_width = student(_welch_degrees(errors, sizes)) * math.sqrt(sum(errors))
+    return exponential(difference / len(pairs), half_width, min(sizes))
 
 
 def _welch_degrees(errors: Sequence[float], sizes: Sequence[int]) -> float:

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Final, Literal
 
+from energysweep.analysis.fieller import fieller
 from energysweep.analysis.intervals import student
 from energysweep.analysis.target import Ratio, paired_ratio_to_target, ratio_to_target
-from energysweep.analysis.trials import TrialLike, grouped, own, rest_of
+from energysweep.analysis.trials import Observation, TrialLike, grouped, own, rest_of
 
 PRETRAINED: Final = "pretrained"  # the parameter: null, or {from: STAGE, freeze_encoder: true or false}
 
@@ -35,20 +36,20 @@ class BreakEven:
         frozen: whether its encoder stays as it is.
         settings: the other parameters, equal on both sides.
         hardware: the profile.
-        pretrain_joules: mean energy of the pretraining.
+        pretrain_joules: mean energy of the pretraining, with the stages that it went on from.
         scratch_joules, finetuned_joules: mean energy to the target. With ``bound``, of the censored side the mean with
             what a censored trial spent in its place.
         saving_joules: their difference; negative if the finetuned one needs more.
         reuses: n*; None if the saving is not positive, or not known.
         low, high: its interval. ``high`` is None where it has no upper end, both are None where nothing can be told
-            (one repeat only, seeds that do not match, censored trials).
+            (one repeat only, seeds that are not given or do not match, censored trials).
         bound: ``at most`` if trials from scratch were censored, so that the saving is larger; ``at least`` if finetuned
             ones were; empty if all trials reached the target.
         verdict: ``pays`` if the saving's interval is above zero, ``never pays`` if it is below zero, ``may pay`` if it
             holds zero; ``unknown`` without an interval.
         scratch_objective, finetuned_objective: mean last value of the objective.
         ratio: finetuned over scratch, with its epochs and joules per epoch; None if a trial never reached the target.
-        repeats: pairs of the same seed.
+        repeats: how many seeds all three sides have in common; 0 unless each side has each of them once.
         censored: how many of the trials never reached the target.
     """
 
@@ -79,7 +80,10 @@ class BreakEven:
 
 
 def pretraining(trials: Sequence[TrialLike]) -> tuple[BreakEven, ...]:
-    """Every use of a pretraining stage in a sweep, against its own trials from scratch."""
+    """Every use of a pretraining stage in a sweep, against its own trials from scratch.
+
+    A search may draw a setting twice, with the same seeds: such a comparison has its means, and no interval.
+    """
     found = []
     stages = grouped((trial for trial in trials if trial.stage), lambda trial: (trial.stage, trial.hardware))
     for members in grouped(own(trials), lambda trial: rest_of(trial, {PRETRAINED})).values():
@@ -87,8 +91,7 @@ def pretraining(trials: Sequence[TrialLike]) -> tuple[BreakEven, ...]:
         for use, tuned in grouped((trial for trial in members if _use(trial)), _use).items():
             if scratch and use is not None:
                 stage, frozen = use
-                pretrain = stages.get((stage, tuned[0].hardware), [])
-                found.append(break_even(pretrain, scratch, tuned, stage=stage, frozen=frozen))
+                found.append(_break_even(_chained(stages, stage, tuned[0].hardware), scratch, tuned, stage, frozen))
     return tuple(found)
 
 
@@ -100,16 +103,44 @@ def break_even(
     stage: str = "",
     frozen: bool = False,
 ) -> BreakEven:
-    """Set trials that use a pretraining against trials from scratch. Trials with the same seed belong together."""
-    stage_joules = {trial.seed: trial.energy_joules for trial in pretrain}
-    scratch_joules, tuned_joules = ({trial.seed: _to_target(trial) for trial in side} for side in (scratch, tuned))
+    """Set trials that use a pretraining against trials from scratch. Trials with the same seed belong together.
+
+    Means are over all trials of a side, with or without a seed; an interval needs seeds. Without any ``pretrain`` or
+    ``scratch``, or if the energy of one of them is not known, the mean of that side and all that follows from it is
+    None.
+
+    Raises:
+        ValueError: ``tuned`` is empty, or two trials of one side have the same seed.
+    """
+    if not tuned:
+        raise ValueError("tuned is empty: at least one trial must use the pretraining")
+    for name, side in (("pretrain", pretrain), ("scratch", scratch), ("tuned", tuned)):
+        doubled = [seed for seed, trials in grouped(side, lambda trial: trial.seed).items() if len(trials) > 1]
+        for seed in doubled:
+            if seed is not None:
+                raise ValueError(
+                    f"{name} has more than one trial with seed {seed}; give each a seed of its own, or None"
+                )
+    return _break_even(pretrain, scratch, tuned, stage, frozen)
+
+
+def _break_even(
+    pretrain: Sequence[TrialLike],
+    scratch: Sequence[TrialLike],
+    tuned: Sequence[TrialLike],
+    stage: str,
+    frozen: bool,
+) -> BreakEven:
     missed_scratch, missed_tuned = (_missed(side) for side in (scratch, tuned))
-    means = [_mean(list(side.values())) for side in (stage_joules, scratch_joules, tuned_joules)]
+    means = [
+        _mean([trial.energy_joules for trial in pretrain]),
+        *(_mean([_to_target(trial) for trial in side]) for side in (scratch, tuned)),
+    ]
     reuses = None
     if None not in means and not (missed_scratch and missed_tuned):
         e_pretrain, e_scratch, e_tuned = (mean or 0.0 for mean in means)
         reuses = e_pretrain / (e_scratch - e_tuned) if e_scratch > e_tuned else None
-    pairs = _pairs(stage_joules, scratch_joules, tuned_joules)
+    pairs = _pairs(pretrain, scratch, tuned)
     low, high, verdict = None, None, "unknown"
     if not missed_scratch and not missed_tuned and pairs:
         low, high, verdict = _interval([one for one, _ in pairs], [saving for _, saving in pairs])
@@ -136,33 +167,6 @@ def break_even(
         repeats=len(pairs),
         censored=missed_scratch + missed_tuned,
     )
-
-
-def fieller(numerators: Sequence[float], denominators: Sequence[float]) -> tuple[float | None, float | None] | None:
-    """The 95 % interval of the ratio of two means over pairs, as far as it lies above zero.
-
-    Returns:
-        its ends; an upper end of None is infinity. None if there is none: fewer than two pairs, or no positive ratio is
-        in it.
-    """
-    n = len(numerators)
-    if n < 2:
-        return None
-    x, y = fmean(numerators), fmean(denominators)
-    t2 = student(n - 1) ** 2 / (n * (n - 1))
-    xx = math.fsum((value - x) ** 2 for value in numerators)
-    yy = math.fsum((value - y) ** 2 for value in denominators)
-    xy = math.fsum((one - x) * (other - y) for one, other in zip(numerators, denominators, strict=True))
-    # All ratios r with a r^2 - 2 b r + c <= 0, that is (x - r y)^2 <= t^2 Var(x - r y).
-    a, b, c = y * y - t2 * yy, x * y - t2 * xy, x * x - t2 * xx
-    root = b * b - a * c
-    if a > 0:
-        half = math.sqrt(max(0.0, root))  # x / y is in it, so it is below zero only by rounding
-        return (max(0.0, (b - half) / a), (b + half) / a) if b + half > 0 else None
-    if root < 0 or a == 0:  # the whole line, or nearly
-        return 0.0, None
-    ends = sorted(((b - math.sqrt(root)) / a, (b + math.sqrt(root)) / a))
-    return max(0.0, ends[1]) if ends[0] <= 0 else 0.0, None
 
 
 def _interval(pretrain: Sequence[float], savings: Sequence[float]) -> tuple[float | None, float | None, Verdict]:
@@ -194,15 +198,43 @@ def _missed(trials: Sequence[TrialLike]) -> int:
     return sum(trial.reached_target is not True for trial in trials)
 
 
+def _chained(stages: Mapping[tuple[str, str], Sequence[TrialLike]], stage: str, hardware: str) -> list[TrialLike]:
+    """The trials of a stage, each with the energy of the stages that it went on from; in all of them the same seed.
+
+    What is not known stays so: that of a checkpoint from elsewhere, or of a seed that an earlier stage does not have
+    exactly once.
+    """
+
+    def joules(name: str, seed: int | None, later: tuple[str, ...]) -> float | None:
+        before = [trial for trial in stages.get((name, hardware), ()) if trial.seed == seed]
+        return total(before[0], later) if len(before) == 1 and name not in later else None
+
+    def total(trial: TrialLike, later: tuple[str, ...]) -> float | None:
+        use = _use(trial)
+        if use is None or trial.energy_joules is None:
+            return trial.energy_joules
+        earlier = joules(use[0], trial.seed, (*later, trial.stage))
+        return None if earlier is None else trial.energy_joules + earlier
+
+    return [
+        Observation(stage=stage, hardware=hardware, seed=trial.seed, energy_joules=total(trial, ()))
+        for trial in stages.get((stage, hardware), ())
+    ]
+
+
 def _pairs(
-    pretrain: Mapping[int | None, float | None],
-    scratch: Mapping[int | None, float | None],
-    tuned: Mapping[int | None, float | None],
+    pretrain: Sequence[TrialLike], scratch: Sequence[TrialLike], tuned: Sequence[TrialLike]
 ) -> list[tuple[float, float]]:
-    """Pretraining and saving of each seed; empty unless all sides have the same seeds, all measured."""
-    if not set(pretrain) == set(scratch) == set(tuned):
+    """Pretraining and saving of each seed; empty unless all sides have the same seeds, once each, all measured."""
+    sides = [
+        {trial.seed: trial.energy_joules for trial in pretrain},
+        *({trial.seed: _to_target(trial) for trial in side} for side in (scratch, tuned)),
+    ]
+    seeds = set(sides[0])
+    once = all(len(side) == len(trials) for side, trials in zip(sides, (pretrain, scratch, tuned), strict=True))
+    if not once or None in seeds or any(set(side) != seeds for side in sides):
         return []
-    rows = [(pretrain[seed], scratch[seed], tuned[seed]) for seed in sorted(pretrain, key=str)]
+    rows = [tuple(side[seed] for side in sides) for seed in sorted(seeds, key=str)]
     known = [
         (one, two - three) for one, two, three in rows if one is not None and two is not None and three is not None
     ]

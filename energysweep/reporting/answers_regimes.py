@@ -115,7 +115,7 @@ def _side_by_side(each: SideBySide, summary: Summary) -> Line:
     brief = f"{dearer} takes {times} of what {cheaper} takes{_because(ratio)}."
     detail = [f"Over {count(n, 'common setting')}: {product(ratio, summary.estimated)}."]
     if ratio.tied is None:
-        detail.append("One repeat of one setting: no interval.")
+        detail.append("One repeat: no interval.")
     if each.left_out:
         detail.append(f"{each.left_out} did not always arrive on both.")
     return Line(_cheaper(each), brief, " ".join(detail))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-_SPECIAL: Final = re.compile(r"([\\`*\[\]<>|#!])")
+_SPECIAL: Final = re.compile(r"([\\`*_~&\[\]<>|#!])")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

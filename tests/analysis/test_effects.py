@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from energysweep.analysis import QUANTITIES, Observation, effects
+from energysweep.analysis import QUANTITIES, Observation, acts_on, effects
 from tests.analysis.table import arrived, censored, grid
 
 
@@ -124,6 +124,56 @@ def test_hardware_counts_as_a_parameter() -> None:
     hardware = found.of("hardware")
     assert hardware is not None
     assert (hardware.range.value, hardware.best) == (pytest.approx(2), "one")
+
+
+def test_the_effect_of_hardware_that_other_meters_read_has_room_for_both() -> None:
+    # A model (100 %) beside a counter (10 %) may be off by 2 * 1.1 = 2.2 either way; the repeats are without spread.
+    trials = [replace(trial, hardware="one") for trial in grid()]
+    trials += [
+        replace(
+            trial,
+            hardware="two",
+            energy_to_target_joules=3 * (trial.energy_to_target_joules or 0),
+            source="estimate",
+            relative_uncertainty=1.0,
+        )
+        for trial in grid()
+    ]
+    for quantity, value, factor in (("energy", 3, 2.2), ("joules_per_epoch", 3, 2.2), ("epochs", 1, 1)):
+        found = effects(trials, quantity)  # type: ignore[arg-type]  # one of the three
+        assert found is not None
+        hardware, batch = found.of("hardware"), found.of("batch_size")
+        assert hardware is not None
+        assert (hardware.range.low, hardware.range.high) == (
+            pytest.approx(value / factor),
+            pytest.approx(value * factor),
+        )
+        # each batch size was read by both kinds
+        assert batch is not None
+        assert batch.range.high == pytest.approx(batch.range.value)
+    assert acts_on(trials, "hardware") == "joules_per_epoch"
+
+
+def test_a_hole_in_the_grid_takes_no_meter_from_a_level_of_another_parameter() -> None:
+    # Only a counter read learning rate 0.1, because "two" did not run it; the effect is told where both rates ran.
+    trials = [replace(trial, hardware="one") for trial in grid()]
+    trials += [
+        replace(trial, hardware="two", source="estimate", relative_uncertainty=1.0)
+        for trial in grid()
+        if trial.parameters["learning_rate"] != 0.1
+    ]
+    found = effects(trials, "energy")
+    rate = found.of("learning_rate") if found else None
+    assert rate is not None
+    assert (rate.range.value, rate.range.high) == (pytest.approx(8), pytest.approx(8))
+
+
+def test_an_effect_is_not_told_more_exactly_than_the_meters_saw() -> None:
+    # A tenth of the time without readings on both sides: 3 may be 3 * 1.1 * 1.1 as well.
+    found = effects([replace(trial, coverage=0.9) for trial in grid()], "energy")
+    batch = found.of("batch_size") if found else None
+    assert batch is not None
+    assert (batch.range.value, batch.range.high) == (pytest.approx(3), pytest.approx(3 * 1.21))
 
 
 def test_nothing_to_compare() -> None:

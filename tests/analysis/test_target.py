@@ -151,6 +151,15 @@ def test_ties_with_the_cheapest_are_named() -> None:
     assert (found.cheapest, found.dearest, found.tied) == ("cheap", "far", ("close",))
 
 
+def test_the_extremes_are_those_of_the_geometric_means() -> None:
+    # "wild" has the lower geometric mean (6 J) and the higher arithmetic one (10 J); the ratio of the two is 8 / 6.
+    wild, steady = [arrived(2.0, 4, 0), arrived(18.0, 4, 1)], [arrived(8.0, 4, 0), arrived(8.0, 4, 1)]
+    found = worst_to_best([("steady", steady), ("wild", wild)])
+    assert found is not None
+    assert (found.cheapest, found.dearest) == ("wild", "steady")
+    assert found.ratio.energy.value == pytest.approx(8 / 6)
+
+
 def test_one_configuration_has_no_ratio() -> None:
     assert worst_to_best([("a", [arrived(8.0, 4)]), ("b", [censored(8.0, 4)])]) is None
 

@@ -66,6 +66,8 @@ def test_what_the_user_named_is_shown_and_never_run() -> None:
 
 def test_markdown_shows_special_letters_as_they_are() -> None:
     assert escape("a|b [x](y) <b> `c`\nd") == r"a\|b \[x\](y) \<b\> \`c\` d"
+    # emphasis, strike-through and entities
+    assert escape("_a_ *b* ~~c~~ &lt; R&D") == r"\_a\_ \*b\* \~\~c\~\~ \&lt; R\&D"
 
 
 def test_an_estimate_is_called_one_on_the_page_and_in_the_tables() -> None:

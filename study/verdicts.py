@@ -1,0 +1,57 @@
+"""The rules by which an interval leads to a verdict on what the original says."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from energysweep.analysis import Estimate, Extremes
+from energysweep.analysis.effects import Acts
+
+Verdict = Literal["confirmed", "in part", "compatible", "not confirmed", "not testable here"]
+
+_TIMES: Final = 5.0  # "up to 5 times the energy of the optimal setup"
+_OTHER: Final[dict[Acts, str]] = {"epochs": "joules_per_epoch", "joules_per_epoch": "epochs"}
+
+
+def reaches(found: Extremes[str]) -> tuple[Verdict, str]:
+    """Whether badly set hyperparameters take up to 5 times the energy.
+
+    A bound that reaches 5 confirms it; an interval that only holds 5 may be wide because little is known.
+    """
+    ratio = found.ratio.energy
+    if ratio.low is None or ratio.high is None:
+        return "not testable here", "one repeat has no interval"
+    if ratio.low >= _TIMES:
+        return "confirmed", "the interval begins at 5 or more"
+    if found.at_least is not None and found.at_least >= _TIMES:
+        return "confirmed", "as a lower bound: a setting that did not always arrive takes at least 5 times the energy"
+    if ratio.low <= 1:
+        return "not confirmed", "the interval holds 1"
+    if ratio.high < _TIMES:
+        return "not confirmed", "the interval ends below 5"
+    return "compatible", "the interval lies above 1 and holds 5, but begins below it"
+
+
+def acts_as_said(acts: Acts | None, wanted: Acts, factor: Estimate | None) -> tuple[Verdict, str]:
+    """Whether a parameter acts on what it is said to act on, alone or beside the other."""
+    if acts is None or factor is None:
+        return "not testable here", "one repeat has no interval"
+    if acts == wanted:
+        return "confirmed", "that factor is at least the other's square"
+    if acts == "neither":
+        return "not confirmed", "no factor can be told from 1"
+    other = _OTHER[wanted].replace("_", " ")
+    if factor.contains(1.0):
+        return "not confirmed", f"it acts on the {other}; that factor's interval holds 1"
+    if acts == "both":
+        return "in part", f"it acts on it, and on the {other} as well"
+    return "in part", f"it acts on it, and more on the {other}"
+
+
+def below_one(ratio: Estimate) -> tuple[Verdict, str]:
+    """Whether one side takes less."""
+    if ratio.high is None:
+        return "not testable here", "one repeat has no interval"
+    if ratio.high < 1:
+        return "confirmed", "the interval lies below 1"
+    return "not confirmed", "the interval holds 1" if ratio.contains(1.0) else "the interval lies above 1"

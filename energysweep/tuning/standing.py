@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from energysweep import spec as specs
 from energysweep.agent.accounts import Cheapest, Sweep
+from energysweep.analysis.early_stopping import Effort, saved_joules
 from energysweep.carbon import Intensity
 from energysweep.spec import SweepSpec
-from energysweep.tuning.early_stopping import Effort, saved_joules
 from energysweep.tuning.labels import trial_label
 from energysweep.tuning.progress import RunningTrial, Status
 from energysweep.tuning.recorder import Recorder, TrialRecord

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from energysweep import spec as specs
 from energysweep.agent.accounts import Cheapest, Sweep
@@ -39,7 +39,9 @@ class Standing:
         """Bring what dashboards show of the sweep up to now."""
         best = self._recorder.best()
         records = self._recorder.records()
-        dashboard.trials = self._recorder.counts()
+        counts = self._recorder.counts()
+        is_over = dashboard.ended_at is not None
+        dashboard.trials = counts if is_over else with_waiting(counts, specs.trial_count(self._spec).trials)
         dashboard.best = {} if best is None else {self._spec.objective.metric: best}
         dashboard.cheapest = self._cheapest(records)
         dashboard.saved_joules = self._saved_joules(records)
@@ -92,6 +94,22 @@ class Standing:
             if not record.row.stage
         )
         return saved_joules(efforts, self._spec.scheduler)
+
+
+def with_waiting(counts: Mapping[str, int], planned: int) -> dict[str, int]:
+    """The states of a sweep that runs, with the trials that wait in it.
+
+    Args:
+        counts: number of trials by state. The recorder learns of a trial when it begins.
+        planned: how many the sweep makes. Optuna, too, makes a fixed number.
+
+    Returns:
+        The same, where ``pending`` is all that neither run nor have ended: one that an earlier part of the run has
+        left interrupted waits as well, because it goes on.
+    """
+    begun = {state: number for state, number in counts.items() if state not in ("pending", "interrupted")}
+    waiting = planned - sum(begun.values())
+    return {"pending": waiting} | begun if waiting > 0 else begun
 
 
 def _at_target(records: Sequence[TrialRecord]) -> list[tuple[float, TrialRecord]]:

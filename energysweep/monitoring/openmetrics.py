@@ -27,6 +27,7 @@ from energysweep.ledger import LedgerData
 from energysweep.metrics import FAMILIES
 from energysweep.monitoring.course import Course, RunClock, course_of, every_step
 from energysweep.records import TRIAL_BUCKETS, ResultRow, TrialRow
+from energysweep.reporting.ranking import ranked
 from energysweep.reporting.summary import summarise
 from energysweep.reporting.trials import TrialSummary
 from energysweep.spec import Scheduler
@@ -189,12 +190,10 @@ def _sweep_samples(data: LedgerData, end: float, intensity: Intensity | None) ->
         yield "energysweep_sweep_saved_energy_joules", (name,), saved, end
     objective = summary.objective
     if objective is not None:
-        reached = [trial for trial in trials if trial.energy_to_target_joules is not None]
-        if reached:
-            joules, config, hardware = min(
-                (trial.energy_to_target_joules or 0.0, trial.config, trial.hardware) for trial in reached
-            )
-            yield "energysweep_sweep_cheapest_energy_to_target_joules", (name, config, hardware), joules, end
+        if objective.target is not None:
+            for joules, cheapest in ranked(summary.configurations, objective)[:1]:
+                who = (name, cheapest.config, cheapest.hardware)
+                yield "energysweep_sweep_cheapest_energy_to_target_joules", who, joules, end
         values = [trial.objective for trial in trials if trial.objective is not None]
         if values:
             best = max(values) if objective.mode == "max" else min(values)

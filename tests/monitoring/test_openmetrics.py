@@ -12,6 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from energysweep.carbon import Intensity
 from energysweep.ledger import LedgerData
 from energysweep.monitoring.openmetrics import openmetrics
+from energysweep.reporting import summarise
 from tests.ledgers import booked
 from tests.reporting.example import CRASHED, STARTED_AT, example
 
@@ -137,7 +138,10 @@ def test_a_stage_is_named_by_its_name_and_is_no_result_of_the_sweep() -> None:
     assert best[-1][1] == pytest.approx(0.96)  # 0.92 + 10 x 0.004
     ((labels, cheapest),) = series(staged, "energysweep_sweep_cheapest_energy_to_target_joules").items()
     assert dict(labels)["config"] == "learning_rate=0.1 batch_size=256"
-    assert cheapest[-1][1] == pytest.approx(20)  # 4 iterations of 5 J
+    assert cheapest[-1][1] == pytest.approx(21)  # 4 iterations of 5 J with seed 0 and of 5.5 J with seed 1
+    best = summarise(staged).headline.cheapest
+    assert best is not None
+    assert dict(labels) == {"sweep": "mnist-20231114T221320Z", "config": best.config, "hardware": best.hardware}
 
 
 def test_untrusted_text_stays_inside_its_label() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from energysweep.agent.accounts import Cheapest
 from energysweep.records import TrialRow, TrialStatus
+from energysweep.tuning.progress import Status, line
 from energysweep.tuning.recorder import TrialRecord
 from energysweep.tuning.standing import cheapest, with_waiting
 
@@ -82,3 +83,10 @@ def test_the_cheapest_configuration_is_told_by_the_mean_of_its_trials(
     records: list[TrialRecord], found: Cheapest | None
 ) -> None:
     assert cheapest(records, ["rate"]) == found
+
+
+@pytest.mark.parametrize(("hardware", "label"), [("gpu", "rate=0.2 gpu"), ("", "rate=0.2")])
+def test_the_terminal_names_the_same_configuration(hardware: str, label: str) -> None:
+    found = cheapest([record(0.2, "completed", 24.0, hardware), record(0.2, "completed", 26.0, hardware)], ["rate"])
+    said = line(Status(4, {"completed": 2}, "accuracy", None, found, None, 90.0, 1.0, False, 10.0, ()))
+    assert f"cheapest at target 25 J ({label})" in said

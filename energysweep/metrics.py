@@ -53,12 +53,13 @@ FAMILIES = (
     ),
     Family("energysweep_sweep_info", "gauge", ("sweep", "name", "owner"), "Always 1: the name and owner of a sweep."),
     Family("energysweep_sweep_trials", "gauge", ("sweep", "state"), "Number of trials of a sweep by state."),
-    Family("energysweep_sweep_best", "gauge", ("sweep", "metric"), "The best value of a metric so far."),
+    Family("energysweep_sweep_best", "gauge", ("sweep", "metric"), "The best of the trials' last values of a metric."),
     Family(
         "energysweep_sweep_cheapest_energy_to_target_joules",
         "gauge",
         ("sweep", "config", "hardware"),
-        "Energy of the trial that reached the target for the least so far.",
+        "Energy to the target of the configuration that is the cheapest so far: the mean of its trials that reached it."
+        " Configurations in which a trial ended without it count only while there are no others.",
     ),
     Family(
         "energysweep_sweep_saved_energy_joules",

@@ -150,7 +150,7 @@ class Trial:
 
 
 class Cheapest(NamedTuple):
-    """The trial that has reached the target for the least energy so far."""
+    """The configuration that reaches the target for the least energy so far, by the mean of its trials that did."""
 
     config: str
     hardware: str
@@ -164,8 +164,8 @@ class Sweep:
     Attributes:
         grams_per_kwh: intensity of the grid, None if nobody said; ``pue`` multiplies it.
         trials: number of trials by state.
-        best: best value so far by metric.
-        cheapest: who has reached the target for the least, None before anybody has.
+        best: the best of the trials' last values, by metric.
+        cheapest: the configuration that reaches the target for the least, None before anybody has.
         saved_joules: an estimate of what early stopping has saved, None where it is unknown.
         started_at, ended_at: seconds since the Unix epoch.
         agents: of the whole sweep: the names of their nodes by address (host:port), for service discovery.

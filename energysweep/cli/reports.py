@@ -45,7 +45,7 @@ def _report(arguments: argparse.Namespace) -> int:
     if arguments.openmetrics:
         from energysweep.monitoring.openmetrics import openmetrics
 
-        write_whole(arguments.openmetrics, openmetrics(data))
+        write_whole(arguments.openmetrics, openmetrics(data, grid))
         print(f"series: {arguments.openmetrics}")
     if arguments.prometheus:
         from energysweep.monitoring.observed import observe

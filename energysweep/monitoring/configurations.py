@@ -6,7 +6,7 @@ from energysweep.monitoring import variables
 from energysweep.monitoring.charts import barchart
 from energysweep.monitoring.dashboard import dashboard
 from energysweep.monitoring.panels import Json, Panel, Unit
-from energysweep.monitoring.queries import last, named
+from energysweep.monitoring.queries import last, latest, named
 from energysweep.monitoring.tables import Column, table
 from energysweep.monitoring.trials import INFO, SWEEPS, emissions, energy, estimated_part, mean, objective
 
@@ -145,13 +145,15 @@ def _hardware() -> list[Panel]:
 
 
 def _sweeps() -> Panel:
-    def of_sweep(metric: str, aggregate: str = "max") -> str:
-        return f"{aggregate} by (sweep) ({last(metric, SWEEPS)})"
+    def of_sweep(metric: str) -> str:
+        return f"max by (sweep) ({last(metric, SWEEPS)})"
 
+    cheapest = latest("energysweep_sweep_cheapest_energy_to_target_joules", SWEEPS)
     info = f"max by (sweep, name, owner) ({last('energysweep_sweep_info', SWEEPS)})"
     return table(
         "Sweeps ($measured)",
-        f"Sweeps side by side. Saved by early stopping is always an estimate. {_RANGE} {_ESTIMATE}",
+        "Sweeps side by side. Least energy to target is the cheapest configuration's, the mean over its trials that"
+        f" reached it. Saved by early stopping is always an estimate. {_RANGE} {_ESTIMATE}",
         _EMPTY,
         {
             "sweep": Column("Sweep"),
@@ -160,9 +162,7 @@ def _sweeps() -> Panel:
             "grams": Column("CO2e", f"sum by (sweep) ({emissions()})", "massg"),
             "saved": Column("Saved (estimate)", of_sweep("energysweep_sweep_saved_energy_joules"), "joule"),
             "trials": Column("Trials", f"count by (sweep) ({energy()})"),
-            "cheapest": Column(
-                "Least energy to target", of_sweep("energysweep_sweep_cheapest_energy_to_target_joules", "min"), "joule"
-            ),
+            "cheapest": Column("Least energy to target", f"min by (sweep) ({cheapest})", "joule"),
             "begins": Column(
                 "Begins", f"1000 * {of_sweep('energysweep_sweep_start_timestamp_seconds')}", "dateTimeAsIso"
             ),

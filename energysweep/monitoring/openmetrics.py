@@ -20,41 +20,48 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.registry import Collector
 
+from energysweep.analysis.early_stopping import Effort, saved_joules
 from energysweep.analysis.trials import grouped, own
 from energysweep.carbon import Intensity
 from energysweep.ledger import LedgerData
 from energysweep.metrics import FAMILIES
 from energysweep.monitoring.course import Course, RunClock, course_of, every_step
 from energysweep.records import TRIAL_BUCKETS, ResultRow, TrialRow
+from energysweep.reporting.ranking import ranked
 from energysweep.reporting.summary import summarise
+from energysweep.reporting.trials import TrialSummary
+from energysweep.spec import Scheduler
 from energysweep.spec.space import label
 
 Sample = tuple[str, tuple[str, ...], float, float]
 """Name, label values, value, Unix time."""
 
 
-def openmetrics(data: LedgerData) -> str:
+def openmetrics(data: LedgerData, carbon: Intensity | None = None) -> str:
     """The run's series.
 
     Args:
         data: a run's ledger.
+        carbon: the grid to count emissions for; without it the one that the run noted, and none if it noted none.
 
     Returns:
         OpenMetrics text, one sample each 15 s and at the beginning and the end of each trial.
     """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(data))
+    noted = data.run.get("carbon")
+    registry.register(_Collector(data, carbon or (Intensity(**noted) if noted else None)))
     text: bytes = generate_latest(registry)  # type: ignore[no-untyped-call]
     return text.decode()
 
 
 class _Collector(Collector):
-    def __init__(self, data: LedgerData) -> None:
+    def __init__(self, data: LedgerData, intensity: Intensity | None) -> None:
         self._data = data
+        self._intensity = intensity
 
     def collect(self) -> Iterator[Metric]:
         samples: dict[str, dict[tuple[str, ...], list[tuple[float, float]]]] = {}
-        for name, labels, value, at in _samples(self._data):
+        for name, labels, value, at in _samples(self._data, self._intensity):
             samples.setdefault(name, {}).setdefault(labels, []).append((at, value))
         for family in FAMILIES:
             if family.name not in samples:
@@ -69,13 +76,12 @@ class _Collector(Collector):
             yield metric
 
 
-def _samples(data: LedgerData) -> Iterator[Sample]:
+def _samples(data: LedgerData, intensity: Intensity | None) -> Iterator[Sample]:
     clock = RunClock(data.run)
     leases = grouped(data.leases, lambda lease: lease.trial)
     results = grouped(data.results, lambda result: result.trial)
     totals = grouped(data.samples, lambda sample: sample.series)
     joules = _joules(data)
-    intensity = Intensity(**data.run["carbon"]) if data.run.get("carbon") else None
     ends = [clock.end]
     for trial in data.trials:
         held = leases.get(trial.trial)
@@ -177,16 +183,22 @@ def _sweep_samples(data: LedgerData, end: float, intensity: Intensity | None) ->
     for state, number in states.items():
         yield "energysweep_sweep_trials", (name, state), number, end
     summary = summarise(data)
+    trials = own(summary.trials)
+    scheduler = Scheduler.model_validate((run.get("spec") or {}).get("scheduler") or {})
+    saved = saved_joules(map(_effort, trials), scheduler)
+    if saved is not None:
+        yield "energysweep_sweep_saved_energy_joules", (name,), saved, end
     objective = summary.objective
     if objective is not None:
-        trials = own(summary.trials)
-        reached = [trial for trial in trials if trial.energy_to_target_joules is not None]
-        if reached:
-            joules, config, hardware = min(
-                (trial.energy_to_target_joules or 0.0, trial.config, trial.hardware) for trial in reached
-            )
-            yield "energysweep_sweep_cheapest_energy_to_target_joules", (name, config, hardware), joules, end
+        if objective.target is not None:
+            for joules, cheapest in ranked(summary.configurations, objective)[:1]:
+                who = (name, cheapest.config, cheapest.hardware)
+                yield "energysweep_sweep_cheapest_energy_to_target_joules", who, joules, end
         values = [trial.objective for trial in trials if trial.objective is not None]
         if values:
             best = max(values) if objective.mode == "max" else min(values)
             yield "energysweep_sweep_best", (name, objective.metric), best, end
+
+
+def _effort(trial: TrialSummary) -> Effort:
+    return Effort(trial.status, trial.iterations or 0, trial.energy_joules or 0.0)

@@ -13,6 +13,7 @@ from energysweep.monitoring.queries import (
     described,
     highest,
     last,
+    latest,
     now,
     per_trial,
     rate,
@@ -53,7 +54,7 @@ def sweep_dashboard() -> Json:
 
 
 def _so_far() -> list[Panel]:
-    cheapest = f"bottomk(1, {now(_CHEAPEST, SWEEPS)}) or on () bottomk(1, {last(_CHEAPEST, SWEEPS)})"
+    cheapest = f"bottomk(1, {latest(_CHEAPEST, SWEEPS)})"
     return [
         stat(
             "Energy of trials ($measured)",
@@ -79,7 +80,8 @@ def _so_far() -> list[Panel]:
         ),
         stat(
             "Best so far",
-            "The best value of the objective so far, as the sweep's driver tells.",
+            "The best of the trials' last values of the objective, as the sweep's driver tells. Like reports, it judges"
+            " a trial by the last value that it reported: it may get worse.",
             "none",
             "no result yet",
             at_end("A", last("energysweep_sweep_best", SWEEPS), "{{metric}}"),
@@ -88,8 +90,9 @@ def _so_far() -> list[Panel]:
         ),
         stat(
             "Cheapest at target so far ($measured)",
-            "Energy that the cheapest configuration took to reach the target, as the sweep's driver tells; empty for"
-            f" an objective without a target. {_ESTIMATE}",
+            "Energy that the cheapest configuration took to reach the target, as the sweep's driver tells: the mean"
+            " over its trials that reached it. One in which a trial ended without it counts only while there is no"
+            f" other; empty for an objective without a target. {_ESTIMATE}",
             "joule",
             "no configuration has reached the target",
             at_end("A", cheapest, "{{config}} {{hardware}}"),

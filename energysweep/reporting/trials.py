@@ -15,7 +15,7 @@ from energysweep.analysis.trials import grouped, number
 from energysweep.carbon import Intensity
 from energysweep.ledger import LedgerData
 from energysweep.meters.accuracy import uncertainty
-from energysweep.records import AttemptRow, EnergyRow, LeaseRow, ResultRow, TrialRow
+from energysweep.records import AttemptRow, EnergyRow, LeaseRow, ResultRow, TrialRow, TrialStatus
 from energysweep.reporting.attempts import lost_by_attempt, spent_by_attempt
 from energysweep.reporting.balance import emissions_grams
 from energysweep.reporting.keys import label, order
@@ -57,7 +57,7 @@ class TrialSummary:
     parameters: dict[str, Any]
     seed: int | None
     hardware: str
-    status: str
+    status: TrialStatus
     attempts: int
     nodes: tuple[str, ...]
     energy_joules: float | None

@@ -13,6 +13,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from energysweep.agent.accounts import Cheapest
+
 PLAIN_EVERY_SECONDS = 15.0
 
 
@@ -35,7 +37,7 @@ class Status:
         counts: number of trials by state.
         metric: the objective's name.
         best: best last value of the objective so far, None before the first.
-        cheapest_at_target: what the cheapest trial took to reach the target, in joules; with its label. None before.
+        cheapest_at_target: the configuration whose trials took the least to reach the target. None before any has.
         watts: mean power of all metered devices over the last second, None before.
         joules: of trials and overhead so far.
         grams: CO2e of them.
@@ -48,7 +50,7 @@ class Status:
     counts: Mapping[str, int]
     metric: str
     best: float | None
-    cheapest_at_target: tuple[float, str] | None
+    cheapest_at_target: Cheapest | None
     watts: float | None
     joules: float
     grams: float
@@ -180,7 +182,8 @@ def _facts(status: Status) -> list[tuple[str, str]]:
     if status.best is not None:
         facts.append((f"best {status.metric}", f"{status.best:.4g}"))
     if status.cheapest_at_target is not None:
-        joules, label = status.cheapest_at_target
+        config, hardware, joules = status.cheapest_at_target
+        label = f"{config} {hardware}".rstrip()
         facts.append(("cheapest at target", f"{_joules(joules, status.estimated)} ({label})"))
     watts = "n/a" if status.watts is None else f"{'≈ ' if status.estimated else ''}{status.watts:.1f} W"
     facts.append(("now", watts))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 
 from energysweep import spec as specs
 from energysweep.agent.accounts import Cheapest, Sweep
+from energysweep.analysis.early_stopping import Effort, saved_joules
+from energysweep.analysis.trials import canonical, grouped
 from energysweep.carbon import Intensity
 from energysweep.spec import SweepSpec
-from energysweep.tuning.early_stopping import Effort, saved_joules
 from energysweep.tuning.labels import trial_label
 from energysweep.tuning.progress import RunningTrial, Status
 from energysweep.tuning.recorder import Recorder, TrialRecord
@@ -39,9 +41,11 @@ class Standing:
         """Bring what dashboards show of the sweep up to now."""
         best = self._recorder.best()
         records = self._recorder.records()
-        dashboard.trials = self._recorder.counts()
+        counts = self._recorder.counts()
+        is_over = dashboard.ended_at is not None
+        dashboard.trials = counts if is_over else with_waiting(counts, specs.trial_count(self._spec).trials)
         dashboard.best = {} if best is None else {self._spec.objective.metric: best}
-        dashboard.cheapest = self._cheapest(records)
+        dashboard.cheapest = cheapest(records, self._varying)
         dashboard.saved_joules = self._saved_joules(records)
 
     def status(self) -> Status:
@@ -50,13 +54,12 @@ class Standing:
         totals = self._poller.totals
         joules = totals.charged_joules
         metric = self._spec.objective.metric
-        reached = [(joules_at_target, self._label(record)) for joules_at_target, record in _at_target(records)]
         return Status(
             trials=specs.trial_count(self._spec).trials,
             counts=self._recorder.counts(),
             metric=metric,
             best=self._recorder.best(),
-            cheapest_at_target=min(reached, default=None),
+            cheapest_at_target=cheapest(records, self._varying),
             watts=totals.watts,
             joules=joules,
             grams=self._grid.emissions_grams(joules),
@@ -77,13 +80,6 @@ class Standing:
     def _label(self, record: TrialRecord) -> str:
         return trial_label(record.row, self._varying)
 
-    def _cheapest(self, records: Sequence[TrialRecord]) -> Cheapest | None:
-        reached = [(joules, record.row.trial, record.row) for joules, record in _at_target(records)]
-        if not reached:
-            return None
-        joules, _, row = min(reached)
-        return Cheapest(specs.label(row.parameters, self._varying), row.hardware, joules)
-
     def _saved_joules(self, records: Sequence[TrialRecord]) -> float | None:
         joules = self._poller.totals.trials
         efforts = (
@@ -94,6 +90,45 @@ class Standing:
         return saved_joules(efforts, self._spec.scheduler)
 
 
-def _at_target(records: Sequence[TrialRecord]) -> list[tuple[float, TrialRecord]]:
-    """The trials that have reached the target, with the joules that it took."""
-    return [(record.joules_at_target, record) for record in records if record.joules_at_target is not None]
+def with_waiting(counts: Mapping[str, int], planned: int) -> dict[str, int]:
+    """The states of a sweep that runs, with the trials that wait in it.
+
+    Args:
+        counts: number of trials by state. The recorder learns of a trial when it begins.
+        planned: how many the sweep makes. Optuna, too, makes a fixed number.
+
+    Returns:
+        The same, where ``pending`` is all that neither run nor have ended: one that an earlier part of the run has
+        left interrupted waits as well, because it goes on.
+    """
+    begun = {state: number for state, number in counts.items() if state not in ("pending", "interrupted")}
+    waiting = planned - sum(begun.values())
+    return {"pending": waiting} | begun if waiting > 0 else begun
+
+
+def cheapest(records: Iterable[TrialRecord], varying: Sequence[str]) -> Cheapest | None:
+    """The configuration whose trials took the least to reach the target, by their mean, as reports rank them.
+
+    One that sometimes fails to reach it is cheap only when it is lucky: those in which no trial has ended without it
+    are compared, if there are any.
+
+    Args:
+        records: the trials so far. A mean is over those that have reached the target.
+        varying: the parameters that differ between configurations.
+    """
+    own = (record for record in records if not record.row.stage)
+    always: list[Cheapest] = []
+    sometimes: list[Cheapest] = []
+    for trials in grouped(own, lambda record: (canonical(record.row.parameters), record.row.hardware)).values():
+        joules = [record.joules_at_target for record in trials if record.joules_at_target is not None]
+        if not joules:
+            continue
+        row = trials[0].row
+        missed = any(record.joules_at_target is None and _has_ended(record) for record in trials)
+        found = Cheapest(specs.label(row.parameters, varying), row.hardware, fmean(joules))
+        (sometimes if missed else always).append(found)
+    return min(always or sometimes, key=lambda each: each.energy_joules, default=None)
+
+
+def _has_ended(record: TrialRecord) -> bool:
+    return record.row.status not in ("pending", "running")

@@ -1,7 +1,8 @@
 """What a long time with many agents leaves in Prometheus, and what the dashboards make of it.
 
 A trial that moved, an agent that came back at another address, energy that is partly an estimate, trials of a Tuner of
-one's own that have neither configuration nor hardware profile. Several agents on a node.
+one's own that have neither configuration nor hardware profile. Several agents on a node. A configuration that was the
+cheapest for a while, until a second trial of it needed more.
 """
 
 from __future__ import annotations
@@ -89,6 +90,13 @@ def openmetrics() -> str:
         labels = f'sweep="{sweep}",trial="{trial}",node="{node}",config="{config}",hardware="{hardware}"'
         lines += [
             f'energysweep_trial_info{{{labels},instance="{instance}"}} 1 {at}' for at in range(BEGAN, BEGAN + 300, 60)
+        ]
+    lines.append("# TYPE energysweep_sweep_cheapest_energy_to_target_joules gauge")
+    for config, joules, minutes in (("x=1", 20, range(3)), ("x=2", 30, range(3, 5))):
+        labels = f'sweep="s",config="{config}",hardware="cpu",instance="b:9770"'
+        lines += [
+            f"energysweep_sweep_cheapest_energy_to_target_joules{{{labels}}} {joules} {BEGAN + 60 * minute}"
+            for minute in minutes
         ]
     lines += [
         *of_nodes(),
@@ -231,3 +239,9 @@ def test_the_document_s_queries_count_a_joule_once(view: View) -> None:
         assert 12000 <= metered[node,] <= 12601
         assert owners[node, "trials"] == pytest.approx(0.7 * metered[node,])
         assert owners[node, "background"] == pytest.approx(0.3 * metered[node,])
+
+
+def test_the_cheapest_configuration_is_the_one_that_was_named_last_and_not_a_lucky_one_before(view: View) -> None:
+    title = "Cheapest at target so far ($measured)"
+    assert column(view, "energysweep-sweep", title, "A", "config", sweep="s") == {"x=2": 30}
+    assert column(view, "energysweep-configurations", "Sweeps ($measured)", "cheapest", "sweep") == {"s": 30}

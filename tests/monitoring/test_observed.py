@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -112,6 +113,16 @@ def test_the_command_line_compares_after_the_report_is_written(
     assert "17 of 18 trials are missing there" in out
     assert main(["report", str(run_folder), "--prometheus", url]) == 1
     assert (run_folder / "report.html").is_file()
+
+
+def test_the_series_are_written_for_the_grid_of_the_report(run_folder: Path) -> None:
+    series = run_folder / "run.om"
+    # The run itself noted 360 g/kWh.
+    carbon = ["--carbon", "grams_per_kwh=36,pue=1.5"]
+    assert main(["report", str(run_folder), *carbon, "--openmetrics", str(series)]) == 0
+    intensities = re.findall(r'grams_per_kwh\{source="given by the user",zone="given"\} (\S+)', series.read_text())
+    assert set(intensities) == {"36.0"}
+    assert json.loads((run_folder / "summary.json").read_text())["carbon"]["grams_per_kwh"] == 36.0
 
 
 def test_the_report_links_to_grafana_with_the_run_s_time(run_folder: Path) -> None:

@@ -9,18 +9,21 @@ from itertools import pairwise
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from energysweep.carbon import Intensity
 from energysweep.ledger import LedgerData
 from energysweep.monitoring.openmetrics import openmetrics
+from energysweep.reporting import summarise
 from tests.ledgers import booked
 from tests.reporting.example import CRASHED, STARTED_AT, example
 
+END = STARTED_AT + 120
 Labels = tuple[tuple[str, str], ...]
 
 
-def series(data: LedgerData, name: str) -> dict[Labels, list[tuple[float, float]]]:
+def series(data: LedgerData, name: str, text: str = "") -> dict[Labels, list[tuple[float, float]]]:
     """Points (Unix time, value) by labels."""
     found: dict[Labels, list[tuple[float, float]]] = {}
-    for family in text_string_to_metric_families(openmetrics(data)):
+    for family in text_string_to_metric_families(text or openmetrics(data)):
         for sample in family.samples:
             if sample.name == name:
                 labels = tuple(sorted(sample.labels.items()))
@@ -61,6 +64,32 @@ def test_emissions_are_those_of_the_report() -> None:
     assert sum(points[-1][1] for points in grams.values()) == pytest.approx(2183 * 1e-4)  # 0.0001 g/J
 
 
+def test_for_another_grid_emissions_and_its_intensity_are_that_grid_s() -> None:
+    data, other = example(), Intensity(36.0, "FRA", None, "CodeCarbon", pue=1.5)  # 0.000015 g/J
+    text = openmetrics(data, other)
+    grams = series(data, "energysweep_trial_emissions_grams_total", text)
+    assert sum(points[-1][1] for points in grams.values()) == pytest.approx(2183 * 1.5e-5)
+    ((labels, points),) = series(data, "energysweep_grid_intensity_grams_per_kwh", text).items()
+    assert dict(labels)["zone"] == "FRA"
+    assert {value for _, value in points} == {36.0}
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "saved"),
+    [
+        ({"type": "asha"}, 33),  # pruned after 4 reports at 5.5 J each, where the others made 10
+        ({"type": "asha", "resource": "energy_joules", "max_resource": 30}, 8),  # 30 J less 22 J
+        ({"type": "fifo"}, None),
+        (None, None),
+    ],
+)
+def test_what_early_stopping_has_saved_is_said_by_the_scheduler_and_the_pruned(
+    scheduler: dict[str, object] | None, saved: float | None
+) -> None:
+    found = series(example(spec={"scheduler": scheduler}), "energysweep_sweep_saved_energy_joules")
+    assert [points[-1] for points in found.values()] == ([] if saved is None else [(END, pytest.approx(saved))])
+
+
 def test_results_stand_where_the_trial_reported_them() -> None:
     results = series(example(), "energysweep_trial_result")
     (points,) = [points for labels, points in results.items() if dict(labels)["trial"] == "t-0.1-16-0"]
@@ -72,9 +101,9 @@ def test_the_sweep_tells_its_name_its_beginning_and_its_end() -> None:
     data = example()
     ((labels, points),) = series(data, "energysweep_sweep_info").items()
     assert dict(labels) == {"sweep": "mnist-20231114T221320Z", "name": "mnist", "owner": ""}
-    assert (points[0][0], points[-1][0]) == (STARTED_AT, STARTED_AT + 120)
+    assert (points[0][0], points[-1][0]) == (STARTED_AT, END)
     ((_, end),) = series(data, "energysweep_sweep_end_timestamp_seconds").items()
-    assert end == [(STARTED_AT + 120, STARTED_AT + 120)]
+    assert end == [(END, END)]
 
 
 def test_the_pause_of_a_resumed_run_is_a_gap() -> None:
@@ -109,7 +138,10 @@ def test_a_stage_is_named_by_its_name_and_is_no_result_of_the_sweep() -> None:
     assert best[-1][1] == pytest.approx(0.96)  # 0.92 + 10 x 0.004
     ((labels, cheapest),) = series(staged, "energysweep_sweep_cheapest_energy_to_target_joules").items()
     assert dict(labels)["config"] == "learning_rate=0.1 batch_size=256"
-    assert cheapest[-1][1] == pytest.approx(20)  # 4 iterations of 5 J
+    assert cheapest[-1][1] == pytest.approx(21)  # 4 iterations of 5 J with seed 0 and of 5.5 J with seed 1
+    best = summarise(staged).headline.cheapest
+    assert best is not None
+    assert dict(labels) == {"sweep": "mnist-20231114T221320Z", "config": best.config, "hardware": best.hardware}
 
 
 def test_untrusted_text_stays_inside_its_label() -> None:

@@ -81,7 +81,7 @@ def _run() -> dict[str, Any]:
     return {
         "id": "mnist-20231114T221320Z",
         "name": "mnist",
-        "spec": {"name": "mnist", "workload": "energysweep.workloads.images:train"},
+        "spec": {"name": "mnist", "workload": "energysweep.workloads.images:train", "scheduler": {"type": "asha"}},
         "started_at": STARTED_AT,
         "duration_seconds": 120.0,
         "status": "done",

@@ -59,3 +59,12 @@ def test_the_last_scraped_value_of_every_trial_equals_the_ledgers(
         assert scraped[trial] == pytest.approx(joules[trial], rel=0.01), trial
     (info,) = prometheus.query("last_over_time(energysweep_sweep_info[10m])")
     assert (info["metric"]["sweep"], info["metric"]["name"]) == ("watched", "test")
+    # One at a time, so the others waited; and whatever a trial did, it was in one state.
+    of_state = "max by (state) (max_over_time(energysweep_sweep_trials[10m]))"
+    most = prometheus.values(of_state, "state")
+    assert most["running"] == 1
+    assert most["pending"] >= 4
+    all_states = "sum(energysweep_sweep_trials)[10m:1s]"
+    for function in ("min", "max"):
+        ((total,),) = [[each["value"][1]] for each in prometheus.query(f"{function}_over_time({all_states})")]
+        assert float(total) == 6

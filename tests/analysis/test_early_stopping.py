@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from energysweep.analysis.early_stopping import Effort, saved_joules
 from energysweep.spec import Scheduler
-from energysweep.tuning.early_stopping import Effort, saved_joules
 
 ASHA = Scheduler(type="asha")
 IN_JOULES = Scheduler(type="asha", resource="energy_joules", max_resource=100)

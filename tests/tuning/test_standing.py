@@ -1,0 +1,92 @@
+"""What dashboards are told of a sweep that runs, by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from energysweep.agent.accounts import Cheapest
+from energysweep.records import TrialRow, TrialStatus
+from energysweep.tuning.progress import Status, line
+from energysweep.tuning.recorder import TrialRecord
+from energysweep.tuning.standing import cheapest, with_waiting
+
+
+@pytest.mark.parametrize(
+    ("counts", "planned", "shown"),
+    [
+        ({}, 6, {"pending": 6}),
+        ({"running": 2}, 6, {"pending": 4, "running": 2}),
+        # One whose attempt has failed waits for the next one, beside those that have not begun.
+        ({"completed": 1, "pending": 1, "running": 2}, 6, {"pending": 3, "completed": 1, "running": 2}),
+        # A run that was resumed: what was interrupted goes on when there is room.
+        ({"completed": 1, "interrupted": 3, "running": 2}, 6, {"pending": 3, "completed": 1, "running": 2}),
+        ({"completed": 4, "failed": 1, "pruned": 1}, 6, {"completed": 4, "failed": 1, "pruned": 1}),
+        # Tune had lost its state and began all over again: more trials than planned, and none waits.
+        ({"completed": 7}, 6, {"completed": 7}),
+    ],
+)
+def test_what_neither_runs_nor_has_ended_waits(counts: dict[str, int], planned: int, shown: dict[str, int]) -> None:
+    assert with_waiting(counts, planned) == shown
+
+
+def record(
+    rate: float, status: TrialStatus, joules: float | None, hardware: str = "cpu", stage: str = ""
+) -> TrialRecord:
+    row = TrialRow("id", {"rate": rate, "depth": 1}, 0, hardware, status, 1, 1.0, None, None, stage)
+    return TrialRecord(row, joules_at_target=joules)
+
+
+@pytest.mark.parametrize(
+    ("records", "found"),
+    [
+        ([], None),
+        ([record(0.1, "running", None)], None),
+        # The luckiest trial, 10 J, is of the configuration with the higher mean: 30 J against 25 J.
+        (
+            [
+                *(record(0.1, "completed", 10.0), record(0.1, "completed", 50.0)),
+                *(record(0.2, "completed", 24.0), record(0.2, "running", 26.0)),
+            ],
+            Cheapest("rate=0.2", "cpu", 25.0),
+        ),
+        # The same parameters on other hardware are another configuration.
+        (
+            [record(0.1, "completed", 10.0, "gpu"), record(0.1, "completed", 30.0, "cpu")],
+            Cheapest("rate=0.1", "gpu", 10.0),
+        ),
+        # It was pruned once before the target: cheap only when it is lucky.
+        (
+            [record(0.1, "completed", 10.0), record(0.1, "pruned", None), record(0.2, "completed", 30.0)],
+            Cheapest("rate=0.2", "cpu", 30.0),
+        ),
+        # It may still get there.
+        (
+            [record(0.1, "completed", 10.0), record(0.1, "running", None), record(0.2, "completed", 30.0)],
+            Cheapest("rate=0.1", "cpu", 10.0),
+        ),
+        # Nobody always gets there.
+        (
+            [
+                *(record(0.1, "completed", 10.0), record(0.1, "failed", None)),
+                *(record(0.2, "completed", 9.0), record(0.2, "interrupted", None)),
+            ],
+            Cheapest("rate=0.2", "cpu", 9.0),
+        ),
+        # A stage is no configuration, and not one that fails to reach the target.
+        (
+            [record(0.1, "completed", None, stage="base"), record(0.1, "completed", 10.0)],
+            Cheapest("rate=0.1", "cpu", 10.0),
+        ),
+    ],
+)
+def test_the_cheapest_configuration_is_told_by_the_mean_of_its_trials(
+    records: list[TrialRecord], found: Cheapest | None
+) -> None:
+    assert cheapest(records, ["rate"]) == found
+
+
+@pytest.mark.parametrize(("hardware", "label"), [("gpu", "rate=0.2 gpu"), ("", "rate=0.2")])
+def test_the_terminal_names_the_same_configuration(hardware: str, label: str) -> None:
+    found = cheapest([record(0.2, "completed", 24.0, hardware), record(0.2, "completed", 26.0, hardware)], ["rate"])
+    said = line(Status(4, {"completed": 2}, "accuracy", None, found, None, 90.0, 1.0, False, 10.0, ()))
+    assert f"cheapest at target 25 J ({label})" in said

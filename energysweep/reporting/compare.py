@@ -119,7 +119,7 @@ def comparison_table(comparison: Comparison) -> RenderableType:
     for row in comparison.rows:
         table.add_row(Text(row.config), *(Text(cell_text(row.cells[place], comparison)) for place in comparison.shared))
     what = "Energy to target" if comparison.at_target else "Energy of a trial"
-    return Group(Text(f"{what}, and its ratio to the first run", style="bold"), Text(), table, *notes)
+    return Group(Text(f"{what} (arithmetic mean), and its ratio to the first run", style="bold"), Text(), table, *notes)
 
 
 def cell_text(cell: Cell | None, comparison: Comparison) -> str:

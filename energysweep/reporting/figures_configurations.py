@@ -110,12 +110,14 @@ def energy_to_target(summary: Summary) -> Figure | None:
     wide = len(shown) > MOST_BARS_IN_A_HALF
     more = f" The cheapest {MOST_BARS} of {len(bars)} are shown." if len(bars) > MOST_BARS else ""
     if summary.objective is None or summary.objective.target is None:
-        return Figure("energy-bars", "Energy per configuration", "Mean of a configuration's trials." + more, plot, wide)
+        return Figure(
+            "energy-bars", "Energy per configuration", "Arithmetic mean of a configuration's trials." + more, plot, wide
+        )
     return Figure(
         "energy-bars",
         f"Energy to reach {summary.objective.metric} {summary.objective.target:g}",
-        "Cheapest first, over the trials that arrived (pale: not all of them did). Bars end at the mean; lines are one"
-        " standard deviation." + more,
+        "Cheapest first, over the trials that arrived (pale: not all of them did). Bars end at the arithmetic mean;"
+        " lines are one standard deviation." + more,
         plot,
         wide,
     )

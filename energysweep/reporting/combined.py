@@ -14,6 +14,7 @@ from energysweep.reporting.charts import Figure
 from energysweep.reporting.compare import cell_text, compare, comparison_table
 from energysweep.reporting.figures import figures_of_a_part
 from energysweep.reporting.html import render
+from energysweep.reporting.labels import told_apart
 from energysweep.reporting.markdown import escape
 from energysweep.reporting.model import Summary
 from energysweep.reporting.study_tables import (
@@ -31,6 +32,7 @@ from energysweep.reporting.study_tables import (
 
 def combined_html(summaries: Sequence[Summary]) -> str:
     """The page: its first screen holds the answers. The same runs give the same bytes."""
+    summaries = told_apart(summaries)
     parts = [_figures(summary, index) for index, summary in enumerate(summaries)]
     return render(
         "compare.html.j2",
@@ -48,6 +50,7 @@ def combined_html(summaries: Sequence[Summary]) -> str:
 
 def combined_table(summaries: Sequence[Summary]) -> RenderableType:
     """The same for a terminal: the answers, and what the runs have in common."""
+    summaries = told_apart(summaries)
     lines = [line for answer in study_answers(summaries) for line in _answer(answer)]
     note = Text(f"Note: {MEANS_NOTE}", style="dim")
     table = comparison_table(compare(summaries))
@@ -56,6 +59,7 @@ def combined_table(summaries: Sequence[Summary]) -> RenderableType:
 
 def combined_markdown(summaries: Sequence[Summary]) -> str:
     """The whole report as a Markdown document."""
+    summaries = told_apart(summaries)
     tables = [
         ("The runs", runs_table(summaries)),
         ("Settings", settings_table(summaries)),

@@ -36,7 +36,7 @@ def test_the_cheapest_setting_and_what_the_dearest_takes() -> None:
 
 
 def uneven() -> LedgerData:
-    """Setting 1 takes 1 and 9 J (geometric mean 3, arithmetic 5), setting 2 4 J twice; setting 3 spends 30 J in vain."""
+    """Setting 1 takes 1 and 9 J (geometric mean 3, arithmetic 5), setting 2 4 J; setting 3 spends 30 J in vain."""
     runs = [regimes.Run({"lr": 1}, seed, joules, 1, 1) for seed, joules in enumerate((1.0, 9.0))]
     runs += [regimes.Run({"lr": 2}, seed, 4.0, 1, 1) for seed in (0, 1)]
     runs += [regimes.Run({"lr": 3}, seed, 30.0, None, 1) for seed in (0, 1)]

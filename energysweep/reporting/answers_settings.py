@@ -50,7 +50,8 @@ def setting_lines(summary: Summary) -> list[Line]:
         return [Line("n/a", summary.headline.sentence)]
     goal = f"{summary.objective.metric} {summary.objective.target:g}"
     brief = f"{found.cheapest.title} reaches {goal} for {_joules(found.cheapest)}; {_takes(found, summary)}."
-    detail = [f"The dearest is {found.dearest.title}, {_joules(found.dearest)}."]
+    dearest = "The dearest" if found.at_least is None else "The dearest that always arrived"
+    detail = [f"{dearest} is {found.dearest.title}, {_joules(found.dearest)}."]
     if found.tied:
         detail.append(f"{_names(found.tied)} cannot be told from the cheapest.")
     elif found.ratio.tied is None:

@@ -29,6 +29,8 @@ from energysweep.reporting.values import Spread
 MOST_BARS: Final = 40
 MOST_BARS_IN_A_HALF: Final = 12  # with more, the chart takes a whole row of the page
 
+_FRONT: Final = "Blue: no other configuration does as well for less energy."
+_NO_FRONT: Final = "The configurations do not do the same work, so that none is better than another by this."
 _Point = tuple[ConfigurationSummary, Spread, Spread]  # its energy, its objective
 
 
@@ -50,7 +52,9 @@ def energy_against_objective(summary: Summary) -> Figure | None:
         hoverinfo="skip",
         showlegend=False,
     )
-    for name, points, color, size in (("on the Pareto front", front, BLUE, 11), ("other", rest, GREY, 8)):
+    ranked = all(each.pareto is not None for each in summary.configurations)
+    others = "other" if ranked else "configuration"
+    for name, points, color, size in (("on the Pareto front", front, BLUE, 11), (others, rest, GREY, 8)):
         if points:
             _add_points(plot, points, unit, name=name, color=color, size=size)
     if objective.target is not None:
@@ -61,8 +65,7 @@ def energy_against_objective(summary: Summary) -> Figure | None:
     return Figure(
         "pareto",
         f"Energy against {objective.metric}",
-        "Blue: no other configuration does as well for less energy. Bars are one standard deviation over repeats."
-        + line,
+        f"{_FRONT if ranked else _NO_FRONT} Bars are one standard deviation over repeats.{line}",
         plot,
     )
 

@@ -15,10 +15,11 @@ from energysweep.reporting.values import total
 
 # Beside the answers stand numbers of another kind, and no reader should have to guess why they differ.
 MEANS_NOTE: Final = (
-    "In the answers every energy is the geometric mean over repeats, every ratio is of such means, and a tie is a ratio"
-    " whose 95 % interval holds 1. A run's own sentence, its bars and the energies of configurations side by side are"
-    " arithmetic means, and a tie there is two intervals that overlap, which is more cautious. So the two may differ a"
-    " little in joules and ratios, and in who is called tied or even cheapest."
+    "In the answers the energy of a setting is the geometric mean over its repeats, every ratio is of such means, and a"
+    " tie is a ratio whose 95 % interval holds 1; only a break-even is of arithmetic means, because the energies of its"
+    " uses add up. A run's own sentence, its bars and the energies of configurations side by side are arithmetic means,"
+    " and a tie there is two intervals that overlap, which is more cautious. So the two may differ in joules and ratios,"
+    " and in who is called tied or even cheapest."
 )
 
 

@@ -111,7 +111,7 @@ def energy_to_target(summary: Summary) -> Figure | None:
     quantity = "Energy to target" if summary.has_target else "Energy of a trial"
     plot = _bars(shown, quantity, estimated=summary.estimated)
     wide = len(shown) > MOST_BARS_IN_A_HALF
-    more = f" The cheapest {MOST_BARS} of {len(bars)} are shown." if len(bars) > MOST_BARS else ""
+    more = f" Of {len(bars)}, the {MOST_BARS} with the least energy are shown." if len(bars) > MOST_BARS else ""
     if summary.objective is None or summary.objective.target is None:
         return Figure(
             "energy-bars", "Energy per configuration", "Arithmetic mean of a configuration's trials." + more, plot, wide
@@ -119,7 +119,7 @@ def energy_to_target(summary: Summary) -> Figure | None:
     return Figure(
         "energy-bars",
         f"Energy to reach {summary.objective.metric} {summary.objective.target:g}",
-        "Cheapest first, over the trials that arrived (pale: not all of them did). Bars end at the arithmetic mean;"
+        "Least energy first, over the trials that arrived (pale: not all of them did). Bars end at the arithmetic mean;"
         " lines are one standard deviation." + more,
         plot,
         wide,

@@ -40,6 +40,7 @@ def test_configurations_that_do_other_work_are_ranked_nowhere(run: Callable[[], 
     assert not re.search(r'class="best"|>Pareto<|>cheapest<|tie with cheapest|A tie is called', page)
     assert not any("Pareto" in str(trace.name) for trace in named["pareto"].plot.data)
     assert "do not do the same work" in named["pareto"].caption
+    assert named["energy-bars"].caption.startswith("Least energy first")
     terminal = io.StringIO()
     Console(file=terminal, width=200).print(terminal_table(summary))
     assert "with cheapest" not in terminal.getvalue()

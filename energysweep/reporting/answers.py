@@ -13,6 +13,15 @@ from energysweep.reporting.model import Summary
 from energysweep.reporting.text import emissions_text, energy_text, percent_text
 from energysweep.reporting.values import total
 
+# Beside the answers stand numbers of another kind, and no reader should have to guess why they differ.
+MEANS_NOTE: Final = (
+    "In the answers the energy of a setting is the geometric mean over its repeats, every ratio is of such means, and a"
+    " tie is a ratio whose 95 % interval holds 1; only a break-even is of arithmetic means, because the energies of its"
+    " uses add up. A run's own sentence, its bars and the energies of configurations side by side are arithmetic means,"
+    " and a tie there is two intervals that overlap, which is more cautious. So the two may differ in joules, in ratios"
+    " and in who is called tied or even cheapest."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

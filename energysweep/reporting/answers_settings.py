@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from energysweep.analysis import Effect, Effects, Estimate, Ratio, acts_on, at_least, effects, ratio_to_target
+from energysweep.analysis import Effect, Effects, Estimate, Extremes, Ratio, acts_on, effects, to_target, worst_to_best
 from energysweep.reporting.groups import ConfigurationSummary
 from energysweep.reporting.model import Summary
 from energysweep.reporting.text import energy_text, percent_text, ratio_text, value_text
@@ -42,53 +42,61 @@ class Line:
 
 
 def setting_lines(summary: Summary) -> list[Line]:
-    """The cheapest setting, and what the dearest takes: the two that the headline names."""
+    """The cheapest setting, and what the dearest takes: geometric means, as everywhere in the answers."""
     if not summary.comparable or summary.objective is None:
         return []
-    cheapest, dearest, ratio = extremes(summary)
-    if cheapest is None or dearest is None or ratio is None:
+    found = extremes(summary)
+    if found is None:
         return [Line("n/a", summary.headline.sentence)]
-    brief = (
-        f"{cheapest.title} reaches {summary.objective.metric} {summary.objective.target:g} for {_joules(cheapest)};"
-        f" the dearest takes {ratio_text(ratio.energy, estimated=summary.estimated)}."
-    )
-    detail = [f"The dearest is {dearest.title}, {_joules(dearest)}."]
-    tied = [each for each in summary.configurations if each.tied_with_cheapest]
-    if tied:
-        detail.append(f"{_names(tied)} cannot be told from the cheapest.")
-    elif ratio.tied is None:
+    goal = f"{summary.objective.metric} {summary.objective.target:g}"
+    brief = f"{found.cheapest.title} reaches {goal} for {_joules(found.cheapest)}; {_takes(found, summary)}."
+    dearest = "The dearest" if found.at_least is None else "The dearest that always arrived"
+    detail = [f"{dearest} is {found.dearest.title}, {_joules(found.dearest)}."]
+    if found.tied:
+        detail.append(f"{_names(found.tied)} cannot be told from the cheapest.")
+    elif found.ratio.tied is None:
         detail.append("One repeat: no interval, and ties cannot be told.")
-    detail += _missed(summary, cheapest, ratio)
-    short = "a tie" if ratio.tied else bare_ratio(ratio.energy, summary)
-    return [Line(short, brief, " ".join(detail))]
+    else:
+        detail.append("No other setting is tied with the cheapest.")
+    if found.censored:
+        settings = count(len(summary.configurations), "setting")
+        detail.append(f"{len(found.censored)} of {settings} did not always arrive, not compared.")
+    return [Line(_short(found, summary), brief, " ".join(detail))]
 
 
-def extremes(summary: Summary) -> tuple[ConfigurationSummary | None, ConfigurationSummary | None, Ratio | None]:
-    """The cheapest and the dearest that the headline names, and what the dearest takes over the cheapest."""
-    cheapest, dearest = summary.headline.cheapest, summary.headline.dearest
-    if cheapest is None or dearest is None or cheapest is dearest:
-        return None, None, None
-    return cheapest, dearest, ratio_to_target(dearest.trials, cheapest.trials)
+def extremes(summary: Summary) -> Extremes[ConfigurationSummary] | None:
+    """The cheapest and the dearest setting; None if fewer than two always arrived, or if they do other work."""
+    if not summary.comparable:
+        return None
+    return worst_to_best([(each, each.trials) for each in summary.configurations])
 
 
-def _missed(summary: Summary, cheapest: ConfigurationSummary, ratio: Ratio) -> list[str]:
-    missed = [each for each in summary.configurations if each.reached_target != len(each.trials)]
-    if not missed:
-        return []
-    text = f"{len(missed)} of {count(len(summary.configurations), 'setting')} did not always arrive, not compared"
-    least = at_least([each.trials for each in missed], cheapest.trials)
-    if least is not None and least > ratio.energy.value:
-        text += f"; one of them takes at least {bare_ratio(Estimate(least, None, None, 1), summary)}"
-    return [f"{text}."]
+def bound_text(at_least: float, summary: Summary) -> str:
+    """``at least`` so many times: what a setting that did not always arrive takes over the cheapest."""
+    return f"at least {bare_ratio(Estimate(at_least, None, None, 1), summary)}"
+
+
+def _takes(found: Extremes[ConfigurationSummary], summary: Summary) -> str:
+    times = ratio_text(found.ratio.energy, estimated=summary.estimated) + (", a tie" if found.ratio.tied else "")
+    if found.at_least is None:
+        return f"the dearest takes {times}"
+    return (
+        f"the dearest that always arrived takes {times}; one that did not takes {bound_text(found.at_least, summary)}"
+    )
+
+
+def _short(found: Extremes[ConfigurationSummary], summary: Summary) -> str:
+    if found.at_least is not None:
+        return bound_text(found.at_least, summary)
+    return "a tie" if found.ratio.tied else bare_ratio(found.ratio.energy, summary)
 
 
 def why_lines(summary: Summary) -> list[Line]:
     """The ratio of worst to best as a product, and what each parameter does."""
-    if not summary.comparable:
+    found = extremes(summary)
+    if found is None:
         return []
-    _, _, ratio = extremes(summary)
-    if ratio is None:
-        return []
+    ratio = found.ratio
     brief = product(ratio, summary.estimated)
     fitted = effects(summary.trials, "energy")
     if fitted is None:
@@ -164,8 +172,8 @@ def bare_ratio(ratio: Estimate, summary: Summary) -> str:
 
 
 def _joules(configuration: ConfigurationSummary) -> str:
-    spread = configuration.energy_to_target_joules
-    return energy_text(spread.mean if spread else None, estimated=configuration.estimated, brief=True)
+    energy = to_target(configuration.trials).energy_joules
+    return energy_text(energy.value if energy else None, estimated=configuration.estimated, brief=True)
 
 
 def _names(configurations: Sequence[ConfigurationSummary]) -> str:

@@ -8,12 +8,13 @@ from dataclasses import replace
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from energysweep.reporting.answers import Answer, answers, sentence, study_answers
-from energysweep.reporting.answers_settings import bare_ratio, extremes
+from energysweep.reporting.answers import MEANS_NOTE, Answer, answers, sentence, study_answers
+from energysweep.reporting.answers_settings import bare_ratio, bound_text, extremes
 from energysweep.reporting.charts import Figure
 from energysweep.reporting.compare import cell_text, compare, comparison_table
 from energysweep.reporting.figures import figures_of_a_part
 from energysweep.reporting.html import render
+from energysweep.reporting.labels import told_apart
 from energysweep.reporting.markdown import escape
 from energysweep.reporting.model import Summary
 from energysweep.reporting.study_tables import (
@@ -31,12 +32,14 @@ from energysweep.reporting.study_tables import (
 
 def combined_html(summaries: Sequence[Summary]) -> str:
     """The page: its first screen holds the answers. The same runs give the same bytes."""
+    summaries = told_apart(summaries)
     parts = [_figures(summary, index) for index, summary in enumerate(summaries)]
     return render(
         "compare.html.j2",
         [figure for figures in parts for figure in figures],
         title=headline(summaries),
         answers=study_answers(summaries),
+        means_note=MEANS_NOTE,
         comparison=compare(summaries),
         cell_text=cell_text,
         sentence=sentence,
@@ -47,12 +50,16 @@ def combined_html(summaries: Sequence[Summary]) -> str:
 
 def combined_table(summaries: Sequence[Summary]) -> RenderableType:
     """The same for a terminal: the answers, and what the runs have in common."""
+    summaries = told_apart(summaries)
     lines = [line for answer in study_answers(summaries) for line in _answer(answer)]
-    return Group(Text(headline(summaries), style="bold"), Text(), *lines, Text(), comparison_table(compare(summaries)))
+    note = Text(f"Note: {MEANS_NOTE}", style="dim")
+    table = comparison_table(compare(summaries))
+    return Group(Text(headline(summaries), style="bold"), Text(), *lines, Text(), table, Text(), note)
 
 
 def combined_markdown(summaries: Sequence[Summary]) -> str:
     """The whole report as a Markdown document."""
+    summaries = told_apart(summaries)
     tables = [
         ("The runs", runs_table(summaries)),
         ("Settings", settings_table(summaries)),
@@ -64,21 +71,21 @@ def combined_markdown(summaries: Sequence[Summary]) -> str:
         ("What measured it", meters_table(summaries)),
     ]
     sections = [f"## {title}\n\n{text}" for title, text in tables if text]
-    return "\n\n".join([f"# {escape(headline(summaries))}", answers_list(summaries), *sections]) + "\n"
+    return "\n\n".join([f"# {escape(headline(summaries))}", answers_list(summaries), MEANS_NOTE, *sections]) + "\n"
 
 
 def headline(summaries: Sequence[Summary]) -> str:
-    """The largest difference at equal accuracy that any of the runs has seen."""
-    compared = [(extremes(each)[2], each) for each in summaries if each.comparable]
-    ratios = [(ratio.energy, each) for ratio, each in compared if ratio is not None and not ratio.tied]
-    if not ratios:
+    """The largest difference at equal accuracy that any of the runs has seen, or knows a lower bound of."""
+    found = [(each, most) for each in summaries if (most := extremes(each)) is not None]
+    told = [(each, most) for each, most in found if most.at_least is not None or not most.ratio.tied]
+    if not told:
         return f"{len(summaries)} run{'s' if len(summaries) != 1 else ''} side by side"
-    most, summary = max(ratios, key=lambda pair: pair[0].value)
+    summary, most = max(told, key=lambda pair: pair[1].at_least or pair[1].ratio.energy.value)
+    ratio = f"up to {bare_ratio(most.ratio.energy, summary)}"
+    if most.at_least is not None:
+        ratio = bound_text(most.at_least, summary)
     estimated = ", estimated" if summary.estimated else ""
-    return (
-        f"At equal accuracy the dearest setting takes up to {bare_ratio(most, summary)} the energy of the cheapest"
-        f" ({summary.name}{estimated})"
-    )
+    return f"At equal accuracy the dearest setting takes {ratio} the energy of the cheapest ({summary.name}{estimated})"
 
 
 def _answer(answer: Answer) -> list[Text]:

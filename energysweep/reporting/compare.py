@@ -35,7 +35,8 @@ class Cell:
     """One configuration in one column.
 
     Attributes:
-        energy_ratio: its energy over that of the first column that shares configurations; None if either is missing.
+        energy_ratio: its energy over that of the first column that shares configurations; None if either is missing,
+            or, at a target, is a mean of the lucky ones among its trials.
     """
 
     configuration: ConfigurationSummary
@@ -56,6 +57,7 @@ class Comparison:
 
     Attributes:
         at_target: whether energies and ratios are those to the target, the same in all runs.
+        rows: the configurations that at least two columns have.
         warnings: why numbers of these runs should not be set against each other without thought.
         shared: the places of the columns that have a configuration in common with another one.
     """
@@ -98,8 +100,7 @@ def compare(summaries: Sequence[Summary]) -> Comparison:
                 config=" ".join(f"{name}={value_text(value)}" for name, value in key) or "default",
                 cells=_cells([table.get((workload, *key)) for table in tables], shared, at_target=at_target),
             )
-            for workload, *key in keys
-            if any((workload, *key) in tables[place] for place in shared)
+            for workload, *key in common
         ),
         at_target=at_target,
         warnings=tuple(_warnings(summaries, compared if shared else [], same_objective=len(objectives) == 1)),
@@ -119,7 +120,7 @@ def comparison_table(comparison: Comparison) -> RenderableType:
     for row in comparison.rows:
         table.add_row(Text(row.config), *(Text(cell_text(row.cells[place], comparison)) for place in comparison.shared))
     what = "Energy to target" if comparison.at_target else "Energy of a trial"
-    return Group(Text(f"{what}, and its ratio to the first run", style="bold"), Text(), table, *notes)
+    return Group(Text(f"{what} (arithmetic mean), and its ratio to the first run", style="bold"), Text(), table, *notes)
 
 
 def cell_text(cell: Cell | None, comparison: Comparison) -> str:
@@ -158,6 +159,8 @@ def _cells(
 ) -> tuple[Cell | None, ...]:
     def joules(configuration: ConfigurationSummary | None) -> float | None:
         if configuration is None:
+            return None
+        if at_target and configuration.reached_target != len(configuration.trials):
             return None
         spread: Spread | None = configuration.energy_to_target_joules if at_target else configuration.energy_joules
         return None if spread is None else spread.mean

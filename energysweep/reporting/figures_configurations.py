@@ -29,6 +29,8 @@ from energysweep.reporting.values import Spread
 MOST_BARS: Final = 40
 MOST_BARS_IN_A_HALF: Final = 12  # with more, the chart takes a whole row of the page
 
+_FRONT: Final = "Blue: no other configuration does as well for less energy."
+_NO_FRONT: Final = "The configurations do not do the same work, so that none is better than another by this."
 _Point = tuple[ConfigurationSummary, Spread, Spread]  # its energy, its objective
 
 
@@ -50,7 +52,9 @@ def energy_against_objective(summary: Summary) -> Figure | None:
         hoverinfo="skip",
         showlegend=False,
     )
-    for name, points, color, size in (("on the Pareto front", front, BLUE, 11), ("other", rest, GREY, 8)):
+    ranked = all(each.pareto is not None for each in summary.configurations)
+    others = "other" if ranked else "configuration"
+    for name, points, color, size in (("on the Pareto front", front, BLUE, 11), (others, rest, GREY, 8)):
         if points:
             _add_points(plot, points, unit, name=name, color=color, size=size)
     if objective.target is not None:
@@ -61,8 +65,7 @@ def energy_against_objective(summary: Summary) -> Figure | None:
     return Figure(
         "pareto",
         f"Energy against {objective.metric}",
-        "Blue: no other configuration does as well for less energy. Bars are one standard deviation over repeats."
-        + line,
+        f"{_FRONT if ranked else _NO_FRONT} Bars are one standard deviation over repeats.{line}",
         plot,
     )
 
@@ -108,14 +111,16 @@ def energy_to_target(summary: Summary) -> Figure | None:
     quantity = "Energy to target" if summary.has_target else "Energy of a trial"
     plot = _bars(shown, quantity, estimated=summary.estimated)
     wide = len(shown) > MOST_BARS_IN_A_HALF
-    more = f" The cheapest {MOST_BARS} of {len(bars)} are shown." if len(bars) > MOST_BARS else ""
+    more = f" Of {len(bars)}, the {MOST_BARS} with the least energy are shown." if len(bars) > MOST_BARS else ""
     if summary.objective is None or summary.objective.target is None:
-        return Figure("energy-bars", "Energy per configuration", "Mean of a configuration's trials." + more, plot, wide)
+        return Figure(
+            "energy-bars", "Energy per configuration", "Arithmetic mean of a configuration's trials." + more, plot, wide
+        )
     return Figure(
         "energy-bars",
         f"Energy to reach {summary.objective.metric} {summary.objective.target:g}",
-        "Cheapest first, over the trials that arrived (pale: not all of them did). Bars end at the mean; lines are one"
-        " standard deviation." + more,
+        "Least energy first, over the trials that arrived (pale: not all of them did). Bars end at the arithmetic mean;"
+        " lines are one standard deviation." + more,
         plot,
         wide,
     )

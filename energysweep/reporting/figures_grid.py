@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
 from typing import Any, Final
 
 import plotly.graph_objects as go
 
+from energysweep.analysis import Estimate, to_target
 from energysweep.analysis.trials import value_order
 from energysweep.reporting.charts import GREY, GRID, INK, EnergyUnit, Figure, empty_plot, lines
 from energysweep.reporting.groups import ConfigurationSummary
@@ -17,23 +21,30 @@ from energysweep.reporting.values import mean_of
 
 MOST_CELLS: Final = 15  # along one side of a heatmap
 
-_Cells = dict[tuple[str, str], list[ConfigurationSummary]]
+_WHOLE: Final = "whole trial"
+_Cells = dict[tuple[str, str], ConfigurationSummary]
 
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """Two parameters, their values in order, and the configurations of each cell."""
+    """Two parameters, their values in order, and the configuration that each cell shows.
+
+    Attributes:
+        several: whether a cell stands for more than one configuration, of which it shows the cheapest.
+    """
 
     x_name: str
     y_name: str
     x_values: list[str]
     y_values: list[str]
     cells: _Cells
+    several: bool
 
 
 def heatmaps(summary: Summary) -> list[Figure]:
     """Energy, iterations and joules per iteration over the first two varying parameters.
 
+    They are geometric means of the same configurations, so that the second times the third is the first.
     None unless they form a grid that a page can hold: a random search fills a few cells of a huge grid, and a table of
     holes says nothing. Without a target only the energy of a trial.
     """
@@ -44,7 +55,7 @@ def heatmaps(summary: Summary) -> list[Figure]:
         return _known([_energy(summary, grid, "Energy of a trial", lambda each: mean_of(each.energy_joules))])
     return _known(
         [
-            _energy(summary, grid, "Energy to target", lambda each: mean_of(each.energy_to_target_joules)),
+            _energy(summary, grid, "Energy to target", lambda each: _value(to_target(each.trials).energy_joules)),
             _iterations(grid),
             _joules_per_iteration(summary, grid),
         ]
@@ -60,67 +71,95 @@ def _grid(summary: Summary) -> _Grid | None:
         return None
     x_name, y_name = summary.varying[:2]
     x_values, y_values = _values(summary, x_name), _values(summary, y_name)
-    cells: _Cells = {}
+    cells: dict[tuple[str, str], list[ConfigurationSummary]] = {}
     for each in summary.configurations:
         if x_name in each.parameters and y_name in each.parameters:
             key = (value_text(each.parameters[x_name]), value_text(each.parameters[y_name]))
             cells.setdefault(key, []).append(each)
     if max(len(x_values), len(y_values)) > MOST_CELLS or 2 * len(cells) < len(x_values) * len(y_values):
         return None
-    return _Grid(x_name, y_name, x_values, y_values, cells)
+    shown = {key: min(members, key=partial(_rank, summary)) for key, members in cells.items()}
+    return _Grid(x_name, y_name, x_values, y_values, shown, any(len(members) > 1 for members in cells.values()))
+
+
+def _rank(summary: Summary, each: ConfigurationSummary) -> tuple[bool, float]:
+    """The cheapest is the least of its cell; with a target, before it come none that do not always arrive."""
+    if not summary.has_target:
+        return False, mean_of(each.energy_joules) or math.inf
+    found = to_target(each.trials)
+    return not found.complete, _value(found.energy_joules) or math.inf
 
 
 def _energy(
     summary: Summary, grid: _Grid, quantity: str, joules: Callable[[ConfigurationSummary], float | None]
 ) -> Figure | None:
-    values = _cheapest(grid, joules)
+    values = _known_values(grid, joules)
     if not values:
         return None
     unit = EnergyUnit.for_values(values.values(), estimated=summary.estimated)
-    reached = " that reached the target" if summary.has_target else ""
+    mean = "Geometric mean over the repeats that reached the target" if summary.has_target else "Mean over the repeats"
     return Figure(
         "heatmap",
         f"{quantity} over {grid.x_name} and {grid.y_name}",
-        f"{unit.title('Energy')}; dark costs most. Mean over the repeats{reached}.{_rest(grid)}",
+        f"{unit.title('Energy')}; dark costs most. {mean}.{_rest(grid)}",
         _heatmap(grid, values, unit.text),
     )
 
 
 def _iterations(grid: _Grid) -> Figure | None:
-    values = _cheapest(grid, lambda each: mean_of(each.iterations_to_target))
+    values = _known_values(grid, lambda each: _value(to_target(each.trials).epochs))
     if not values:
         return None
     return Figure(
         "heatmap-iterations",
         "Iterations to target",
-        f"The one factor of the energy: how many epochs (reports) the target took; dark took most.{_rest(grid)}",
+        "The one factor of the energy: how many epochs (reports) the target took, geometric mean; dark took most."
+        + _rest(grid),
         _heatmap(grid, values, number_text),
     )
 
 
 def _joules_per_iteration(summary: Summary, grid: _Grid) -> Figure | None:
-    values = _cheapest(grid, lambda each: mean_of(each.joules_per_iteration))
+    values = _known_values(grid, _iteration_joules)
     if not values:
         return None
     unit = EnergyUnit.for_values(values.values(), estimated=summary.estimated)
+    whole = {key for key in values if not to_target(grid.cells[key].trials).complete}
+    caption = f"{unit.title('The other factor')}: what one of them cost on the way to the target, geometric mean."
+    if whole:
+        caption += f" Where not every trial arrived, no factor: “{_WHOLE}” is a trial's energy over all its iterations."
     return Figure(
         "heatmap-joules",
         "Energy of an iteration",
-        f"{unit.title('The other factor')}: what one of them cost, also where the target was not reached.{_rest(grid)}",
-        _heatmap(grid, values, unit.text),
+        caption + _rest(grid),
+        _heatmap(grid, values, unit.text, dict.fromkeys(whole, _WHOLE)),
     )
 
 
+def _iteration_joules(configuration: ConfigurationSummary) -> float | None:
+    """Up to the target, if all trials reached it; of whole trials otherwise."""
+    found = to_target(configuration.trials)
+    return _value(found.joules_per_epoch) if found.complete else mean_of(configuration.joules_per_iteration)
+
+
+def _value(estimate: Estimate | None) -> float | None:
+    return estimate.value if estimate else None
+
+
 def _rest(grid: _Grid) -> str:
-    return " Where more varied, the lowest is shown." if any(len(each) > 1 for each in grid.cells.values()) else ""
+    return " Where more varied, the cheapest is shown." if grid.several else ""
 
 
-def _cheapest(grid: _Grid, value: Callable[[ConfigurationSummary], float | None]) -> dict[tuple[str, str], float]:
-    values = {key: [each for member in members if (each := value(member))] for key, members in grid.cells.items()}
-    return {key: min(known) for key, known in values.items() if known}
+def _known_values(grid: _Grid, value: Callable[[ConfigurationSummary], float | None]) -> dict[tuple[str, str], float]:
+    return {key: known for key, each in grid.cells.items() if (known := value(each)) is not None}
 
 
-def _heatmap(grid: _Grid, values: dict[tuple[str, str], float], text: Callable[[float], str]) -> go.Figure:
+def _heatmap(
+    grid: _Grid,
+    values: Mapping[tuple[str, str], float],
+    text: Callable[[float], str],
+    remarks: Mapping[tuple[str, str], str] = MappingProxyType({}),
+) -> go.Figure:
     plot = empty_plot(height=80 + 72 * len(grid.y_values))
     plot.update_layout(plot_bgcolor=GRID)
     plot.add_heatmap(
@@ -140,7 +179,8 @@ def _heatmap(grid: _Grid, values: dict[tuple[str, str], float], text: Callable[[
             if (x, y) not in grid.cells:
                 continue  # nobody tried this combination
             value, arrived = values.get((x, y)), _arrived(grid.cells[x, y])
-            parts = [*([] if value is None else [text(value)]), *([] if arrived is None else [arrived])]
+            shown = None if value is None else text(value)
+            parts = [part for part in (shown, remarks.get((x, y)), arrived) if part is not None]
             color = GREY if value is None else "white" if value > middle else INK
             plot.add_annotation(
                 x=column, y=row, text="<br>".join(parts) or "n/a", showarrow=False, font={"size": 12, "color": color}
@@ -150,10 +190,10 @@ def _heatmap(grid: _Grid, values: dict[tuple[str, str], float], text: Callable[[
     return plot
 
 
-def _arrived(members: Sequence[ConfigurationSummary]) -> str | None:
+def _arrived(each: ConfigurationSummary) -> str | None:
     """What a cell says of trials that never reached the target; None where all did."""
-    reached, trials = sum(each.reached_target or 0 for each in members), sum(len(each.trials) for each in members)
-    if reached == trials or all(each.reached_target is None for each in members):
+    reached, trials = each.reached_target, len(each.trials)
+    if reached in (None, trials):
         return None
     return f"{reached} of {trials}" if reached else "not<br>reached"
 

@@ -21,6 +21,7 @@ class ConfigurationSummary:
         title: ``config``, with the hardware where the sweep has several.
         pareto: no other configuration has less energy and as good an objective, or a better one for no more energy.
         tied_with_cheapest: its energy cannot be told from that of the cheapest one (see ``ties``); False for that one.
+            Both are None in a sweep whose configurations do not do the same work: its energies are not ranked.
     """
 
     config: str
@@ -28,8 +29,8 @@ class ConfigurationSummary:
     parameters: dict[str, Any]
     hardware: str
     trials: tuple[TrialSummary, ...]
-    pareto: bool = False
-    tied_with_cheapest: bool = False
+    pareto: bool | None = False
+    tied_with_cheapest: bool | None = False
 
     @property
     def ended(self) -> tuple[TrialSummary, ...]:

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 from energysweep.reporting.groups import ConfigurationSummary
 from energysweep.reporting.model import Headline
-from energysweep.reporting.ranking import ranked
+from energysweep.reporting.ranking import ranked, same_work
 from energysweep.reporting.text import TIMES, energy_text, number_text
 from energysweep.reporting.values import Objective
 
 
 def headline(configurations: Sequence[ConfigurationSummary], objective: Objective | None) -> Headline:
-    """Compare the configurations at equal target; without a target, their whole energy."""
+    """Compare the configurations at equal target; without a target, their whole energy; other work, not at all."""
+    if not same_work(configurations):
+        return _of_other_work(configurations, objective)
     if objective is None or objective.target is None:
         return _without_target(configurations, objective)
     return _at_target(configurations, objective, objective.target)
@@ -37,6 +39,16 @@ def _at_target(configurations: Sequence[ConfigurationSummary], objective: Object
     ties = _ties(members)
     sentence = f"Reaching {goal} took between {low} and {high}{remarks}; cheapest: {cheapest.title}{ties}{missed}."
     return Headline(sentence, ratio, cheapest, dearest)
+
+
+def _of_other_work(configurations: Sequence[ConfigurationSummary], objective: Objective | None) -> Headline:
+    why = "They differ in their tasks or in a pretraining of their own, so their energies are not ranked."
+    count = len(configurations)
+    if objective is None or objective.target is None:
+        return Headline(f"{count} configurations ran. {why}", None, None, None)
+    always = sum(1 for each in configurations if each.reached_target == len(each.trials))
+    goal = f"{objective.metric} {objective.target:g}"
+    return Headline(f"{always} of {count} configurations reached {goal} in every trial. {why}", None, None, None)
 
 
 def _without_target(configurations: Sequence[ConfigurationSummary], objective: Objective | None) -> Headline:

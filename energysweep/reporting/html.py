@@ -20,7 +20,7 @@ import plotly.offline
 from energysweep.ledger import LedgerData
 from energysweep.links import sweep_link
 from energysweep.reporting import text
-from energysweep.reporting.answers import answers, sentence
+from energysweep.reporting.answers import MEANS_NOTE, answers, sentence
 from energysweep.reporting.charts import Figure
 from energysweep.reporting.figures import figures
 from energysweep.reporting.model import Summary
@@ -51,6 +51,7 @@ def report_html(summary: Summary, data: LedgerData, grafana_url: str | None = No
         limits=limits(summary),
         sentence=sentence(summary),
         answers=answers(summary),
+        means_note=MEANS_NOTE,
         gaps=not_measured(summary),
         tie_note=note(summary.configurations, summary.objective),
         facts=_facts(data),

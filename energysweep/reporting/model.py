@@ -9,12 +9,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from energysweep.analysis.multitask import TASKS
-from energysweep.analysis.pretraining import PRETRAINED
 from energysweep.carbon import Intensity
 from energysweep.reporting.analyses import analyses
 from energysweep.reporting.balance import MeterSummary, Part, Totals
 from energysweep.reporting.groups import ConfigurationSummary, StageSummary
+from energysweep.reporting.ranking import same_work
 from energysweep.reporting.trials import ESTIMATE, TrialSummary
 from energysweep.reporting.values import Objective, finite, spread_dict
 
@@ -28,8 +27,9 @@ class Headline:
     Attributes:
         sentence: for a person.
         worst_to_best_energy_ratio: energy to the target of the dearest configuration over that of the cheapest; None if
-            fewer than two reached it, or without a target.
-        cheapest: the configuration that needs the least energy to the target (without a target: in all).
+            fewer than two reached it, without a target, or if the configurations do not do the same work.
+        cheapest: the configuration that needs the least energy to the target (without a target: in all); None, too, if
+            they do not do the same work.
         dearest: the one that needs the most.
     """
 
@@ -95,11 +95,8 @@ class Summary:
 
     @property
     def comparable(self) -> bool:
-        """Whether its configurations do the same work, so that the cheapest is a recommendation.
-
-        Models for other tasks do other work. A pretrained one has had its pretraining beforehand.
-        """
-        return self.has_target and not {TASKS, PRETRAINED} & set(self.varying)
+        """Whether its configurations do the same work up to a target, so that the cheapest is a recommendation."""
+        return self.has_target and same_work(self.configurations)
 
     @property
     def sources(self) -> tuple[str, ...]:

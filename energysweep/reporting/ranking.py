@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from energysweep.analysis.multitask import TASKS
+from energysweep.analysis.pretraining import PRETRAINED
+from energysweep.analysis.trials import canonical
 from energysweep.reporting.groups import ConfigurationSummary
 from energysweep.reporting.trials import TrialSummary
 from energysweep.reporting.values import Objective, Spread
+
+
+def same_work(configurations: Sequence[ConfigurationSummary]) -> bool:
+    """Whether the configurations do the same work, so that their energies may be ranked.
+
+    Models for other tasks do other work. A pretrained one has had its pretraining beforehand.
+    """
+    return all(
+        len({canonical(each.parameters.get(name)) for each in configurations}) <= 1 for name in (TASKS, PRETRAINED)
+    )
 
 
 def compared_joules(configuration: ConfigurationSummary, objective: Objective | None) -> Spread | None:
@@ -32,9 +45,11 @@ def ranked(
 ) -> list[tuple[float, ConfigurationSummary]]:
     """The configurations that are compared, each with its mean energy, the cheapest first.
 
-    A configuration that sometimes fails to reach the target is cheap only when it is lucky: those that always arrive
-    are compared, if there are any.
+    Empty if they do not do the same work: then the least energy is no merit. A configuration that sometimes fails to
+    reach the target is cheap only when it is lucky: those that always arrive are compared, if there are any.
     """
+    if not same_work(configurations):
+        return []
     known = [(compared_joules(each, objective), each) for each in configurations]
     found = [(spread.mean, each) for spread, each in known if spread is not None]
     if objective is not None and objective.target is not None:

@@ -15,6 +15,7 @@ from energysweep.reporting.groups import ConfigurationSummary, StageSummary
 from energysweep.reporting.headline import headline
 from energysweep.reporting.keys import order
 from energysweep.reporting.model import Summary
+from energysweep.reporting.ranking import same_work
 from energysweep.reporting.ties import with_ties
 from energysweep.reporting.trials import TrialSummary, summarise_trials
 from energysweep.reporting.values import Objective, total
@@ -84,7 +85,10 @@ def stages_of(trials: Iterable[TrialSummary], objectives: Mapping[str, Objective
 def configurations_of(
     trials: Iterable[TrialSummary], objective: Objective | None, names: Sequence[str]
 ) -> tuple[ConfigurationSummary, ...]:
-    """The trials by their parameters and hardware, in order, with the Pareto front marked."""
+    """The trials by their parameters and hardware, in order, with the Pareto front marked.
+
+    Where they do not do the same work there is no front, and no tie.
+    """
     groups = grouped(trials, lambda trial: (canonical(trial.parameters), trial.hardware))
     several_hardware = len({hardware for _, hardware in groups}) > 1
     configurations = [
@@ -98,6 +102,8 @@ def configurations_of(
         for (_, hardware), members in groups.items()
     ]
     configurations.sort(key=lambda each: (order(each.parameters, names), each.hardware))
+    if not same_work(configurations):
+        return tuple(replace(each, pareto=None, tied_with_cheapest=None) for each in configurations)
     return _with_pareto_front(configurations, objective)
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from html import unescape
 
+from energysweep.analysis import worst_to_best
 from energysweep.ledger import LedgerData
-from energysweep.reporting import summarise
-from energysweep.reporting.answers import answers, sentence, study_answers
+from energysweep.reporting import combined_html, combined_markdown, summarise
+from energysweep.reporting.answers import MEANS_NOTE, answers, sentence, study_answers
 from energysweep.reporting.answers_settings import Line
+from energysweep.reporting.combined import headline
+from energysweep.reporting.html import report_html
 from tests.reporting import regimes
 from tests.reporting.example import example
 
@@ -22,12 +26,58 @@ def lines(data: LedgerData, question: str) -> list[Line]:
 
 def test_the_cheapest_setting_and_what_the_dearest_takes() -> None:
     (line,) = lines(example(), "Which setting")
-    # 21 J on average (20 and 22) against 168 J (160 and 176): 8 times
+    # geometric means: 20.98 J (20 and 22) against 167.8 J (160 and 176): 8 times
     assert line.short == f"{TIMES}8.00"
     assert line.brief.startswith("learning_rate=0.1 batch_size=256 reaches accuracy 0.92 for 21.0 J")
     assert "learning_rate=0.001 batch_size=16, 168 J" in line.detail
-    assert "5 others cannot be told from the cheapest" in line.detail
+    # the closest is 1.5 times the cheapest; Welch's interval reaches a factor of exp(4.30 * 0.0674) = 1.34 either way
+    assert "No other setting is tied with the cheapest." in line.detail
     assert "2 of 9 settings did not always arrive, not compared" in line.detail
+
+
+def uneven() -> LedgerData:
+    """Setting 1 takes 1 and 9 J (geometric mean 3, arithmetic 5), setting 2 4 J; setting 3 spends 30 J in vain."""
+    runs = [regimes.Run({"lr": 1}, seed, joules, 1, 1) for seed, joules in enumerate((1.0, 9.0))]
+    runs += [regimes.Run({"lr": 2}, seed, 4.0, 1, 1) for seed in (0, 1)]
+    runs += [regimes.Run({"lr": 3}, seed, 30.0, None, 1) for seed in (0, 1)]
+    return regimes.ledger("uneven", runs, ["lr"])
+
+
+def test_the_answers_are_geometric_and_give_the_bound_of_what_never_arrived() -> None:
+    (line,) = lines(uneven(), "Which setting")
+    summary = summarise(uneven())
+    found = worst_to_best([(each, each.trials) for each in summary.configurations])
+    assert found is not None
+    joules = {"lr=1": "3.00 J", "lr=2": "4.00 J"}
+    bounds = {"lr=1": "10.0", "lr=2": "7.50"}
+    cheapest, dearest = found.cheapest.title, found.dearest.title
+    assert line.short == f"at least {TIMES}{bounds[cheapest]}"
+    assert line.brief.startswith(f"{cheapest} reaches accuracy 0.9 for {joules[cheapest]}; the dearest that always")
+    assert line.brief.endswith(f", a tie; one that did not takes at least {TIMES}{bounds[cheapest]}.")
+    assert line.detail.startswith(
+        f"The dearest that always arrived is {dearest}, {joules[dearest]}. {dearest} cannot be told from the cheapest."
+    )
+    assert headline([summary]) == (
+        f"At equal accuracy the dearest setting takes at least {TIMES}{bounds[cheapest]} the energy of the cheapest"
+        " (uneven)"
+    )
+
+
+def test_the_headline_is_no_smaller_than_what_stands_below_it() -> None:
+    # 8 times in the example, where all bounds are lower; the other run's bound is 5 times
+    assert headline([summarise(example()), summarise(regimes.hardware())]) == (
+        f"At equal accuracy the dearest setting takes up to {TIMES}8.00 the energy of the cheapest (mnist)"
+    )
+    # 19.93 J (20, 22 and 18) over 3.99 J (4, 4.4 and 3.6), more than the 4 times of those that always arrived
+    assert headline([summarise(regimes.hardware())]).startswith(
+        f"At equal accuracy the dearest setting takes at least {TIMES}5.00 the energy"
+    )
+
+
+def test_one_note_tells_the_answers_means_from_the_sentences() -> None:
+    summaries = [summarise(example())]
+    for page in (combined_html(summaries), combined_markdown(summaries), report_html(summaries[0], example())):
+        assert unescape(page).count(MEANS_NOTE) == 1
 
 
 def test_why_is_said_as_a_product_and_by_parameter() -> None:

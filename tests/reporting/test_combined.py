@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -125,13 +126,41 @@ def test_panels_stand_only_where_the_sweep_has_them() -> None:
     assert not {"effects", "interaction"} & set(named(regimes.multitask()))
 
 
-def test_the_heatmaps_show_both_factors_and_mark_who_did_not_arrive() -> None:
+def test_the_two_heatmaps_of_factors_multiply_to_the_energy_and_mark_who_did_not_arrive() -> None:
     found = named(example())
-    assert found["heatmap-iterations"].plot.data[0].z[2][2] == 4  # batch size 256, learning rate 0.1
-    assert found["heatmap-joules"].plot.data[0].z[2][2] == pytest.approx(5.25)
+    keys = ("heatmap", "heatmap-iterations", "heatmap-joules")
+    energy, iterations, joules = (found[key].plot.data[0].z for key in keys)
+    assert iterations[2][2] == pytest.approx(4)  # batch size 256, learning rate 0.1
+    assert joules[2][2] == pytest.approx(5 * 1.1**0.5)  # 5 J, and a tenth more
+    for whole, count, each in zip(energy, iterations, joules, strict=True):
+        assert [w and pytest.approx(w) for w in whole] == [c and c * j for c, j in zip(count, each, strict=True)]
+    # those that never arrived have no factor, but what a whole trial took: 10 iterations of 10 J and of 11 J
+    assert joules[1][0] == pytest.approx(10.5)
+    assert "no factor" in found["heatmap-joules"].caption
     texts = [note.text for note in found["heatmap-joules"].plot.layout.annotations]
-    assert sum("not<br>reached" in text for text in texts) == 2
+    assert sum("whole trial<br>not<br>reached" in text for text in texts) == sum("whole" in text for text in texts) == 2
     assert all(" J" in text for text in texts)
+
+
+def test_an_iteration_after_the_target_is_not_part_of_the_factor() -> None:
+    data = example()
+    # the whole trials cost ten times as much, all of it after they have arrived
+    energy = [row._replace(joules=10 * row.joules) if row.lease.startswith("t-0.1-256") else row for row in data.energy]
+    joules = named(replace(data, energy=energy))["heatmap-joules"].plot.data[0].z
+    assert joules[2][2] == pytest.approx(5 * 1.1**0.5)
+
+
+def test_a_cell_of_several_settings_shows_the_cheapest_that_always_arrived_in_all_three_heatmaps() -> None:
+    runs = []
+    for x, y in ((1, 1), (1, 2), (2, 1), (2, 2)):
+        # by a third parameter: 10 J (5 of 2 J), 8 J (1 of 8 J), and 1 J of which the second never arrives
+        for z, joules, arrives in (("a", 2.0, (5, 5)), ("b", 8.0, (1, 1)), ("c", 1.0, (1, None))):
+            runs += [regimes.Run({"x": x, "y": y, "z": z}, seed, joules, at, 5) for seed, at in enumerate(arrives)]
+    found = named(regimes.ledger("three", runs, ["x", "y", "z"]))
+    keys = ("heatmap", "heatmap-iterations", "heatmap-joules")
+    cells = [[round(each, 6) for row in found[key].plot.data[0].z for each in row] for key in keys]
+    assert cells == [[8] * 4, [1] * 4, [8] * 4]
+    assert "the cheapest is shown" in found["heatmap"].caption
 
 
 def test_the_effects_figure_has_a_bar_for_each_parameter_and_quantity() -> None:

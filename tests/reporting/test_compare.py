@@ -1,14 +1,25 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 from rich.console import Console, RenderableType
 
 from energysweep.ledger import LedgerData
-from energysweep.reporting import combined_html, compare, comparison_table, summarise, terminal_table
+from energysweep.reporting import (
+    combined_html,
+    combined_markdown,
+    combined_table,
+    compare,
+    comparison_table,
+    summarise,
+    terminal_table,
+)
 from energysweep.reporting.compare import cell_text
+from energysweep.reporting.labels import told_apart
 
+from . import regimes
 from .example import example
 
 
@@ -73,10 +84,48 @@ def test_different_targets_compare_whole_trials_and_say_so() -> None:
 def test_a_run_that_lacks_a_configuration_shows_so() -> None:
     data = example(id="two")
     fewer = replace(data, trials=[row for row in data.trials if row.parameters["batch_size"] != 16])
-    comparison = compare([summarise(example(id="one")), summarise(fewer)])
+    comparison = compare([summarise(example(id="one")), summarise(fewer), summarise(example(id="three"))])
     row = next(row for row in comparison.rows if row.config == "learning_rate=0.1 batch_size=16")
     assert row.cells[1] is None
     assert "n/a" in printed(comparison_table(comparison))
+
+
+def test_only_what_at_least_two_runs_have_is_called_common() -> None:
+    data = example(id="two")
+    fewer = replace(data, trials=[row for row in data.trials if row.parameters["batch_size"] != 16])
+    comparison = compare([summarise(example(id="one")), summarise(fewer)])
+    assert len(comparison.rows) == 6
+    assert not any("batch_size=16" in row.config for row in comparison.rows)
+
+
+def test_a_mean_of_the_lucky_ones_gets_no_ratio_on_either_side() -> None:
+    data = example(id="two")
+    unlucky = replace(data, results=[row for row in data.results if row.trial != "t-0.1-256-1"])
+    for runs in ([example(id="one"), unlucky], [unlucky, example(id="one")]):
+        comparison = compare([summarise(each) for each in runs])
+        row = next(row for row in comparison.rows if row.config == "learning_rate=0.1 batch_size=256")
+        ratios = {cell_text(cell, comparison): cell.energy_ratio for cell in row.cells if cell}
+        # nothing is set against a lucky mean; the run that always arrived is its own first, or has none
+        times = "" if runs[0] is unlucky else " (\N{MULTIPLICATION SIGN}1.00)"
+        assert ratios == {"20.0 J, 1 of 2": None, f"21.0 J{times}": 1 if times else None}
+
+
+def test_two_runs_of_one_sweep_are_told_apart_by_their_ids() -> None:
+    summaries = [summarise(example(id="mnist-a")), summarise(example(id="mnist-b")), summarise(regimes.hardware())]
+    page = combined_html(summaries)
+    assert re.findall("<h2>(.*)</h2>", page)[1:4] == ["mnist-a", "mnist-b", "hardware"]
+    assert '<span class="tag">mnist-b</span>' in page
+    rows = [line for line in combined_markdown(summaries).splitlines() if " | 2 of 2 | " in line]
+    assert [sum(line.startswith(f"| {run} |") for line in rows) for run in ("mnist-a", "mnist-b")] == [7, 7]
+    assert "mnist-b: \N{MULTIPLICATION SIGN}8.00" in printed(combined_table(summaries))
+
+
+def test_a_folder_that_is_named_twice_is_numbered() -> None:
+    twice = told_apart([summarise(example(id="mnist-a"))] * 2)
+    assert [(each.name, each.sweep) for each in twice] == [
+        ("mnist-a (1)", "mnist-a (1)"),
+        ("mnist-a (2)", "mnist-a (2)"),
+    ]
 
 
 def test_the_comparisons_page_escapes_names() -> None:

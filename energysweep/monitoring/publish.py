@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from energysweep import __version__
-from energysweep.errors import SweepError
+from energysweep.errors import SweepError, one_line
 from energysweep.monitoring.dashboard import TAG
 from energysweep.monitoring.grafana import Grafana, GrafanaRefused
 
@@ -97,7 +97,7 @@ def _publish_data_source(grafana: Grafana, prometheus_url: str | None) -> Publis
     try:
         found = [each for each in grafana.data_sources() if each.get("type") == "prometheus"]
         if found:
-            return Published(what, "unchanged", f"the server has {found[0].get('name', 'one')}")
+            return Published(what, "unchanged", f"the server has {one_line(found[0].get('name', 'one'))}")
         if prometheus_url is None:
             return Published(what, "kept", "the server has none; make one, or say where it is: --prometheus URL")
         grafana.create_data_source(DATA_SOURCE_UID, "energysweep Prometheus", prometheus_url)

@@ -145,6 +145,11 @@ def test_a_data_source_is_only_made_where_none_is(server: FakeGrafana) -> None:
     assert len(server.data_sources) == 1
 
 
+def test_a_data_source_s_name_does_nothing_to_a_terminal(server: FakeGrafana) -> None:
+    server.data_sources = [{"uid": "p", "name": "Mi\x1b[2Jmir\nall is well", "type": "prometheus"}]
+    assert done(server)["data source Prometheus"].why == "the server has Mi[2Jmir all is well"
+
+
 def test_without_an_address_a_missing_data_source_is_told(server: FakeGrafana) -> None:
     result = done(server)
     assert result["data source Prometheus"] == Published(
@@ -184,12 +189,16 @@ def _on_save(status: int, body: Any) -> Callable[[str, str], Answer | None]:
         (TOKEN, "12.1.0", _always(302, "http://127.0.0.1:1/login"), InputError, "redirects to http://127.0.0.1:1/login"),
         (TOKEN, "12.1.0", _on_save(503, {"message": "locked"}), SweepError, "503 to POST /api/dashboards/db: locked"),
         (TOKEN, "12.1.0", _on_save(302, "/login"), InputError, "redirects to /login"),
+        (TOKEN, "12.1.0", _always(302, "/\x1b[2J"), InputError, "redirects to /[2J; give"),
+        (TOKEN, "12.1.0", _always(302, "/\xff"), InputError, "redirects to /\xff; give"),
+        (TOKEN, "12.1.0", _always(500, {"message": "a\x1b[2J\n\nb"}), SweepError, "500 to GET /api/health: a[2J b"),
         (TOKEN, "12.1.0", _on_save(400, {"message": "bad model"}), SweepError, "400 to POST /api/dashboards/db"),
         (TOKEN, "12.1.0", slow(1.5), SweepError, "did not answer in time"),
     ],
     ids=[
         "bad token", "no rights", "too old", "5xx", "5xx in HTML", "no Grafana", "another JSON", "redirect",
-        "5xx on save", "redirect on save", "400 on save", "time-out",
+        "5xx on save", "redirect on save", "redirect with an escape", "redirect in Latin", "5xx with an escape",
+        "400 on save", "time-out",
     ],
 )  # fmt: skip
 def test_what_goes_wrong_is_told_in_one_sentence(
@@ -201,7 +210,7 @@ def test_what_goes_wrong_is_told_in_one_sentence(
     with pytest.raises(kind) as raised:
         done(server, token=token, timeout_seconds=0.5)
     assert fragment in str(raised.value)
-    assert "\n" not in str(raised.value)
+    assert str(raised.value).isprintable()
     assert TOKEN not in str(raised.value)
 
 

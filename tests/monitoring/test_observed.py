@@ -235,3 +235,49 @@ def test_a_link_that_would_run_a_script_is_refused_and_the_old_report_stays(
     assert main(["report", str(run_folder), "--grafana", "javascript:alert(1)"]) == 2
     assert "no web address" in capsys.readouterr().err
     assert (run_folder / "report.html").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "fragment"),
+    [
+        (["--prometheus", "localhost:9090"], "--prometheus: 'localhost:9090' is no web address"),
+        (["--prometheus", ""], "--prometheus: '' is no web address"),
+        (
+            ["--openmetrics", "{tmp}/missing/x.om"],
+            "--openmetrics: {tmp}/missing/x.om: cannot be written (No such",
+        ),
+        (["--openmetrics", "{tmp}"], "--openmetrics: {tmp} is no file"),
+        (["--openmetrics", ""], "--openmetrics: . is no file"),
+        (["--openmetrics", "/proc/x.om"], "--openmetrics: /proc/x.om"),
+        (["--openmetrics", "{tmp}/" + "x" * 300], "--openmetrics: {tmp}/x"),
+        (["--openmetrics", "{tmp}/x.om", "--prometheus", "http://"], "--prometheus: 'http://' is no web address"),
+    ],
+)
+def test_a_wrong_option_of_report_is_told_before_anything_is_written(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], fragment: str
+) -> None:
+    before = sorted(tmp_path.iterdir())
+    assert main(["report", str(run_folder), *(each.format(tmp=tmp_path) for each in options)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"energysweep: {fragment.format(tmp=tmp_path)}")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_wrong_token_for_prometheus_is_told_before_the_report_is_written(
+    run_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_TOKEN", "a\nb")
+    assert main(["report", str(run_folder), "--prometheus", "http://127.0.0.1:9"]) == 2
+    assert capsys.readouterr().err.startswith("energysweep: PROMETHEUS_TOKEN: ")
+    assert not (run_folder / "report.html").exists()
+
+
+@pytest.mark.parametrize("option", ["--html", "--markdown"])
+def test_a_wrong_file_of_compare_is_told_before_anything_is_written(
+    run_folder: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    assert main(["compare", str(run_folder), option, "/nonexistent/x"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == f"energysweep: {option}: /nonexistent/x: cannot be written (No such file or directory)\n"

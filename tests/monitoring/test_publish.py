@@ -91,7 +91,7 @@ def test_a_dashboard_of_somebody_else_is_never_touched(server: FakeGrafana, repl
     kept = {"dashboard": other, "folderUid": "energysweep", "provisioned": False, "messages": [""]}
     server.dashboards["energysweep-a"] = kept
     result = done(server, replace=replace)
-    assert result["dashboard A"].done == "kept"
+    assert result["dashboard A"].done == "not published"
     assert "another dashboard has the uid energysweep-a" in result["dashboard A"].why
     assert server.dashboards["energysweep-a"]["dashboard"] == other
 
@@ -100,7 +100,7 @@ def test_a_provisioned_dashboard_is_left_to_its_file(server: FakeGrafana) -> Non
     done(server)
     server.dashboards["energysweep-a"]["provisioned"] = True
     result = done(server, NEWER)
-    assert (result["dashboard A"].done, result["dashboard B"].done) == ("kept", "updated")
+    assert (result["dashboard A"].done, result["dashboard B"].done) == ("not published", "updated")
     assert "dashboards export" in result["dashboard A"].why
 
 
@@ -113,7 +113,7 @@ def test_somebody_who_saves_at_the_same_moment_wins(server: FakeGrafana) -> None
 
     server.before_save = faster
     result = done(server, NEWER)
-    assert result["dashboard A"].done == "kept"
+    assert result["dashboard A"].done == "not published"
     assert "412" in result["dashboard A"].why
     assert server.dashboards["energysweep-a"]["dashboard"]["title"] == "faster"
     assert result["dashboard B"].done == "updated"
@@ -160,7 +160,9 @@ def test_without_an_address_a_missing_data_source_is_told(server: FakeGrafana) -
 def test_an_editor_may_publish_and_is_told_that_it_may_not_make_data_sources(server: FakeGrafana) -> None:
     result = done(server, token=EDITOR, prometheus_url="http://prometheus:9090")
     assert result["dashboard A"].done == "created"
+    assert result["data source Prometheus"].done == "not published"
     assert "an administrator has to" in result["data source Prometheus"].why
+    assert done(server, token=EDITOR)["data source Prometheus"].done == "kept"  # nobody has asked for one
 
 
 def test_a_server_below_a_path_is_found(server: FakeGrafana) -> None:
@@ -262,3 +264,55 @@ def test_the_command_line_tells_a_wrong_token_in_one_line(
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err == "energysweep: --token: Grafana does not know this token (401): it is wrong, or it has expired\n"
+
+
+def _told(server: FakeGrafana, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, str, str]:
+    code = main(["dashboards", "publish", "--url", server.url, "--token", TOKEN, *options])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_the_exit_status_is_1_if_another_dashboard_has_the_uid(
+    server: FakeGrafana, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _told(server, capsys)[0] == 0
+    server.dashboards["energysweep-sweep"]["dashboard"]["tags"] = ["finance"]
+    server.dashboards["energysweep-nodes"]["provisioned"] = True
+    code, out, err = _told(server, capsys)
+    assert code == 1
+    assert "not published: dashboard energysweep / Sweep (another dashboard has the uid energysweep-sweep" in out
+    assert "unchanged: dashboard energysweep / Configurations\n" in out
+    assert err == (
+        "energysweep: not published: dashboard energysweep / Sweep, dashboard energysweep / Nodes;"
+        " the lines above say why\n"
+    )
+
+
+def test_the_exit_status_is_1_if_every_dashboard_is_saved_by_somebody_else(
+    server: FakeGrafana, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.fault = _on_save(412, {"message": "changed by someone else"})
+    code, out, _ = _told(server, capsys)
+    assert code == 1
+    assert out.count("not published: dashboard ") == 3
+    assert server.dashboards == {}
+
+
+def test_the_exit_status_is_0_if_a_person_s_change_is_kept(
+    server: FakeGrafana, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _told(server, capsys)[0] == 0
+    for uid in server.dashboards:
+        server.save_as_a_person(uid, description="mine")
+    code, out, err = _told(server, capsys)
+    assert (code, err) == (0, "")
+    assert out.count("kept: dashboard ") == 3
+
+
+def test_the_exit_status_is_1_if_the_data_source_that_was_asked_for_is_missing(
+    server: FakeGrafana, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = _told(server, capsys, "--token", EDITOR, "--prometheus", "http://prometheus:9090")
+    assert code == 1
+    assert err == "energysweep: not published: data source Prometheus; the lines above say why\n"
+    assert len(server.dashboards) == 3

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from energysweep.errors import InputError, SweepError, one_line
 from energysweep.links import is_token, redirected, web_address
 
-OLDEST_VERSION = 11
+OLDEST_VERSION = (11, 1)  # XY charts have their format since then
 _ANSWER_SECONDS = 15.0
 
 
@@ -73,20 +73,22 @@ class Grafana:
         """Of the server.
 
         Raises:
-            InputError: it is older than 11, or no Grafana.
+            InputError: it is older than 11.1, or no Grafana.
             SweepError: it does not answer.
         """
         with self._errors_translated():
             said = self._api.GET("/health")
         version = one_line(said.get("version", "")) if isinstance(said, Mapping) else ""
-        major = version.partition(".")[0]
         if not version and isinstance(said, Mapping) and "database" in said:
             return "unknown"  # anonymous callers may be refused the version
-        if not major.isdigit():
+        numbers = re.match(r"([0-9]{1,4})(?:\.([0-9]{1,4}))?", version)
+        if not numbers:
             raise InputError(f"{self.url} is no Grafana server", key="--url")
-        if int(major) < OLDEST_VERSION:
+        if (int(numbers[1]), int(numbers[2] or 0)) < OLDEST_VERSION:
+            needed = ".".join(map(str, OLDEST_VERSION))
             raise InputError(
-                f"{self.url} is Grafana {version}; the dashboards need {OLDEST_VERSION} or newer", key="--url"
+                f"{self.url} is Grafana {version}; the dashboards need {needed} or newer, for their XY chart",
+                key="--url",
             )
         return version
 

@@ -183,7 +183,10 @@ def _on_save(status: int, body: Any) -> Callable[[str, str], Answer | None]:
     [
         ("wrong", "12.1.0", None, InputError, "does not know this token (401)"),
         (VIEWER, "12.1.0", None, SweepError, "403 to POST /api/folders"),
-        (TOKEN, "10.4.2", None, InputError, "is Grafana 10.4.2; the dashboards need 11 or newer"),
+        (TOKEN, "10.4.2", None, InputError, "is Grafana 10.4.2; the dashboards need 11.1 or newer"),
+        (TOKEN, "11.0.11", None, InputError, "is Grafana 11.0.11; the dashboards need 11.1 or newer, for their XY"),
+        (TOKEN, "11.0.0-pre", None, InputError, "is Grafana 11.0.0-pre; the dashboards need 11.1 or newer"),
+        (TOKEN, "v11", None, InputError, "is no Grafana server"),
         (TOKEN, "12.1.0", _always(500, {"message": "disk full"}), SweepError, "500 to GET /api/health: disk full"),
         (TOKEN, "12.1.0", _always(502, "<html>no message from upstream</html>"), SweepError, "502 to GET /api/health"),
         (TOKEN, "12.1.0", _always(200, "<html>hello</html>"), InputError, "is no Grafana server"),
@@ -198,7 +201,8 @@ def _on_save(status: int, body: Any) -> Callable[[str, str], Answer | None]:
         (TOKEN, "12.1.0", slow(1.5), SweepError, "did not answer in time"),
     ],
     ids=[
-        "bad token", "no rights", "too old", "5xx", "5xx in HTML", "no Grafana", "another JSON", "redirect",
+        "bad token", "no rights", "too old", "11.0", "11.0 before it is out", "odd version",
+        "5xx", "5xx in HTML", "no Grafana", "another JSON", "redirect",
         "5xx on save", "redirect on save", "redirect with an escape", "redirect in Latin", "5xx with an escape",
         "400 on save", "time-out",
     ],
@@ -214,6 +218,12 @@ def test_what_goes_wrong_is_told_in_one_sentence(
     assert fragment in str(raised.value)
     assert str(raised.value).isprintable()
     assert TOKEN not in str(raised.value)
+
+
+@pytest.mark.parametrize("version", ["11.1.0", "11.10.2", "12.0.0-beta1", "12.2.0-17142428006", "13.0.1", "13"])
+def test_every_version_from_11_1_on_is_taken(server: FakeGrafana, version: str) -> None:
+    server.version = version
+    assert Grafana(server.url, TOKEN).version() == version
 
 
 def test_a_server_that_is_not_there_is_told() -> None:

@@ -17,6 +17,18 @@ Errors of other libraries are translated into one of these where the library is 
 
 from __future__ import annotations
 
+_SHOWN_CHARACTERS = 300
+
+
+def one_line(said: object) -> str:
+    """Another program's words as a part of a message: one line, of at most 300 characters.
+
+    What cannot be printed is left out: a terminal would carry it out.
+    """
+    text = "".join(letter for letter in str(said) if letter.isprintable() or letter.isspace())
+    text = " ".join(text.split())
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]} ..."
+
 
 class EnergysweepError(Exception):
     """Base of all; its text is one message for a person, without a traceback."""

@@ -1,11 +1,11 @@
-"""Addresses of web servers that a person gives, and links into Grafana."""
+"""Addresses and tokens of web servers that a person gives, and links into Grafana."""
 
 from __future__ import annotations
 
 import math
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
-from energysweep.errors import InputError
+from energysweep.errors import InputError, one_line
 
 SWEEP_DASHBOARD = "energysweep-sweep"
 _MARGIN_SECONDS = 60.0  # what a scrape each minute has seen of the beginning and the end
@@ -32,6 +32,23 @@ def web_address(url: str, key: str) -> SplitResult:
     if parts.username is not None:
         raise InputError("leave user and password out of the address; a token says who you are", key=key)
     return parts
+
+
+def is_token(text: str) -> bool:
+    """Whether a header can carry it: printable ASCII, and not empty."""
+    return bool(text) and text.isascii() and text.isprintable()
+
+
+def redirected(url: str, target: str | None, key: str) -> InputError:
+    """The error of a server that sends elsewhere: no token is taken there, and a login page is no answer.
+
+    Args:
+        url: what was asked.
+        target: where it sends to, as it says.
+        key: the option that ``url`` came from.
+    """
+    where = one_line(target or "") or "elsewhere"
+    return InputError(f"{url} redirects to {where}; give the address that answers itself", key=key)
 
 
 def sweep_link(grafana_url: str, run_id: str, begin: float, end: float) -> str:

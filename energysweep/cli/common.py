@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -83,6 +84,24 @@ def port(text: str) -> int:
     if not text.isdigit() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535, 0 for any free one")
     return int(text)
+
+
+def check_output(file: Path | None, key: str) -> None:
+    """Whether a file can be written there, if one is wanted; by trying, and before anything else is done.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if file is None:
+        return
+    probe = file.parent / f".{file.name}.{os.getpid()}"
+    try:
+        if file.exists() and not file.is_file():
+            raise InputError(f"{file} is no file", key=key)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"{file}: cannot be written ({error.strerror or error})", key=key) from error
 
 
 def print_table(table: Any) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from energysweep.cli.common import Parser, add_command
+from energysweep.errors import SweepError
 
 
 def add(commands: Any) -> None:
@@ -37,7 +38,7 @@ def _publish(arguments: argparse.Namespace) -> int:
     from energysweep.monitoring.publish import publish
 
     grafana = Grafana(arguments.url, arguments.token or os.environ.get("GRAFANA_TOKEN", ""))
-    if arguments.prometheus:
+    if arguments.prometheus is not None:
         web_address(arguments.prometheus, "--prometheus")
     done = publish(
         grafana,
@@ -46,8 +47,13 @@ def _publish(arguments: argparse.Namespace) -> int:
         prometheus_url=arguments.prometheus,
         replace=arguments.replace,
     )
+    missing = []
     for each in done:
         print(f"{each.done}: {each.what}{f' ({each.why})' if each.why else ''}")
+        if each.done == "not published":
+            missing.append(each.what)
+    if missing:
+        raise SweepError(f"not published: {', '.join(missing)}; the lines above say why")
     return 0
 
 

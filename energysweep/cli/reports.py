@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from energysweep.cli.common import add_command, print_table, run_folder
+from energysweep.cli.common import add_command, check_output, print_table, run_folder
 
 
 def add(commands: Any) -> None:
@@ -37,17 +37,23 @@ def _report(arguments: argparse.Namespace) -> int:
     from energysweep.reporting import terminal_table, write_report, write_whole
 
     grid = carbon.resolve(**carbon.parse_carbon_option(arguments.carbon)) if arguments.carbon is not None else None
+    # What is wrong with an option is told before anything is written.
+    check_output(arguments.openmetrics, "--openmetrics")
+    if arguments.prometheus is not None:
+        from energysweep.monitoring.observed import check
+
+        check(arguments.prometheus)
     with Ledger.open(run_folder(arguments.folder) / FILE_NAME) as ledger:
         data = ledger.read()
     summary = write_report(arguments.folder, data, grid, arguments.grafana)
     print_table(terminal_table(summary))
     print(f"report: {arguments.folder / 'report.html'}")
-    if arguments.openmetrics:
+    if arguments.openmetrics is not None:
         from energysweep.monitoring.openmetrics import openmetrics
 
         write_whole(arguments.openmetrics, openmetrics(data, grid))
         print(f"series: {arguments.openmetrics}")
-    if arguments.prometheus:
+    if arguments.prometheus is not None:
         from energysweep.monitoring.observed import observe
         from energysweep.monitoring.observed_table import observed_table
 
@@ -59,6 +65,8 @@ def _compare(arguments: argparse.Namespace) -> int:
     from energysweep.ledger import FILE_NAME, Ledger
     from energysweep.reporting import combined_html, combined_markdown, combined_table, summarise, write_whole
 
+    check_output(arguments.html, "--html")
+    check_output(arguments.markdown, "--markdown")
     summaries = []
     for folder in arguments.folders:
         with Ledger.open(run_folder(folder) / FILE_NAME) as ledger:

@@ -14,10 +14,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from energysweep.errors import InputError, SweepError
-from energysweep.links import web_address
+from energysweep.errors import InputError, SweepError, one_line
+from energysweep.links import is_token, redirected, web_address
 
-OLDEST_VERSION = 11
+OLDEST_VERSION = (11, 1)  # XY charts have their format since then
 _ANSWER_SECONDS = 15.0
 
 
@@ -55,7 +55,7 @@ class Grafana:
                 "publishing needs the package grafana-api: pip install 'energysweep[grafana]'", key="dashboards publish"
             ) from error
         parts = web_address(url, "--url")
-        if not token or not token.isprintable() or not token.isascii():
+        if not is_token(token):
             raise InputError("give the token of a service account: --token, or GRAFANA_TOKEN", key="--token")
         self.url = url.rstrip("/")
         prefix = parts.path.strip("/")
@@ -67,28 +67,28 @@ class Grafana:
             timeout=timeout_seconds,
         )
         self._api = self._face.api
-        self._api.s.hooks["response"].append(_refuse)
-        # A POST that follows a redirect arrives as a GET, and a login page is no answer.
-        self._api.s.max_redirects = 0
+        self._api.s.hooks["response"].append(self._refuse)
 
     def version(self) -> str:
         """Of the server.
 
         Raises:
-            InputError: it is older than 11, or no Grafana.
+            InputError: it is older than 11.1, or no Grafana.
             SweepError: it does not answer.
         """
         with self._errors_translated():
             said = self._api.GET("/health")
-        version = str(said.get("version", "")) if isinstance(said, Mapping) else ""
-        major = version.partition(".")[0]
+        version = one_line(said.get("version", "")) if isinstance(said, Mapping) else ""
         if not version and isinstance(said, Mapping) and "database" in said:
             return "unknown"  # anonymous callers may be refused the version
-        if not major.isdigit():
+        numbers = re.match(r"([0-9]{1,4})(?:\.([0-9]{1,4}))?", version)
+        if not numbers:
             raise InputError(f"{self.url} is no Grafana server", key="--url")
-        if int(major) < OLDEST_VERSION:
+        if (int(numbers[1]), int(numbers[2] or 0)) < OLDEST_VERSION:
+            needed = ".".join(map(str, OLDEST_VERSION))
             raise InputError(
-                f"{self.url} is Grafana {version}; the dashboards need {OLDEST_VERSION} or newer", key="--url"
+                f"{self.url} is Grafana {version}; the dashboards need {needed} or newer, for their XY chart",
+                key="--url",
             )
         return version
 
@@ -148,17 +148,28 @@ class Grafana:
 
         try:
             yield
-        except requests.TooManyRedirects as error:
-            target = error.response.headers.get("Location", "") if error.response is not None else ""
-            raise InputError(
-                f"{self.url} redirects to {target or 'elsewhere'}; give the address that answers itself", key="--url"
-            ) from error
         except requests.Timeout as error:
             raise SweepError(f"Grafana at {self.url} did not answer in time") from error
         except requests.exceptions.JSONDecodeError as error:
             raise InputError(f"{self.url} is no Grafana server: it does not answer in JSON", key="--url") from error
         except requests.RequestException as error:
             raise SweepError(f"Grafana at {self.url} cannot be reached: {_cause(error)}") from error
+
+    def _refuse(self, response: Any, *_: Any, **__: Any) -> None:
+        """Raise what an HTTP status above 300 means, before requests follows it and grafana-api reads the body."""
+        if response.status_code < 300:
+            return
+        if response.status_code < 400:
+            response.close()  # nobody reads its body
+            # A POST that follows a redirect arrives as a GET.
+            raise redirected(self.url, response.headers.get("Location"), "--url")
+        asked = f"{response.request.method} {urlsplit(response.request.url).path}"
+        said = _message(response)
+        if response.status_code == 401:
+            raise InputError("Grafana does not know this token (401): it is wrong, or it has expired", key="--token")
+        if response.status_code == 403:
+            raise GrafanaRefused(403, f"{said} (the token's role has not the right to do this)".lstrip(), asked)
+        raise GrafanaRefused(response.status_code, said, asked)
 
 
 def _cause(error: Exception) -> str:
@@ -167,22 +178,9 @@ def _cause(error: Exception) -> str:
     return found.group(1).strip() if found else type(error).__name__
 
 
-def _refuse(response: Any, *_: Any, **__: Any) -> None:
-    """Raise what an HTTP status above 400 means, before grafana-api looks at the body, which need not be JSON."""
-    if response.status_code < 400:
-        return
-    asked = f"{response.request.method} {urlsplit(response.request.url).path}"
-    said = _message(response)
-    if response.status_code == 401:
-        raise InputError("Grafana does not know this token (401): it is wrong, or it has expired", key="--token")
-    if response.status_code == 403:
-        raise GrafanaRefused(403, f"{said} (the token's role has not the right to do this)".lstrip(), asked)
-    raise GrafanaRefused(response.status_code, said, asked)
-
-
 def _message(response: Any) -> str:
     try:
         said = response.json()
     except ValueError:
         return ""  # a proxy's page of HTML tells a person nothing
-    return str(said.get("message", ""))[:300] if isinstance(said, Mapping) else ""
+    return one_line(said.get("message", "")) if isinstance(said, Mapping) else ""

@@ -7,6 +7,7 @@ Source: Prometheus' HTTP API, instant queries.
 
 from __future__ import annotations
 
+import http.client
 import json
 import math
 import os
@@ -14,12 +15,11 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from energysweep.errors import InputError, SweepError
-from energysweep.links import web_address
+from energysweep.errors import EnergysweepError, InputError, SweepError, one_line
+from energysweep.links import is_token, redirected, web_address
 from energysweep.reporting.model import Summary
 
 KEY = "--prometheus"
@@ -81,10 +81,10 @@ def observe(summary: Summary, url: str) -> Observed:
         url: the server's address. PROMETHEUS_TOKEN is sent as a bearer token, if it is set.
 
     Raises:
-        InputError: that is no Prometheus.
-        SweepError: it does not answer, or refuses.
+        InputError: that is no Prometheus, it sends elsewhere, or the token is wrong.
+        SweepError: it does not answer, or it fails.
     """
-    web_address(url, KEY)
+    check(url)
     begin, end = summary.span()
     at = min(time.time(), end + _SERIES_STAY_SECONDS)
     window_seconds = max(1, math.ceil(at - begin) + 1)
@@ -93,42 +93,87 @@ def observe(summary: Summary, url: str) -> Observed:
     expression = (
         f"sum by (trial) (max by (trial, node, component, bucket, source) (max_over_time({series}[{window_seconds}s])))"
     )
-    held = {str(each["metric"].get("trial", "")): float(each["value"][1]) for each in _query(url, expression, at)}
+    held = _query(url, expression, at)
     trials = (
         ObservedTrial(trial.trial, trial.config, trial.energy_joules, held.get(trial.trial)) for trial in summary.trials
     )
     return Observed(tuple(trials), summary.estimated)
 
 
-def _query(url: str, expression: str, at: float) -> list[Mapping[str, Any]]:
-    request = urllib.request.Request(  # noqa: S310 - http or https, see web_address
-        f"{url.rstrip('/')}/api/v1/query",
-        data=urllib.parse.urlencode({"query": expression, "time": f"{at:.3f}"}).encode(),
-    )
+def check(url: str) -> None:
+    """Whether a Prometheus can be asked there.
+
+    Raises:
+        InputError: that is no web address, or PROMETHEUS_TOKEN is no token.
+    """
+    web_address(url, KEY)
+    token = os.environ.get(TOKEN_VARIABLE)
+    if token and not is_token(token):
+        raise InputError("a token is one line of printable ASCII characters; this is none", key=TOKEN_VARIABLE)
+
+
+class _Refusing(urllib.request.HTTPRedirectHandler):
+    """Leaves a redirect an error. urllib would follow it, and take the token along to any other host."""
+
+    def http_error_302(self, *_: Any, **__: Any) -> None:
+        return None
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
+
+_OPENER = urllib.request.build_opener(_Refusing)
+
+
+def _query(url: str, expression: str, at: float) -> dict[str, float]:
+    """A value for each trial."""
+    try:
+        said = json.loads(_answer(url, urllib.parse.urlencode({"query": expression, "time": f"{at:.3f}"}).encode()))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{url} is no Prometheus server: it does not answer in JSON", key=KEY) from error
+    try:
+        held = {str(each["metric"].get("trial", "")): float(each["value"][1]) for each in said["data"]["result"]}
+    except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        raise InputError(f"{url} is no Prometheus server: it answers something else", key=KEY) from error
+    if said.get("status") != "success" or not all(math.isfinite(joules) for joules in held.values()):
+        raise InputError(f"{url} is no Prometheus server: it answers something else", key=KEY)
+    return held
+
+
+def _answer(url: str, form: bytes) -> bytes:
+    request = urllib.request.Request(f"{url.rstrip('/')}/api/v1/query", data=form)  # noqa: S310 - see web_address
     if token := os.environ.get(TOKEN_VARIABLE):
         request.add_header("Authorization", f"Bearer {token}")
     try:
-        with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as answer:  # noqa: S310
-            said = json.load(answer)
+        with _OPENER.open(request, timeout=_ANSWER_SECONDS) as answer:
+            said: bytes = answer.read()
     except urllib.error.HTTPError as error:
         with error:  # it holds the connection
-            if error.code in (401, 403):
-                raise InputError(f"{url} wants another token ({error.code}): set {TOKEN_VARIABLE}", key=KEY) from error
-            if error.code in (404, 405):
-                raise InputError(f"{url} is no Prometheus server ({error.code})", key=KEY) from error
-            raise SweepError(f"Prometheus at {url} answered {error.code}: {_said(error)}") from error
+            raise _refusal(url, error) from error
+    except (UnicodeError, http.client.InvalidURL) as error:  # letters that no request can carry
+        raise InputError(f"{url!r} is no web address, such as https://example.org:3000", key=KEY) from error
     except OSError as error:
-        raise SweepError(f"Prometheus at {url} cannot be reached: {getattr(error, 'reason', error)}") from error
-    except ValueError as error:
-        raise InputError(f"{url} is no Prometheus server: it does not answer in JSON", key=KEY) from error
-    if not isinstance(said, dict) or said.get("status") != "success":
-        raise InputError(f"{url} is no Prometheus server", key=KEY)
-    found: list[Mapping[str, Any]] = said["data"]["result"]
-    return found
+        raise SweepError(
+            f"Prometheus at {url} cannot be reached: {one_line(getattr(error, 'reason', error))}"
+        ) from error
+    except http.client.IncompleteRead as error:
+        raise SweepError(f"Prometheus at {url} broke off in the middle of its answer") from error
+    except http.client.HTTPException as error:
+        raise InputError(f"{url} is no Prometheus server: it does not speak HTTP", key=KEY) from error
+    return said
+
+
+def _refusal(url: str, error: urllib.error.HTTPError) -> EnergysweepError:
+    if error.code in (401, 403):
+        return InputError(f"{url} wants another token ({error.code}): set {TOKEN_VARIABLE}", key=KEY)
+    if error.code in (404, 405):
+        return InputError(f"{url} is no Prometheus server ({error.code})", key=KEY)
+    if error.code < 400:
+        return redirected(url, error.headers.get("Location"), KEY)
+    return SweepError(f"Prometheus at {url} answered {error.code}: {_said(error)}")
 
 
 def _said(error: urllib.error.HTTPError) -> str:
     try:
-        return str(json.load(error)["error"])[:300]
-    except (ValueError, KeyError, TypeError):
-        return str(error.reason)
+        return one_line(json.load(error)["error"])
+    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError, RecursionError):
+        return one_line(error.reason)

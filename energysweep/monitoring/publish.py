@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from energysweep import __version__
-from energysweep.errors import SweepError
+from energysweep.errors import SweepError, one_line
 from energysweep.monitoring.dashboard import TAG
 from energysweep.monitoring.grafana import Grafana, GrafanaRefused
 
 DATA_SOURCE_UID = "energysweep-prometheus"
 _MESSAGE = "energysweep dashboards publish"
 
-Done = Literal["created", "updated", "unchanged", "kept"]
+Done = Literal["created", "updated", "unchanged", "kept", "not published"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Published:
 
     Attributes:
         what: its name for a person.
-        done: ``kept``: left as somebody else made it.
+        done: ``kept``: left as somebody else made it; ``not published``: the server should have it, and has not.
         why: more about it; empty if there is nothing to say.
     """
 
@@ -97,13 +97,14 @@ def _publish_data_source(grafana: Grafana, prometheus_url: str | None) -> Publis
     try:
         found = [each for each in grafana.data_sources() if each.get("type") == "prometheus"]
         if found:
-            return Published(what, "unchanged", f"the server has {found[0].get('name', 'one')}")
+            return Published(what, "unchanged", f"the server has {one_line(found[0].get('name', 'one'))}")
         if prometheus_url is None:
             return Published(what, "kept", "the server has none; make one, or say where it is: --prometheus URL")
         grafana.create_data_source(DATA_SOURCE_UID, "energysweep Prometheus", prometheus_url)
     except GrafanaRefused as error:
         if error.status == 403:
-            return Published(what, "kept", "the token may not see or make data sources; an administrator has to")
+            done: Done = "kept" if prometheus_url is None else "not published"
+            return Published(what, done, "the token may not see or make data sources; an administrator has to")
         if error.status == 409:
             return Published(what, "unchanged", "somebody was faster")
         raise
@@ -117,12 +118,13 @@ def _publish_dashboard(grafana: Grafana, dashboard: Mapping[str, Any], folder_ui
     there = grafana.dashboard(uid)
     if there is None:
         problem = _save(grafana, {**dashboard, "id": None, "version": 0}, folder_uid, mark)
-        return Published(what, "created") if problem is None else Published(what, "kept", problem)
+        return Published(what, "created") if problem is None else Published(what, "not published", problem)
     model, meta = there["dashboard"], there.get("meta", {})
     if TAG not in model.get("tags", ()):
-        return Published(what, "kept", f"another dashboard has the uid {uid}: it lacks the tag {TAG}")
+        return Published(what, "not published", f"another dashboard has the uid {uid}: it lacks the tag {TAG}")
     if meta.get("provisioned"):
-        return Published(what, "kept", "it is provisioned from a file; put the new one there: dashboards export")
+        why = "it is provisioned from a file; put the new one there: dashboards export"
+        return Published(what, "not published", why)
     said = grafana.last_message(uid)
     if said is not None and said.endswith(mark):
         return Published(what, "unchanged")
@@ -131,7 +133,7 @@ def _publish_dashboard(grafana: Grafana, dashboard: Mapping[str, Any], folder_ui
     target = {**dashboard, "id": model.get("id"), "version": model.get("version")}
     # Where a person has moved it, it stays.
     problem = _save(grafana, target, str(meta.get("folderUid", folder_uid)), mark)
-    return Published(what, "updated") if problem is None else Published(what, "kept", problem)
+    return Published(what, "updated") if problem is None else Published(what, "not published", problem)
 
 
 def _save(grafana: Grafana, dashboard: Mapping[str, Any], folder_uid: str, mark: str) -> str | None:

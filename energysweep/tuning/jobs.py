@@ -15,7 +15,7 @@ from ray._private.authentication.http_token_authentication import get_auth_heade
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
-from energysweep.errors import InputError, SweepError
+from energysweep.errors import InputError, SweepError, one_line
 
 OLDEST_RAY = (2, 50)  # as in pyproject.toml
 _ANSWERS_WITHIN_SECONDS = 15.0
@@ -126,8 +126,8 @@ def _reason(error: BaseException) -> str:
 
 
 def _last_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return next((line.strip() for line in reversed(lines) if line.strip()), type(error).__name__)
+    lines = [one_line(line) for line in str(error).splitlines()]
+    return next((line for line in reversed(lines) if line), type(error).__name__)
 
 
 @contextmanager

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from energysweep import spec as specs
+from energysweep.errors import one_line
 from energysweep.records import TrialRow
 from energysweep.tuning.points import parameters_of, stage_of
-
-_SHOWN_OF_ERROR = 300  # characters
 
 
 class ConfigurationLabel:
@@ -36,5 +35,5 @@ def trial_label(row: TrialRow, varying: Sequence[str]) -> str:
 
 def because(error: str | None) -> str:
     """The error as the rest of a line."""
-    text = " ".join((error or "").split())
-    return f": {text if len(text) <= _SHOWN_OF_ERROR else text[:_SHOWN_OF_ERROR] + ' ...'}" if text else ""
+    text = one_line(error or "")
+    return f": {text}" if text else ""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import socket
+import socketserver
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -23,16 +26,23 @@ from tests.reporting.example import example
 
 
 @contextmanager
-def server(status: int, body: str) -> Iterator[str]:
-    """A web server that always says the same."""
+def server(
+    status: int, body: str, headers: Mapping[str, str] | None = None, asked: list[Message] | None = None
+) -> Iterator[str]:
+    """A web server that always says the same; ``asked`` gets the headers of each request."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
+            if asked is not None:
+                asked.append(self.headers)
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
             self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
+            for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body.encode())
+
+        do_GET = do_POST  # noqa: N815 - the library's name
 
         def log_message(self, *_: Any) -> None: ...
 
@@ -43,6 +53,10 @@ def server(status: int, body: str) -> Iterator[str]:
     web.server_close()
 
 
+def _result(series: str) -> str:
+    return f'{{"status": "success", "data": {{"result": [{series}]}}}}'
+
+
 @pytest.mark.parametrize(
     ("status", "body", "kind", "fragment"),
     [
@@ -51,15 +65,104 @@ def server(status: int, body: str) -> Iterator[str]:
         (403, "", InputError, "set PROMETHEUS_TOKEN"),
         (200, "<html>", InputError, "does not answer in JSON"),
         (200, "[]", InputError, "is no Prometheus server"),
+        (200, "[" * 100_000, InputError, "does not answer in JSON"),
         (200, '{"status": "error"}', InputError, "is no Prometheus server"),
+        (200, '{"status": "success"}', InputError, "answers something else"),
+        (200, '{"status": "error", "data": {"result": []}}', InputError, "answers something else"),
+        (200, '{"status": "success", "data": null}', InputError, "answers something else"),
+        (200, '{"status": "success", "data": {"result": 1}}', InputError, "answers something else"),
+        (200, _result("[]"), InputError, "answers something else"),
+        (200, _result('{"value": [0, "1"]}'), InputError, "answers something else"),
+        (200, _result('{"metric": ["trial"], "value": [0, "1"]}'), InputError, "answers something else"),
+        (200, _result('{"metric": {"trial": "a"}, "value": [0]}'), InputError, "answers something else"),
+        (200, _result('{"metric": {"trial": "a"}, "value": [0, "many"]}'), InputError, "answers something else"),
+        (200, _result('{"metric": {"trial": "a"}, "value": [0, null]}'), InputError, "answers something else"),
+        (200, _result('{"metric": {"trial": "a"}, "value": [0, "NaN"]}'), InputError, "answers something else"),
         (422, '{"status": "error", "error": "too many samples"}', SweepError, "answered 422: too many samples"),
-        (503, "busy", SweepError, "answered 503"),
+        (422, json.dumps({"error": "a\x1b[31m\nb"}), SweepError, "answered 422: a[31m b"),
+        (503, "busy", SweepError, "answered 503: Service Unavailable"),
+        (503, "[" * 100_000, SweepError, "answered 503: Service Unavailable"),
+        (302, "", InputError, "redirects to elsewhere; give the address that answers itself"),
     ],
 )
 def test_what_is_no_prometheus_is_told(status: int, body: str, kind: type[EnergysweepError], fragment: str) -> None:
     with server(status, body) as url, pytest.raises(kind) as raised:
         observe(summarise(example()), url)
     assert fragment in str(raised.value)
+    assert str(raised.value).isprintable()
+
+
+def test_a_token_is_not_taken_to_where_a_server_redirects(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMETHEUS_TOKEN", "secret")
+    first: list[Message] = []
+    second: list[Message] = []
+    with server(200, _result(""), asked=second) as other:
+        for status in (301, 302, 303, 307, 308):
+            with (
+                server(status, "", {"Location": f"{other}/\x1b[2J"}, asked=first) as url,
+                pytest.raises(InputError) as raised,
+            ):
+                observe(summarise(example()), url)
+            assert f"{url} redirects to {other}/[2J; give the address that answers itself" in str(raised.value)
+    assert [each["Authorization"] for each in first] == ["Bearer secret"] * 5
+    assert second == []
+
+
+@pytest.mark.parametrize("location", ["http://[", "file:///etc/passwd", "\xff"])
+def test_a_redirect_to_nowhere_is_told(location: str) -> None:
+    with server(302, "", {"Location": location}) as url, pytest.raises(InputError, match="redirects to"):
+        observe(summarise(example()), url)
+
+
+@pytest.mark.parametrize("token", ["a\nb", "secret\n", "sécret", "\u20ac"])
+def test_what_is_no_token_is_told_before_anything_is_sent(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMETHEUS_TOKEN", token)
+    asked: list[Message] = []
+    with server(200, _result(""), asked=asked) as url, pytest.raises(InputError, match=r"^PROMETHEUS_TOKEN: a token"):
+        observe(summarise(example()), url)
+    assert asked == []
+
+
+@contextmanager
+def greeter(greeting: bytes) -> Iterator[str]:
+    """A server that says one thing to whoever comes, whatever they ask, and hangs up."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(greeting)
+            self.request.shutdown(socket.SHUT_WR)
+            while self.rfile.read(1):  # a connection closed over unread bytes would be reset
+                pass
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as tcp:
+        threading.Thread(target=tcp.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{tcp.server_address[1]}"
+        tcp.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("greeting", "kind", "fragment"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", InputError, "does not speak HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", SweepError, "broke off in the middle"),
+        (b"HTTP/1.1 503 \x1b[31mred\r\nContent-Length: 0\r\n\r\n", SweepError, "answered 503: [31mred"),
+        (b"HTTP/1.1 503 Busy\r\nContent-Length: 100\r\n\r\n{", SweepError, "answered 503: Busy"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n", InputError, "does not speak HTTP"),
+        (b"", SweepError, "cannot be reached"),
+    ],
+    ids=["ssh", "broken off", "reason with an escape", "broken off while refusing", "too long a line", "nothing"],
+)
+def test_what_speaks_no_good_http_is_told(greeting: bytes, kind: type[EnergysweepError], fragment: str) -> None:
+    with greeter(greeting) as url, pytest.raises(kind) as raised:
+        observe(summarise(example()), url)
+    assert fragment in str(raised.value)
+    assert str(raised.value).isprintable()
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/ü", "http://127.0.0.1:9/a b"])
+def test_an_address_that_no_request_can_carry_is_told(url: str) -> None:
+    with pytest.raises(InputError, match="no web address"):
+        observe(summarise(example()), url)
 
 
 @pytest.mark.parametrize("url", ["localhost:9090", "file:///etc/passwd", "http://", "http://x:port", "http://a/?b"])
@@ -143,3 +246,49 @@ def test_a_link_that_would_run_a_script_is_refused_and_the_old_report_stays(
     assert main(["report", str(run_folder), "--grafana", "javascript:alert(1)"]) == 2
     assert "no web address" in capsys.readouterr().err
     assert (run_folder / "report.html").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "fragment"),
+    [
+        (["--prometheus", "localhost:9090"], "--prometheus: 'localhost:9090' is no web address"),
+        (["--prometheus", ""], "--prometheus: '' is no web address"),
+        (
+            ["--openmetrics", "{tmp}/missing/x.om"],
+            "--openmetrics: {tmp}/missing/x.om: cannot be written (No such",
+        ),
+        (["--openmetrics", "{tmp}"], "--openmetrics: {tmp} is no file"),
+        (["--openmetrics", ""], "--openmetrics: . is no file"),
+        (["--openmetrics", "/proc/x.om"], "--openmetrics: /proc/x.om"),
+        (["--openmetrics", "{tmp}/" + "x" * 300], "--openmetrics: {tmp}/x"),
+        (["--openmetrics", "{tmp}/x.om", "--prometheus", "http://"], "--prometheus: 'http://' is no web address"),
+    ],
+)
+def test_a_wrong_option_of_report_is_told_before_anything_is_written(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], fragment: str
+) -> None:
+    before = sorted(tmp_path.iterdir())
+    assert main(["report", str(run_folder), *(each.format(tmp=tmp_path) for each in options)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"energysweep: {fragment.format(tmp=tmp_path)}")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_wrong_token_for_prometheus_is_told_before_the_report_is_written(
+    run_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_TOKEN", "a\nb")
+    assert main(["report", str(run_folder), "--prometheus", "http://127.0.0.1:9"]) == 2
+    assert capsys.readouterr().err.startswith("energysweep: PROMETHEUS_TOKEN: ")
+    assert not (run_folder / "report.html").exists()
+
+
+@pytest.mark.parametrize("option", ["--html", "--markdown"])
+def test_a_wrong_file_of_compare_is_told_before_anything_is_written(
+    run_folder: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    assert main(["compare", str(run_folder), option, "/nonexistent/x"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == f"energysweep: {option}: /nonexistent/x: cannot be written (No such file or directory)\n"

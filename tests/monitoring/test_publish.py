@@ -91,7 +91,7 @@ def test_a_dashboard_of_somebody_else_is_never_touched(server: FakeGrafana, repl
     kept = {"dashboard": other, "folderUid": "energysweep", "provisioned": False, "messages": [""]}
     server.dashboards["energysweep-a"] = kept
     result = done(server, replace=replace)
-    assert result["dashboard A"].done == "kept"
+    assert result["dashboard A"].done == "not published"
     assert "another dashboard has the uid energysweep-a" in result["dashboard A"].why
     assert server.dashboards["energysweep-a"]["dashboard"] == other
 
@@ -100,7 +100,7 @@ def test_a_provisioned_dashboard_is_left_to_its_file(server: FakeGrafana) -> Non
     done(server)
     server.dashboards["energysweep-a"]["provisioned"] = True
     result = done(server, NEWER)
-    assert (result["dashboard A"].done, result["dashboard B"].done) == ("kept", "updated")
+    assert (result["dashboard A"].done, result["dashboard B"].done) == ("not published", "updated")
     assert "dashboards export" in result["dashboard A"].why
 
 
@@ -113,7 +113,7 @@ def test_somebody_who_saves_at_the_same_moment_wins(server: FakeGrafana) -> None
 
     server.before_save = faster
     result = done(server, NEWER)
-    assert result["dashboard A"].done == "kept"
+    assert result["dashboard A"].done == "not published"
     assert "412" in result["dashboard A"].why
     assert server.dashboards["energysweep-a"]["dashboard"]["title"] == "faster"
     assert result["dashboard B"].done == "updated"
@@ -145,6 +145,11 @@ def test_a_data_source_is_only_made_where_none_is(server: FakeGrafana) -> None:
     assert len(server.data_sources) == 1
 
 
+def test_a_data_source_s_name_does_nothing_to_a_terminal(server: FakeGrafana) -> None:
+    server.data_sources = [{"uid": "p", "name": "Mi\x1b[2Jmir\nall is well", "type": "prometheus"}]
+    assert done(server)["data source Prometheus"].why == "the server has Mi[2Jmir all is well"
+
+
 def test_without_an_address_a_missing_data_source_is_told(server: FakeGrafana) -> None:
     result = done(server)
     assert result["data source Prometheus"] == Published(
@@ -155,7 +160,9 @@ def test_without_an_address_a_missing_data_source_is_told(server: FakeGrafana) -
 def test_an_editor_may_publish_and_is_told_that_it_may_not_make_data_sources(server: FakeGrafana) -> None:
     result = done(server, token=EDITOR, prometheus_url="http://prometheus:9090")
     assert result["dashboard A"].done == "created"
+    assert result["data source Prometheus"].done == "not published"
     assert "an administrator has to" in result["data source Prometheus"].why
+    assert done(server, token=EDITOR)["data source Prometheus"].done == "kept"  # nobody has asked for one
 
 
 def test_a_server_below_a_path_is_found(server: FakeGrafana) -> None:
@@ -176,7 +183,10 @@ def _on_save(status: int, body: Any) -> Callable[[str, str], Answer | None]:
     [
         ("wrong", "12.1.0", None, InputError, "does not know this token (401)"),
         (VIEWER, "12.1.0", None, SweepError, "403 to POST /api/folders"),
-        (TOKEN, "10.4.2", None, InputError, "is Grafana 10.4.2; the dashboards need 11 or newer"),
+        (TOKEN, "10.4.2", None, InputError, "is Grafana 10.4.2; the dashboards need 11.1 or newer"),
+        (TOKEN, "11.0.11", None, InputError, "is Grafana 11.0.11; the dashboards need 11.1 or newer, for their XY"),
+        (TOKEN, "11.0.0-pre", None, InputError, "is Grafana 11.0.0-pre; the dashboards need 11.1 or newer"),
+        (TOKEN, "v11", None, InputError, "is no Grafana server"),
         (TOKEN, "12.1.0", _always(500, {"message": "disk full"}), SweepError, "500 to GET /api/health: disk full"),
         (TOKEN, "12.1.0", _always(502, "<html>no message from upstream</html>"), SweepError, "502 to GET /api/health"),
         (TOKEN, "12.1.0", _always(200, "<html>hello</html>"), InputError, "is no Grafana server"),
@@ -184,12 +194,17 @@ def _on_save(status: int, body: Any) -> Callable[[str, str], Answer | None]:
         (TOKEN, "12.1.0", _always(302, "http://127.0.0.1:1/login"), InputError, "redirects to http://127.0.0.1:1/login"),
         (TOKEN, "12.1.0", _on_save(503, {"message": "locked"}), SweepError, "503 to POST /api/dashboards/db: locked"),
         (TOKEN, "12.1.0", _on_save(302, "/login"), InputError, "redirects to /login"),
+        (TOKEN, "12.1.0", _always(302, "/\x1b[2J"), InputError, "redirects to /[2J; give"),
+        (TOKEN, "12.1.0", _always(302, "/\xff"), InputError, "redirects to /\xff; give"),
+        (TOKEN, "12.1.0", _always(500, {"message": "a\x1b[2J\n\nb"}), SweepError, "500 to GET /api/health: a[2J b"),
         (TOKEN, "12.1.0", _on_save(400, {"message": "bad model"}), SweepError, "400 to POST /api/dashboards/db"),
         (TOKEN, "12.1.0", slow(1.5), SweepError, "did not answer in time"),
     ],
     ids=[
-        "bad token", "no rights", "too old", "5xx", "5xx in HTML", "no Grafana", "another JSON", "redirect",
-        "5xx on save", "redirect on save", "400 on save", "time-out",
+        "bad token", "no rights", "too old", "11.0", "11.0 before it is out", "odd version",
+        "5xx", "5xx in HTML", "no Grafana", "another JSON", "redirect",
+        "5xx on save", "redirect on save", "redirect with an escape", "redirect in Latin", "5xx with an escape",
+        "400 on save", "time-out",
     ],
 )  # fmt: skip
 def test_what_goes_wrong_is_told_in_one_sentence(
@@ -201,8 +216,14 @@ def test_what_goes_wrong_is_told_in_one_sentence(
     with pytest.raises(kind) as raised:
         done(server, token=token, timeout_seconds=0.5)
     assert fragment in str(raised.value)
-    assert "\n" not in str(raised.value)
+    assert str(raised.value).isprintable()
     assert TOKEN not in str(raised.value)
+
+
+@pytest.mark.parametrize("version", ["11.1.0", "11.10.2", "12.0.0-beta1", "12.2.0-17142428006", "13.0.1", "13"])
+def test_every_version_from_11_1_on_is_taken(server: FakeGrafana, version: str) -> None:
+    server.version = version
+    assert Grafana(server.url, TOKEN).version() == version
 
 
 def test_a_server_that_is_not_there_is_told() -> None:
@@ -253,3 +274,55 @@ def test_the_command_line_tells_a_wrong_token_in_one_line(
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err == "energysweep: --token: Grafana does not know this token (401): it is wrong, or it has expired\n"
+
+
+def _told(server: FakeGrafana, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, str, str]:
+    code = main(["dashboards", "publish", "--url", server.url, "--token", TOKEN, *options])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_the_exit_status_is_1_if_another_dashboard_has_the_uid(
+    server: FakeGrafana, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _told(server, capsys)[0] == 0
+    server.dashboards["energysweep-sweep"]["dashboard"]["tags"] = ["finance"]
+    server.dashboards["energysweep-nodes"]["provisioned"] = True
+    code, out, err = _told(server, capsys)
+    assert code == 1
+    assert "not published: dashboard energysweep / Sweep (another dashboard has the uid energysweep-sweep" in out
+    assert "unchanged: dashboard energysweep / Configurations\n" in out
+    assert err == (
+        "energysweep: not published: dashboard energysweep / Sweep, dashboard energysweep / Nodes;"
+        " the lines above say why\n"
+    )
+
+
+def test_the_exit_status_is_1_if_every_dashboard_is_saved_by_somebody_else(
+    server: FakeGrafana, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.fault = _on_save(412, {"message": "changed by someone else"})
+    code, out, _ = _told(server, capsys)
+    assert code == 1
+    assert out.count("not published: dashboard ") == 3
+    assert server.dashboards == {}
+
+
+def test_the_exit_status_is_0_if_a_person_s_change_is_kept(
+    server: FakeGrafana, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _told(server, capsys)[0] == 0
+    for uid in server.dashboards:
+        server.save_as_a_person(uid, description="mine")
+    code, out, err = _told(server, capsys)
+    assert (code, err) == (0, "")
+    assert out.count("kept: dashboard ") == 3
+
+
+def test_the_exit_status_is_1_if_the_data_source_that_was_asked_for_is_missing(
+    server: FakeGrafana, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = _told(server, capsys, "--token", EDITOR, "--prometheus", "http://prometheus:9090")
+    assert code == 1
+    assert err == "energysweep: not published: data source Prometheus; the lines above say why\n"
+    assert len(server.dashboards) == 3

@@ -15,7 +15,8 @@ for counter in /sys/devices/virtual/powercap/intel-rapl*/*/energy_uj /sys/device
   fi
 done
 
+# An agent that runs may be of an earlier version of energysweep. It ends, and the new one goes on from its state.
 address=$(ip -o route get "${1:-192.0.2.1}" | sed -n 's/.* src \([^ ]*\).*/\1/p')
 code=0
-energysweep agent --detach --bind "$address" --port 9770 || code=$?
-[ "$code" -eq 0 ] || [ "$code" -eq 3 ] # 3: it runs already
+energysweep agent --detach --replace --bind "$address" --port 9770 || code=$?
+[ "$code" -eq 0 ] || [ "$code" -eq 3 ] # 3: a trial has started one since, of the version that is installed

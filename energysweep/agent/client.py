@@ -222,14 +222,19 @@ def _connected(place: protocol.Place) -> socket.socket:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         else:
-            connection = _connected_to_socket(place)
+            connection = connected_to_socket(place)
     except OSError as error:
         raise AgentUnreachable(f"no agent answers at {place}: {error.strerror or error}") from error
     connection.settimeout(_ANSWER_SECONDS)
     return connection
 
 
-def _connected_to_socket(path: Path) -> socket.socket:
+def connected_to_socket(path: Path) -> socket.socket:
+    """A connection to whoever listens there.
+
+    Raises:
+        OSError: nobody does.
+    """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.settimeout(_ANSWER_SECONDS)

@@ -38,7 +38,7 @@ class SocketServer(LeaseServer, socketserver.UnixStreamServer):
 
     def peer(self, request: socket.socket, client_address: object) -> str:
         """The user at the other end."""
-        _, uid, _ = _credentials(request)
+        _, uid, _ = credentials(request)
         return f"user {uid}"
 
 
@@ -67,7 +67,7 @@ class _SocketConnection(Connection):
     def setup(self) -> None:
         super().setup()
         # At once: its pid is that of when it connected, and another process could have it later.
-        pid, _, _ = _credentials(self.connection)
+        pid, _, _ = credentials(self.connection)
         self._process = read_process(self.agent.host.proc_root, pid) if pid else None
 
     def identify(self, request: protocol.Hello) -> Root:
@@ -98,8 +98,8 @@ class _NetworkConnection(Connection):
         return Proof(self.agent.host.proc_root, self.client_address[:2], request.process)
 
 
-def _credentials(connection: socket.socket) -> tuple[int, int, int]:
-    """pid, uid and gid of the process that has connected, as the kernel has them in the agent's namespaces."""
+def credentials(connection: socket.socket) -> tuple[int, int, int]:
+    """pid, uid and gid of the process at the other end, as the kernel has them in this one's namespaces."""
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     pid, uid, gid = _CREDENTIALS.unpack(raw)
     return pid, uid, gid

@@ -102,7 +102,7 @@ class AgentServer:
             AgentError: the socket's folder belongs to somebody else or cannot be made.
         """
         allow_many_files()
-        self._lock_file = _lock(self.socket_path)
+        self._lock_file = lock(self.socket_path)
         self.socket_path.unlink(missing_ok=True)  # we hold the lock: whoever made it is gone
         self.agent.resume()  # nor does anybody write the state any more
         asked_port, before = self._port, self.agent.address
@@ -214,7 +214,13 @@ class AgentServer:
                 self._stopping.set()
 
 
-def _lock(socket_path: Path) -> IO[bytes]:
+def lock(socket_path: Path) -> IO[bytes]:
+    """Only one agent serves a socket: it holds this file, open and locked, for as long as it lives.
+
+    Raises:
+        AgentRunning: another one holds it.
+        AgentError: the socket's folder belongs to somebody else or cannot be made.
+    """
     folder = socket_path.parent
     try:
         # A daemon of root's serves every user; otherwise the folder is what keeps others out.

@@ -40,6 +40,9 @@ def add(commands: Any) -> None:
         help="how long the series of an ended trial stay; default: ENERGYSWEEP_SERIES_SECONDS, or 300",
     )
     agent.add_argument("--linger", metavar="SECONDS", type=seconds, help="end when nobody has needed it for so long")
+    agent.add_argument(
+        "--replace", action="store_true", help="end the agent that runs, daemon or not, and go on from its state"
+    )
     agent.add_argument("--detach", action="store_true", help="return when it serves, and leave it running")
 
     doctor = add_command(commands, "doctor", _doctor, "which meters this host has, which it lacks, how to get them")
@@ -57,13 +60,17 @@ def _agent(arguments: argparse.Namespace) -> int:
     from energysweep.agent.connect import EXIT_ALREADY_RUNNING
     from energysweep.agent.discovery import TargetsFile
     from energysweep.agent.protocol import daemon_socket_path
+    from energysweep.agent.replace import end_agent
     from energysweep.agent.start import start_agent
 
     told = _detach() if arguments.detach else None
+    path = arguments.socket or daemon_socket_path()
+    if arguments.replace:
+        end_agent(path)
     try:
         server = start_agent(
             tuple(arguments.meter or ("auto",)),
-            path=arguments.socket or daemon_socket_path(),
+            path=path,
             address=arguments.bind,
             port=arguments.port,
             linger_seconds=arguments.linger,
@@ -81,7 +88,9 @@ def _agent(arguments: argparse.Namespace) -> int:
     print(f"{server.agent.notes}\nserving {', '.join(places)}", file=sys.stderr, flush=True)
     if told is not None:
         told()
-    server.wait()
+    # Another thread may be the one that the kernel interrupts with a signal: then nothing wakes this one to handle it.
+    while not server.wait(1.0):
+        pass
     server.stop()
     return 0
 

@@ -17,12 +17,15 @@ import pytest
 
 from energysweep.agent.client import AgentClient
 from energysweep.agent.protocol import Hello
+from energysweep.agent.replace import end_agent
 from energysweep.agent.scrapes import Scrapes
+from energysweep.agent.server import lock
 from energysweep.agent.start import start_agent
+from energysweep.errors import AgentError
 from tests.web import get
 
 TRACE = "time_seconds,device,component,power_watts\n0,package-0,cpu,100\n1,package-0,cpu,100\n"
-Start = Callable[[], subprocess.Popen[str]]
+Start = Callable[..., subprocess.Popen[str]]
 
 # Works all the time. For each line that it is told it connects anew and opens its lease, always of the same id.
 CLIENT = """
@@ -41,14 +44,14 @@ for _ in sys.stdin:
 
 @pytest.fixture
 def start(agent_home: Path) -> Iterator[Start]:
-    """Starts an agent and waits until it serves."""
+    """Starts an agent, with options of its own, and waits until it serves."""
     trace = agent_home / "trace.csv"
     trace.write_text(TRACE)
     command = [sys.executable, "-m", "energysweep", "agent", "--meter", f"replay:{trace}", "--port", "0"]
     running: list[subprocess.Popen[str]] = []
 
-    def started() -> subprocess.Popen[str]:
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    def started(*options: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
         running.append(process)
         assert process.stderr is not None
         while "serving" not in (line := process.stderr.readline()):
@@ -202,3 +205,34 @@ def free_port() -> int:
         taken.bind(("127.0.0.1", 0))
         port: int = taken.getsockname()[1]
     return port
+
+
+def test_an_agent_that_replaces_another_one_goes_on_from_its_state(agent_home: Path, start: Start) -> None:
+    earlier = start()
+    driver = AgentClient(agent_home / "agent.sock", Hello(run="r"))  # it is in use, and a daemon
+    url, scraped = driver.agent["url"], counters(get(f"{driver.agent['url']}/metrics"))
+    later = start("--replace")
+    assert earlier.wait(timeout=30) == 0
+    assert later.poll() is None
+    driver.close()
+    driver = AgentClient(agent_home / "agent.sock", Hello(run="r"))
+    assert driver.agent["url"] == url
+    scraped_again = counters(get(f"{url}/metrics"))
+    assert scraped_again.keys() >= scraped.keys()
+    assert all(scraped_again[name] >= joules for name, joules in scraped.items())
+    driver.close()
+
+
+def test_where_no_agent_runs_there_is_none_to_replace(agent_home: Path, start: Start) -> None:
+    first = start("--replace")
+    driver = AgentClient(agent_home / "agent.sock", Hello(run="r"))
+    assert driver.agent["daemon"]
+    driver.close()
+    assert first.poll() is None
+
+
+def test_an_agent_that_does_not_end_is_named(agent_home: Path) -> None:
+    path = agent_home / "agent.sock"
+    with lock(path), pytest.raises(AgentError, match=r"already serves this host at .*agent.sock, and does not end"):
+        end_agent(path, seconds=0.2)  # nobody answers there
+    end_agent(path)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
+import sysconfig
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +17,10 @@ from typing import Any
 import pytest
 import yaml
 
+from energysweep import __version__
 from energysweep.reporting import summarise
 from tests.conftest import need
-from tests.tuning.hosts import BIN, Hosts, may_make_hosts
+from tests.tuning.hosts import BIN, Host, Hosts, may_make_hosts
 from tests.tuning.test_cluster import balanced
 from tests.tuning.test_resume import read, wait_for
 
@@ -25,7 +30,36 @@ ROOT = Path(__file__).parents[2]
 FILES = [ROOT / "deploy" / "ray" / name for name in ("local.yaml", "aws.yaml")]
 # Two trials. Nothing that a shell would change: `ray submit` hands its arguments to one as they are.
 SHORT = "--set parameters.epochs=2 --set parameters.learning_rate=0.1 --set parameters.batch_size.grid=[64,256]"
+FAILING = {
+    "failing.yaml": """
+name: failing
+workload: failing.py:train
+parameters: {gain: {grid: [1, 2]}}
+objective: {metric: score, mode: max}
+""",
+    "failing.py": """
+from ray import tune
+
+
+def train(config):
+    if config["gain"] == 2:
+        raise RuntimeError("this gain is too much")
+    tune.report({"score": config["gain"]})
+""",
+}
+CLUSTER = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
 START = ("head_start_ray_commands", "worker_start_ray_commands")
+
+
+# Programs run by its own Python, with energysweep as it is installed there. No host here has a way to an index. Ray
+# waits for a lost head for a minute: here it need not.
+VENV = (
+    f"({BIN}/python -m venv --without-pip ~/energysweep-venv && cd ~/energysweep-venv &&"
+    f" echo {sysconfig.get_path('purelib')} > $(echo lib/python*/site-packages)/tests.pth &&"
+    " printf '%s\\n' '[install]' 'no-index = true' > pip.conf &&"
+    f' for name in pip ray; do sed "1s|.*|#!$PWD/bin/python|" {BIN}/$name > bin/$name && chmod +x bin/$name; done &&'
+    " echo export RAY_gcs_rpc_server_reconnect_timeout_s=20 >> ~/.profile)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -41,22 +75,21 @@ def hosts() -> Iterator[Hosts]:
 
 @pytest.fixture(scope="module")
 def project(hosts: Hosts) -> Path:
-    """The project's root folder as it is after the commands of docs/cluster.md, with local.yaml for these hosts.
+    """The project's root folder, with the wheel, and with local.yaml for these hosts.
 
-    They share the virtual environment of the tests, which takes the place of what pip would install.
+    Each gets a virtual environment that sees the packages of the tests' own: pip finds all but the wheel there already.
     """
     folder = hosts.folder / "project"
     folder.mkdir()
-    for name in ("sweeps", "deploy"):
-        shutil.copytree(ROOT / name, folder / name)
-    (folder / "dist").mkdir()
-    (folder / "dist" / "constraints.txt").write_bytes((ROOT / "constraints.txt").read_bytes())
+    for name in ("sweeps", "deploy", "energysweep"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE", "constraints.txt"):
+        shutil.copy(ROOT / name, folder / name)
+    make_wheel(folder)
     config = yaml.safe_load((folder / "deploy" / "ray" / "local.yaml").read_text())
     config["provider"] |= {"head_ip": hosts.addresses["head"], "worker_ips": [hosts.addresses["worker"]]}
     config["auth"] = {"ssh_user": "root", "ssh_private_key": str(hosts.key)}
-    setup = [command for command in config["setup_commands"] if "pip install" not in command]
-    assert len(setup) == len(config["setup_commands"]) - 2
-    config["setup_commands"] = [f"ln -sfn {BIN.parent} ~/energysweep-venv", *setup]
+    config["setup_commands"].insert(0, f"test -d ~/energysweep-venv || {VENV}")
     (folder / "deploy" / "ray" / "local.yaml").write_text(yaml.safe_dump(config))
     return folder
 
@@ -70,6 +103,14 @@ def cluster(hosts: Hosts, project: Path) -> Iterator[Hosts]:
     yield hosts
     ray(hosts, project, "down -y deploy/ray/local.yaml")
     wait_for(lambda: not any(_raylets(hosts, name) for name in ("head", "worker")), 240)
+
+
+def make_wheel(folder: Path) -> None:
+    """As docs/cluster.md says."""
+    (command,) = (line for line in CLUSTER.splitlines() if "pip wheel" in line)
+    subprocess.run(
+        ["bash", "-ec", command], cwd=folder, env=os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}, check=True
+    )
 
 
 def ray(hosts: Hosts, project: Path, arguments: str, code: int = 0, seconds: float = 500) -> str:
@@ -99,6 +140,7 @@ def test_ray_submit_runs_the_quickstart_on_both_hosts_and_its_report_comes_back(
     all_of_a_host = "--set hardware.any.resources.cpu=2"  # so that two at once need two hosts
     ray(cluster, project, f"{sweep} {SHORT} {all_of_a_host}")
     ray(cluster, project, "rsync-down deploy/ray/local.yaml '~/energysweep-results/' results/")
+    assert "/4.0 CPU" in ray(cluster, project, "exec deploy/ray/local.yaml 'ray status'")
 
     back = project / "results" / "it"
     data = read(back)
@@ -118,28 +160,42 @@ def test_a_failed_sweep_fails_ray_submit(cluster: Hosts, project: Path) -> None:
     said = ray(cluster, project, f"{sweep}/quickstart.yaml", code=1)  # two hosts and no storage
     assert "the cluster has" in said
     assert "give a storage path that all of them can reach" in said
+    for name, text in FAILING.items():
+        (project / "sweeps" / name).write_text(text)
+    ray(cluster, project, "rsync-up deploy/ray/local.yaml sweeps/ '~/sweeps/'")
+    said = ray(cluster, project, f"{sweep}/failing.yaml --run-id failing --set storage={cluster.shared}/tune", code=1)
+    assert "this gain is too much" in said
+    data = read(cluster.folder / "head" / "home" / "energysweep-results" / "failing")
+    assert sorted(trial.status for trial in data.trials) == ["completed", "failed"]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_energysweep_submit_and_ray_job_submit_work_there_too(cluster: Hosts, project: Path) -> None:
-    # The dashboard listens on the head's loopback only: the head is where its tunnel would end.
-    head = cluster.hosts["head"]
+    # The dashboard listens on the head's loopback only: this is its tunnel's end.
+    client = cluster.client
+    tunnel = f"cd {project}; ray dashboard deploy/ray/local.yaml > /tmp/tunnel 2>&1 < /dev/null & echo $!"
+    tunnel_pid = client.run(tunnel).stdout
     address = "--address http://127.0.0.1:8265"
+    wait_for(lambda: client.run(f"ray job list {address}", RAY_AUTH_MODE="token").returncode == 0, 120)
+
+    def submitted(command: str) -> subprocess.CompletedProcess[str]:
+        return client.run(f"cd {project} && {command}", 500, RAY_AUTH_MODE="token")
+
     sets = f"{SHORT} --set storage={cluster.shared}/jobs"
-    done = head.run(
-        f". ~/.profile; energysweep submit ~/sweeps/quickstart.yaml {address} --run-id job --fetch ~/back {sets}", 500
-    )
+    done = submitted(f"energysweep submit sweeps/quickstart.yaml {address} --run-id job --fetch back {sets}")
     assert done.returncode == 0, done.stderr
-    data = read(cluster.folder / "head" / "home" / "back" / "job")
+    data = read(project / "back" / "job")
     assert [trial.status for trial in data.trials] == ["completed", "completed"]
-    done = head.run(
-        f". ~/.profile; ray job submit {address} --working-dir ~/sweeps --"
-        " python -m energysweep run quickstart.yaml --address auto --output /tmp --set objective.mode=most",
-        500,
-    )
+
+    run = f"ray job submit {address} --working-dir sweeps -- python -m energysweep run quickstart.yaml --address auto"
+    done = submitted(f"{run} --output /tmp/results --run-id it {sets}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [trial.status for trial in read(cluster.folder / "head/tmp/results/it").trials] == ["completed", "completed"]
+    done = submitted(f"{run} --output /tmp/results --set objective.mode=most")
     assert done.returncode == 1
     assert "objective.mode" in done.stdout + done.stderr
+    client.run(f"kill {tunnel_pid}")
 
 
 @pytest.mark.slow
@@ -154,6 +210,79 @@ def test_a_cluster_made_by_ray_up_is_closed_to_who_has_no_token(cluster: Hosts) 
     assert "Connection refused" in cluster.client.run(connect).stderr
     mode = (cluster.folder / "worker" / "home" / ".ray" / "auth_token").stat().st_mode & 0o777
     assert mode == 0o600
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_ray_up_after_a_change_brings_a_new_version_and_new_agents_to_all_hosts(cluster: Hosts, project: Path) -> None:
+    nodes = [cluster.hosts[name] for name in ("head", "worker")]
+    before = [_agents(node) for node in nodes]
+    joules = [_node_joules(cluster, name) for name in ("head", "worker")]
+    assert [len(pids) for pids in before] == [1, 1]
+    for name in ("pyproject.toml", "energysweep/__init__.py"):
+        text = (project / name).read_text(encoding="utf-8")
+        assert f'version{"__" * ("/" in name)} = "{__version__}"' in text
+        (project / name).write_text(text.replace(f'= "{__version__}"', '= "99.1"'), encoding="utf-8")
+    make_wheel(project)
+    ray(cluster, project, "up -y deploy/ray/local.yaml")
+    wait_for(lambda: len(_agents(nodes[1])) == 1 and _agents(nodes[1]) != before[1], 240)  # not while one replaces it
+    for node, pids in zip(nodes, before, strict=True):
+        assert node.run(". ~/.profile; energysweep --version").stdout == "energysweep 99.1\n"
+        assert len(list((node.folder / "home" / "energysweep-dist").glob("*.whl"))) == 2
+        assert len(_agents(node)) == 1
+        assert _agents(node) != pids
+    wait_for(lambda: _nodes(cluster) == 2, 240)
+    # They went on from the state of those before.
+    assert [_node_joules(cluster, name) >= was > 0 for name, was in zip(("head", "worker"), joules, strict=True)] == [
+        True,
+        True,
+    ]
+
+
+def _agents(host: Host) -> list[str]:
+    return host.run("pgrep -f '[e]nergysweep agent'").stdout.split()
+
+
+def _node_joules(hosts: Hosts, name: str) -> float:
+    url = f"http://{hosts.addresses[name]}:9770/metrics"
+    text = hosts.client.run(
+        f"python -c 'import urllib.request as r; print(r.urlopen(\"{url}\").read().decode())'"
+    ).stdout
+    values = re.findall(r"^energysweep_node_energy_joules_total\{.*\} (\S+)$", text, re.MULTILINE)
+    return sum(map(float, values))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_of_two_wheels_the_newest_is_installed_also_in_the_same_version(path: Path, tmp_path: Path) -> None:
+    (line,) = (command for command in yaml.safe_load(path.read_text())["setup_commands"] if ".whl" in command)
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "energysweep-venv"], check=True)
+    dist = tmp_path / "energysweep-dist"
+    dist.mkdir()
+    (dist / "constraints.txt").touch()
+    # By name 0.9 is the last; by age it is not.
+    for age, (version, text) in enumerate([("0.9", "early"), ("0.10", "late"), ("0.10", "last")]):
+        wheel = _wheel(dist, version, text)
+        os.utime(wheel, (1_000_000_000 + age, 1_000_000_000 + age))
+        subprocess.run(["bash", "-ec", line], env=os.environ | {"HOME": str(tmp_path)}, check=True)
+        python = tmp_path / "energysweep-venv" / "bin" / "python"
+        done = subprocess.run([python, "-m", "energysweep"], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert done.stdout == f"{text}\n"
+    assert len(list(dist.glob("*.whl"))) == 2
+
+
+def _wheel(folder: Path, version: str, text: str) -> Path:
+    """A wheel of a module that prints the text, with the extras that hosts want and without what they need."""
+    path = folder / f"energysweep-{version}-py3-none-any.whl"
+    info = f"energysweep-{version}.dist-info"
+    extras = "Provides-Extra: optuna\nProvides-Extra: workloads\n"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("energysweep.py", f"print({text!r})\n")
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: energysweep\nVersion: {version}\n{extras}")
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr(f"{info}/RECORD", f"energysweep.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
+    return path
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

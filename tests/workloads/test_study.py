@@ -8,11 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+from torch.utils.flop_counter import FlopCounterMode
 
 from energysweep.spec import SweepSpec, load_spec, points, stage_spec
-from energysweep.workloads import images, sensors
+from energysweep.workloads import image_data, images, sensor_data, sensors
+from energysweep.workloads.data import Data
+from energysweep.workloads.settings import TrainingSettings
 
 ROOT = Path(__file__).parents[2]
 STUDY = ROOT / "sweeps" / "study"
@@ -39,6 +43,31 @@ def test_every_configuration_of_the_study_is_one_of_its_workload(path: Path) -> 
     for name in spec.stages:
         stage = stage_spec(spec, name)
         assert stage.parameters["epochs"] % stage.parameters["checkpoint_every"] == 0  # the last epoch is kept
+
+
+@pytest.mark.parametrize("path", sorted(STUDY.glob("*.yaml")), ids=lambda path: path.stem)
+def test_an_epoch_of_the_study_is_long_for_a_meter_that_is_read_ten_times_a_second(path: Path) -> None:
+    # A core of 2020 does some 40 GFLOP a second, so 30 are about 0.8 s; seconds themselves hang on the machine.
+    spec = load_spec(path)
+    for point in (point for part in parts(spec) for point in points(part) if not point.seed):
+        assert epoch_flops(WORKLOADS[spec.workload or ""], point.parameters) > 30e9, point.parameters
+
+
+def epoch_flops(workload: ModuleType, parameters: dict[str, Any]) -> float:
+    """Floating point operations of an epoch's training: forward, and twice as many backward for what learns."""
+    settings = workload.Settings.from_config(parameters)
+    data = data_of(settings).of_classes(settings.classes)
+    with FlopCounterMode(display=False) as counter:
+        workload.encoder(settings, data)(data.train_inputs[:1])
+    is_frozen = settings.pretrained is not None and settings.pretrained.freeze_encoder
+    return float(counter.get_total_flops() * len(data.train_inputs) * (1 if is_frozen else 3))
+
+
+def data_of(settings: TrainingSettings) -> Data:
+    if isinstance(settings, images.Settings):
+        return image_data.load(settings.data, settings.image_size)
+    assert isinstance(settings, sensors.Settings)
+    return sensor_data.load(settings.data, settings.window, settings.stride)
 
 
 def test_every_part_of_the_study_stands_beside_its_full_size_and_in_make_study() -> None:

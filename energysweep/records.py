@@ -13,6 +13,10 @@ Bucket = Literal["active", "idle", "overhead", "other_sweeps", "background", "un
 TRIAL_BUCKETS: tuple[Bucket, ...] = ("active", "idle")
 NODE_BUCKETS: tuple[Bucket, ...] = ("overhead", "other_sweeps", "background", "unreserved_idle")
 
+# An agent reads its meters at most so often, but always when a lease closes: below the counters' own resolution a
+# reading says nothing. The energy that a trial is told at a report may be that of a reading so long ago.
+READ_AT_MOST_EVERY_SECONDS = 0.1
+
 TrialStatus = Literal["pending", "running", "completed", "pruned", "failed", "interrupted"]
 
 

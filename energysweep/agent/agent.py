@@ -26,8 +26,8 @@ from energysweep.agent.windows import Window
 from energysweep.errors import LeaseRefused
 from energysweep.host import Host
 from energysweep.meters import Component, Opened
+from energysweep.records import READ_AT_MOST_EVERY_SECONDS
 
-READ_AT_MOST_EVERY_SECONDS = 0.1  # below the counters' own resolution a reading says nothing
 SCAN_AT_MOST_EVERY_SECONDS = 0.002  # a trial that opens where another just closed needs no second scan
 ABANDONED_SECONDS = 60.0  # how long a sweep without any process keeps its window: its driver may come back
 REBIND_SECONDS = 30.0  # how long a closed window waits for its driver's last poll before its run may get another key

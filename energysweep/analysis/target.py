@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from energysweep.analysis.intervals import Estimate, geometric_mean, ratio_of_means
-from energysweep.analysis.trials import TrialLike, paired
+from energysweep.analysis.trials import TrialLike, paired, unseen_joules
 
 _Over = Callable[[Sequence[float], Sequence[float]], Estimate | None]  # a ratio of two groups of values
 
@@ -143,7 +143,8 @@ def paired_ratio_to_target(first: Sequence[TrialLike], second: Sequence[TrialLik
 def with_meters(ratio: Estimate, first: Sequence[TrialLike], second: Sequence[TrialLike]) -> Estimate:
     """A ratio of energies with an interval that also has room for what the meters cannot have seen.
 
-    The rule is that of ``reporting.ties``: counters' steps and time without readings set the least width; what a kind
+    The rule is that of ``reporting.ties``: counters' steps, time without readings and
+    what a report's reading is too old for set the least width; what a kind
     of meter gets wrong cancels, unless the two sides were read by different kinds.
     """
     wide = ratio.at_least_as_wide((1 + _unseen(first)) * (1 + _unseen(second)))
@@ -174,7 +175,7 @@ def _ratio_of_pairs(first: Sequence[float], second: Sequence[float]) -> Estimate
 def _unseen(trials: Sequence[TrialLike]) -> float:
     """The mean part of a trial's energy to the target that its own meters cannot have seen."""
     parts = [
-        max(0.0, 1.0 - (1.0 if trial.coverage is None else trial.coverage)) + (trial.resolution_joules or 0.0) / joules
+        (unseen_joules(trial) or 0.0) / joules
         for trial in trials
         if (joules := trial.energy_to_target_joules or trial.energy_joules)
     ]

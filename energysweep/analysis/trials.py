@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, S
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from energysweep.records import READ_AT_MOST_EVERY_SECONDS
+
 
 class TrialLike(Protocol):
     """A trial with its energy. A report's ``TrialSummary`` is one; an ``Observation`` is one of one's own.
@@ -20,7 +22,8 @@ class TrialLike(Protocol):
         energy_to_target_joules: what it had spent when it reached the target; None if it did not.
         iterations_to_target: how many epochs that were.
         objective: its last value of the objective.
-        resolution_joules: steps of the counters behind it, None if unknown.
+        resolution_joules: steps of the counters behind it, as far as they are known; None if none is.
+        power_watts: mean power while it was held by a meter's lease, None if unknown.
         relative_uncertainty: what its kinds of meters may get wrong, None if unknown.
         coverage: part of its time with good readings, None if unknown.
         source: the kinds of meters, joined by ``+``.
@@ -49,6 +52,8 @@ class TrialLike(Protocol):
     @property
     def resolution_joules(self) -> float | None: ...
     @property
+    def power_watts(self) -> float | None: ...
+    @property
     def relative_uncertainty(self) -> float | None: ...
     @property
     def coverage(self) -> float | None: ...
@@ -71,6 +76,7 @@ class Observation:
     iterations_to_target: int | None = None
     objective: float | None = None
     resolution_joules: float | None = None
+    power_watts: float | None = None
     relative_uncertainty: float | None = None
     coverage: float | None = None
     source: str | None = None
@@ -103,6 +109,21 @@ def varying(trials: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     trials = list(trials)
     names = dict.fromkeys(name for parameters in trials for name in parameters)
     return tuple(name for name in names if len({canonical(parameters.get(name)) for parameters in trials}) > 1)
+
+
+def unseen_joules(trial: TrialLike) -> float | None:
+    """What its own meters cannot have seen of its energy to the target, or of all its energy if it has no such.
+
+    That is its energy in the part of its time without good readings; the known steps of its counters; and, of an energy
+    to the target, what it drew since the reading that the report's energy is from. None without an energy.
+    """
+    joules = trial.energy_joules if trial.energy_to_target_joules is None else trial.energy_to_target_joules
+    if joules is None:
+        return None
+    uncovered = 0.0 if trial.coverage is None else max(0.0, 1.0 - trial.coverage)
+    # A closing lease is always read; a report may get the energy of a reading a moment ago.
+    unread_seconds = 0.0 if trial.energy_to_target_joules is None else READ_AT_MOST_EVERY_SECONDS
+    return joules * uncovered + (trial.resolution_joules or 0.0) + unread_seconds * (trial.power_watts or 0.0)
 
 
 def rest_of(trial: TrialLike, without: Collection[str]) -> str:

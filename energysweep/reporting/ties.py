@@ -4,7 +4,8 @@ The interval of a configuration's energy (to the target; without one, of a whole
 larger of two half widths:
 
 - over n > 1 repeats, Student's 95 % interval of the mean: t(n - 1) * std / sqrt(n);
-- what its own meters cannot have seen: the steps of their counters, and the part of its time without good readings.
+- what its own meters cannot have seen: the known steps of their counters, the part of its time without good readings,
+  and, of an energy to the target, what a reading of a tenth of a second ago had not seen yet.
 
 Two configurations whose intervals overlap are tied. What a kind of meter gets wrong, it gets wrong for both, so that it
 cancels in their comparison; where the kinds differ it does not, and each interval is wider by its own meters' relative
@@ -20,6 +21,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from energysweep.analysis.intervals import student
+from energysweep.analysis.trials import unseen_joules
 from energysweep.reporting.groups import ConfigurationSummary
 from energysweep.reporting.ranking import compared_joules, compared_trials, ranked
 from energysweep.reporting.values import Objective
@@ -74,14 +76,11 @@ def interval(configuration: ConfigurationSummary, objective: Objective | None, *
     if spread is None:
         return None
     trials = compared_trials(configuration, objective)
-    unseen_joules = fmean(
-        joules * (1.0 - (1.0 if trial.coverage is None else min(1.0, trial.coverage))) + (trial.resolution_joules or 0)
-        for trial, joules in trials
-    )
+    unseen = fmean(unseen_joules(trial) or 0.0 for trial, _ in trials)
     repeats_joules = 0.0
     if spread.std is not None:
         repeats_joules = student(spread.n - 1) * spread.std / math.sqrt(spread.n)
-    half_width_joules = max(repeats_joules, unseen_joules)
+    half_width_joules = max(repeats_joules, unseen)
     if absolute:
         # Of a meter about which nothing is known, nothing can be told apart.
         half_width_joules += fmean(

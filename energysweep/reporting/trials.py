@@ -35,7 +35,8 @@ class TrialSummary:
         component_joules: the same by ``cpu``, ``dram`` and ``gpu``; what was not metered is left out.
         lost_joules: what its failed attempts spent after their last checkpoint.
         pruned_joules: all of its energy if a scheduler stopped it early, else 0.
-        resolution_joules: the steps of the counters behind it, one for each device of each lease; None if unknown.
+        resolution_joules: the steps of the counters behind it, one for each device of each lease, as far as they are
+            known (a constant that stands for a device has none); None if none is.
         relative_uncertainty: half width of the interval around its energy, as a part of it, that its meters' kinds
             give it; None if unknown.
         power_watts: mean power while a lease was held.
@@ -223,11 +224,14 @@ def _by_component(rows: Sequence[EnergyRow]) -> dict[str, float]:
 
 
 def _resolution_joules(rows: Sequence[EnergyRow], steps: Mapping[_Counter, float | None]) -> float | None:
-    """One step of each counter for each lease: the first and the last reading of it are half a step off at most."""
+    """One step of each counter for each lease: the first and the last reading of it are half a step off at most.
+
+    A device without a known step adds nothing; it does not hide what the others cannot have seen.
+    """
     counters = {(row.lease, row.host, row.window, row.device, row.source) for row in rows}
-    known = [steps.get((host, window, device, source)) for _, host, window, device, source in counters]
-    found = [step for step in known if step is not None]
-    return math.fsum(found) if found and len(found) == len(known) else None
+    found = (steps.get((host, window, device, source)) for _, host, window, device, source in counters)
+    known = [step for step in found if step is not None]
+    return math.fsum(known) if known else None
 
 
 def _relative_uncertainty(rows: Sequence[EnergyRow]) -> float | None:

@@ -54,7 +54,10 @@ class Count:
 
 
 def points(spec: SweepSpec) -> list[Point]:
-    """All trials of a grid or random sweep: by hardware, then configuration, then repeat. The same on every call.
+    """All trials of a grid or random sweep: by repeat, then configuration, then hardware. The same on every call.
+
+    Repeat 0 of everything comes first, then repeat 1 of everything: what drifts while the sweep runs (load, heat) then
+    parts the repeats of one configuration, where an interval shows it, and not the configurations.
 
     Raises:
         ValueError: an optuna sweep, whose configurations follow from its results.
@@ -65,7 +68,7 @@ def points(spec: SweepSpec) -> list[Point]:
     seeds = [None] if spec.repeats == 1 else range(spec.repeats)
     return [
         Point(dict(parameters), hardware, seed)
-        for hardware, parameters, seed in product(spec.profiles, configurations, seeds)
+        for seed, parameters, hardware in product(seeds, configurations, spec.profiles)
     ]
 
 

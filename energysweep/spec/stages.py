@@ -17,6 +17,7 @@ from energysweep.spec.yaml import KeyPath
 
 PRETRAINED = "pretrained"  # the parameter that says what a trial goes on from
 FROM = "from"
+FREEZE = "freeze_encoder"  # by which the analyses tell frozen uses from others
 
 
 def stage_spec(spec: SweepSpec, name: str) -> SweepSpec:
@@ -102,7 +103,8 @@ def _check_origins(
     used: set[str] = set()
     for where, value in _values((*path, PRETRAINED), parameters.get(PRETRAINED)):
         if not isinstance(value, Mapping) or FROM not in value:
-            continue
+            continue  # a workload of the user's own may mean something else by it
+        yield from _check_keys(where, value)
         name = origin({PRETRAINED: value})
         if name is None:
             yield Problem((*where, FROM), "must be the name of a stage or the path of a checkpoint")
@@ -113,6 +115,18 @@ def _check_origins(
         elif "://" not in name and not Path(name).is_dir():
             yield Problem((*where, FROM), f"there is no checkpoint folder {name}")
     return used
+
+
+def _check_keys(path: KeyPath, value: Mapping[str, Any]) -> Iterator[Problem]:
+    """A use that is trained in one way and reported in another is worse than none."""
+    frozen = value.get(FREEZE, False)
+    if not isinstance(frozen, bool):
+        yield Problem((*path, FREEZE), f"must be true or false, not {frozen!r} (in YAML 1.2, yes and no are text)")
+    for key in value:
+        if key not in (FROM, FREEZE):
+            near = get_close_matches(str(key), (FROM, FREEZE), n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            yield Problem((*path, key), f"unknown key; allowed are {FROM} and {FREEZE}{hint}")
 
 
 def _unknown(name: str, allowed: list[str], stages: list[str]) -> str:

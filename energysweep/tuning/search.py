@@ -50,7 +50,7 @@ def optuna_search(spec: SweepSpec, checkpoints: Checkpoints) -> Searcher:
         sampler=optuna.samplers.TPESampler(seed=spec.search.seed),
     )
     seeds: list[int | None] = [None] if spec.repeats == 1 else list(range(spec.repeats))
-    places = [(hardware, seed) for hardware in spec.profiles for seed in seeds]
+    places = [(hardware, seed) for seed in seeds for hardware in spec.profiles]
     return RepeatedSearch(
         searcher,
         tuple(metrics),

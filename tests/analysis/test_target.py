@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from energysweep.analysis import first_held, paired_ratio_to_target, ratio_to_target, to_target, worst_to_best
-from energysweep.analysis.trials import canonical, grouped
+from energysweep.analysis.trials import canonical, grouped, unseen_joules
 from tests.analysis.table import arrived, censored, grid
 
 
@@ -91,6 +91,18 @@ def test_what_the_meters_cannot_have_seen_widens_the_interval() -> None:
     assert found is not None
     assert found.energy.high == pytest.approx(1.2 * 1.1 * 1.1)  # a tenth of each side
     assert found.tied is True
+
+
+def test_what_a_report_s_reading_is_too_old_for_widens_the_interval() -> None:
+    # 0.1 s of 20 W are 2 J: a fifth of 10 J. Of a whole trial nothing is unread: its last reading is that of its end.
+    first = [arrived(10.0, 1, seed, power_watts=20.0) for seed in (0, 1)]
+    second = [arrived(11.0, 1, seed) for seed in (0, 1)]
+    found = ratio_to_target(second, first)
+    assert found is not None
+    assert found.energy.high == pytest.approx(1.1 * 1.2)
+    assert found.tied is True
+    assert unseen_joules(first[0]) == pytest.approx(2.0)
+    assert unseen_joules(censored(10.0, 1, power_watts=20.0)) == 0.0
 
 
 def test_other_meters_widen_it_by_their_own_uncertainty() -> None:

@@ -89,6 +89,9 @@ def test_a_trial_s_uncertainty_is_that_of_its_meters_by_energy(summary: Summary)
     meters = [row._replace(resolution_joules=0.5) for row in data.meters]
     stepped = trial_of(summarise(replace(data, meters=meters)), CRASHED)
     assert stepped.resolution_joules == pytest.approx(2.0)  # two leases, two devices
+    cpu, dram = data.meters
+    one = trial_of(summarise(replace(data, meters=[cpu._replace(resolution_joules=0.5), dram])), CRASHED)
+    assert one.resolution_joules == pytest.approx(1.0)  # a device without a step does not hide those of the other
 
 
 def test_the_balance_is_a_check_of_two_independent_sides() -> None:

@@ -219,6 +219,24 @@ BROKEN = [
         "the name of a stage or the path",
     ),
     Broken(
+        "an encoder frozen by a text",
+        _stage("base: {}").replace("{from: base}", "{from: base, freeze_encoder: no}"),
+        "parameters.pretrained.grid[1].freeze_encoder",
+        "must be true or false, not 'no'",
+    ),
+    Broken(
+        "an unknown key of what a trial goes on from",
+        _stage("base: {}").replace("{from: base}", "{from: base, freeze: true}"),
+        "parameters.pretrained.grid[1].freeze",
+        "allowed are from and freeze_encoder; did you mean freeze_encoder?",
+    ),
+    Broken(
+        "an encoder frozen by a number in a stage",
+        _stage("base: {}\n  second: {parameters: {pretrained: {from: base, freeze_encoder: 1}}}"),
+        "stages.second.parameters.pretrained.freeze_encoder",
+        "must be true or false, not 1",
+    ),
+    Broken(
         "a stage that goes on from a later one",
         _stage("base: {parameters: {pretrained: {from: first}}}\n  first: {}"),
         "stages.base.parameters.pretrained.from",

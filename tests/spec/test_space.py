@@ -30,7 +30,7 @@ def sweep(**keys: object) -> SweepSpec:
     )
 
 
-def test_a_grid_has_every_combination_with_repeats_fastest_and_hardware_slowest() -> None:
+def test_a_grid_has_every_combination_with_hardware_fastest_and_repeats_slowest() -> None:
     spec = sweep(
         parameters={"a": {"grid": [1, 2]}, "b": {"grid": ["x", "y"]}, "c": 5},
         repeats=2,
@@ -39,9 +39,11 @@ def test_a_grid_has_every_combination_with_repeats_fastest_and_hardware_slowest(
     found = points(spec)
     assert found[:3] == [
         Point({"a": 1, "b": "x", "c": 5}, "small", 0),
-        Point({"a": 1, "b": "x", "c": 5}, "small", 1),
+        Point({"a": 1, "b": "x", "c": 5}, "large", 0),
         Point({"a": 1, "b": "y", "c": 5}, "small", 0),
     ]
+    # All of repeat 0, then all of repeat 1: a load that grows during the sweep parts repeats, not configurations.
+    assert [point.seed for point in found] == [0] * 8 + [1] * 8
     assert found[-1] == Point({"a": 2, "b": "y", "c": 5}, "large", 1)
     assert len(found) == trial_count(spec).trials == 16
 

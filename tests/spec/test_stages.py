@@ -47,7 +47,7 @@ def test_a_stage_is_the_sweep_s_constants_with_its_own(tmp_path: Path) -> None:
     assert base.objective.target == 0.9
     assert (base.search.algorithm, base.scheduler.type) == ("grid", "fifo")
     assert [(point.hardware, point.seed) for point in points(base)] == [
-        ("one", 0), ("one", 1), ("one", 2), ("two", 0), ("two", 1), ("two", 2)
+        ("one", 0), ("two", 0), ("one", 1), ("two", 1), ("one", 2), ("two", 2)
     ]  # fmt: skip
 
 

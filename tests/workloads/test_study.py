@@ -6,13 +6,21 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+from torch.utils.flop_counter import FlopCounterMode
 
+from energysweep.ledger import FILE_NAME
+from energysweep.reporting import summarise
 from energysweep.spec import SweepSpec, load_spec, points, stage_spec
-from energysweep.workloads import images, sensors
+from energysweep.workloads import image_data, images, sensor_data, sensors
+from energysweep.workloads.data import Data
+from energysweep.workloads.settings import TrainingSettings
+from tests.tuning.test_resume import end_of_orphans, read, wait_for
 
 ROOT = Path(__file__).parents[2]
 STUDY = ROOT / "sweeps" / "study"
@@ -41,6 +49,31 @@ def test_every_configuration_of_the_study_is_one_of_its_workload(path: Path) -> 
         assert stage.parameters["epochs"] % stage.parameters["checkpoint_every"] == 0  # the last epoch is kept
 
 
+@pytest.mark.parametrize("path", sorted(STUDY.glob("*.yaml")), ids=lambda path: path.stem)
+def test_an_epoch_of_the_study_is_long_for_a_meter_that_is_read_ten_times_a_second(path: Path) -> None:
+    # A core of 2020 does some 40 GFLOP a second, so 30 are about 0.8 s; seconds themselves hang on the machine.
+    spec = load_spec(path)
+    for point in (point for part in parts(spec) for point in points(part) if not point.seed):
+        assert epoch_flops(WORKLOADS[spec.workload or ""], point.parameters) > 30e9, point.parameters
+
+
+def epoch_flops(workload: ModuleType, parameters: dict[str, Any]) -> float:
+    """Floating point operations of an epoch's training: forward, and twice as many backward for what learns."""
+    settings = workload.Settings.from_config(parameters)
+    data = data_of(settings).of_classes(settings.classes)
+    with FlopCounterMode(display=False) as counter:
+        workload.encoder(settings, data)(data.train_inputs[:1])
+    is_frozen = settings.pretrained is not None and settings.pretrained.freeze_encoder
+    return float(counter.get_total_flops() * len(data.train_inputs) * (1 if is_frozen else 3))
+
+
+def data_of(settings: TrainingSettings) -> Data:
+    if isinstance(settings, images.Settings):
+        return image_data.load(settings.data, settings.image_size)
+    assert isinstance(settings, sensors.Settings)
+    return sensor_data.load(settings.data, settings.window, settings.stride)
+
+
 def test_every_part_of_the_study_stands_beside_its_full_size_and_in_make_study() -> None:
     small = sorted(path.stem for path in STUDY.glob("*.yaml"))
     assert small == sorted(path.stem for path in (STUDY / "full").glob("*.yaml"))
@@ -48,22 +81,92 @@ def test_every_part_of_the_study_stands_beside_its_full_size_and_in_make_study()
     assert sorted(names.split()) == small
 
 
+def energysweep(folder: Path, *arguments: str) -> None:
+    command = [sys.executable, "-m", "energysweep", *arguments]
+    done = subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def run_of(name: str, output: str, *settings: str) -> list[str]:
+    """The arguments that run, or go on with, a part of the study: one repeat, small digits, one trial at a time."""
+    settings = ("repeats=1", "parameters.data=digits", "max_concurrent_trials=1", *settings)
+    options = [option for setting in settings for option in ("--set", setting)]
+    path = str(STUDY / f"{name}.yaml")
+    return ["run", path, "--output", output, "--run-id", name, "--metrics-port", "0", *options]
+
+
+def outcomes(folder: Path, lost: Mapping[str, int]) -> dict[str, tuple[object, ...]]:
+    """By configuration, what does not hang on the machine: status, accuracy, epochs to the target without lost ones."""
+    return {
+        trial.config: (
+            trial.status,
+            trial.metrics["accuracy"],
+            (trial.iterations_to_target or 0) - lost.get(trial.config, 0),
+        )
+        for trial in summarise(read(folder)).trials
+    }
+
+
+def structure(markdown: Path) -> list[str]:
+    """The headings and the first column of each table."""
+    lines = markdown.read_text(encoding="utf-8").splitlines()
+    return [line.split("|")[1].strip() if line.startswith("|") else line for line in lines if line[:1] in ("#", "|")]
+
+
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_study_that_is_run_again_gives_the_same_combined_report(tmp_path: Path, agent_home: Path) -> None:
-    def energysweep(*arguments: str) -> None:
-        command = [sys.executable, "-m", "energysweep", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+def test_a_study_that_is_run_again_or_was_killed_gives_the_same_combined_report(
+    tmp_path: Path, agent_home: Path
+) -> None:
+    slowly = "parameters.learning_rate=2e-3"  # enough epochs to be killed in
+    whole = [run_of("pretraining", "study"), run_of("multitask", "study", slowly)]
 
     def study() -> bytes:
-        for name in ("pretraining", "multitask"):
-            energysweep(
-                "run", str(STUDY / f"{name}.yaml"), "--output", "study", "--run-id", name, "--metrics-port", "0",
-                "--set", "repeats=1", "--set", "parameters.epochs=2", "--set", "parameters.data=digits",
-            )  # fmt: skip
-        energysweep("compare", "study/pretraining", "study/multitask", "--html", "study/report.html")
+        for arguments in whole:
+            energysweep(tmp_path, *arguments)
+        energysweep(
+            tmp_path, "compare", "study/pretraining", "study/multitask",
+            "--html", "study/report.html", "--markdown", "study/report.md",
+        )  # fmt: skip
         return (tmp_path / "study" / "report.html").read_bytes()
 
     first = study()
     assert study() == first
+
+    part = run_of("multitask", "killed", slowly)
+    folder = tmp_path / "killed" / "multitask"
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "energysweep", *part],
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    wait_for((folder / FILE_NAME).exists, 120)
+
+    def in_the_midst_of_the_second_trial() -> bool:
+        data = read(folder)
+        done = [trial.trial for trial in data.trials if trial.status == "completed"]
+        return bool(done) and any(row.trial not in done for row in data.results)
+
+    wait_for(in_the_midst_of_the_second_trial, 180)
+    driver.kill()
+    driver.wait()
+    end_of_orphans()
+    before = read(folder)
+    broken_off = [trial for trial in summarise(before).trials if trial.status != "completed"]
+    lost = {trial.config: trial.iterations or 0 for trial in broken_off}
+    assert len(before.trials) > len(broken_off) > 0
+    assert max(lost.values()) > 0
+
+    energysweep(tmp_path, *part)
+    # Without a checkpoint the trial that was broken off begins anew; its lost epochs were paid for, so they count.
+    assert outcomes(folder, lost) == outcomes(tmp_path / "study" / "multitask", {})
+    assert len(outcomes(folder, lost)) == 4
+    assert {trial.config for trial in summarise(read(folder)).trials if trial.attempts == 2} == set(lost)
+    after = {row[:-1]: row.joules for row in read(folder).energy}
+    assert all(after[row[:-1]] >= row.joules for row in before.energy)
+    energysweep(
+        tmp_path, "compare", "study/pretraining", "killed/multitask",
+        "--html", "killed/report.html", "--markdown", "killed/report.md",
+    )  # fmt: skip
+    # The second part of the run has meters of its own, so there may be more rows.
+    whole_report, again = (structure(tmp_path / output / "report.md") for output in ("study", "killed"))
+    assert {"## Pretraining", "## Multitask"} < set(whole_report) <= set(again)

@@ -26,11 +26,10 @@ from energysweep.reporting import Summary
 from energysweep.reporting.answers_regimes import reuses_text
 from energysweep.reporting.answers_settings import cause, count
 from energysweep.reporting.text import ratio_text
-from study.verdicts import Verdict, acts_as_said, below_one, reaches
+from study.verdicts import Verdict, acts_as_said, below_one, pays_after, reaches
 
 ABSTRACT: Final = "abstract"
 SECOND_HAND: Final = "second-hand"
-_REUSES: Final = (10.0, 13.0)  # after how many reuses pretraining is said to pay
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,21 +119,7 @@ def _acting(summaries: Sequence[Summary], parameter: str) -> Iterator[Finding]:
 def _reuses(summaries: Sequence[Summary]) -> Iterator[Finding]:
     for run, each in _break_evens(summaries):
         name, ours = f"{run.name}, {_use(each)}", f"{reuses_text(each)} reuses"
-        if each.verdict == "unknown":
-            why = "a trial never reached the target, or there is no interval"
-            yield Finding(_PAYS, SECOND_HAND, name, ours, "not testable here", why)
-        elif each.verdict != "pays":
-            yield Finding(_PAYS, SECOND_HAND, name, ours, "not confirmed", _WHY_NOT[each.verdict])
-        elif (each.low or 0.0) <= _REUSES[1] and (each.high is None or each.high >= _REUSES[0]):
-            yield Finding(_PAYS, SECOND_HAND, name, ours, "confirmed", "the interval holds a number from 10 to 13")
-        else:
-            yield Finding(_PAYS, SECOND_HAND, name, ours, "not confirmed", "it pays, after another number of reuses")
-
-
-_WHY_NOT: Final = {
-    "may pay": "its saving cannot be told from none",
-    "never pays": "training from scratch takes less",
-}
+        yield Finding(_PAYS, SECOND_HAND, name, ours, *pays_after(each))
 
 
 def _frozen(summaries: Sequence[Summary]) -> Iterator[Finding]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from energysweep.analysis import Estimate, Extremes
+from energysweep.analysis import BreakEven, Estimate, Extremes
 from energysweep.analysis.effects import Acts
 
 Verdict = Literal["confirmed", "in part", "compatible", "not confirmed", "not testable here"]
 
 _TIMES: Final = 5.0  # "up to 5 times the energy of the optimal setup"
+_REUSES: Final = (10.0, 13.0)  # after how many pretraining is said to pay
 _OTHER: Final[dict[Acts, str]] = {"epochs": "joules_per_epoch", "joules_per_epoch": "epochs"}
 
 
@@ -46,6 +47,26 @@ def acts_as_said(acts: Acts | None, wanted: Acts, factor: Estimate | None) -> tu
     if acts == "both":
         return "in part", f"it acts on it, and on the {other} as well"
     return "in part", f"it acts on it, and more on the {other}"
+
+
+def pays_after(found: BreakEven) -> tuple[Verdict, str]:
+    """Whether pretraining pays after as many reuses as the original's."""
+    fewest, most = _REUSES
+    if found.verdict == "unknown":
+        return "not testable here", "a trial never reached the target, or there is no interval"
+    if found.verdict != "pays":
+        return "not confirmed", _PAYS_NOT[found.verdict]
+    if found.reuses is not None and fewest <= found.reuses <= most:
+        return "confirmed", "it pays after 10 to 13 reuses"
+    if (found.low or 0.0) <= most and (found.high is None or found.high >= fewest):
+        return "compatible", "only the interval holds a number from 10 to 13"  # a wide one holds nearly every number
+    return "not confirmed", "it pays, after another number of reuses"
+
+
+_PAYS_NOT: Final = {
+    "may pay": "its saving cannot be told from none",
+    "never pays": "training from scratch takes less",
+}
 
 
 def below_one(ratio: Estimate) -> tuple[Verdict, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from energysweep.analysis import Estimate, Observation, worst_to_best
+from energysweep.analysis import Estimate, Observation, pretraining, worst_to_best
 from energysweep.analysis.effects import Acts
 from energysweep.ledger import LedgerData
 from energysweep.reporting import combined_markdown, summarise
@@ -17,7 +17,7 @@ from energysweep.reporting.text import TIMES
 from study.document import BLOCKS, DOCUMENT, EXTRACTS, filled
 from study.extracts import read_extract, read_extracts, write_extract
 from study.findings import Finding, findings
-from study.verdicts import acts_as_said, reaches
+from study.verdicts import acts_as_said, pays_after, reaches
 from tests.analysis.table import arrived, censored
 from tests.reporting import regimes
 from tests.reporting.example import example
@@ -84,6 +84,23 @@ def test_break_evens_are_judged_by_their_intervals() -> None:
     assert [each.verdict for each in pays] == ["confirmed", "confirmed"]
     (sooner,) = found["It pays sooner with a frozen encoder"]
     assert (sooner.verdict, sooner.why) == ("confirmed", "the intervals do not overlap")
+
+
+@pytest.mark.parametrize(
+    ("reuses", "low", "high", "verdict"),
+    [
+        (11.0, 9.0, 14.0, "confirmed"),
+        (4.2, 2.2, 373.0, "compatible"),
+        (4.2, 2.2, None, "compatible"),
+        (4.2, 2.2, 9.9, "not confirmed"),
+        (20.0, 13.1, 30.0, "not confirmed"),
+    ],
+)
+def test_a_wide_interval_confirms_no_number_of_reuses(
+    reuses: float, low: float, high: float | None, verdict: str
+) -> None:
+    found = pretraining(summarise(regimes.pretraining()).trials)[0]
+    assert pays_after(replace(found, reuses=reuses, low=low, high=high))[0] == verdict
 
 
 def test_a_pretraining_that_costs_three_times_as_much_pays_after_other_numbers() -> None:

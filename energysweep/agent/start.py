@@ -14,6 +14,7 @@ from energysweep.agent.environment import seconds_of
 from energysweep.agent.floors import FloorMemory
 from energysweep.agent.processes import read_process
 from energysweep.agent.protocol import socket_path
+from energysweep.agent.replace import end_agent
 from energysweep.agent.server import DEFAULT_PORT, AgentServer
 from energysweep.agent.state import StateFile
 from energysweep.host import Host
@@ -32,6 +33,7 @@ def start_agent(
     advertised: str | None = None,
     targets_file: TargetsFile | None = None,
     series_seconds: float | None = None,
+    replace: bool = False,
 ) -> AgentServer:
     """An agent that serves this host from now on, in threads of this process, which should do nothing else.
 
@@ -41,10 +43,12 @@ def start_agent(
         path: of its Unix socket; the usual one if None.
         address, port, linger_seconds, lease_port, advertised, targets_file: as in ``AgentServer``.
         series_seconds: how long the series of a trial that has ended stay; None: ENERGYSWEEP_SERIES_SECONDS, or 300.
+        replace: end the agent that serves this host, once nothing but its place is missing.
 
     Raises:
         InputError, MeterUnavailable: no such meter; ENERGYSWEEP_SERIES_SECONDS is no number.
         AgentRunning: another agent serves this host.
+        AgentError: it does not make way; or as ``AgentServer`` says.
     """
     host = host or Host.here()
     if series_seconds is None:
@@ -67,6 +71,8 @@ def start_agent(
         targets_file=targets_file,
     )
     try:
+        if replace:
+            end_agent(path)
         server.start()
     except BaseException:
         opened.close()

@@ -11,11 +11,11 @@ from energysweep.spec import Scheduler
 
 
 class Effort(NamedTuple):
-    """How far a trial has come: its status, its reports, and its energy so far."""
+    """How far a trial has come: its status, its reports, and its energy so far; None if that is not known."""
 
     status: TrialStatus
     reports: int
-    energy_joules: float
+    energy_joules: float | None
 
 
 def saved_joules(trials: Iterable[Effort], scheduler: Scheduler) -> float | None:
@@ -30,8 +30,8 @@ def saved_joules(trials: Iterable[Effort], scheduler: Scheduler) -> float | None
         scheduler: of the sweep.
 
     Returns:
-        Joules, an estimate. None if nothing is stopped early by this scheduler, or no trial has run to its end yet
-        that could say how long that takes.
+        Joules, an estimate. None if nothing is stopped early by this scheduler, if no trial has run to its end yet
+        that could say how long that takes, or if it is not known what a pruned trial used.
     """
     if scheduler.type == "fifo":
         return None
@@ -42,6 +42,8 @@ def saved_joules(trials: Iterable[Effort], scheduler: Scheduler) -> float | None
     for trial in trials:
         if trial.status != "pruned":
             continue
+        if trial.energy_joules is None:
+            return None
         ends = [] if limit is None else [float(limit)]
         if complete and trial.reports:
             ends.append(trial.energy_joules / trial.reports * statistics.fmean(complete))

@@ -143,9 +143,9 @@ def paired_ratio_to_target(first: Sequence[TrialLike], second: Sequence[TrialLik
 def with_meters(ratio: Estimate, first: Sequence[TrialLike], second: Sequence[TrialLike]) -> Estimate:
     """A ratio of energies with an interval that also has room for what the meters cannot have seen.
 
-    The rule is that of ``reporting.ties``: counters' steps, time without readings and
-    what a report's reading is too old for set the least width; what a kind
-    of meter gets wrong cancels, unless the two sides were read by different kinds.
+    The rule is that of ``reporting.ties``: counters' steps, time without readings and what a report's reading is too
+    old for set the least width; what a kind of meter gets wrong cancels, unless the two sides were read by different
+    kinds.
     """
     wide = ratio.at_least_as_wide((1 + _unseen(first)) * (1 + _unseen(second)))
     if {trial.source for trial in first} == {trial.source for trial in second}:

@@ -60,17 +60,13 @@ def _agent(arguments: argparse.Namespace) -> int:
     from energysweep.agent.connect import EXIT_ALREADY_RUNNING
     from energysweep.agent.discovery import TargetsFile
     from energysweep.agent.protocol import daemon_socket_path
-    from energysweep.agent.replace import end_agent
     from energysweep.agent.start import start_agent
 
     told = _detach() if arguments.detach else None
-    path = arguments.socket or daemon_socket_path()
-    if arguments.replace:
-        end_agent(path)
     try:
         server = start_agent(
             tuple(arguments.meter or ("auto",)),
-            path=path,
+            path=arguments.socket or daemon_socket_path(),
             address=arguments.bind,
             port=arguments.port,
             linger_seconds=arguments.linger,
@@ -78,6 +74,7 @@ def _agent(arguments: argparse.Namespace) -> int:
             advertised=arguments.advertise,
             targets_file=TargetsFile(arguments.file_sd) if arguments.file_sd else None,
             series_seconds=arguments.series_seconds,
+            replace=arguments.replace,
         )
     except AgentRunning as error:
         return fail(str(error), EXIT_ALREADY_RUNNING)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from energysweep.cli.common import add_command, check_output, print_table, run_folder
+from energysweep.errors import InputError
 
 
 def add(commands: Any) -> None:
@@ -34,6 +35,7 @@ def add(commands: Any) -> None:
 def _report(arguments: argparse.Namespace) -> int:
     from energysweep import carbon
     from energysweep.ledger import FILE_NAME, Ledger
+    from energysweep.links import web_address
     from energysweep.reporting import terminal_table, write_report, write_whole
 
     grid = carbon.resolve(**carbon.parse_carbon_option(arguments.carbon)) if arguments.carbon is not None else None
@@ -43,6 +45,8 @@ def _report(arguments: argparse.Namespace) -> int:
         from energysweep.monitoring.observed import check
 
         check(arguments.prometheus)
+    if arguments.grafana is not None:
+        web_address(arguments.grafana, "--grafana")
     with Ledger.open(run_folder(arguments.folder) / FILE_NAME) as ledger:
         data = ledger.read()
     summary = write_report(arguments.folder, data, grid, arguments.grafana)
@@ -67,6 +71,10 @@ def _compare(arguments: argparse.Namespace) -> int:
 
     check_output(arguments.html, "--html")
     check_output(arguments.markdown, "--markdown")
+    given = [folder.resolve() for folder in arguments.folders]
+    for place, folder in enumerate(arguments.folders):
+        if given[place] in given[:place]:
+            raise InputError(f"{folder} is given twice: its energy would count twice", key="RUN_DIR")
     summaries = []
     for folder in arguments.folders:
         with Ledger.open(run_folder(folder) / FILE_NAME) as ledger:

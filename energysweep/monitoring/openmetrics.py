@@ -201,4 +201,4 @@ def _sweep_samples(data: LedgerData, end: float, intensity: Intensity | None) ->
 
 
 def _effort(trial: TrialSummary) -> Effort:
-    return Effort(trial.status, trial.iterations or 0, trial.energy_joules or 0.0)
+    return Effort(trial.status, trial.iterations or 0, trial.energy_joules)

@@ -12,7 +12,7 @@ from energysweep.reporting.model import Summary
 def told_apart(summaries: Sequence[Summary]) -> list[Summary]:
     """The same runs, in order, under names of which each is one run's: where a name repeats, the run id.
 
-    A folder that is named twice gives the same id twice; its copies are numbered.
+    Two machines may have given the same id, as ``make study`` does: such runs are numbered.
     """
     names = Counter(summary.name for summary in summaries)
     runs = Counter(summary.sweep for summary in summaries)

@@ -20,12 +20,15 @@ PLAIN_EVERY_SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True)
 class RunningTrial:
-    """A trial at work: its configuration, its reports, its last value of the objective, its energy so far."""
+    """A trial at work: its configuration, its reports, its last value of the objective, its energy so far.
+
+    What nobody has told of yet is None.
+    """
 
     label: str
     iterations: int
     objective: float | None
-    joules: float
+    joules: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +171,7 @@ def table(status: Status) -> Table:
             Text(trial.label),
             str(trial.iterations),
             "" if trial.objective is None else f"{trial.objective:.4g}",
-            _joules(trial.joules, status.estimated),
+            "n/a" if trial.joules is None else _joules(trial.joules, status.estimated),
         )
     both = Table.grid()
     both.add_row(grid)

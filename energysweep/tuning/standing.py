@@ -70,7 +70,7 @@ class Standing:
                     self._label(record),
                     record.iterations,
                     record.results.get(metric),
-                    totals.trials.get(record.row.trial, 0.0),
+                    totals.trials.get(record.row.trial),
                 )
                 for record in records
                 if record.row.status == "running"
@@ -83,7 +83,7 @@ class Standing:
     def _saved_joules(self, records: Sequence[TrialRecord]) -> float | None:
         joules = self._poller.totals.trials
         efforts = (
-            Effort(record.row.status, record.iterations, joules.get(record.row.trial, 0.0))
+            Effort(record.row.status, record.iterations, joules.get(record.row.trial))
             for record in records
             if not record.row.stage
         )

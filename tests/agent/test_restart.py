@@ -223,6 +223,16 @@ def test_an_agent_that_replaces_another_one_goes_on_from_its_state(agent_home: P
     driver.close()
 
 
+def test_what_cannot_start_ends_no_other_agent(agent_home: Path, start: Start) -> None:
+    running = start()
+    command = [sys.executable, "-m", "energysweep", "agent", "--replace", "--meter", "wattmeter"]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert refused.returncode == 2, refused.stderr
+    assert "wattmeter" in refused.stderr
+    assert running.poll() is None
+    AgentClient(agent_home / "agent.sock", Hello(run="r")).close()
+
+
 def test_where_no_agent_runs_there_is_none_to_replace(agent_home: Path, start: Start) -> None:
     first = start("--replace")
     driver = AgentClient(agent_home / "agent.sock", Hello(run="r"))

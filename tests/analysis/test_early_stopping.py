@@ -28,6 +28,8 @@ COMPLETED = Effort("completed", 10, 500.0)
         # How long a trial takes to its end is not known yet.
         ([Effort("running", 3, 5.0), Effort("pruned", 2, 60.0)], ASHA, None),
         ([Effort("completed", 0, 5.0), Effort("pruned", 2, 60.0)], ASHA, None),
+        ([COMPLETED, Effort("pruned", 2, 60.0), Effort("pruned", 2, None)], ASHA, None),
+        ([COMPLETED, Effort("pruned", 2, 60.0), Effort("running", 2, None)], ASHA, 240.0),
         # The limit in joules is known at once: 100 - 60; and it holds where a trial would have used more.
         ([Effort("pruned", 2, 60.0)], IN_JOULES, 40.0),
         ([COMPLETED, Effort("pruned", 2, 60.0)], IN_JOULES, 40.0),

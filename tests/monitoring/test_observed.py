@@ -253,6 +253,7 @@ def test_a_link_that_would_run_a_script_is_refused_and_the_old_report_stays(
     [
         (["--prometheus", "localhost:9090"], "--prometheus: 'localhost:9090' is no web address"),
         (["--prometheus", ""], "--prometheus: '' is no web address"),
+        (["--grafana", "localhost:3000"], "--grafana: 'localhost:3000' is no web address"),
         (
             ["--openmetrics", "{tmp}/missing/x.om"],
             "--openmetrics: {tmp}/missing/x.om: cannot be written (No such",

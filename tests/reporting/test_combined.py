@@ -196,3 +196,8 @@ def test_compare_writes_the_page_and_the_tables(
     first = page.read_bytes()
     assert main(["compare", *folders, "--html", str(page)]) == 0
     assert page.read_bytes() == first
+
+
+def test_compare_counts_no_run_twice(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", *folders, f"{folders[0]}/../{Path(folders[0]).name}"]) == 2
+    assert "is given twice: its energy would count twice" in capsys.readouterr().err

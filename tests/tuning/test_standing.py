@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
+from rich.console import Console
 
 from energysweep.agent.accounts import Cheapest
 from energysweep.records import TrialRow, TrialStatus
-from energysweep.tuning.progress import Status, line
+from energysweep.tuning.progress import RunningTrial, Status, line, table
 from energysweep.tuning.recorder import TrialRecord
 from energysweep.tuning.standing import cheapest, with_waiting
 
@@ -90,3 +93,14 @@ def test_the_terminal_names_the_same_configuration(hardware: str, label: str) ->
     found = cheapest([record(0.2, "completed", 24.0, hardware), record(0.2, "completed", 26.0, hardware)], ["rate"])
     said = line(Status(4, {"completed": 2}, "accuracy", None, found, None, 90.0, 1.0, False, 10.0, ()))
     assert f"cheapest at target 25 J ({label})" in said
+
+
+@pytest.mark.parametrize(("joules", "shown"), [(None, "n/a"), (0.0, "≈ 0 J (est.)"), (12.0, "≈ 12 J (est.)")])
+def test_a_trial_of_which_no_agent_has_told_has_no_energy_yet(joules: float | None, shown: str) -> None:
+    running = (RunningTrial("rate=0.1", 0, None, joules),)
+    status = Status(4, {"running": 1}, "accuracy", None, None, None, 90.0, 1.0, True, 10.0, running)
+    console = Console(width=120, file=io.StringIO())
+    with console.capture() as captured:
+        console.print(table(status))
+    (row,) = (text for text in captured.get().splitlines() if text.startswith("rate=0.1"))
+    assert row.rstrip().endswith(shown)

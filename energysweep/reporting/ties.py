@@ -58,8 +58,8 @@ def note(configurations: Sequence[ConfigurationSummary], objective: Objective | 
         return None
     if any(len(compared_trials(each, objective)) == 1 for each in members):
         return (
-            "Some configurations have one repeat only, which has no interval: whether such a one is tied with another"
-            " cannot be told. Set repeats to 3 or more."
+            "Some configurations have one repeat only: their intervals hold no more than what the meters cannot have"
+            " seen, and others may be tied as well. Set repeats to 3 or more."
         )
     return "A tie is called where 95 % intervals over the repeats overlap; few repeats make wide intervals."
 

@@ -166,8 +166,9 @@ class Recorder(Callback):
             number = len(record.attempts_ended_at) + 1
             record.attempt = AttemptRow(trial.trial_id, number, now, None, "running", None, None)
             record.row = record.row._replace(
-                status="running", attempts=number, started_at=record.row.started_at or now, error=None
+                status="running", attempts=number, started_at=record.row.started_at or now, ended_at=None, error=None
             )
+            record.told = False  # it may have ended before, in an interrupted part of the run
             self._ledger.record([record.row], [record.attempt])
         self._changed()
 

@@ -62,7 +62,9 @@ def end_of_orphans() -> None:
                 continue
 
 
-def test_a_run_whose_driver_was_killed_goes_on_without_losing_a_joule(sweep_folder: Path) -> None:
+def test_a_run_whose_driver_was_killed_goes_on_without_losing_a_joule(
+    sweep_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (sweep_folder / "work.py").write_text(dedent(STEPS))
     run = [sys.executable, "-m", "energysweep", "run", "sweep.yaml", "--run-id", "it", "--metrics-port", "0"]
     options = ["--set", "parameters={steps: {grid: [2, 30]}}", "--set", "max_concurrent_trials=1"]
@@ -86,7 +88,10 @@ def test_a_run_whose_driver_was_killed_goes_on_without_losing_a_joule(sweep_fold
     first = read(folder)
     assert main(["report", str(folder)]) == 0  # also of what there is
 
+    capsys.readouterr()
     assert main(["resume", str(folder), "--metrics-port", "0"]) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("completed: ")]
+    assert told == ["completed: steps=30"]  # the other one was told of in its own time
     second = read(folder)
 
     assert second.run["status"] == "done"

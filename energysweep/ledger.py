@@ -8,11 +8,12 @@ SQLite's WAL mode is unsafe on network file systems: keep the file on a local di
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -98,14 +99,9 @@ class Ledger:
         Raises:
             LedgerError: the folder cannot be written, or the file is something else.
         """
-        if path.exists():
-            return cls.open(path)
-        with _connecting(path) as connection:
-            connection.executescript(
-                f"PRAGMA journal_mode = WAL; BEGIN; PRAGMA application_id = {_APPLICATION_ID};"
-                f"PRAGMA user_version = {_SCHEMA_VERSION}; {_SCHEMA} COMMIT;"
-            )
-        return cls(connection, path)
+        if not path.exists():
+            _make(path)
+        return cls.open(path)
 
     @classmethod
     def open(cls, path: Path) -> Ledger:
@@ -232,11 +228,23 @@ class Ledger:
             finally:
                 target.close()
 
-    @contextmanager
+    @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock, _translated(self.path), self._connection:
             self._connection.execute("BEGIN")
             yield self._connection
+
+
+def _make(path: Path) -> None:
+    """A ledger without rows. It is made elsewhere, so that whoever finds it at ``path`` finds it whole."""
+    with _translated(path), tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+        new = Path(folder) / path.name
+        with contextlib.closing(sqlite3.connect(new)) as connection:
+            connection.executescript(
+                f"PRAGMA journal_mode = WAL; BEGIN; PRAGMA application_id = {_APPLICATION_ID};"
+                f"PRAGMA user_version = {_SCHEMA_VERSION}; {_SCHEMA} COMMIT;"
+            )
+        new.rename(path)  # closed, it is one file, without a WAL beside it
 
 
 def _upgrade(connection: sqlite3.Connection) -> None:
@@ -256,7 +264,7 @@ def _result(row: tuple[Any, ...]) -> ResultRow:
     return ResultRow(*row)._replace(metrics=json.loads(row[-1]))
 
 
-@contextmanager
+@contextlib.contextmanager
 def _connecting(path: Path) -> Iterator[sqlite3.Connection]:
     """A new connection; it is closed again if what is done with it here fails."""
     with _translated(path):
@@ -270,7 +278,7 @@ def _connecting(path: Path) -> Iterator[sqlite3.Connection]:
             raise
 
 
-@contextmanager
+@contextlib.contextmanager
 def _translated(path: Path) -> Iterator[None]:
     try:
         yield

@@ -193,9 +193,29 @@ def test_a_missing_ledger_is_named(path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     # nobody, root included, can make a file in these
     for folder in (Path("/proc/self"), tmp_path / "missing"):
-        with pytest.raises(LedgerError, match="unable to open database file") as error:
+        with pytest.raises(LedgerError, match="No such file or directory") as error:
             Ledger.create(folder / "ledger.sqlite")
         assert one_line(error, folder / "ledger.sqlite")
+
+
+def test_whoever_finds_a_new_ledger_finds_it_whole(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.sqlite" for number in range(50)]
+
+    def create() -> None:
+        for path in paths:
+            Ledger.create(path).close()
+
+    thread = threading.Thread(target=create)
+    thread.start()
+    try:
+        for path in paths:
+            while not path.exists():
+                assert thread.is_alive() or path.exists()
+            with Ledger.open(path) as ledger:
+                assert ledger.read().run == {}
+    finally:
+        thread.join()
+    assert [each for each in tmp_path.iterdir() if each.is_dir()] == []  # where they were made is gone
 
 
 def test_a_backup_is_whole_while_the_ledger_is_written(path: Path, tmp_path: Path) -> None:

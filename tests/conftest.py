@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import settings
@@ -17,14 +18,24 @@ settings.load_profile("any machine")
 
 
 def need(program: str) -> str:
-    """The path of a program; skips the test without it, or fails it where nothing may be skipped (.ci/run)."""
+    """The path of a program; skips the test without it, or fails it where nothing may be skipped."""
     path = shutil.which(program)
     if path is None:
-        reason = f"{program} is not installed"
-        if os.environ.get("ENERGYSWEEP_NO_SKIPS"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        do_without(f"{program} is not installed")
     return path
+
+
+def need_root() -> None:
+    """Skips the test for everybody but root, or fails it where nothing may be skipped."""
+    if os.geteuid() != 0:
+        do_without("needs root")
+
+
+def do_without(reason: str) -> NoReturn:
+    """Skips the test, or fails it where nothing may be skipped (.ci/run)."""
+    if os.environ.get("ENERGYSWEEP_NO_SKIPS"):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @pytest.fixture
@@ -33,7 +44,9 @@ def agent_home() -> Iterator[Path]:
 
     In the system's folder for temporary files, because the path of a socket must be short.
     """
-    with tempfile.TemporaryDirectory(prefix="energysweep-") as folder, pytest.MonkeyPatch.context() as environment:
+    # An agent that ends may write while the folder is removed.
+    temporary = tempfile.TemporaryDirectory(prefix="energysweep-", ignore_cleanup_errors=True)
+    with temporary as folder, pytest.MonkeyPatch.context() as environment:
         environment.setenv("ENERGYSWEEP_SOCKET", f"{folder}/agent.sock")
         environment.setenv("ENERGYSWEEP_STATE", folder)
         environment.setenv("ENERGYSWEEP_LINGER", "1")

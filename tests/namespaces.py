@@ -10,9 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
-from tests.conftest import need
+from tests.conftest import do_without, need, need_root
 
 _NUMBERS = itertools.count()
 REPOSITORY = Path(__file__).parent.parent
@@ -28,12 +26,11 @@ def need_namespaces() -> None:
     """Skips the test where namespaces cannot be made, or fails it where nothing may be skipped."""
     for program in ("ip", "unshare", "setpriv"):
         need(program)
-    if os.getuid() != 0:
-        pytest.skip("needs root, for namespaces")
+    need_root()
     tried = [*OWN_PIDS, *RESTRICTED, sys.executable, "-c", "import pydantic"]
     made = subprocess.run(tried, capture_output=True, text=True, check=False)
     if made.returncode != 0:
-        pytest.skip(f"no namespaces here, or no Python for other users: {made.stderr.strip()}")
+        do_without(f"no namespaces here, or no Python for other users: {made.stderr.strip()}")
 
 
 class Pod:

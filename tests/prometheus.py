@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import time
 import urllib.error
@@ -13,14 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import need
+from tests.ports import free_port
 from tests.web import DIRECT
-
-
-def free_port() -> int:
-    """A port on loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def http_sd(*ports: int, host: str = "127.0.0.1", refresh: str = "1s", **settings: Any) -> dict[str, Any]:

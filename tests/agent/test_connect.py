@@ -18,12 +18,7 @@ from energysweep.cli import _parser
 from energysweep.errors import AgentError, AgentUnreachable, InputError
 from energysweep.tracking import track
 from tests.agent.test_server import AskRaw, get, serve, trace  # noqa: F401 - fixtures
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.ports import free_port
 
 
 @pytest.mark.parametrize(

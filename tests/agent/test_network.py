@@ -22,7 +22,7 @@ from energysweep.agent.server import AgentServer
 from energysweep.host import Host
 from energysweep.meters import open_meters
 from tests.agent.test_server import TRACE, until
-from tests.conftest import need
+from tests.conftest import do_without, need
 from tests.namespaces import OWN_PIDS, WITHOUT_CAPABILITIES, Pod, need_namespaces, pods, start
 
 # What a trial does, told line by line by its test. Says what came of it in JSON.
@@ -227,7 +227,7 @@ def test_a_service_s_address_in_between_does_not_matter(server: AgentServer) -> 
         rule += ["--to-destination", f"{pod.host_address}:{server.lease_port}"]
         made = subprocess.run(["iptables", "-t", "nat", "-A", *rule], capture_output=True, text=True, check=False)
         if made.returncode != 0:
-            pytest.skip(f"no address can be rewritten here: {made.stderr.strip()}")
+            do_without(f"no address can be rewritten here: {made.stderr.strip()}")
         try:
             with client(pod, 9771, "t", host=service) as (process, told):
                 assert told.get("pid") == 1, told
@@ -238,7 +238,8 @@ def test_a_service_s_address_in_between_does_not_matter(server: AgentServer) -> 
 
 @pytest.mark.slow
 def test_a_proxy_in_the_pod_is_refused(server: AgentServer) -> None:
-    need("socat")
+    for program in ("socat", "ss"):
+        need(program)
     with pods() as (pod,):
         target = f"TCP:{pod.host_address}:{server.lease_port}"
         proxy = start(["ip", "netns", "exec", pod.name, "socat", "TCP-LISTEN:9999,fork,reuseaddr", target])

@@ -18,7 +18,7 @@ from urllib.request import urlopen
 
 from energysweep.ledger import FILE_NAME, Ledger, LedgerData
 from tests.containers.engine import AGENT, SWEEP, Compose, docker
-from tests.tuning.test_cluster import free_port
+from tests.ports import free_port
 
 SERVICES = ("agent", "head", "worker-1", "worker-2", "prometheus")
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import need
+from tests.conftest import do_without, need, need_root
 from tests.helm.charts import AGENT, one, render
 from tests.meters.fake_powercap import two_packages
 
@@ -50,8 +50,7 @@ exec chroot "$root" "$@"
 @pytest.fixture
 def counters() -> Iterator[Path]:
     """A powercap tree with the owner and the modes that Linux gives it, in a folder that everybody may enter."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can make files of root")
+    need_root()  # only it can make files of root
     with tempfile.TemporaryDirectory(prefix="energysweep-powercap-") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -95,7 +94,7 @@ def test_an_agent_as_in_the_charts_container_reads_rapl_and_serves(counters: Pat
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process, _ended(process):
         url, said = _url(process)
         if url is None and "mount" in said:
-            pytest.skip(f"no mounts here: {said}")
+            do_without(f"no mounts here: {said}")
         assert url is not None, said
         status = dict(
             line.split(":\t", 1)
@@ -149,8 +148,7 @@ def _url(process: subprocess.Popen[str]) -> tuple[str | None, str]:
 
 def test_what_a_proof_of_a_process_needs_to_see_and_what_the_strict_one() -> None:
     """A process of another user in a network of its own: which of its files a pod's root without capabilities reads."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can start processes of others")
+    need_root()  # only it can start processes of others
     other = [need("setpriv"), "--reuid", "1000", "--regid", "1000", "--clear-groups", "sleep", "60"]
     with subprocess.Popen([need("unshare"), "--net", *other]) as process, _ended(process):
         folder = f"/proc/{process.pid}"

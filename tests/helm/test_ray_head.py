@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ import pytest
 
 from tests.helm.charts import TEAM, render
 from tests.helm.pods import pods
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -48,7 +48,7 @@ def short_folder() -> Iterator[str]:
 
 def test_the_probes_need_no_token_and_jobs_do(tmp_path: Path, short_folder: str) -> None:
     pytest.importorskip("aiohttp_cors", reason="needs ray[default]")
-    gcs, dashboard, agent, agent_grpc, client = free_ports(5)
+    gcs, dashboard, agent, agent_grpc, client = (free_port() for _ in range(5))
     command = [
         *(str(RAY), "start", "--head", "--block", "--num-cpus=0", f"--temp-dir={short_folder}"),
         *(f"--port={gcs}", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"),
@@ -81,14 +81,3 @@ def status(port: int, path: str, token: str | None = None) -> int | None:
         return error.code
     except OSError:
         return None
-
-
-def free_ports(number: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(number)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

@@ -50,7 +50,9 @@ NOW = {
 
 @pytest.fixture(scope="module")
 def sweep() -> Iterator[Watched]:
-    with tempfile.TemporaryDirectory(prefix="energysweep-") as folder, pytest.MonkeyPatch.context() as environment:
+    # The sweep's agent, which lingers, may write while the folder is removed.
+    temporary = tempfile.TemporaryDirectory(prefix="energysweep-", ignore_cleanup_errors=True)
+    with temporary as folder, pytest.MonkeyPatch.context() as environment:
         environment.setenv("ENERGYSWEEP_SOCKET", f"{folder}/agent.sock")
         environment.setenv("ENERGYSWEEP_STATE", folder)
         environment.setenv("RAY_AUTH_MODE", "disabled")

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from energysweep.ledger import FILE_NAME, Ledger, LedgerData
 from tests.monitoring.grafana import View
-from tests.prometheus import Prometheus, free_port, http_sd
+from tests.ports import free_port
+from tests.prometheus import Prometheus, http_sd
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "rules"

@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,17 +21,12 @@ from energysweep.ledger import FILE_NAME, Ledger, LedgerData
 from energysweep.records import EnergyRow
 from energysweep.reporting import summarise
 from energysweep.reporting.not_measured import not_measured
+from tests.ports import free_port
 from tests.tuning.test_resume import STEPS, read, wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 RAY = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -75,6 +69,14 @@ class Cluster:
                 continue
 
 
+def command_of(pid: int) -> bytes:
+    """A process's command line; nothing if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 @pytest.fixture
 def cluster(request: pytest.FixtureRequest, sweep_folder: Path) -> Iterator[Cluster]:
     """Two hosts, or one host with two raylets if the test asks for ``one_host``."""
@@ -84,8 +86,13 @@ def cluster(request: pytest.FixtureRequest, sweep_folder: Path) -> Iterator[Clus
 
 
 @contextlib.contextmanager
-def two_raylets(worker: str = "worker") -> Iterator[Cluster]:
-    """The head of a cluster; its other raylet, on the host of that name, is yet to be started."""
+def two_raylets(worker: str = "worker", linger: str = "60") -> Iterator[Cluster]:
+    """The head of a cluster; its other raylet, on the host of that name, is yet to be started.
+
+    Args:
+        worker: the other raylet's host.
+        linger: seconds that agents stay for without leases, whoever starts them.
+    """
     hosts = {"head": "head", "worker": worker}
     folder = Path(tempfile.mkdtemp(prefix="energysweep-"))
     port = free_port()
@@ -95,7 +102,7 @@ def two_raylets(worker: str = "worker") -> Iterator[Cluster]:
             "ENERGYSWEEP_HOST": f"{folder.name}-{hosts[name]}",
             "ENERGYSWEEP_NODE": hosts[name],
             "ENERGYSWEEP_SOCKET": f"{folder}/{hosts[name]}.sock",
-            "ENERGYSWEEP_LINGER": "60",
+            "ENERGYSWEEP_LINGER": linger,
             "RAY_AUTH_MODE": "disabled",
             "RAY_USAGE_STATS_ENABLED": "0",
         }
@@ -209,7 +216,7 @@ def test_several_raylets_on_one_host_are_one_host(cluster: Cluster, sweep_folder
         cluster,
         sweep_folder,
         "three",
-        "parameters={kind: {grid: [burn, sleep, spawn]}, seconds: 1}",
+        "parameters={kind: {grid: [burn, sleep, spawn]}, seconds: 4}",
         "hardware={half: {resources: {cpu: 0.5}}}",
     )
     ended(sweep, 120)
@@ -222,7 +229,9 @@ def test_several_raylets_on_one_host_are_one_host(cluster: Cluster, sweep_folder
     totals = summarise(data).totals
     assert totals.conservation_error_ratio is not None
     assert totals.conservation_error_ratio < 1e-3
-    assert totals.energy_joules == pytest.approx(100 * data.run["duration_seconds"], rel=0.02)
+    window_seconds = sum(meter.window_seconds for meter in data.meters)  # of one window: the host's
+    assert totals.energy_joules == pytest.approx(100 * window_seconds, rel=1e-3)
+    assert window_seconds == pytest.approx(data.run["duration_seconds"], abs=1.0)
 
 
 def test_two_sweeps_at_once_show_each_others_trials_apart(cluster: Cluster, sweep_folder: Path) -> None:
@@ -291,8 +300,8 @@ def test_a_trial_on_a_lost_host_goes_on_elsewhere_and_keeps_its_joules(cluster: 
         if row.lease in {lease.lease for lease in data.leases if (lease.trial, lease.node) == (moved, "worker")}
     )
     assert trial.energy_joules > on_worker > 0
-    # It had reported what the driver had not polled yet: at most the last second of 100 W, and a little.
-    assert energy[-1] - trial.energy_joules < 150
+    # It had reported what the driver had not polled yet: about the last second of 100 W, more where polls are late.
+    assert energy[-1] - trial.energy_joules < 400
     assert "worker was lost: of what it drew in its last second or so nothing is booked." in not_measured(summary)
     assert balanced(data)
 
@@ -326,7 +335,7 @@ def test_an_agent_without_leases_lets_its_node_become_idle(cluster: Cluster, swe
     # Two at once: one on each host.
     ended(sweep_on(cluster, sweep_folder, "idle", "parameters={kind: sleep, seconds: {grid: [1, 1.1]}}"), 120)
 
-    agents = [pid for pid in cluster.processes_of("worker") if b"--detach" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    agents = [pid for pid in cluster.processes_of("worker") if b"--detach" in command_of(pid)]
     assert agents, "the worker's agent is still there"
     code = (
         "import sys, time\n"

@@ -20,9 +20,10 @@ from energysweep.ledger import FILE_NAME, LedgerData
 from energysweep.metrics import EXPRESSIONS, FAMILIES
 from tests.conftest import need
 from tests.ledgers import booked
-from tests.prometheus import Prometheus, free_port, http_sd
+from tests.ports import free_port
+from tests.prometheus import Prometheus, http_sd
 from tests.tuning.conftest import SWEEP, TRACE
-from tests.tuning.test_cluster import Cluster, two_raylets, wait_for_nodes
+from tests.tuning.test_cluster import Cluster, command_of, two_raylets, wait_for_nodes
 from tests.tuning.test_resume import STEPS, read, wait_for
 from tests.web import get
 
@@ -65,14 +66,7 @@ def start_sweep(cluster: Cluster, folder: Path, port: int, *options: str) -> sub
 
 def agent_of(cluster: Cluster, name: str) -> int:
     """The pid of a host's agent."""
-
-    def command(pid: int) -> bytes:
-        try:
-            return Path(f"/proc/{pid}/cmdline").read_bytes()
-        except OSError:
-            return b""
-
-    (pid,) = [pid for pid in cluster.processes_of(name) if b"--detach" in command(pid)]
+    (pid,) = [pid for pid in cluster.processes_of(name) if b"--detach" in command_of(pid)]
     return pid
 
 
@@ -102,12 +96,10 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     minutes.mkdir()
     port = free_port()
     with (
-        two_raylets() as cluster,
+        two_raylets(linger="300") as cluster,  # as it is for everybody
         Prometheus(seconds, [http_sd(port, host=HEAD_IP)]) as prometheus,
         Prometheus(minutes, [http_sd(port, host=HEAD_IP, refresh="60s")], interval="60s") as every_minute,
     ):
-        for environment in cluster.environments.values():
-            del environment["ENERGYSWEEP_LINGER"]  # as it is for everybody
         cluster.start("worker", f"--address={cluster.address}", ip=WORKER_IP)
         wait_for_nodes(cluster)
         sweep = start_sweep(

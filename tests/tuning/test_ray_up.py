@@ -19,7 +19,7 @@ import yaml
 
 from energysweep import __version__
 from energysweep.reporting import summarise
-from tests.conftest import need
+from tests.conftest import do_without, need
 from tests.tuning.hosts import BIN, Host, Hosts, may_make_hosts
 from tests.tuning.test_cluster import balanced
 from tests.tuning.test_resume import read, wait_for
@@ -67,7 +67,7 @@ def hosts() -> Iterator[Hosts]:
     for program in ("sshd", "ssh", "rsync", "unshare", "nsenter", "ip"):
         need(program)
     if not may_make_hosts():
-        pytest.skip("making namespaces needs root")
+        do_without("making namespaces needs root")
     hosts = Hosts(("head", "worker"))
     yield hosts
     hosts.end()
@@ -99,7 +99,7 @@ def cluster(hosts: Hosts, project: Path) -> Iterator[Hosts]:
     """The cluster that ``ray up`` has made."""
     ray(hosts, project, "get-auth-token --generate > /dev/null")
     ray(hosts, project, "up -y deploy/ray/local.yaml")
-    wait_for(lambda: _nodes(hosts) == 2, 240)
+    wait_for(lambda: len(_alive(hosts)) == 2, 240)
     yield hosts
     ray(hosts, project, "down -y deploy/ray/local.yaml")
     wait_for(lambda: not any(_raylets(hosts, name) for name in ("head", "worker")), 240)
@@ -120,12 +120,13 @@ def ray(hosts: Hosts, project: Path, arguments: str, code: int = 0, seconds: flo
     return done.stdout + done.stderr
 
 
-def _nodes(hosts: Hosts) -> int:
+def _alive(hosts: Hosts) -> list[dict[str, Any]]:
+    """The cluster's nodes, as Ray lists them; none if it does not answer."""
     done = hosts.hosts["head"].run(". ~/.profile; ray list nodes --format json", 120)
     try:
-        return sum(node["state"] == "ALIVE" for node in json.loads(done.stdout))
+        return [node for node in json.loads(done.stdout) if node["state"] == "ALIVE"]
     except ValueError:
-        return 0
+        return []
 
 
 def _raylets(hosts: Hosts, name: str) -> bool:
@@ -137,10 +138,11 @@ def _raylets(hosts: Hosts, name: str) -> bool:
 def test_ray_submit_runs_the_quickstart_on_both_hosts_and_its_report_comes_back(cluster: Hosts, project: Path) -> None:
     storage = f"--set storage={cluster.shared}/tune"
     sweep = f"submit deploy/ray/local.yaml deploy/ray/sweep.py sweeps/quickstart.yaml --run-id it {storage}"
-    all_of_a_host = "--set hardware.any.resources.cpu=2"  # so that two at once need two hosts
+    (cpus,) = {int(node["resources_total"]["CPU"]) for node in _alive(cluster)}
+    all_of_a_host = f"--set hardware.any.resources.cpu={cpus}"  # so that two at once need two hosts
     ray(cluster, project, f"{sweep} {SHORT} {all_of_a_host}")
     ray(cluster, project, "rsync-down deploy/ray/local.yaml '~/energysweep-results/' results/")
-    assert "/4.0 CPU" in ray(cluster, project, "exec deploy/ray/local.yaml 'ray status'")
+    assert f"/{2 * cpus}.0 CPU" in ray(cluster, project, "exec deploy/ray/local.yaml 'ray status'")
 
     back = project / "results" / "it"
     data = read(back)
@@ -226,11 +228,11 @@ def test_ray_up_after_a_change_brings_a_new_version_and_new_agents_to_all_hosts(
     make_wheel(project)
     ray(cluster, project, "up -y deploy/ray/local.yaml")
     for node, (earlier,) in zip(nodes, before, strict=True):
-        wait_for(lambda node=node, earlier=earlier: len(now := _agents(node)) == 1 and earlier not in now, 40)
+        wait_for(lambda node=node, earlier=earlier: len(now := _agents(node)) == 1 and earlier not in now, 240)
     for node in nodes:
         assert node.run(". ~/.profile; energysweep --version").stdout == "energysweep 99.1\n"
         assert len(list((node.folder / "home" / "energysweep-dist").glob("*.whl"))) == 2
-    wait_for(lambda: _nodes(cluster) == 2, 240)
+    wait_for(lambda: len(_alive(cluster)) == 2, 240)
     # They went on from the state of those before.
     assert [_node_joules(cluster, name) >= was > 0 for name, was in zip(("head", "worker"), joules, strict=True)] == [
         True,

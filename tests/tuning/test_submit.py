@@ -21,7 +21,8 @@ import pytest
 
 from energysweep.cli import main
 from energysweep.reporting import summarise
-from tests.tuning.test_cluster import balanced, free_port
+from tests.ports import free_port
+from tests.tuning.test_cluster import balanced
 from tests.tuning.test_resume import read, wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("default")]

@@ -115,6 +115,7 @@ def structure(markdown: Path) -> list[str]:
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_study_that_is_run_again_or_was_killed_gives_the_same_combined_report(
     tmp_path: Path, agent_home: Path
 ) -> None:

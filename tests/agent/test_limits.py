@@ -192,7 +192,7 @@ class Echo(socketserver.StreamRequestHandler):
 class Small(GuardedServer, socketserver.TCPServer):
     most = 3
     most_of_peer = 2
-    patience_seconds = 0.5
+    patience_seconds = 2.0
     refusal = b"too many\n"
 
 

@@ -177,7 +177,7 @@ def test_an_agent_makes_way_only_if_nobody_else_needs_it(serve: Callable[..., Ag
     second.close()
     until(lambda: len(server.connections) == 1)
     first.retire()
-    assert server.wait(1.0)
+    assert server.wait(30.0)
     first.close()
 
 
@@ -341,7 +341,7 @@ def test_an_agent_that_nobody_needs_ends_after_its_linger(serve: Callable[..., A
     client = AgentClient(server.socket_path, Hello(run="r"))
     assert not server.wait(2.5)  # a connection needs it
     client.close()
-    assert server.wait(5.0)
+    assert server.wait(30.0)
 
 
 def test_the_socket_s_place_can_be_named(agent_home: Path) -> None:

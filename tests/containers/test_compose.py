@@ -16,7 +16,9 @@ from tests.containers.engine import docker
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1800)]
 
 ENERGIES = "sum by (trial) (max_over_time(energysweep_trial_energy_joules_total{{sweep='{run}'}}[10m]))"
-MOST_LOST_SECONDS = 1.5  # a tick of one second, and half of one that it may be late by where all CPUs are busy
+# About the last second is lost: a tick is 1.0 to 1.1 s, its scan may be late where all CPUs are busy, and between the
+# kill and the look at the clock some time passes. What it was is printed.
+MOST_LOST_SECONDS = 2.5
 
 
 @pytest.fixture(scope="module")

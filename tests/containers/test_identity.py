@@ -29,7 +29,7 @@ import json, time, urllib.request
 from energysweep.agent.client import AgentClient
 from energysweep.agent.protocol import Hello, agent_place
 client = AgentClient(agent_place(), Hello(run="run", key="secret"))
-client.open("trial", cpus=1)
+client.open("trial", cpus=1).before  # waits for the answer
 url = client.agent["url"]
 {TOLD}"""
 # Says by the wire that it is another process, and prints the answers.

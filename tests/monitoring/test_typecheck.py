@@ -15,7 +15,7 @@ import pytest
 from energysweep.monitoring import Json, dashboards
 from tests.conftest import need
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 KINDS = {"barchart": "BarChart", "stat": "Stat", "table": "Table", "timeseries": "TimeSeries", "xychart": "XYChart"}
 
@@ -27,8 +27,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for file in (Path(__file__).parent / "typecheck").iterdir():
         if file.is_file():
             shutil.copy(file, folder)
-    command = [need("npm"), "install", "--no-audit", "--no-fund", "--no-package-lock"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=200)
+    command = [need("npm"), "install", "--no-audit", "--no-fund", "--no-package-lock", "--fetch-retries=5"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=400)
     return folder
 
 

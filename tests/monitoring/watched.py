@@ -99,13 +99,14 @@ def watched(folder: Path) -> Iterator[Watched]:
                 *("--metrics-port", str(port)),
             ],
             cwd=folder,
-            env=os.environ | {"ENERGYSWEEP_LINGER": "5"},  # for a scrape of the last values
+            env=os.environ | {"ENERGYSWEEP_LINGER": "30"},  # for a scrape of the last values
             capture_output=True,
             text=True,
             timeout=200,
             check=False,
         )
         assert done.returncode == 0, done.stderr
+        prometheus.wait_for("energysweep_sweep_end_timestamp_seconds", 20)
         ended = time.time()
         with Ledger.open(folder / "results" / "watched" / FILE_NAME) as ledger:
             yield Watched(prometheus, began, ended, ledger.read())

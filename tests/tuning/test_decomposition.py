@@ -17,7 +17,7 @@ def test_a_sweep_s_decomposition_is_what_its_trace_implies(run_sweep: Callable[.
     # All power is idle power, and a trial reserves the whole host: 100 J for each second of a lease. The score is 0, g,
     # 2 g, 3 g, so the target of 2 is reached, and held for two reports, at the 3rd for g = 1 and the 2nd for g = 2.
     done = run_sweep(
-        "parameters={kind: sleep, reports: 4, seconds: {grid: [0.3, 0.6]}, gain: {grid: [0.1, 1, 2]}}",
+        "parameters={kind: sleep, reports: 4, seconds: {grid: [0.6, 1.5]}, gain: {grid: [0.1, 1, 2]}}",
         "objective={metric: score, mode: max, target: 2, patience: 2}",
         "idle_power_watts={cpu: 100}",
         f"hardware={{host: {{resources: {{cpu: {os.cpu_count()}}}}}}}",
@@ -35,7 +35,7 @@ def test_a_sweep_s_decomposition_is_what_its_trace_implies(run_sweep: Callable[.
             assert 100 * seconds * arrives_at - 10 <= (each.energy_to_target_joules or 0)
             assert (each.energy_to_target_joules or 0) <= (each.energy_joules or 0) - to_go + 10
 
-    slow, fast = trials[0.6, 1], trials[0.3, 2]
+    slow, fast = trials[1.5, 1], trials[0.6, 2]
     ratio = ratio_to_target([slow], [fast])
     assert ratio is not None
     assert ratio.energy.value == pytest.approx(
@@ -45,11 +45,11 @@ def test_a_sweep_s_decomposition_is_what_its_trace_implies(run_sweep: Callable[.
     assert ratio.energy.value == pytest.approx(1.5 * ratio.joules_per_epoch.value)
     assert ratio.energy.low is None  # one repeat
 
-    lost = to_target([trials[0.3, 0.1]])
-    assert (lost.energy_joules, lost.at_least_joules) == (None, pytest.approx(trials[0.3, 0.1].energy_joules))
+    lost = to_target([trials[0.6, 0.1]])
+    assert (lost.energy_joules, lost.at_least_joules) == (None, pytest.approx(trials[0.6, 0.1].energy_joules))
     found = worst_to_best([(each.config, each.trials) for each in summary.configurations])
     assert found is not None
-    assert (found.cheapest, found.dearest) == ("seconds=0.3 gain=2", "seconds=0.6 gain=1")
+    assert (found.cheapest, found.dearest) == ("seconds=0.6 gain=2", "seconds=1.5 gain=1")
     assert len(found.censored) == 2
     epochs = effects(summary.trials, "epochs")
     assert epochs is not None

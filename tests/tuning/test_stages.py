@@ -120,7 +120,7 @@ def test_a_stage_whose_trial_fails_ends_the_run_with_the_reason(counting: Path, 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", ["base", ""])
 def test_a_run_that_is_killed_in_either_part_goes_on_there(counting: Path, part: str) -> None:
-    settings = "parameters={step: 1, steps: 12, seconds: 0.25, keep: true, pretrained: {from: base}}"
+    settings = "parameters={step: 1, steps: 20, seconds: 0.25, keep: true, pretrained: {from: base}}"
     run = [sys.executable, "-m", "energysweep", "run", "sweep.yaml", "--run-id", "it", "--metrics-port", "0"]
     options = ["--set", settings, "--set", "stages={base: {parameters: {step: 100}}}", "--set", "repeats=2"]
     folder = counting / "results" / "it"
@@ -154,7 +154,7 @@ def test_a_run_that_is_killed_in_either_part_goes_on_there(counting: Path, part:
     }
     last = {row.trial: row.metrics["score"] for row in after.results}
     scores = {(row.stage, row.seed): last[row.trial] for row in after.trials}
-    assert scores == {("base", 0): 1200, ("base", 1): 1200, ("", 0): 1212, ("", 1): 1212}
+    assert scores == {("base", 0): 2000, ("base", 1): 2000, ("", 0): 2020, ("", 1): 2020}
     now = {row[:-1]: row.joules for row in after.energy}
     assert all(now[row[:-1]] >= row.joules for row in before.energy)
     assert (summarise(after).totals.conservation_error_ratio or 0) < 1e-3

@@ -164,7 +164,7 @@ def test_under_plain_ray_tune_it_goes_on_from_its_checkpoint_after_a_failure(tmp
             fell.touch()
             raise RuntimeError("fell")
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         tuner = tune.Tuner(
             tune.with_resources(fall_after_two_epochs, {"cpu": 2}),

@@ -75,9 +75,11 @@ def connect(
     try:
         client.retire()
     except LeaseRefused as error:
-        client.close()
         raise InputError(f"this host's agent {problem}, and cannot be replaced: {error}", key="meters") from error
-    client.close()
+    except AgentUnreachable:
+        pass  # it was about to end anyhow
+    finally:
+        client.close()
     return _connect_to_new(hello, meters, port, bind)
 
 

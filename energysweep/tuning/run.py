@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass
@@ -96,11 +97,11 @@ def run(
     key = key_of(folder)
     with connected(spec, address):
         placement.check(spec, ray.nodes(), placement.autoscaler_nodes())
-        sweep = RunningSweep(
+        running = RunningSweep(
             spec, run_id, grid, progress or Silent(), metrics_port, address is not None, key, targets_file
         )
-        # Only now: a sweep that is refused leaves no folder behind.
-        with _make_folder(folder, spec, key) as ledger:
+        # The folder only now: a sweep that is refused leaves none behind.
+        with contextlib.closing(running) as sweep, _make_folder(folder, spec, key) as ledger:
             ledger.note(grafana=grafana_url)
             problems = sweep.run(trainable, ledger, folder)
             summary = write_report(folder, ledger.read())

@@ -145,8 +145,11 @@ class RunningSweep:
             self.interrupted |= self._recorder.interrupt()
             problems = self._problems()
             self._note_end("interrupted" if self.interrupted else "failed" if problems else "done")
-            self._agent.close()
         return problems
+
+    def close(self) -> None:
+        """Hang up on the agent, however the run ended."""
+        self._agent.close()
 
     def _take_over(self, before: LedgerData) -> None:
         self._recorder.take_over(before)

@@ -11,8 +11,11 @@ from textwrap import dedent
 
 import pytest
 
-from energysweep.tuning.run import Run
+from energysweep.errors import InputError
+from energysweep.spec import load_spec
+from energysweep.tuning.run import Run, run
 from tests.tuning.conftest import read_ledger
+from tests.tuning.test_resume import wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("default")]  # Ray's own warnings are not ours to fix
 
@@ -223,3 +226,12 @@ def test_a_metric_that_is_never_reported_is_said_plainly(run_sweep: RunSweep) ->
     assert not done.succeeded
     assert "never reported 'accuracy'" in done.problems[0]
     assert "score" in done.problems[0]
+
+
+def test_a_run_that_fails_lets_its_agent_go(sweep_folder: Path, agent_home: Path) -> None:
+    spec = load_spec(sweep_folder / "sweep.yaml")
+    with pytest.raises(InputError, match="No such file") as failure:
+        run(spec, output=Path("/proc/self"), metrics_port=0)  # nobody, root included, can make a folder there
+    # Whoever keeps the error keeps the driver's variables: its connection must have been closed, or the agent stays.
+    wait_for(lambda: not (agent_home / "agent.sock").exists(), 60)
+    assert failure.tb is not None

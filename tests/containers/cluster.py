@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 from urllib.request import urlopen
 
@@ -20,6 +20,7 @@ from energysweep.ledger import FILE_NAME, Ledger, LedgerData
 from tests.containers.engine import AGENT, SWEEP, Compose, docker
 from tests.ports import free_port
 
+Held = TypeVar("Held")
 SERVICES = ("agent", "head", "worker-1", "worker-2", "prometheus")
 
 # Uses a given CPU time, tells on which node, and writes down how far it is, for the test.
@@ -40,7 +41,10 @@ def train(config):
             end = time.process_time() + 0.02
             while time.process_time() < end:
                 pass
-            log.write_text(f"{host} {time.process_time() - begin}")
+            # Whole at any time, also if the worker is killed meanwhile.
+            new = pathlib.Path(tune.get_context().get_trial_dir()) / log.name
+            new.write_text(f"{host} {time.process_time() - begin}")
+            new.replace(log)
         tune.report({"score": step, "node": int(host.rpartition(".")[2])})
 """
 SWEEP_FILE = """
@@ -135,16 +139,17 @@ def running(folder: Path) -> Iterator[Cluster]:
         compose("down", "--volumes", "--timeout", "5")
 
 
-def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None:
-    """Until it holds.
+def wait_for(condition: Callable[[], Held], seconds: float, what: str) -> Held:
+    """Until it holds; returns what it was then.
 
     Raises:
         AssertionError: it did not within so many seconds.
     """
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (held := condition()):
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
         time.sleep(0.5)
+    return held
 
 
 def read(folder: Path) -> LedgerData:

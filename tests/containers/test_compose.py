@@ -95,12 +95,12 @@ def test_a_killed_worker_loses_no_finished_trial_and_at_most_a_second_of_its_ene
 
     def running_late() -> dict[str, tuple[str, float]]:
         """The third trial or the fourth, some way into its work: at least one has ended."""
+        assert sweep.poll() is None, "it has ended"
         clocks = {name: clock for name, clock in cluster.clocks().items() if name not in before}
         latest = sorted(clocks)[2:]
         return {name: clocks[name] for name in latest if 2 < clocks[name][1] < 7}
 
-    wait_for(lambda: running_late() or sweep.poll() is not None, 300, "the third trial works")
-    victim, (address, _) = next(iter(running_late().items()))
+    victim, (address, _) = next(iter(wait_for(running_late, 300, "the third trial works").items()))
     killed = next(name for name in ("worker-1", "worker-2") if cluster.address(name) == address)
     docker("kill", cluster.compose.container(killed))
     spent_seconds = cluster.clocks()[victim][1]

@@ -17,7 +17,7 @@ from textwrap import dedent
 
 import pytest
 
-from energysweep.ledger import FILE_NAME, Ledger, LedgerData
+from energysweep.ledger import FILE_NAME, LedgerData
 from energysweep.records import EnergyRow
 from energysweep.reporting import summarise
 from energysweep.reporting.not_measured import not_measured
@@ -312,8 +312,9 @@ def test_a_worker_that_is_killed_keeps_its_joules(cluster: Cluster, sweep_folder
     folder = sweep_folder / "results" / "killed"
     sweep = sweep_on(cluster, sweep_folder, "killed", "parameters={steps: 24}", "max_failures=1")
     wait_for(lambda: (folder / FILE_NAME).exists() and len(read(folder).results) >= 8, 90)
-    with Ledger.open(folder / FILE_NAME) as ledger:
-        (lease,) = ledger.read().leases
+    before = read(folder)
+    (lease,) = before.leases
+    reported = before.results[-1].energy_joules or 0
     os.kill(lease.pid, signal.SIGKILL)
     ended(sweep, 120)
 
@@ -325,7 +326,7 @@ def test_a_worker_that_is_killed_keeps_its_joules(cluster: Cluster, sweep_folder
     first, second = sorted(data.leases, key=lambda each: each.opened_at)
     assert (first.attempt, second.attempt) == (1, 2)
     spent = {lease.lease: sum(row.joules for row in data.energy if row.lease == lease.lease) for lease in data.leases}
-    assert spent[first.lease] > 8 * 0.25 * 80 * 0.3  # its work until it was killed
+    assert spent[first.lease] >= reported > 0  # its work until it was killed; how much that is, other load decides
     assert trial.energy_joules == pytest.approx(sum(spent.values()))
     assert balanced(data)
 

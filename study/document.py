@@ -16,9 +16,10 @@ from typing import Final
 from energysweep.ledger import FILE_NAME, Ledger
 from energysweep.reporting import Summary, study_tables, summarise, write_whole
 from energysweep.reporting.markdown import table
+from energysweep.reporting.whole_host import whole_host_list
 from study.extracts import read_extracts, write_extract
 from study.findings import findings
-from study.hosts import energy_parts_table, whole_host_list
+from study.parts import energy_parts_table
 
 ROOT: Final = Path(__file__).parent.parent
 DOCUMENT: Final = ROOT / "docs" / "study.md"

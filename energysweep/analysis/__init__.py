@@ -22,9 +22,11 @@ from energysweep.analysis.target import (
     to_target,
 )
 from energysweep.analysis.trials import Observation, TrialLike
+from energysweep.analysis.whole_host import BothBoundaries, both_boundaries
 
 __all__ = [
     "QUANTITIES",
+    "BothBoundaries",
     "BreakEven",
     "Effect",
     "Effects",
@@ -41,6 +43,7 @@ __all__ = [
     "TrialLike",
     "acts_on",
     "at_least",
+    "both_boundaries",
     "break_even",
     "effects",
     "fieller",

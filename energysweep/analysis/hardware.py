@@ -35,6 +35,20 @@ class SideBySide:
     configurations: tuple[tuple[Mapping[str, Any], Ratio], ...]
     left_out: int
 
+    @property
+    def cheaper(self) -> str | None:
+        """The profile that needs less, by the value alone where there is no interval; None if they are tied."""
+        if self.ratio.tied:
+            return None
+        return self.second if self.ratio.energy.value > 1 else self.first
+
+    @property
+    def of_the_dearer(self) -> tuple[str, str, Ratio]:
+        """The profile that takes more, the other one, and what it takes over that."""
+        if self.ratio.energy.value >= 1:
+            return self.first, self.second, self.ratio
+        return self.second, self.first, self.ratio.inverse()
+
 
 def side_by_side(trials: Sequence[TrialLike]) -> tuple[SideBySide, ...]:
     """Every two hardware profiles that a sweep's own trials ran on, in the order in which they first appear."""

@@ -77,6 +77,10 @@ class Ratio:
         whole = math.log(self.energy.value)
         return math.log(self.epochs.value) / whole if abs(whole) > 1e-12 else None
 
+    def inverse(self) -> Ratio:
+        """What the second group needs over what the first needs."""
+        return Ratio(self.energy.inverse(), self.epochs.inverse(), self.joules_per_epoch.inverse(), self.tied)
+
 
 def first_held(reached: Iterable[bool], patience: int = 1) -> int | None:
     """The place (from 0) of the first of ``patience`` reports in a row that are all at the target; None without any.

@@ -63,7 +63,12 @@ class TrialLike(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """A trial from one's own table; the attributes are those of ``TrialLike``."""
+    """A trial from one's own table; the attributes are those of ``TrialLike``, and two that only whole hosts need.
+
+    Attributes:
+        active_energy_joules: its energy without its share of idle power.
+        duration_seconds: for how long it held its lease.
+    """
 
     parameters: Mapping[str, Any] = field(default_factory=dict)
     hardware: str = ""
@@ -80,6 +85,8 @@ class Observation:
     relative_uncertainty: float | None = None
     coverage: float | None = None
     source: str | None = None
+    active_energy_joules: float | None = None
+    duration_seconds: float | None = None
 
 
 _Row = TypeVar("_Row")

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-from energysweep.analysis import BreakEven, Multitask, Ratio, SideBySide, multitask, pretraining, side_by_side
+from energysweep.analysis import (
+    BothBoundaries,
+    BreakEven,
+    Multitask,
+    Ratio,
+    SideBySide,
+    multitask,
+    pretraining,
+    side_by_side,
+)
 from energysweep.reporting.answers_settings import Line, bare_ratio, cause, count, product, settings_text
 from energysweep.reporting.model import Summary
 from energysweep.reporting.text import energy_text, number_text, ratio_text
+from energysweep.reporting.whole_host import whole_host
+
+_TIED: Final = ", which cannot be told from no difference"
 
 
 def pretraining_lines(summary: Summary) -> list[Line]:
@@ -90,40 +102,45 @@ def _shared(each: Multitask, summary: Summary) -> Line:
 
 def _because(ratio: Ratio) -> str:
     if ratio.tied:
-        return ", which cannot be told from no difference"
+        return _TIED
     return {"epochs": ", because of the epochs", "joules per epoch": ", because of the joules per epoch"}.get(
         cause(ratio), ""
     )
 
 
 def hardware_lines(summary: Summary) -> list[Line]:
-    """One for each two profiles."""
-    return [_side_by_side(each, summary) for each in side_by_side(summary.trials)]
+    """One for each two profiles, with what is left of it if each trial pays for its whole host."""
+    both = whole_host(summary)
+    if both:
+        return [_side_by_side(each.counted, summary, each) for each in both]
+    return [_side_by_side(each, summary, None) for each in side_by_side(summary.trials)]
 
 
-def _cheaper(each: SideBySide) -> str:
-    if each.ratio.tied:
-        return "a tie"
-    return each.second if each.ratio.energy.value > 1 else each.first
-
-
-def _side_by_side(each: SideBySide, summary: Summary) -> Line:
-    n = len(each.configurations)
-    ratio = each.ratio if each.ratio.energy.value >= 1 else inverse(each.ratio)
-    dearer, cheaper = (each.first, each.second) if ratio is each.ratio else (each.second, each.first)
-    times = ratio_text(ratio.energy, estimated=summary.estimated)
-    brief = f"{dearer} takes {times} of what {cheaper} takes{_because(ratio)}."
-    detail = [f"Over {count(n, 'common setting')}: {product(ratio, summary.estimated)}."]
+def _side_by_side(each: SideBySide, summary: Summary, both: BothBoundaries | None) -> Line:
+    short, brief = each.cheaper or "a tie", f"{_takes(each, summary)}{_because(each.ratio)}"
+    *_, ratio = each.of_the_dearer
+    detail = [f"Over {count(len(each.configurations), 'common setting')}: {product(ratio, summary.estimated)}."]
     if ratio.tied is None:
         detail.append("One repeat: no interval.")
     if each.left_out:
         detail.append(f"{each.left_out} did not always arrive on both.")
-    return Line(_cheaper(each), brief, " ".join(detail))
+    if both is not None:
+        remark = _TIED if both.whole.ratio.tied else ""
+        whole = f"if each trial pays for its whole host's idle power, {_takes(both.whole, summary)}{remark}"
+        if both.weaker:
+            brief += f"; {whole}"
+        else:
+            detail.append(f"{whole[0].upper()}{whole[1:]}.")
+        if each.cheaper != both.whole.cheaper:
+            short = "depends on the boundary"
+    elif any(trial.idle_energy_joules for trial in summary.trials):
+        detail.append("A trial pays for the idle power that it reserves; what its whole host's changes is unknown.")
+    return Line(short, f"{brief}.", " ".join(detail))
 
 
-def inverse(ratio: Ratio) -> Ratio:
-    """What the second takes over the first."""
-    return Ratio(ratio.energy.inverse(), ratio.epochs.inverse(), ratio.joules_per_epoch.inverse(), ratio.tied)
+def _takes(each: SideBySide, summary: Summary) -> str:
+    dearer, cheaper, ratio = each.of_the_dearer
+    return f"{dearer} takes {ratio_text(ratio.energy, estimated=summary.estimated)} of what {cheaper} takes"
 
 
 def _where(settings: Mapping[str, Any], hardware: str, summary: Summary) -> str:

@@ -28,6 +28,7 @@ from energysweep.reporting.study_tables import (
     runs_table,
     settings_table,
 )
+from energysweep.reporting.whole_host import whole_host_list
 
 
 def combined_html(summaries: Sequence[Summary]) -> str:
@@ -66,7 +67,7 @@ def combined_markdown(summaries: Sequence[Summary]) -> str:
         ("What each parameter does", effects_table(summaries)),
         ("Pretraining", pretraining_table(summaries)),
         ("Multitask", multitask_table(summaries)),
-        ("Hardware", hardware_table(summaries)),
+        ("Hardware", "\n\n".join(filter(None, (hardware_table(summaries), whole_host_list(summaries))))),
         ("What it has cost", cost_table(summaries)),
         ("What measured it", meters_table(summaries)),
     ]

@@ -168,7 +168,7 @@ def hardware(summary: Summary) -> Figure | None:
         "hardware",
         f"{pair.first} against {pair.second}",
         f"Left of the dashed line {pair.first} needs less for the same target. Repeats are paired by seed; lines are"
-        f" 95 % intervals.{more}",
+        f" 95 % intervals. A trial pays for the idle power that it reserves.{more}",
         plot,
     )
 

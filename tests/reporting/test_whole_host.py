@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from html import unescape
 
 import pytest
 
-from energysweep.analysis import side_by_side
-from energysweep.reporting import Summary, summarise
+from energysweep.reporting import Summary, combined_html, combined_markdown, summarise
+from energysweep.reporting.answers_regimes import hardware_lines
+from energysweep.reporting.html import report_html
 from energysweep.reporting.text import TIMES
 from energysweep.reporting.trials import TrialSummary
-from study.hosts import energy_parts_table, whole_host, whole_host_list
+from energysweep.reporting.whole_host import whole_host, whole_host_list
 from tests.reporting import regimes
 
 IDLE_WATTS = 2.0
@@ -45,10 +47,10 @@ def with_parts(trial: TrialSummary, active: float, idle: float, seconds: float) 
 
 
 def test_paying_for_all_of_the_host_may_turn_the_answer() -> None:
-    (counted,), (whole,) = side_by_side(run().trials), whole_host(run())
-    assert counted.ratio.energy.value == pytest.approx(20 / 22)
-    assert whole.ratio.energy.value == pytest.approx(30 / 22)
-    assert (counted.ratio.tied, whole.ratio.tied) == (False, False)
+    (both,) = whole_host(run())
+    assert both.counted.ratio.energy.value == pytest.approx(20 / 22)
+    assert both.whole.ratio.energy.value == pytest.approx(30 / 22)
+    assert (both.counted.ratio.tied, both.whole.ratio.tied) == (False, False)
     text = whole_host_list([run()])
     assert "- **the opposite answer** (hardware): " in text
     assert f"≈ {TIMES}1.36" in text
@@ -67,13 +69,71 @@ def test_what_the_boundary_does_is_said_by_rule(one_seconds: float, said: str) -
     assert f"**{said}**" in whole_host_list([run(one_seconds)])
 
 
+@pytest.mark.parametrize(
+    ("one_seconds", "short", "brief"),
+    [
+        # 20 J against 22 J, and 30 J against 22 J
+        (
+            10.0,
+            "depends on the boundary",
+            ["two takes", "1.10", "what one takes", "one takes", "1.36", "two takes."],
+        ),
+        # 14 J against 22 J, and 18 J against 22 J: still `one`, by less
+        (4.0, "one", ["two takes", "1.57", "of what one takes", "two takes", "1.22", "one takes."]),
+        # 16 J against 22 J, and 22 J on both
+        (6.0, "depends on the boundary", ["two takes", "1.38", "1.00", "which cannot be told from no difference."]),
+        # 22 J on both, and 34 J against 22 J
+        (
+            12.0,
+            "depends on the boundary",
+            ["which cannot be told from no difference;", "one takes", "1.55", "two takes."],
+        ),
+    ],
+)
+def test_the_answer_says_what_is_left_of_it_if_each_trial_pays_for_its_whole_host(
+    one_seconds: float, short: str, brief: list[str]
+) -> None:
+    (line,) = hardware_lines(run(one_seconds))
+    assert line.short == short
+    rest = line.brief
+    for part in brief:
+        assert part in rest
+        rest = rest.partition(part)[2]
+    assert rest == ""
+    assert "; if each trial pays for its whole host's idle power, " in line.brief
+
+
+def test_the_first_screen_of_every_report_has_the_qualified_answer() -> None:
+    (line,) = hardware_lines(run())
+    assert line.brief in combined_markdown([run()])
+    for page in (combined_html([run()]), report_html(run(), regimes.hardware("estimate"))):
+        assert line.brief in unescape(page)
+    assert "the opposite answer" in combined_markdown([run()])
+
+
+def test_an_answer_that_the_boundary_makes_stronger_stands_as_it_is() -> None:
+    # 28 J against 22 J as counted (18 s at 1 W and 10 J), 46 J against 22 J with the whole host
+    (line,) = hardware_lines(run(18.0))
+    assert line.short == "two"
+    assert "whole host" not in line.brief
+    assert f"If each trial pays for its whole host's idle power, one takes ≈ {TIMES}2.09" in line.detail
+
+
+def test_where_the_whole_host_is_not_known_the_answer_says_what_was_counted() -> None:
+    (line,) = hardware_lines(replace(run(), meters=()))
+    assert line.short == "one"
+    assert line.detail.endswith(
+        "A trial pays for the idle power that it reserves; what its whole host's changes is unknown."
+    )
+
+
 def test_energy_to_the_target_grows_as_all_energy_does() -> None:
     half = [
         replace(trial, energy_to_target_joules=(trial.energy_joules or 0) / 2) if trial.reached_target else trial
         for trial in run().trials
     ]
-    (whole,) = whole_host(replace(run(), trials=tuple(half)))
-    assert whole.ratio.energy.value == pytest.approx(15 / 11)
+    (both,) = whole_host(replace(run(), trials=tuple(half)))
+    assert both.whole.ratio.energy.value == pytest.approx(15 / 11)
 
 
 def test_where_the_host_is_not_known_nothing_is_said() -> None:
@@ -90,19 +150,3 @@ def test_where_the_host_is_not_known_nothing_is_said() -> None:
         assert whole_host(unknown) == ()
         assert whole_host_list([unknown]) == ""
     assert whole_host_list([summarise(regimes.multitask())]) == ""
-
-
-def test_the_parts_of_the_trials_energy_are_those_of_all_and_of_each_profile() -> None:
-    # 9 trials on each profile: 9 * 20 = 180 J with 90 J idle, 9 * 22 = 198 J with 108 J idle; 198 of 378 J is 52.4 %
-    rows = energy_parts_table([run()]).splitlines()[2:]
-    assert rows == [
-        "| hardware | all | ≈ 378 J | ≈ 180 J | ≈ 198 J | 52.4 % | 52.4 % |",
-        "| hardware | one | ≈ 180 J | ≈ 90.0 J | ≈ 90.0 J | 50.0 % | 50.0 % |",
-        "| hardware | two | ≈ 198 J | ≈ 90.0 J | ≈ 108 J | 54.5 % | 54.5 % |",
-    ]
-
-
-def test_a_part_that_is_not_known_of_every_trial_is_not_shown() -> None:
-    trials = run().trials
-    part = replace(run(), trials=(replace(trials[0], idle_energy_joules=None, component_joules={}), *trials[1:]))
-    assert energy_parts_table([part]).splitlines()[2] == "| hardware | all | ≈ 378 J | ≈ 180 J | n/a | n/a | n/a |"

@@ -32,22 +32,26 @@ _Point = tuple[TrialSummary, float, int]  # a trial, joules per iteration, itera
 
 
 def parameters_at_work(summary: Summary) -> list[Figure]:
-    """For each varying parameter: what an iteration costs against how many are needed; their product is the energy."""
-    iterations = _iterations_to_target if summary.has_target else _iterations
+    """For each varying parameter: what an iteration costs against how many are needed; their product is the energy.
+
+    With a target both are those of the way there, also of a trial that goes on after it.
+    """
+    factors = _factors_to_target if summary.has_target else _factors_of_all
     points = [
-        (trial, trial.joules_per_iteration, count)
+        (trial, *both)
         for trial in summary.trials
-        if not trial.stage and trial.ended_as_planned and trial.joules_per_iteration and (count := iterations(trial))
+        if not trial.stage and trial.ended_as_planned and (both := factors(trial)) is not None
     ]
     if not points:
         return []
     goal = "to the target" if summary.has_target else "run"
+    energy = "energy to the target" if summary.has_target else "energy"
     return [
         Figure(
             f"parameter-{index}",
             f"How {name} acts",
             f"A dot is a trial: to the left its iterations are cheap, further down it needs few of them ({goal}). "
-            "Both together are its energy; thin lines join equal energy.",
+            f"Both together are its {energy}; thin lines join equal energy.",
             _parameter_at_work(summary, name, points, f"Iterations {goal}"),
         )
         for index, name in enumerate(summary.varying[:MOST_PARAMETERS])
@@ -100,12 +104,16 @@ def _by_value(points: Sequence[_Point], name: str) -> list[tuple[str, list[_Poin
     return [(f"{part[0]} … {part[-1]}", [point for value in part for point in groups[value]]) for part in classes]
 
 
-def _iterations_to_target(trial: TrialSummary) -> int | None:
-    return trial.iterations_to_target
+def _factors_to_target(trial: TrialSummary) -> tuple[float, int] | None:
+    """Joules per iteration and iterations, up to the target; None if it was not reached, or with no energy."""
+    joules, count = trial.energy_to_target_joules, trial.iterations_to_target
+    return (joules / count, count) if joules and count else None
 
 
-def _iterations(trial: TrialSummary) -> int | None:
-    return trial.iterations
+def _factors_of_all(trial: TrialSummary) -> tuple[float, int] | None:
+    """The same over the whole trial."""
+    joules, count = trial.joules_per_iteration, trial.iterations
+    return (joules, count) if joules and count else None
 
 
 def _equal_energies(x_range: tuple[float, float], y_range: tuple[float, float]) -> list[float]:

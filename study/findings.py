@@ -11,7 +11,6 @@ from typing import Final
 
 from energysweep.analysis import (
     BreakEven,
-    Estimate,
     Extremes,
     acts_on,
     effects,
@@ -24,7 +23,7 @@ from energysweep.analysis.effects import Acts
 from energysweep.analysis.trials import grouped
 from energysweep.reporting import Summary
 from energysweep.reporting.answers_regimes import reuses_text
-from energysweep.reporting.answers_settings import cause, count
+from energysweep.reporting.answers_settings import bound_text, cause, count, surely_text
 from energysweep.reporting.text import ratio_text
 from study.verdicts import Verdict, acts_as_said, below_one, pays_after, reaches
 
@@ -89,15 +88,15 @@ def _times(summaries: Sequence[Summary]) -> Iterator[Finding]:
             found = worst_to_best([(each.config, each.trials) for each in members])
             if found is not None:
                 name = f"{run.name} on {hardware}" if len(by_hardware) > 1 else run.name
-                yield Finding(_UP_TO, ABSTRACT, name, _extremes_text(found, run.estimated), *reaches(found))
+                yield Finding(_UP_TO, ABSTRACT, name, _extremes_text(found, run), *reaches(found))
 
 
-def _extremes_text(found: Extremes[str], estimated: bool) -> str:
-    ours = ratio_text(found.ratio.energy, estimated=estimated)
+def _extremes_text(found: Extremes[str], run: Summary) -> str:
+    ours = ratio_text(found.ratio.energy, estimated=run.estimated)
     if found.at_least is None:
         return ours
-    bound = ratio_text(Estimate(found.at_least, None, None, 1), estimated=estimated)
-    return f"{ours}; of {count(len(found.censored), 'setting')} that did not always arrive, one takes at least {bound}"
+    bound = f"{bound_text(found.at_least, run)} ({surely_text(found.at_least, run)})"
+    return f"{ours}; of {count(len(found.censored), 'setting')} that did not always arrive, one takes {bound}"
 
 
 def _acting(summaries: Sequence[Summary], parameter: str) -> Iterator[Finding]:

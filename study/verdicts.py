@@ -17,20 +17,21 @@ _OTHER: Final[dict[Acts, str]] = {"epochs": "joules_per_epoch", "joules_per_epoc
 def reaches(found: Extremes[str]) -> tuple[Verdict, str]:
     """Whether badly set hyperparameters take up to 5 times the energy.
 
-    A bound that reaches 5 confirms it; an interval that only holds 5 may be wide because little is known.
+    An interval that begins at 5 or more confirms it, also that of a setting that did not always arrive; one that only
+    holds 5 may be wide because little is known. What did not arrive may take any number of times: it contradicts none.
     """
-    ratio = found.ratio.energy
+    ratio, bound = found.ratio.energy, found.at_least
     if ratio.low is None or ratio.high is None:
         return "not testable here", "one repeat has no interval"
     if ratio.low >= _TIMES:
         return "confirmed", "the interval begins at 5 or more"
-    if found.at_least is not None and found.at_least >= _TIMES:
-        return "confirmed", "as a lower bound: a setting that did not always arrive takes at least 5 times the energy"
-    if ratio.low <= 1:
-        return "not confirmed", "the interval holds 1"
-    if ratio.high < _TIMES:
-        return "not confirmed", "the interval ends below 5"
-    return "compatible", "the interval lies above 1 and holds 5, but begins below it"
+    if bound is not None and bound.low is not None and bound.low >= _TIMES:
+        return "confirmed", "of a setting that did not always arrive the interval begins at 5 or more"
+    if ratio.low > 1 and ratio.high >= _TIMES:
+        return "compatible", "the interval lies above 1 and holds 5, but begins below it"
+    if found.censored:
+        return "compatible", "the interval begins below 5, and what did not always arrive may take 5 times or more"
+    return "not confirmed", "the interval holds 1" if ratio.low <= 1 else "the interval ends below 5"
 
 
 def acts_as_said(acts: Acts | None, wanted: Acts, factor: Estimate | None) -> tuple[Verdict, str]:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from energysweep.analysis.target import Ratio, ToTarget, measured, ratio_to_target, to_target
+from energysweep.analysis.intervals import Estimate, ratio_of_means
+from energysweep.analysis.target import (
+    Ratio,
+    ToTarget,
+    measured,
+    needed_at_least,
+    ratio_to_target,
+    to_target,
+    with_meters,
+)
 from energysweep.analysis.trials import TrialLike
 
 _Name = TypeVar("_Name")
@@ -22,8 +32,9 @@ class Extremes(Generic[_Name]):
             extremes of many equal configurations would differ, too.
         tied: the others that cannot be told from the cheapest; of those with one repeat that is not known.
         censored: the configurations that had a trial without the target.
-        at_least: their highest lower bound over the energy of the cheapest, where it is above ``ratio``; None if no
-            censored configuration is known to be dearer than the dearest.
+        at_least: what one of them needs over what the cheapest needs, as ``at_least`` gives it: the one whose interval
+            begins highest, of those with a value above ``ratio``, and as that takes the two as given; None if there is
+            no such.
     """
 
     cheapest: _Name
@@ -31,7 +42,7 @@ class Extremes(Generic[_Name]):
     ratio: Ratio
     tied: tuple[_Name, ...]
     censored: tuple[_Name, ...]
-    at_least: float | None
+    at_least: Estimate | None
 
 
 def worst_to_best(groups: Sequence[tuple[_Name, Sequence[TrialLike]]]) -> Extremes[_Name] | None:
@@ -47,24 +58,35 @@ def worst_to_best(groups: Sequence[tuple[_Name, Sequence[TrialLike]]]) -> Extrem
         return None
     others = [(name, ratio_to_target(trials, cheapest_trials)) for name, trials, _ in always[1:]]
     missed = [(name, trials) for name, trials, each in summed if each.censored]
-    bound = at_least([trials for _, trials in missed], cheapest_trials)
+    bounds = [bound for _, trials in missed if (bound := at_least(trials, cheapest_trials)) is not None]
+    dearer = [bound for bound in bounds if bound.value > ratio.energy.value]
     return Extremes(
         cheapest=cheapest,
         dearest=dearest,
         ratio=ratio,
         tied=tuple(name for name, other in others if other is not None and other.tied),
         censored=tuple(name for name, _ in missed),
-        at_least=bound if bound is not None and bound > ratio.energy.value else None,
+        at_least=max(dearer, key=lambda bound: (bound.low or 0.0, bound.value), default=None),
     )
 
 
-def at_least(censored: Sequence[Sequence[TrialLike]], cheapest: Sequence[TrialLike]) -> float | None:
-    """The highest lower bound of configurations with censored trials over the energy of the cheapest.
+def at_least(censored: Sequence[TrialLike], cheapest: Sequence[TrialLike]) -> Estimate | None:
+    """What a configuration with censored trials needs over what the cheapest needs, at least.
 
-    None if none of them gives a bound.
+    Each censored trial counts with what it spent, so the value is an estimate of a lower bound. Its interval has
+    only a lower end, from the spread of both sides (Welch's): ``high`` is infinity. As what the trials would have
+    needed is no less than what they count with, the lower end of the bound is one of the ratio, too.
+
+    Returns:
+        None if an energy is not known, or if a trial of ``cheapest`` did not arrive; no ends with one repeat only.
     """
-    bounds = [joules for trials in censored if (joules := to_target(trials).at_least_joules) is not None]
-    return max(bounds) / _joules(to_target(cheapest)) if bounds else None
+    spent, needed = needed_at_least(censored), [joules for joules, _ in measured(cheapest)]
+    if spent is None or len(needed) < len(cheapest):
+        return None
+    ratio = ratio_of_means(spent, needed)
+    if ratio is None or not ratio.has_interval:
+        return ratio
+    return replace(with_meters(ratio, censored, cheapest), high=math.inf)
 
 
 def _joules(each: ToTarget) -> float:

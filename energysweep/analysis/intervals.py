@@ -66,7 +66,8 @@ def student(degrees: float) -> float:
     is a little too wide then.
     """
     if degrees <= len(_STUDENT):
-        return _STUDENT[max(1, math.floor(degrees)) - 1]
+        whole = math.floor(degrees + 1e-9)  # Welch's 4 may come out as 3.9999999999999996
+        return _STUDENT[max(1, whole) - 1]
     z = NormalDist().inv_cdf(0.975)
     # Cornish and Fisher's expansion, off by less than 2e-4 from 11 degrees on.
     return (

@@ -31,7 +31,7 @@ class ToTarget:
         reached: how many reached the target.
         energy_joules, epochs, joules_per_epoch: geometric means over those that reached it with a measured energy.
         at_least_joules: the geometric mean of all, with what the censored ones spent in place of what they would have
-            needed: a lower bound. None without a censored one, or if it is not known what it spent.
+            needed: a lower bound of their mean. None without a censored one, or if an energy is not known.
     """
 
     trials: int
@@ -108,20 +108,25 @@ def to_target(trials: Sequence[TrialLike]) -> ToTarget:
     """The repeats of one configuration summed up."""
     known = measured(trials)
     reached = sum(trial.reached_target is True for trial in trials)
-    censored = [trial.energy_joules for trial in trials if trial.reached_target is not True]
-    spent = [joules for joules in censored if joules is not None and joules > 0]
-    at_least_joules = None
-    if censored and len(spent) == len(censored):
-        bound = geometric_mean([*(joules for joules, _ in known), *spent])
-        at_least_joules = bound.value if bound else None
+    bound = geometric_mean(needed_at_least(trials) or []) if reached < len(trials) else None
     return ToTarget(
         trials=len(trials),
         reached=reached,
         energy_joules=geometric_mean([joules for joules, _ in known]),
         epochs=geometric_mean([epochs for _, epochs in known]),
         joules_per_epoch=geometric_mean([joules / epochs for joules, epochs in known]),
-        at_least_joules=at_least_joules,
+        at_least_joules=bound.value if bound else None,
     )
+
+
+def needed_at_least(trials: Sequence[TrialLike]) -> list[float] | None:
+    """Each trial's energy to the target; of a censored one what it spent, which is less than it would have needed.
+
+    None if any of them is not known: a mean of the others is no bound of the mean of all.
+    """
+    joules = [trial.energy_to_target_joules if trial.reached_target else trial.energy_joules for trial in trials]
+    known = [each for each in joules if each is not None and each > 0]
+    return known if len(known) == len(joules) else None
 
 
 def ratio_to_target(first: Sequence[TrialLike], second: Sequence[TrialLike]) -> Ratio | None:

@@ -71,22 +71,34 @@ def extremes(summary: Summary) -> Extremes[ConfigurationSummary] | None:
     return worst_to_best([(each, each.trials) for each in summary.configurations])
 
 
-def bound_text(at_least: float, summary: Summary) -> str:
-    """``at least`` so many times: what a setting that did not always arrive takes over the cheapest."""
-    return f"at least {bare_ratio(Estimate(at_least, None, None, 1), summary)}"
+def bound_text(bound: Estimate, summary: Summary) -> str:
+    """``x5.48 or more``: what a setting that did not always arrive takes over the cheapest, as it was seen."""
+    return f"{bare_ratio(bound, summary)} or more"
+
+
+def surely_text(bound: Estimate, summary: Summary) -> str:
+    """``95 %: at least x2.66``: where the bound's interval begins; without one, that there is none."""
+    if bound.low is None:
+        return "one repeat: no interval"
+    return f"95 %: at least {bare_ratio(replace(bound, value=bound.low), summary)}"
+
+
+def stands_out(bound: Estimate | None) -> bool:
+    """Whether there is a bound that can be told from 1, or one repeat only, of which nobody knows."""
+    return bound is not None and (bound.low is None or bound.low > 1)
 
 
 def _takes(found: Extremes[ConfigurationSummary], summary: Summary) -> str:
     times = ratio_text(found.ratio.energy, estimated=summary.estimated) + (", a tie" if found.ratio.tied else "")
-    if found.at_least is None:
+    bound = found.at_least
+    if bound is None:
         return f"the dearest takes {times}"
-    return (
-        f"the dearest that always arrived takes {times}; one that did not takes {bound_text(found.at_least, summary)}"
-    )
+    missed = f"one that did not takes {bound_text(bound, summary)} ({surely_text(bound, summary)})"
+    return f"the dearest that always arrived takes {times}; {missed}"
 
 
 def _short(found: Extremes[ConfigurationSummary], summary: Summary) -> str:
-    if found.at_least is not None:
+    if found.at_least is not None and stands_out(found.at_least):
         return bound_text(found.at_least, summary)
     return "a tie" if found.ratio.tied else bare_ratio(found.ratio.energy, summary)
 

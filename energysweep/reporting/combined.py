@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from energysweep.reporting.answers import MEANS_NOTE, Answer, answers, sentence, study_answers
-from energysweep.reporting.answers_settings import bare_ratio, bound_text, extremes
+from energysweep.reporting.answers_settings import bare_ratio, bound_text, extremes, stands_out, surely_text
 from energysweep.reporting.charts import Figure
 from energysweep.reporting.compare import cell_text, compare, comparison_table
 from energysweep.reporting.figures import figures_of_a_part
@@ -76,17 +76,22 @@ def combined_markdown(summaries: Sequence[Summary]) -> str:
 
 
 def headline(summaries: Sequence[Summary]) -> str:
-    """The largest difference at equal accuracy that any of the runs has seen, or knows a lower bound of."""
-    found = [(each, most) for each in summaries if (most := extremes(each)) is not None]
-    told = [(each, most) for each, most in found if most.at_least is not None or not most.ratio.tied]
+    """The largest difference at equal accuracy that any of the runs has seen, with where a bound's interval begins."""
+    found = [(each, most.ratio, most.at_least) for each in summaries if (most := extremes(each)) is not None]
+    told = [
+        (each, bound if bound is not None and stands_out(bound) else ratio.energy, bound)
+        for each, ratio, bound in found
+        if stands_out(bound) or not ratio.tied
+    ]
     if not told:
         return f"{len(summaries)} run{'s' if len(summaries) != 1 else ''} side by side"
-    summary, most = max(told, key=lambda pair: pair[1].at_least or pair[1].ratio.energy.value)
-    ratio = f"up to {bare_ratio(most.ratio.energy, summary)}"
-    if most.at_least is not None:
-        ratio = bound_text(most.at_least, summary)
-    estimated = ", estimated" if summary.estimated else ""
-    return f"At equal accuracy the dearest setting takes {ratio} the energy of the cheapest ({summary.name}{estimated})"
+    summary, largest, bound = max(told, key=lambda each: each[1].value)
+    times = f"up to {bare_ratio(largest, summary)}"
+    remarks = [summary.name, *(["estimated"] if summary.estimated else [])]
+    if largest is bound:
+        times = bound_text(largest, summary)
+        remarks.append(surely_text(largest, summary))
+    return f"At equal accuracy the dearest setting takes {times} the energy of the cheapest ({', '.join(remarks)})"
 
 
 def _answer(answer: Answer) -> list[Text]:

@@ -24,6 +24,10 @@ def test_a_fraction_of_a_degree_counts_for_nothing() -> None:
     assert student(0.5) == student(1)
 
 
+def test_a_whole_degree_that_rounding_has_cut_is_whole() -> None:
+    assert student(math.nextafter(4.0, 0.0)) == student(4)
+
+
 def test_a_geometric_mean_and_its_interval() -> None:
     # logs 0, 1, 2: mean 1, variance 1, half width 4.3027 / sqrt(3) = 2.4842
     found = geometric_mean([1.0, math.e, math.e**2])

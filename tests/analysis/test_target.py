@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energysweep.analysis import first_held, paired_ratio_to_target, ratio_to_target, to_target, worst_to_best
+from energysweep.analysis import (
+    Estimate,
+    Observation,
+    at_least,
+    first_held,
+    paired_ratio_to_target,
+    ratio_to_target,
+    to_target,
+    worst_to_best,
+)
+from energysweep.analysis.target import needed_at_least
 from energysweep.analysis.trials import canonical, grouped, unseen_joules
 from tests.analysis.table import arrived, censored, grid
 
@@ -151,7 +162,54 @@ def test_a_censored_configuration_is_counted_and_may_raise_the_ratio() -> None:
     assert found is not None
     assert (found.cheapest, found.dearest, found.ratio.energy.value) == ("a", "b", pytest.approx(2))
     assert found.censored == ("lucky", "lost")
-    assert found.at_least == pytest.approx(5)  # "lucky" needs at least the mean of 4 and 400, 40 J, on average
+    assert found.at_least is not None
+    assert found.at_least.value == pytest.approx(5)  # "lucky" needs at least the mean of 4 and 400, 40 J, on average
+    assert found.at_least.low is None  # of one repeat of the cheapest nobody knows the spread
+
+
+def test_a_bound_has_the_lower_end_of_the_interval_of_both_sides() -> None:
+    # logs: 3.1, 3.3 and 3.2 against -0.1, 0.1 and 0: variances of 0.01, so 2.7764 * sqrt(0.02 / 3) for 4 degrees
+    cheapest = [arrived(math.exp(x), 1, seed) for seed, x in enumerate((-0.1, 0.1, 0.0))]
+    missed = [censored(math.exp(3.2 + x), 9, seed) for seed, x in enumerate((-0.1, 0.1))]
+    lucky = arrived(math.exp(3.2), 9, 2)
+    bound = at_least([*missed, lucky], cheapest)
+    assert bound is not None
+    assert bound.value == pytest.approx(math.exp(3.2))
+    assert bound.low == pytest.approx(math.exp(3.2 - 2.7764 * math.sqrt(0.02 / 3)), rel=1e-4)
+    assert bound.high == math.inf
+
+
+def test_a_bound_is_no_surer_than_what_the_meters_have_seen() -> None:
+    cheapest = [arrived(1.0, 1, seed) for seed in (0, 1)]
+    missed = [censored(10.0, 9, seed, coverage=0.75) for seed in (0, 1)]
+    bound = at_least(missed, cheapest)
+    assert bound is not None
+    assert (bound.value, bound.low) == (pytest.approx(10), pytest.approx(8))  # a quarter of it was not seen
+    other = [replace(trial, source="estimate", relative_uncertainty=1.0) for trial in missed]
+    bound = at_least(other, cheapest)
+    assert bound is not None
+    assert bound.low == pytest.approx(8 / (2 * 1.1))
+
+
+def test_what_is_not_known_gives_no_bound() -> None:
+    cheapest = [arrived(1.0, 1), arrived(1.0, 1, 1)]
+    lost = censored(10.0, 9)
+    assert at_least([lost, arrived(5.0, 5, 1, energy_to_target_joules=None)], cheapest) is None
+    assert at_least([lost, censored(0.0, 9, 1, energy_joules=None)], cheapest) is None
+    assert at_least([lost], [*cheapest, censored(9.0, 9, 2)]) is None
+    assert needed_at_least([lost, *cheapest]) == [10.0, 1.0, 1.0]
+
+
+def test_of_several_bounds_the_surest_is_taken() -> None:
+    def missed(*joules: float) -> list[Observation]:
+        return [censored(each, 9, seed) for seed, each in enumerate(joules)]
+
+    pairs = [("a", [arrived(1.0, 1), arrived(1.0, 1, 1)]), ("b", [arrived(2.0, 1), arrived(2.0, 1, 1)])]
+    # 12 times with a wide interval, 9 times for sure, and 1.5 times, less than the dearest that always arrived
+    found = worst_to_best([*pairs, ("wide", missed(4.0, 36.0)), ("sure", missed(9.0, 9.0)), ("low", missed(1.5, 1.5))])
+    assert found is not None
+    assert found.at_least == Estimate(pytest.approx(9), pytest.approx(9), math.inf, 2)
+    assert found.censored == ("wide", "sure", "low")
 
 
 def test_ties_with_the_cheapest_are_named() -> None:

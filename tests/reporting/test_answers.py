@@ -9,7 +9,7 @@ from energysweep.analysis import worst_to_best
 from energysweep.ledger import LedgerData
 from energysweep.reporting import combined_html, combined_markdown, summarise
 from energysweep.reporting.answers import MEANS_NOTE, answers, sentence, study_answers
-from energysweep.reporting.answers_settings import Line
+from energysweep.reporting.answers_settings import Line, setting_lines
 from energysweep.reporting.combined import headline
 from energysweep.reporting.html import report_html
 from tests.reporting import regimes
@@ -43,23 +43,35 @@ def uneven() -> LedgerData:
     return regimes.ledger("uneven", runs, ["lr"])
 
 
-def test_the_answers_are_geometric_and_give_the_bound_of_what_never_arrived() -> None:
+def test_the_answers_are_geometric_and_say_how_sure_the_bound_of_what_never_arrived_is() -> None:
     (line,) = lines(uneven(), "Which setting")
     summary = summarise(uneven())
     found = worst_to_best([(each, each.trials) for each in summary.configurations])
     assert found is not None
-    joules = {"lr=1": "3.00 J", "lr=2": "4.00 J"}
-    bounds = {"lr=1": "10.0", "lr=2": "7.50"}
-    cheapest, dearest = found.cheapest.title, found.dearest.title
-    assert line.short == f"at least {TIMES}{bounds[cheapest]}"
-    assert line.brief.startswith(f"{cheapest} reaches accuracy 0.9 for {joules[cheapest]}; the dearest that always")
-    assert line.brief.endswith(f", a tie; one that did not takes at least {TIMES}{bounds[cheapest]}.")
+    assert (found.cheapest.title, found.dearest.title) == ("lr=1", "lr=2")
+    assert line.brief.startswith("lr=1 reaches accuracy 0.9 for 3.00 J; the dearest that always arrived takes")
+    # 30 J over 3 J, with a half width of 12.7062 * ln(9) / 2 = 13.96 in logarithms
+    bound = f", a tie; one that did not takes {TIMES}10.0 or more (95 %: at least {TIMES}8.66e-06)."
+    assert line.brief.endswith(bound)
     assert line.detail.startswith(
-        f"The dearest that always arrived is {dearest}, {joules[dearest]}. {dearest} cannot be told from the cheapest."
+        "The dearest that always arrived is lr=2, 4.00 J. lr=2 cannot be told from the cheapest."
+    )
+    # neither the dearest nor the bound can be told from the cheapest
+    assert line.short == "a tie"
+    assert headline([summary]) == "1 run side by side"
+
+
+def test_a_bound_of_one_repeat_has_no_interval_and_says_so() -> None:
+    data = uneven()
+    summary = summarise(replace(data, trials=[row for row in data.trials if row.seed == 0]))
+    (line,) = setting_lines(summary)  # 1 J, 4 J, and 30 J in vain
+    assert line.short == f"{TIMES}30.0 or more"
+    assert line.brief.endswith(
+        f"takes {TIMES}4.00; one that did not takes {TIMES}30.0 or more (one repeat: no interval)."
     )
     assert headline([summary]) == (
-        f"At equal accuracy the dearest setting takes at least {TIMES}{bounds[cheapest]} the energy of the cheapest"
-        " (uneven)"
+        f"At equal accuracy the dearest setting takes {TIMES}30.0 or more the energy of the cheapest"
+        " (uneven, one repeat: no interval)"
     )
 
 
@@ -68,9 +80,11 @@ def test_the_headline_is_no_smaller_than_what_stands_below_it() -> None:
     assert headline([summarise(example()), summarise(regimes.hardware())]) == (
         f"At equal accuracy the dearest setting takes up to {TIMES}8.00 the energy of the cheapest (mnist)"
     )
-    # 19.93 J (20, 22 and 18) over 3.99 J (4, 4.4 and 3.6), more than the 4 times of those that always arrived
-    assert headline([summarise(regimes.hardware())]).startswith(
-        f"At equal accuracy the dearest setting takes at least {TIMES}5.00 the energy"
+    # 19.93 J (20, 22 and 18) over 3.99 J (4, 4.4 and 3.6), more than the 4 times of those that always arrived; both
+    # have a variance of 0.01008 in logarithms: 2.7764 * sqrt(2 * 0.01008 / 3) = 0.2276 for 4 degrees, exp(-0.2276) * 5
+    assert headline([summarise(regimes.hardware())]) == (
+        f"At equal accuracy the dearest setting takes {TIMES}5.00 or more the energy of the cheapest"
+        f" (hardware, 95 %: at least {TIMES}3.98)"
     )
 
 

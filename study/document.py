@@ -15,6 +15,7 @@ from typing import Final
 
 from energysweep.ledger import FILE_NAME, Ledger
 from energysweep.reporting import Summary, study_tables, summarise, write_whole
+from energysweep.reporting.answers import MEANS_NOTE
 from energysweep.reporting.markdown import table
 from energysweep.reporting.whole_host import whole_host_list
 from study.extracts import read_extracts, write_extract
@@ -65,9 +66,14 @@ def findings_table(summaries: Sequence[Summary]) -> str:
     return table(head, rows)
 
 
+def runs_with_note(summaries: Sequence[Summary]) -> str:
+    """What ran, and why its sentences have other means than the answers."""
+    return f"{study_tables.runs_table(summaries)}\n\n{MEANS_NOTE}"
+
+
 BLOCKS: Final[dict[str, Callable[[Sequence[Summary]], str]]] = {
     "answers": study_tables.answers_list,
-    "runs": study_tables.runs_table,
+    "runs": runs_with_note,
     "settings": study_tables.settings_table,
     "effects": study_tables.effects_table,
     "pretraining": study_tables.pretraining_table,

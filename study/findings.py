@@ -14,6 +14,7 @@ from energysweep.analysis import (
     Extremes,
     acts_on,
     effects,
+    frozen_or_not,
     multitask,
     pretraining,
     side_by_side,
@@ -25,7 +26,7 @@ from energysweep.reporting import Summary
 from energysweep.reporting.answers_regimes import reuses_text
 from energysweep.reporting.answers_settings import bound_text, cause, count, surely_text
 from energysweep.reporting.text import ratio_text
-from study.verdicts import Verdict, acts_as_said, below_one, pays_after, reaches
+from study.verdicts import Verdict, acts_as_said, below_one, pays_after, reaches, sooner
 
 ABSTRACT: Final = "abstract"
 SECOND_HAND: Final = "second-hand"
@@ -123,30 +124,11 @@ def _reuses(summaries: Sequence[Summary]) -> Iterator[Finding]:
 
 def _frozen(summaries: Sequence[Summary]) -> Iterator[Finding]:
     for run in summaries:
-        uses = pretraining(run.trials)
-        for frozen in (each for each in uses if each.frozen):
-            same = (frozen.settings, frozen.hardware, frozen.stage)
-            for other in uses:
-                if not other.frozen and (other.settings, other.hardware, other.stage) == same:
-                    yield _sooner(run, frozen, other)
-
-
-def _sooner(run: Summary, frozen: BreakEven, other: BreakEven) -> Finding:
-    ours = f"frozen {reuses_text(frozen)}, unfrozen {reuses_text(other)}"
-    verdict: Verdict = "not confirmed"
-    if frozen.verdict == "unknown" or other.verdict == "unknown":
-        verdict, why = "not testable here", "a trial never reached the target, or there is no interval"
-    elif frozen.verdict == "pays" and other.verdict == "never pays":
-        verdict, why = "confirmed", "only the frozen one pays"
-    elif frozen.verdict == "never pays":
-        why = "the frozen one never pays"
-    elif frozen.high is not None and other.low is not None and frozen.high < other.low:
-        verdict, why = "confirmed", "the intervals do not overlap"
-    elif other.high is not None and frozen.low is not None and other.high < frozen.low:
-        why = "it pays later"
-    else:
-        why = "the intervals overlap"
-    return Finding(_SOONER, SECOND_HAND, f"{run.name}{_where(frozen)}", ours, verdict, why)
+        for each in frozen_or_not(run.trials):
+            both = f"break-even: frozen {reuses_text(each.frozen)}, unfrozen {reuses_text(each.unfrozen)}"
+            energy = ratio_text(each.ratio.energy, estimated=run.estimated) if each.ratio else "n/a"
+            ours = f"energy to target, frozen over unfrozen, by seed: {energy}; {both}"
+            yield Finding(_SOONER, SECOND_HAND, f"{run.name}{_where(each.frozen)}", ours, *sooner(each))
 
 
 def _shared(summaries: Sequence[Summary]) -> Iterator[Finding]:

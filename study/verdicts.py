@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from energysweep.analysis import BreakEven, Estimate, Extremes
+from energysweep.analysis import BreakEven, Estimate, Extremes, FrozenOrNot
 from energysweep.analysis.effects import Acts
 
 Verdict = Literal["confirmed", "in part", "compatible", "not confirmed", "not testable here"]
@@ -70,10 +70,27 @@ _PAYS_NOT: Final = {
 }
 
 
+def sooner(found: FrozenOrNot) -> tuple[Verdict, str]:
+    """Whether a pretraining pays sooner with a frozen encoder.
+
+    The pretraining and the trials from scratch are the same, so it does if it pays and a frozen use needs less.
+    """
+    if found.ratio is None or not found.ratio.energy.has_interval:
+        return "not testable here", "a trial never reached the target, or there is no interval"
+    if found.frozen.verdict == "never pays":
+        return "not confirmed", "the frozen one never pays"
+    verdict, why = below_one(found.ratio.energy)
+    if verdict == "confirmed" and found.frozen.verdict != "pays":
+        return "compatible", "a frozen use takes less, but that it pays at all is not shown"
+    return verdict, f"what a use takes to the same target: {why}"
+
+
 def below_one(ratio: Estimate) -> tuple[Verdict, str]:
     """Whether one side takes less."""
-    if ratio.high is None:
+    if ratio.low is None or ratio.high is None:
         return "not testable here", "one repeat has no interval"
     if ratio.high < 1:
         return "confirmed", "the interval lies below 1"
-    return "not confirmed", "the interval holds 1" if ratio.contains(1.0) else "the interval lies above 1"
+    if ratio.low > 1:
+        return "not confirmed", "the interval lies above 1"
+    return "compatible", "the interval holds 1"

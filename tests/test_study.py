@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from energysweep.analysis import Estimate, Observation, pretraining, worst_to_best
+from energysweep.analysis import Estimate, FrozenOrNot, Observation, frozen_or_not, pretraining, worst_to_best
 from energysweep.analysis.effects import Acts
 from energysweep.ledger import LedgerData
 from energysweep.reporting import combined_markdown, summarise
+from energysweep.reporting.answers import MEANS_NOTE
 from energysweep.reporting.text import TIMES
 from study.document import BLOCKS, DOCUMENT, EXTRACTS, filled
 from study.extracts import read_extract, read_extracts, write_extract
 from study.findings import Finding, findings
-from study.verdicts import acts_as_said, pays_after, reaches
+from study.verdicts import acts_as_said, below_one, pays_after, reaches, sooner
 from tests.analysis.table import arrived, censored
 from tests.reporting import regimes
 from tests.reporting.example import example
@@ -82,8 +84,78 @@ def test_break_evens_are_judged_by_their_intervals() -> None:
     # 10 and 12.5 reuses, for all seeds alike
     pays = found["Pretraining pays after about 10 to 13 reuses"]
     assert [each.verdict for each in pays] == ["confirmed", "confirmed"]
-    (sooner,) = found["It pays sooner with a frozen encoder"]
-    assert (sooner.verdict, sooner.why) == ("confirmed", "the intervals do not overlap")
+
+
+def uses(
+    frozen: Sequence[float], unfrozen: Sequence[float], scratch: Sequence[float] = (1000.0, 1000.0)
+) -> FrozenOrNot:
+    """A pretraining of 10 J, and what each seed then needs to the target."""
+    trials = [Observation(stage="base", seed=seed, energy_joules=10.0) for seed in range(len(scratch))]
+    for side, use in ((scratch, None), (frozen, regimes.FROZEN), (unfrozen, regimes.UNFROZEN)):
+        trials += [arrived(joules, 1, seed, parameters={"pretrained": use}) for seed, joules in enumerate(side)]
+    (found,) = frozen_or_not(trials)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict", "why"),
+    [
+        # 0.9 and 0.9 of what the same seed needs unfrozen, whose own spread of ten times makes the break-evens overlap
+        (
+            uses((9.0, 90.0), (10.0, 100.0)),
+            "confirmed",
+            "what a use takes to the same target: the interval lies below 1",
+        ),
+        (
+            uses((11.0, 110.0), (10.0, 100.0)),
+            "not confirmed",
+            "what a use takes to the same target: the interval lies above 1",
+        ),
+        # 0.5 and 1.5 times: no telling
+        (uses((5.0, 15.0), (10.0, 10.0)), "compatible", "what a use takes to the same target: the interval holds 1"),
+        # less than unfrozen, and more than from scratch: it never pays
+        (uses((9.0, 9.0), (10.0, 10.0), (5.0, 5.0)), "not confirmed", "the frozen one never pays"),
+        # savings of 1 and 11 J, 6 +- 12.7 * 5
+        (
+            uses((9.0, 9.0), (10.0, 10.0), (10.0, 20.0)),
+            "compatible",
+            "a frozen use takes less, but that it pays at all is not shown",
+        ),
+        (
+            uses((9.0,), (10.0,), (20.0,)),
+            "not testable here",
+            "a trial never reached the target, or there is no interval",
+        ),
+        (uses((9.0, 9.0), (10.0,)), "not testable here", "a trial never reached the target, or there is no interval"),
+    ],
+)
+def test_a_frozen_encoder_pays_sooner_if_its_uses_take_less_by_seed(found: FrozenOrNot, verdict: str, why: str) -> None:
+    assert sooner(found) == (verdict, why)
+
+
+def test_what_a_frozen_use_takes_stands_beside_both_break_evens() -> None:
+    # 10 J against 12 J, in all seeds alike; 0.1 s of 1 W and of 2 W were not seen: 1.01 * 1.0167 either way
+    (found,) = verdicts(regimes.pretraining())["It pays sooner with a frozen encoder"]
+    assert found.verdict == "confirmed"
+    assert found.ours.startswith(f"energy to target, frozen over unfrozen, by seed: {TIMES}0.833 (0.812 to 0.856)")
+    assert found.ours.endswith("break-even: frozen 10.0 (10.0 to 10.0), unfrozen 12.5 (12.5 to 12.5)")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "verdict"),
+    [
+        (Estimate(0.8, 0.7, 0.9, 3), "confirmed"),
+        (Estimate(0.8, 0.7, 1.1, 3), "compatible"),
+        (Estimate(1.2, 1.1, 1.3, 3), "not confirmed"),
+        (Estimate(0.8, None, None, 1), "not testable here"),
+    ],
+)
+def test_less_is_what_lies_below_one_for_sure(ratio: Estimate, verdict: str) -> None:
+    assert below_one(ratio)[0] == verdict
+
+
+def test_the_runs_sentences_stand_beside_the_note_on_their_means() -> None:
+    assert BLOCKS["runs"]([summarise(example())]).endswith(f"|\n\n{MEANS_NOTE}")
 
 
 @pytest.mark.parametrize(

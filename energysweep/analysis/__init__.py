@@ -8,6 +8,7 @@ from __future__ import annotations
 from energysweep.analysis.effects import QUANTITIES, Effect, Effects, Quantity, acts_on, effects
 from energysweep.analysis.extremes import Extremes, at_least, worst_to_best
 from energysweep.analysis.fieller import fieller
+from energysweep.analysis.frozen import FrozenOrNot, frozen_or_not
 from energysweep.analysis.hardware import SideBySide, side_by_side
 from energysweep.analysis.intervals import Estimate, geometric_mean, ratio_of_means
 from energysweep.analysis.multitask import Multitask, multitask
@@ -32,6 +33,7 @@ __all__ = [
     "Effects",
     "Estimate",
     "Extremes",
+    "FrozenOrNot",
     "Multitask",
     "Observation",
     "Quantity",
@@ -48,6 +50,7 @@ __all__ = [
     "effects",
     "fieller",
     "first_held",
+    "frozen_or_not",
     "geometric_mean",
     "multitask",
     "paired_ratio_to_target",

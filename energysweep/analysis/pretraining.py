@@ -87,8 +87,8 @@ def pretraining(trials: Sequence[TrialLike]) -> tuple[BreakEven, ...]:
     found = []
     stages = grouped((trial for trial in trials if trial.stage), lambda trial: (trial.stage, trial.hardware))
     for members in grouped(own(trials), lambda trial: rest_of(trial, {PRETRAINED})).values():
-        scratch = [trial for trial in members if _use(trial) is None]
-        for use, tuned in grouped((trial for trial in members if _use(trial)), _use).items():
+        scratch = [trial for trial in members if use_of(trial) is None]
+        for use, tuned in grouped((trial for trial in members if use_of(trial)), use_of).items():
             if scratch and use is not None:
                 stage, frozen = use
                 found.append(_break_even(_chained(stages, stage, tuned[0].hardware), scratch, tuned, stage, frozen))
@@ -182,7 +182,8 @@ def _interval(pretrain: Sequence[float], savings: Sequence[float]) -> tuple[floa
     return low, high, "pays" if mean - half_width > 0 else "may pay"
 
 
-def _use(trial: TrialLike) -> tuple[str, bool] | None:
+def use_of(trial: TrialLike) -> tuple[str, bool] | None:
+    """The pretraining that a trial uses, and whether its encoder is frozen; None from scratch."""
     value = trial.parameters.get(PRETRAINED)
     if not isinstance(value, Mapping) or "from" not in value:
         return None
@@ -210,7 +211,7 @@ def _chained(stages: Mapping[tuple[str, str], Sequence[TrialLike]], stage: str, 
         return total(before[0], later) if len(before) == 1 and name not in later else None
 
     def total(trial: TrialLike, later: tuple[str, ...]) -> float | None:
-        use = _use(trial)
+        use = use_of(trial)
         if use is None or trial.energy_joules is None:
             return trial.energy_joules
         earlier = joules(use[0], trial.seed, (*later, trial.stage))

@@ -8,13 +8,16 @@ from typing import Any, Final
 from energysweep.analysis import (
     BothBoundaries,
     BreakEven,
+    FrozenOrNot,
     Multitask,
     Ratio,
     SideBySide,
+    frozen_or_not,
     multitask,
     pretraining,
     side_by_side,
 )
+from energysweep.analysis.trials import canonical
 from energysweep.reporting.answers_settings import Line, bare_ratio, cause, count, product, settings_text
 from energysweep.reporting.model import Summary
 from energysweep.reporting.text import energy_text, number_text, ratio_text
@@ -25,10 +28,15 @@ _TIED: Final = ", which cannot be told from no difference"
 
 def pretraining_lines(summary: Summary) -> list[Line]:
     """One for each use of a pretraining."""
+    beside = {_key(each.frozen): each for each in frozen_or_not(summary.trials)}
     return [
-        Line(break_even_short(each), _brief(each, summary), _detail(each, summary))
+        Line(break_even_short(each), _brief(each, beside.get(_key(each)), summary), _detail(each, summary))
         for each in pretraining(summary.trials)
     ]
+
+
+def _key(each: BreakEven) -> str:
+    return canonical([each.stage, each.frozen, each.settings, each.hardware])
 
 
 def break_even_short(each: BreakEven) -> str:
@@ -58,11 +66,13 @@ def use_text(each: BreakEven) -> str:
     return "encoder frozen" if each.frozen else "encoder unfrozen"
 
 
-def _brief(each: BreakEven, summary: Summary) -> str:
+def _brief(each: BreakEven, beside: FrozenOrNot | None, summary: Summary) -> str:
     metric = summary.objective.metric if summary.objective else "objective"
     scores = f"{number_text(each.finetuned_objective)} (from scratch {number_text(each.scratch_objective)})"
     what = f"{use_text(each)}{_where(each.settings, each.hardware, summary)}"
-    return f"{what}: break-even {reuses_text(each)}; {metric} {scores}."
+    ratio = beside.ratio if beside else None
+    over = f", a use takes {ratio_text(ratio.energy, estimated=summary.estimated)} of an unfrozen one" if ratio else ""
+    return f"{what}: break-even {reuses_text(each)}{over}; {metric} {scores}."
 
 
 def _detail(each: BreakEven, summary: Summary) -> str:

@@ -108,6 +108,8 @@ def test_each_use_of_a_pretraining_has_its_break_even_and_its_accuracy() -> None
     found = lines(regimes.pretraining(), "Does pretraining")
     assert [line.short for line in found] == ["after 12.5 reuses", "after 10.0 reuses"]
     assert found[1].brief.startswith("encoder frozen: break-even 10")
+    assert f", a use takes {TIMES}0.833 (0.812 to 0.856) of an unfrozen one; " in found[1].brief  # 10 J of 12 J
+    assert "unfrozen one" not in found[0].brief
     assert found[1].brief.endswith("accuracy 0.95 (from scratch 0.95).")
     assert found[0].detail.startswith("100 J of pretraining, 20.0 J from scratch, 12.0 J with it, over 3 repeats.")
 

@@ -101,6 +101,21 @@ def test_a_configuration_that_did_not_always_arrive_is_left_out() -> None:
     assert side_by_side(grid()) == ()
 
 
+@pytest.mark.parametrize(
+    ("log", "cheaper", "dearer", "other"),
+    [(2.0, "two", "one", "two"), (-2.0, "one", "two", "one"), (0.0, None, "one", "two")],
+)
+def test_what_the_dearer_profile_takes_over_the_other_is_never_below_one(
+    log: float, cheaper: str | None, dearer: str, other: str
+) -> None:
+    (found,) = side_by_side(on_two({"small": [log, log]}, {"small": [0, 1]}))
+    *names, ratio = found.of_the_dearer
+    assert (found.cheaper, names) == (cheaper, [dearer, other])
+    assert ratio.energy.value == pytest.approx(math.exp(abs(log)))
+    assert ratio.joules_per_epoch.value == pytest.approx(math.exp(abs(log)))  # of one epoch on both
+    assert (ratio.epochs.value, ratio.tied) == (1.0, cheaper is None)
+
+
 PRETRAIN = (90.0, 100.0, 110.0)
 SCRATCH = (18.0, 20.0, 22.0)
 TUNED = (8.0, 10.0, 12.0)

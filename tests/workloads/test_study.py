@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from energysweep.ledger import FILE_NAME
 from energysweep.reporting import summarise
+from energysweep.reporting.answers import study_answers
 from energysweep.spec import SweepSpec, load_spec, points, stage_spec
 from energysweep.workloads import image_data, images, sensor_data, sensors
 from energysweep.workloads.data import Data
@@ -95,28 +96,65 @@ def run_of(name: str, output: str, *settings: str) -> list[str]:
     return ["run", path, "--output", output, "--run-id", name, "--metrics-port", "0", *options]
 
 
-def outcomes(folder: Path, lost: Mapping[str, int]) -> dict[str, tuple[object, ...]]:
-    """By configuration, what does not hang on the machine: status, accuracy, epochs to the target without lost ones."""
-    return {
-        trial.config: (
-            trial.status,
-            trial.metrics["accuracy"],
-            (trial.iterations_to_target or 0) - lost.get(trial.config, 0),
+def outcomes(folder: Path, lost: Mapping[str, int]) -> dict[tuple[str, int | None], tuple[object, ...]]:
+    """By configuration and seed, what does not hang on the machine: status, whether the target was reached, accuracy,
+    and epochs in all and to the target, without those that were lost."""
+    found = {}
+    for trial in summarise(read(folder)).trials:
+        without = lost.get(trial.config, 0)
+        to_target = None if trial.iterations_to_target is None else trial.iterations_to_target - without
+        epochs = (trial.iterations or 0) - without
+        found[trial.config, trial.seed] = (
+            trial.status, trial.reached_target, trial.metrics["accuracy"], epochs, to_target
+        )  # fmt: skip
+    return found
+
+
+def answered(*folders: Path) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Every question with the runs that answer it; what the pretraining's run answers, in full."""
+    return [
+        (
+            answer.question,
+            [(line.run, f"{line.short}: {line.brief}" if "pretraining" in line.run else "") for line in answer.lines],
         )
-        for trial in summarise(read(folder)).trials
-    }
+        for answer in study_answers([summarise(read(folder)) for folder in folders])
+    ]
 
 
-def structure(markdown: Path) -> list[str]:
-    """The headings and the first column of each table."""
-    lines = markdown.read_text(encoding="utf-8").splitlines()
-    return [line.split("|")[1].strip() if line.startswith("|") else line for line in lines if line[:1] in ("#", "|")]
+FACTS = {
+    "run", "workload", "trials", "reached the target",
+    "setting", "reached",
+    "use", "tasks", "hardware", "final score from scratch", "score of the worst task, separate", "repeats", "censored",
+    "purpose", "component", "source", "uncertainty", "PUE", "g CO2e/kWh",
+}  # fmt: skip
+
+
+def facts(markdown: Path) -> list[tuple[str, ...]]:
+    """Headings, and of each table's rows the columns without energy and time; whole rows of the pretraining's run.
+
+    A row that comes twice counts once: the second part of a run has meters of its own.
+    """
+    found: dict[tuple[str, ...], None] = {}
+    head: list[str] = []
+    for line in markdown.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("|"):
+            head = []
+            if line.startswith("#"):
+                found[line,] = None
+        elif not head:
+            head = [cell.strip() for cell in line.split("|")[1:-1]]
+        elif "study-pretraining" in line:
+            found[line,] = None
+        else:
+            cells = (cell.strip() for cell in line.split("|")[1:-1])
+            found[tuple(cell for name, cell in zip(head, cells, strict=True) if name in FACTS)] = None
+    return list(found)
 
 
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_study_that_is_run_again_or_was_killed_gives_the_same_combined_report(
+def test_a_study_that_is_run_again_gives_the_same_bytes_and_one_that_was_killed_the_same_outcomes(
     tmp_path: Path, agent_home: Path
 ) -> None:
     slowly = "parameters.learning_rate=2e-3"  # enough epochs to be killed in
@@ -160,7 +198,7 @@ def test_a_study_that_is_run_again_or_was_killed_gives_the_same_combined_report(
     energysweep(tmp_path, *part)
     # Without a checkpoint the trial that was broken off begins anew; its lost epochs were paid for, so they count.
     assert outcomes(folder, lost) == outcomes(tmp_path / "study" / "multitask", {})
-    assert len(outcomes(folder, lost)) == 4
+    assert [reached for _, reached, *_ in outcomes(folder, lost).values()] == [True] * 4
     assert {trial.config for trial in summarise(read(folder)).trials if trial.attempts == 2} == set(lost)
     after = {row[:-1]: row.joules for row in read(folder).energy}
     assert all(after[row[:-1]] >= row.joules for row in before.energy)
@@ -168,6 +206,10 @@ def test_a_study_that_is_run_again_or_was_killed_gives_the_same_combined_report(
         tmp_path, "compare", "study/pretraining", "killed/multitask",
         "--html", "killed/report.html", "--markdown", "killed/report.md",
     )  # fmt: skip
-    # The second part of the run has meters of its own, so there may be more rows.
-    whole_report, again = (structure(tmp_path / output / "report.md") for output in ("study", "killed"))
-    assert {"## Pretraining", "## Multitask"} < set(whole_report) <= set(again)
+    # Energy hangs on the machine, and lost epochs are in it; all else of the report is that of the whole study.
+    whole_report, again = (facts(tmp_path / output / "report.md") for output in ("study", "killed"))
+    assert {("## Pretraining",), ("## Multitask",), ("## Settings",)} < set(whole_report)
+    assert sum(row[0] == "study-multitask" for row in whole_report) > 4  # 4 settings, its tasks, its meters
+    assert again == whole_report
+    pretraining = tmp_path / "study" / "pretraining"
+    assert answered(pretraining, folder) == answered(pretraining, tmp_path / "study" / "multitask")

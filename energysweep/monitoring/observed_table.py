@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from energysweep.monitoring.observed import Observed
-from energysweep.reporting.text import NOT_AVAILABLE, energy_text, percent_text
+from energysweep.reporting.text import NOT_AVAILABLE, difference_text, energy_text, percent_text
 
 
 def observed_table(observed: Observed) -> RenderableType:
@@ -23,7 +23,7 @@ def observed_table(observed: Observed) -> RenderableType:
             Text(each.config),
             energy_text(each.ledger_joules, estimated=observed.estimated, brief=True),
             energy_text(each.prometheus_joules, estimated=observed.estimated, brief=True),
-            _difference(each.difference_joules, each.ledger_joules),
+            _difference(each.difference_joules, each.ledger_joules, estimated=observed.estimated, brief=True),
         )
     return Group(table, Text(), Text(sentence(observed)))
 
@@ -39,12 +39,12 @@ def sentence(observed: Observed) -> str:
     missing = f" {observed.missing} of {len(observed.trials)} trials are missing there." if observed.missing else ""
     return (
         f"Prometheus holds {held} of the trials, the ledger {ledger}:"
-        f" a difference of {_difference(difference, observed.ledger_joules)}.{missing}"
+        f" a difference of {_difference(difference, observed.ledger_joules, estimated=estimated)}.{missing}"
     )
 
 
-def _difference(joules: float | None, of: float | None) -> str:
+def _difference(joules: float | None, of: float | None, *, estimated: bool, brief: bool = False) -> str:
     if joules is None:
         return NOT_AVAILABLE
     part = f" ({percent_text(joules / of)})" if of else ""
-    return f"{joules:+.3g} J{part}"
+    return difference_text(joules, estimated=estimated, brief=brief) + part

@@ -46,6 +46,11 @@ def energy_text(joules: float | None, *, estimated: bool = False, brief: bool = 
     return _marked(text, estimated, brief)
 
 
+def difference_text(joules: float, *, estimated: bool = False, brief: bool = False) -> str:
+    """A difference of energies, with its sign: ``+1.20 J``, ``-310 J``; one of estimates is marked as these are."""
+    return _marked(f"{'+' if joules > 0 else ''}{number_text(joules)} J", estimated, brief)
+
+
 def emissions_text(grams: float | None, *, estimated: bool = False, brief: bool = False) -> str:
     """Grams of CO2e, in mg below 0.1 g and in kg from 1,000 g on."""
     if grams is None:

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from energysweep.agent.accounts import Cheapest
+from energysweep.reporting.text import emissions_text, energy_text, power_text
 
 PLAIN_EVERY_SECONDS = 15.0
 
@@ -171,7 +172,7 @@ def table(status: Status) -> Table:
             Text(trial.label),
             str(trial.iterations),
             "" if trial.objective is None else f"{trial.objective:.4g}",
-            "n/a" if trial.joules is None else _joules(trial.joules, status.estimated),
+            energy_text(trial.joules, estimated=status.estimated),
         )
     both = Table.grid()
     both.add_row(grid)
@@ -187,17 +188,14 @@ def _facts(status: Status) -> list[tuple[str, str]]:
     if status.cheapest_at_target is not None:
         config, hardware, joules = status.cheapest_at_target
         label = f"{config} {hardware}".rstrip()
-        facts.append(("cheapest at target", f"{_joules(joules, status.estimated)} ({label})"))
-    watts = "n/a" if status.watts is None else f"{'≈ ' if status.estimated else ''}{status.watts:.1f} W"
-    facts.append(("now", watts))
-    facts.append(("energy", f"{_joules(status.joules, status.estimated)}, {status.grams:.3g} g CO2e"))
+        facts.append(("cheapest at target", f"{energy_text(joules, estimated=status.estimated)} ({label})"))
+    facts.append(("now", power_text(status.watts, estimated=status.estimated)))
+    energy = energy_text(status.joules, estimated=status.estimated)
+    grams = emissions_text(status.grams, estimated=status.estimated)
+    facts.append(("energy", f"{energy}, {grams} of CO2e"))
     left = status.seconds_left
     facts.append(("time", _clock(status.elapsed_seconds) + ("" if left is None else f", about {_clock(left)} left")))
     return facts
-
-
-def _joules(joules: float, estimated: bool) -> str:
-    return f"≈ {joules:,.0f} J (est.)" if estimated else f"{joules:,.0f} J"
 
 
 def _clock(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import socket
@@ -15,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from energysweep.cli import main
 from energysweep.errors import EnergysweepError, InputError, SweepError
 from energysweep.ledger import FILE_NAME, Ledger
 from energysweep.monitoring.observed import Observed, ObservedTrial, observe
-from energysweep.monitoring.observed_table import sentence
+from energysweep.monitoring.observed_table import observed_table, sentence
 from energysweep.reporting import summarise
 from tests.reporting.example import example
 
@@ -184,9 +186,20 @@ def test_differences_are_prometheus_less_the_ledger_and_missing_is_no_difference
     )
     assert [each.difference_joules for each in observed.trials] == [-1.0, None]
     assert sentence(observed) == (
-        "Prometheus holds 99.0 J of the trials, the ledger 150 J: a difference of -51 J (-34.0 %)."
+        "Prometheus holds 99.0 J of the trials, the ledger 150 J: a difference of -51.0 J (-34.0 %)."
         " 1 of 2 trials are missing there."
     )
+
+
+def test_differences_of_estimates_are_marked_as_estimates_are() -> None:
+    observed = Observed((ObservedTrial("a", "x=1", 100.0, 99.0), ObservedTrial("b", "x=2", 50.0, 56.0)), estimated=True)
+    assert sentence(observed).endswith("a difference of ≈ +5.00 J (est.) (3.3 %).")
+    console = Console(width=120, file=io.StringIO())
+    with console.capture() as captured:
+        console.print(observed_table(observed))
+    rows = captured.get().splitlines()[1:3]
+    assert [row.count("≈") for row in rows] == [3, 3]
+    assert [row.split("≈ ")[-1].rstrip() for row in rows] == ["-1.00 J (-1.0 %)", "+6.00 J (12.0 %)"]
 
 
 def test_a_prometheus_that_knows_nothing_of_the_run_is_told_plainly() -> None:
@@ -212,7 +225,7 @@ def test_the_command_line_compares_after_the_report_is_written(
     with server(200, body) as url:
         assert main(["report", str(run_folder), "--prometheus", url]) == 0
     out = capsys.readouterr().out
-    assert "-1 J (-0.5 %)" in out
+    assert "-1.00 J (-0.5 %)" in out
     assert "17 of 18 trials are missing there" in out
     assert main(["report", str(run_folder), "--prometheus", url]) == 1
     assert (run_folder / "report.html").is_file()

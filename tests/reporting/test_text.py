@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from energysweep.reporting.text import (
+    difference_text,
     duration_text,
     emissions_text,
     energy_text,
@@ -33,6 +34,12 @@ def test_an_estimate_is_marked() -> None:
     assert energy_text(310, estimated=True) == "≈ 310 J (est.)"
     assert energy_text(310, estimated=True, brief=True) == "≈ 310 J"
     assert power_text(95.2, estimated=True) == "≈ 95.2 W (est.)"
+
+
+def test_a_difference_has_its_sign_and_the_mark_of_what_it_is_of() -> None:
+    assert [difference_text(joules) for joules in (1.2, -310.0, 0.0)] == ["+1.20 J", "-310 J", "0 J"]
+    assert difference_text(1.2, estimated=True) == "≈ +1.20 J (est.)"
+    assert difference_text(-1.2, estimated=True, brief=True) == "≈ -1.20 J"
 
 
 @pytest.mark.parametrize(("grams", "text"), [(0.0123, "12.3 mg"), (4.56, "4.56 g"), (1500, "1.50 kg"), (0.0, "0 g")])

@@ -92,10 +92,10 @@ def test_the_cheapest_configuration_is_told_by_the_mean_of_its_trials(
 def test_the_terminal_names_the_same_configuration(hardware: str, label: str) -> None:
     found = cheapest([record(0.2, "completed", 24.0, hardware), record(0.2, "completed", 26.0, hardware)], ["rate"])
     said = line(Status(4, {"completed": 2}, "accuracy", None, found, None, 90.0, 1.0, False, 10.0, ()))
-    assert f"cheapest at target 25 J ({label})" in said
+    assert f"cheapest at target 25.0 J ({label})" in said
 
 
-@pytest.mark.parametrize(("joules", "shown"), [(None, "n/a"), (0.0, "≈ 0 J (est.)"), (12.0, "≈ 12 J (est.)")])
+@pytest.mark.parametrize(("joules", "shown"), [(None, "n/a"), (0.0, "≈ 0 J (est.)"), (12.0, "≈ 12.0 J (est.)")])
 def test_a_trial_of_which_no_agent_has_told_has_no_energy_yet(joules: float | None, shown: str) -> None:
     running = (RunningTrial("rate=0.1", 0, None, joules),)
     status = Status(4, {"running": 1}, "accuracy", None, None, None, 90.0, 1.0, True, 10.0, running)

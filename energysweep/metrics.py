@@ -37,13 +37,15 @@ FAMILIES = (
         "energysweep_trial_info",
         "gauge",
         ("sweep", "trial", "config", "hardware", "node"),
-        "Always 1: what a trial tries, as short readable text.",
+        "Always 1: what a trial tries, as short readable text: the parameters that vary, or in one's own Tuner the"
+        " numbers and short texts of its config.",
     ),
     Family(
         "energysweep_trial_result",
         "gauge",
         ("sweep", "trial", "node", "metric"),
-        "The last value of a metric that the trial reported.",
+        "The last value of a metric that the trial reported: the objective, then those that the search optimises, then"
+        " others in the order of its reports, 8 in all.",
     ),
     Family(
         "energysweep_trial_reports_total",
@@ -110,7 +112,8 @@ FAMILIES = (
         "energysweep_meter_counter_resets_total",
         "counter",
         ("node", "meter"),
-        "Intervals of unknown energy: reset counters, impossible jumps, counters that stood still or may have wrapped.",
+        "Intervals of unknown energy: reset counters, impossible jumps, counters that stood still or may have wrapped."
+        " `promtool check metrics` takes the word counter for a type and complains; the name is part of the contract.",
     ),
     Family(
         "energysweep_meter_events_total",
@@ -153,7 +156,8 @@ _LIFE = """
   also follow an agent that goes on at another address.
 - `source` says where joules are from. `estimate` is an estimate, and so is `energysweep_sweep_saved_energy_joules`.
 - The only unbounded labels are `sweep` and `trial`: one set of series for each trial that is shown. A trial has at
-  most 8 `energysweep_trial_result`. Texts are cut at 300 characters.
+  most 8 `energysweep_trial_result`, none of what Tune adds to a result (`training_iteration`, `time_total_s`, ...) or
+  energysweep (`energy_joules`, ...). Texts are cut at 300 characters.
 
 ## How long a series lives
 

@@ -8,11 +8,9 @@ from typing import NamedTuple
 
 from energysweep.agent.attribution import Owner
 from energysweep.agent.processes import Root
+from energysweep.agent.shown import LONGEST_METRIC, SHOWN_RESULTS
 from energysweep.carbon import JOULES_PER_KWH
 from energysweep.meters.base import Component
-
-SHOWN_RESULTS = 8  # metrics of a trial, so that its series stay few
-_LONGEST_METRIC = 200  # characters of a metric's name
 
 
 class Floor(NamedTuple):
@@ -138,7 +136,7 @@ class Trial:
         """It has reported; of its metrics a few are shown."""
         self.reports += 1
         for metric, value in results.items():
-            if metric in self.results or (len(self.results) < SHOWN_RESULTS and len(metric) <= _LONGEST_METRIC):
+            if metric in self.results or (len(self.results) < SHOWN_RESULTS and len(metric) <= LONGEST_METRIC):
                 self.results[metric] = value
 
     def joules_by_component(self) -> dict[Component, float]:

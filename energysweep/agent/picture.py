@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
-from energysweep.agent.accounts import SHOWN_RESULTS, Trial
+from energysweep.agent.accounts import Trial
 from energysweep.agent.books import Books
 from energysweep.agent.counters import Counter
+from energysweep.agent.shown import SHOWN_RESULTS
 from energysweep.agent.windows import Window
 from energysweep.meters import EVENTS, Component
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from energysweep.agent.accounts import Sweep
+from energysweep.agent.shown import SHOWN_RESULTS
 from energysweep.errors import InputError
 from energysweep.meters.base import Component
 
@@ -105,7 +106,7 @@ class Report(_Request):
 
     op: Literal["report"] = "report"
     lease: Name
-    results: Annotated[dict[Name, float], Field(max_length=8)] = {}
+    results: Annotated[dict[Name, float], Field(max_length=SHOWN_RESULTS)] = {}
 
 
 class Close(_Request):

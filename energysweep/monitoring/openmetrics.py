@@ -13,13 +13,14 @@ Source: the OpenMetrics specification; promtool's reference.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.registry import Collector
 
+from energysweep.agent.shown import ShownMetrics
 from energysweep.analysis.early_stopping import Effort, saved_joules
 from energysweep.analysis.trials import grouped, own
 from energysweep.carbon import Intensity
@@ -151,20 +152,20 @@ def _fact_samples(run: Mapping[str, Any], trial: TrialRow, course: Course, nodes
 def _result_samples(
     run: Mapping[str, Any], trial: str, results: Sequence[ResultRow], course: Course, node: str, clock: RunClock
 ) -> Iterator[Sample]:
+    shown = ShownMetrics(_shown_first(run))
     yield "energysweep_trial_reports_total", (str(run["id"]), trial, node), 0.0, course.at[0]
     for number, result in enumerate(results, start=1):
         at = min(max(clock.at(result.elapsed_seconds), course.at[0]), course.at[-1])
         yield "energysweep_trial_reports_total", (str(run["id"]), trial, node), float(number), at
-        for metric in _shown(run):
-            value = result.metrics.get(metric)
-            if isinstance(value, int | float):
-                yield "energysweep_trial_result", (str(run["id"]), trial, node, metric), float(value), at
+        for metric, value in shown.of(result.metrics).items():
+            yield "energysweep_trial_result", (str(run["id"]), trial, node, metric), value, at
 
 
-def _shown(run: Mapping[str, Any]) -> Iterable[str]:
-    """The metrics that dashboards show: those of the objectives, of the sweep and of its stages."""
+def _shown_first(run: Mapping[str, Any]) -> list[str]:
+    """The metrics that dashboards show before others, as while the sweep ran: of its objectives, then its search's."""
     noted = [run.get("objective"), *(stage.get("objective") for stage in run.get("stages", {}).values())]
-    return dict.fromkeys(str(objective["metric"]) for objective in noted if objective)
+    search = ((run.get("spec") or {}).get("search") or {}).get("metrics") or {}
+    return [*(str(objective["metric"]) for objective in noted if objective), *search]
 
 
 def _sweep_samples(data: LedgerData, end: float, intensity: Intensity | None) -> Iterator[Sample]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 from energysweep import spec as specs
 from energysweep.errors import one_line
 from energysweep.records import TrialRow
 from energysweep.tuning.points import parameters_of, stage_of
+from energysweep.tuning.results import plain
+
+_LONGEST_LABEL = 200  # characters of all parts together
+_LONGEST_TEXT = 40  # of one value: a longer one is a path or a document rather than a setting
 
 
 class ConfigurationLabel:
@@ -23,6 +28,23 @@ class ConfigurationLabel:
 
     def __call__(self, config: Mapping[str, Any]) -> str:
         return specs.label(parameters_of(config), self._varying, stage_of(config))
+
+
+def own_label(config: Mapping[str, Any]) -> str:
+    """The same form of text in one's own Tuner, from the plain values in a trial's config; bounded.
+
+    Nobody says there which of them vary, so all are shown but ``seed``, which tells repeats apart. What is not a
+    number, a truth value or a short text is left out, and so is what comes after 200 characters.
+    """
+    values = {name: plain(value) for name, value in config.items() if name != "seed"}
+    parts = [specs.label(values, [name]) for name, value in values.items() if _is_setting(value)]
+    ends = accumulate(len(part) + 1 for part in parts)
+    shown = [part for part, end in zip(parts, ends, strict=True) if end <= _LONGEST_LABEL]
+    return " ".join(shown + ["…"] * (len(shown) < len(parts))) or specs.label(config, [])
+
+
+def _is_setting(value: Any) -> bool:
+    return isinstance(value, int | float) or (isinstance(value, str) and len(value) <= _LONGEST_TEXT)
 
 
 def trial_label(row: TrialRow, varying: Sequence[str]) -> str:

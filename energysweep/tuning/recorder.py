@@ -20,29 +20,7 @@ from energysweep.ledger import Ledger, LedgerData
 from energysweep.records import AttemptRow, ResultRow, TrialRow, TrialStatus
 from energysweep.spec import Objective
 from energysweep.tuning.points import KEY, stage_of
-
-# What Tune adds to every result; the rest is the workload's.
-_TUNES = frozenset(
-    (
-        "checkpoint_dir_name",
-        "config",
-        "date",
-        "done",
-        "experiment_tag",
-        "hostname",
-        "iterations_since_restore",
-        "node_ip",
-        "pid",
-        "should_checkpoint",
-        "time_since_restore",
-        "time_this_iter_s",
-        "time_total_s",
-        "timestamp",
-        "training_iteration",
-        "trial_id",
-    )
-)
-_OURS = frozenset(("energy_joules", "active_energy_joules", "power_watts", "emissions_grams"))
+from energysweep.tuning.results import own_metrics
 
 
 @dataclass
@@ -177,7 +155,7 @@ class Recorder(Callback):
     ) -> None:
         """A report."""
         record = self.trials[trial.trial_id]
-        metrics = _metrics(result)
+        metrics = own_metrics(result)
         joules = _finite(result.get("energy_joules"))
         with self.lock:
             record.iterations += 1
@@ -295,17 +273,6 @@ def _new_row(trial: Trial) -> TrialRow:
         error=None,
         stage=stage_of(trial.config),
     )
-
-
-def _metrics(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The workload's own metrics, as far as JSON can hold them."""
-    own = {name: value for name, value in result.items() if name not in _TUNES and name not in _OURS}
-    return {name: _plain(value) for name, value in own.items() if isinstance(_plain(value), int | float | str | bool)}
-
-
-def _plain(value: Any) -> Any:
-    """NumPy's and torch's scalars as Python's own."""
-    return value.item() if hasattr(value, "item") and getattr(value, "size", 1) == 1 else value
 
 
 def _finite(value: Any) -> float | None:

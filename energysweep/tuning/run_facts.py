@@ -66,6 +66,12 @@ def objectives(spec: SweepSpec) -> dict[str, Objective]:
     return {"": spec.objective} | {name: stage.objective or spec.objective for name, stage in spec.stages.items()}
 
 
+def shown_first(spec: SweepSpec) -> tuple[str, ...]:
+    """The metrics that dashboards show before others: of the objectives, then those that the search optimises."""
+    asked_for = [objective.metric for objective in objectives(spec).values()]
+    return tuple(dict.fromkeys([*asked_for, *(spec.search.metrics or ())]))
+
+
 def owner() -> str:
     """The name of the user who runs the driver; the number, if there is no name."""
     try:

@@ -24,7 +24,7 @@ from energysweep.tuning.labels import ConfigurationLabel, because, trial_label
 from energysweep.tuning.points import Checkpoints
 from energysweep.tuning.progress import Progress
 from energysweep.tuning.recorder import Recorder
-from energysweep.tuning.run_facts import RunFacts, objectives, owner
+from energysweep.tuning.run_facts import RunFacts, objectives, owner, shown_first
 from energysweep.tuning.session import logged_to, terminated_like_interrupted
 from energysweep.tuning.stages import run_stages
 from energysweep.tuning.standing import Standing
@@ -85,7 +85,7 @@ class RunningSweep:
             meters=tuple(spec.meters),
             idle_power_watts=spec.idle_power_watts,
             sweep=replace(self._dashboard, started_at=None),  # the driver's agent alone tells of the sweep
-            shown=tuple(dict.fromkeys(objective.metric for objective in objectives(spec).values())),
+            shown=shown_first(spec),
             label=ConfigurationLabel(self._varying),
             is_cluster=is_cluster,
             port=metrics_port,

@@ -7,7 +7,6 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import Any
 
 import ray
@@ -24,13 +23,15 @@ from energysweep.agent.connect import LOOPBACK, connect
 from energysweep.agent.keys import new_key
 from energysweep.agent.protocol import Hello
 from energysweep.agent.server import DEFAULT_PORT
+from energysweep.agent.shown import ShownMetrics
 from energysweep.errors import AgentError, AgentUnreachable, InputError, LeaseRefused
 from energysweep.meters import Component
 from energysweep.tuning.board import Board
+from energysweep.tuning.labels import own_label
 from energysweep.tuning.points import hardware_of, unwrap
+from energysweep.tuning.results import OURS, own_metrics
 
 log = logging.getLogger(__name__)
-METRICS = ("energy_joules", "active_energy_joules", "power_watts", "emissions_grams")
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Metering:
         meters: kinds of meters for an agent that has to be started.
         idle_power_watts: idle floors, if the user knows them.
         sweep: the grid's intensity, and what dashboards show of the sweep.
-        shown: metrics that dashboards show (a few).
+        shown: metrics that dashboards show before others.
         label: makes the short readable text of a configuration from a trial's config in Tune.
         is_cluster: the driver may be on another host: agents listen on their node's address.
         port: for the HTTP of an agent that has to be started; the same whoever starts it, so that one that takes
@@ -55,7 +56,7 @@ class Metering:
     idle_power_watts: Mapping[Component, float] = field(default_factory=dict)
     sweep: Sweep = field(default_factory=Sweep)
     shown: tuple[str, ...] = ()
-    label: Callable[[Mapping[str, Any]], str] | None = None
+    label: Callable[[Mapping[str, Any]], str] = own_label
     is_cluster: bool = False
     port: int = DEFAULT_PORT
     key: str = field(default_factory=new_key, repr=False)
@@ -188,6 +189,7 @@ class _TrialEnergy:
         self._metering = metering
         self._client: AgentClient | None = None
         self._lease: Lease | None = None
+        self._shown = ShownMetrics(metering.shown)
         self._last: Spent | None = None
         self._elsewhere = NOTHING_SPENT  # what this host's agent does not know of the trial
         self._open: Callable[[], Lease] | None = None
@@ -197,6 +199,7 @@ class _TrialEnergy:
         """Open a lease for the trainable's trial, whose config in Tune is this."""
         self.end()
         _refuse_several_bundles(trainable)
+        self._shown = ShownMetrics(self._metering.shown)
         self._last, self._elsewhere = None, NOTHING_SPENT
         self._lease_id = None
         self._open = lambda: self._open_lease(trainable, config)
@@ -212,11 +215,11 @@ class _TrialEnergy:
             if self._lease is None:
                 self._lease = self._reopen()
             before = before or self._lease.before.plus(self._elsewhere)
-            now = self._lease.report(_numbers(result, self._metering.shown)).plus(self._elsewhere)
+            now = self._lease.report(self._shown.of(own_metrics(result))).plus(self._elsewhere)
         except AgentError as error:
             self._unmeasured(error)
             if before is None:  # never measured is no energy of 0
-                return dict.fromkeys(METRICS, math.nan)
+                return dict.fromkeys(OURS, math.nan)
             now = before
         self._last = now
         seconds = now.at_seconds - before.at_seconds
@@ -248,7 +251,6 @@ class _TrialEnergy:
 
     def _open_lease(self, trainable: Trainable, config: dict[str, Any]) -> Lease:
         resources = trainable.trial_resources.required_resources if trainable.trial_resources else {}
-        label = self._metering.label
         run = self._metering.run or trainable._storage.experiment_dir_name  # noqa: SLF001 - no public way
         if self._client is None:
             self._client = self._metering.connect(run)
@@ -259,7 +261,7 @@ class _TrialEnergy:
             trial,
             cpus=resources.get("CPU", 0.0),
             gpus=_gpus(resources.get("GPU", 0.0)),
-            config=label(config) if label else "",
+            config=self._metering.label(config),
             hardware=hardware_of(config),
             lease_id=self._lease_id,
         )
@@ -291,14 +293,6 @@ def _gpus(amount: float) -> dict[str, float]:
         return {}
     ids = ray.get_gpu_ids()
     return {str(gpu): min(1.0, amount / len(ids)) for gpu in ids}
-
-
-def _numbers(result: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, float]:
-    return {
-        name: float(result[name])
-        for name in names
-        if isinstance(result.get(name), Real) and math.isfinite(float(result[name]))
-    }
 
 
 def _or_nan(value: float | None) -> float:

@@ -97,6 +97,15 @@ def test_results_stand_where_the_trial_reported_them() -> None:
     assert points[1] == (STARTED_AT + 4, pytest.approx(0.928))
 
 
+def test_metrics_that_the_search_optimises_come_after_the_objective_and_before_others() -> None:
+    eight = {f"other{number}": float(number) for number in range(8)}
+    data = example(spec={"search": {"algorithm": "optuna", "metrics": {"accuracy": "max", "size": "min"}}})
+    results = [row._replace(metrics=eight | {"size": 3, "phase": "x"} | row.metrics) for row in data.results]
+    found = series(replace(data, results=results), "energysweep_trial_result")
+    shown = [dict(labels)["metric"] for labels in found if dict(labels)["trial"] == "t-0.1-16-0"]
+    assert sorted(shown) == ["accuracy", *(f"other{number}" for number in range(6)), "size"]
+
+
 def test_the_sweep_tells_its_name_its_beginning_and_its_end() -> None:
     data = example()
     ((labels, points),) = series(data, "energysweep_sweep_info").items()

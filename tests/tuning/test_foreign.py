@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import ray
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 from ray import tune
 
 import energysweep
@@ -120,6 +123,46 @@ def test_the_results_of_ones_own_tuner_carry_the_energy(own_ray: Path, reuse: bo
     energies = results[1].metrics_dataframe["energy_joules"].tolist()
     assert energies == sorted(energies)
     assert results[0].metrics["trial_id"] != results[1].metrics["trial_id"]
+
+
+def report_much(config: dict[str, float]) -> None:
+    others = {f"other{number}": number for number in range(9)}
+    for report in range(2):
+        tune.report({"loss": config["lr"] / (report + 1), "phase": "warm-up"} | others)
+
+
+def trial_samples(url: str, sweep: str, reports: int) -> list[Sample]:
+    """What an agent's scrape shows of a sweep, once it shows that many reports: with the next tick."""
+    deadline = time.monotonic() + 20
+    while True:
+        families = text_string_to_metric_families(get(f"{url}/metrics"))
+        samples = [each for family in families for each in family.samples if each.labels.get("sweep") == sweep]
+        if sum(each.value for each in samples if each.name == "energysweep_trial_reports_total") == reports:
+            return samples
+        assert time.monotonic() < deadline, samples
+        time.sleep(0.1)
+
+
+def test_trials_of_ones_own_tuner_are_named_and_show_their_metrics(own_ray: Path) -> None:
+    meters = (f"replay:{own_ray}/trace.csv",)
+    watching = connect(Hello(run="watching"), meters, port=0)  # keeps the agent until its series are read
+    tune.Tuner(
+        energysweep.metered(report_much, meters=meters),
+        param_space={"lr": tune.grid_search([0.5, 2.0]), "layers": [3, 4], "seed": 1},
+        tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=1),
+        run_config=tune.RunConfig(name="own", storage_path=str(own_ray / "results"), verbose=0),
+    ).fit()
+    samples = trial_samples(watching.agent["url"], "own", reports=4)
+    watching.close()
+
+    config = {each.labels["trial"]: each.labels["config"] for each in samples if each.name == "energysweep_trial_info"}
+    assert sorted(config.values()) == ["lr=0.5", "lr=2"]
+    shown: dict[str, dict[str, float]] = {}
+    for each in samples:
+        if each.name == "energysweep_trial_result":
+            shown.setdefault(config[each.labels["trial"]], {})[each.labels["metric"]] = each.value
+    others = {f"other{number}": number for number in range(7)}  # eight in all, none of them Tune's or ours
+    assert shown == {"lr=0.5": {"loss": 0.25} | others, "lr=2": {"loss": 1.0} | others}
 
 
 def test_a_class_with_parameters_is_metered_too(own_ray: Path) -> None:

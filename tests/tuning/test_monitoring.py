@@ -13,6 +13,7 @@ from energysweep.ledger import FILE_NAME, Ledger
 from tests.ledgers import booked
 from tests.ports import free_port
 from tests.prometheus import Prometheus, http_sd
+from tests.tuning.conftest import WORK
 
 pytestmark = pytest.mark.ray
 
@@ -33,6 +34,7 @@ def prometheus(tmp_path: Path, agent_port: int) -> Iterator[Prometheus]:
 def test_the_last_scraped_value_of_every_trial_equals_the_ledgers(
     sweep_folder: Path, prometheus: Prometheus, agent_port: int
 ) -> None:
+    (sweep_folder / "work.py").write_text(WORK.replace("tune.report({", 'tune.report({"loss": 0.5, "phase": "x", '))
     sweep = subprocess.Popen(
         [
             *(sys.executable, "-m", "energysweep", "run", "sweep.yaml", "--run-id", "watched"),
@@ -60,6 +62,9 @@ def test_the_last_scraped_value_of_every_trial_equals_the_ledgers(
         assert scraped[trial] == pytest.approx(joules[trial], rel=0.01), trial
     (info,) = prometheus.query("last_over_time(energysweep_sweep_info[10m])")
     assert (info["metric"]["sweep"], info["metric"]["name"]) == ("watched", "test")
+    # The objective, and the other number that trials report.
+    last_results = "max by (metric) (last_over_time(energysweep_trial_result[10m]))"
+    assert prometheus.values(last_results, "metric") == {"score": 2, "loss": 0.5}
     # One at a time, so the others waited; and whatever a trial did, it was in one state.
     of_state = "max by (state) (max_over_time(energysweep_sweep_trials[10m]))"
     most = prometheus.values(of_state, "state")

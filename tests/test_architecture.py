@@ -38,6 +38,7 @@ HOMES = {
     "plotly": {"reporting"},
     "prometheus_client": {"agent", "monitoring"},
     "grafana_api": {"monitoring"},
+    "packaging": {"monitoring"},
     "requests": {"monitoring", "tuning"},
     "sqlite3": {"ledger"},
 }

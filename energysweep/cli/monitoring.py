@@ -28,7 +28,11 @@ def add(commands: Any) -> None:
         "--folder", metavar="UID", default="energysweep", help="uid of the folder; default: energysweep"
     )
     publish.add_argument("--prometheus", metavar="URL", help="where Grafana reaches Prometheus, if it has none yet")
-    publish.add_argument("--replace", action="store_true", help="also overwrite ours that somebody has changed")
+    publish.add_argument(
+        "--replace",
+        action="store_true",
+        help="also overwrite ours that were changed, or are of a newer energysweep",
+    )
 
 
 def _publish(arguments: argparse.Namespace) -> int:

@@ -11,7 +11,8 @@ from energysweep.monitoring.queries import now
 TAG = "energysweep"
 """The tag of all dashboards that this package makes."""
 
-VERSION_TAG = f"energysweep-version:{__version__}"
+VERSION_TAG_PREFIX = "energysweep-version:"
+VERSION_TAG = f"{VERSION_TAG_PREFIX}{__version__}"
 """The tag that says which version of this package has made a dashboard."""
 
 _SCHEMA_VERSION = 39  # Grafana 11.0's; later ones bring it up to their own

@@ -1,9 +1,9 @@
 """Publish the dashboards to a Grafana server: idempotent, and never at the expense of what somebody else made.
 
 A dashboard of ours carries the tag ``energysweep``, and each of its saves by us a message that ends with the
-fingerprint of what was saved. So three questions have an answer without a memory of our own: is it ours (the tag), is
+fingerprint of what was saved. So four questions have an answer without a memory of our own: is it ours (the tag), is
 it the same (the newest fingerprint is that of what we would save), has a person changed it since (the newest save has
-no message of ours).
+no message of ours), is it of a newer energysweep than this one (its tag ``energysweep-version:...``).
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from packaging.version import InvalidVersion, Version
+
 from energysweep import __version__
 from energysweep.errors import SweepError, one_line
-from energysweep.monitoring.dashboard import TAG
+from energysweep.monitoring.dashboard import TAG, VERSION_TAG_PREFIX
 from energysweep.monitoring.grafana import Grafana, GrafanaRefused
 
 DATA_SOURCE_UID = "energysweep-prometheus"
@@ -56,7 +58,8 @@ def publish(
         dashboards: their JSON models; each has a ``uid`` and the tag ``energysweep``.
         folder_uid, folder_title: the folder they stand in.
         prometheus_url: where Grafana reaches Prometheus, for a data source if the server has none of that kind.
-        replace: also overwrite dashboards of ours that a person has changed (Grafana's history keeps the change).
+        replace: also overwrite dashboards of ours that a person has changed, or a newer energysweep has made (Grafana's
+            history keeps them).
 
     Raises:
         InputError: the address, the token or the server's version is wrong.
@@ -128,12 +131,33 @@ def _publish_dashboard(grafana: Grafana, dashboard: Mapping[str, Any], folder_ui
     said = grafana.last_message(uid)
     if said is not None and said.endswith(mark):
         return Published(what, "unchanged")
-    if not (replace or (said is not None and said.startswith(_MESSAGE))):
-        return Published(what, "kept", "somebody has changed it; --replace overwrites it, Grafana keeps its history")
+    kept = _why_kept(model, dashboard, said)
+    if kept is not None and not replace:
+        return Published(what, "kept", kept)
     target = {**dashboard, "id": model.get("id"), "version": model.get("version")}
     # Where a person has moved it, it stays.
     problem = _save(grafana, target, str(meta.get("folderUid", folder_uid)), mark)
     return Published(what, "updated") if problem is None else Published(what, "not published", problem)
+
+
+def _why_kept(there: Mapping[str, Any], ours: Mapping[str, Any], said: str | None) -> str | None:
+    """Why ours should not replace the one that is there, last saved with that message; None if it may."""
+    found, own = _version(there), _version(ours)
+    if found is not None and own is not None and found > own:
+        return f"it is of energysweep {found}, newer than this one; --replace puts the older one there"
+    if said is None or not said.startswith(_MESSAGE):
+        return "somebody has changed it; --replace overwrites it, Grafana keeps its history"
+    return None
+
+
+def _version(dashboard: Mapping[str, Any]) -> Version | None:
+    for tag in dashboard.get("tags", ()):
+        if str(tag).startswith(VERSION_TAG_PREFIX):
+            try:
+                return Version(str(tag).removeprefix(VERSION_TAG_PREFIX))
+            except InvalidVersion:  # a person has written it
+                return None
+    return None
 
 
 def _save(grafana: Grafana, dashboard: Mapping[str, Any], folder_uid: str, mark: str) -> str | None:

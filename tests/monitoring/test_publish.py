@@ -14,11 +14,17 @@ from energysweep.monitoring.grafana import Grafana
 from energysweep.monitoring.publish import Published, publish
 from tests.monitoring.fake_grafana import EDITOR, TOKEN, VIEWER, Answer, FakeGrafana, slow
 
-DASHBOARDS = (
-    {"uid": "energysweep-a", "title": "A", "tags": ["energysweep", "energysweep-0.1.0"], "panels": [{"id": 1}]},
-    {"uid": "energysweep-b", "title": "B", "tags": ["energysweep", "energysweep-0.1.0"], "panels": []},
-)
-NEWER = tuple({**each, "panels": [{"id": 2}]} for each in DASHBOARDS)
+
+def of_version(version: str | None, panel: int) -> tuple[dict[str, Any], ...]:
+    """Two dashboards as that version of energysweep would make them."""
+    tags = ["energysweep"] if version is None else ["energysweep", f"energysweep-version:{version}"]
+    return tuple(
+        {"uid": f"energysweep-{name.lower()}", "title": name, "tags": tags, "panels": [{"id": panel}]} for name in "AB"
+    )
+
+
+DASHBOARDS = of_version("0.9.0", 1)
+NEWER = of_version("0.10.0", 2)
 
 
 @pytest.fixture
@@ -56,6 +62,41 @@ def test_an_upgrade_replaces_what_nobody_has_changed(server: FakeGrafana) -> Non
     assert (result["dashboard A"].done, result["dashboard B"].done) == ("updated", "updated")
     assert server.dashboards["energysweep-a"]["dashboard"]["panels"] == [{"id": 2}]
     assert len(server.dashboards["energysweep-a"]["messages"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("there", "ours", "expected"),
+    [
+        ("0.9.0", "0.10.0", "updated"),
+        ("0.10.0", "0.9.0", "kept"),
+        ("0.10.0", "0.10.0", "updated"),
+        ("1.0.0rc1", "1.0.0", "updated"),
+        ("1.0.0", "1.0.0rc1", "kept"),
+        ("1.0.0", "1.0.0.dev3", "kept"),
+        (None, "0.9.0", "updated"),
+        ("0.10.0", None, "updated"),
+        ("latest", "0.9.0", "updated"),
+    ],
+)
+def test_an_older_version_does_not_replace_a_newer_one_s_unless_asked_to(
+    server: FakeGrafana, there: str | None, ours: str | None, expected: str
+) -> None:
+    done(server, of_version(there, 1))
+    result = done(server, of_version(ours, 2))["dashboard A"]
+    assert result.done == expected
+    if expected == "kept":
+        assert result.why == f"it is of energysweep {there}, newer than this one; --replace puts the older one there"
+        assert server.dashboards["energysweep-a"]["dashboard"]["panels"] == [{"id": 1}]
+        assert done(server, of_version(ours, 2), replace=True)["dashboard A"].done == "updated"
+    assert server.dashboards["energysweep-a"]["dashboard"]["panels"] == [{"id": 2}]
+
+
+def test_a_newer_dashboard_that_a_person_has_changed_is_told_of_as_newer(server: FakeGrafana) -> None:
+    done(server, NEWER)
+    server.save_as_a_person("energysweep-a", title="A, but mine")
+    result = done(server, DASHBOARDS)["dashboard A"]
+    assert (result.done, "newer than this one" in result.why) == ("kept", True)
+    assert server.dashboards["energysweep-a"]["dashboard"]["title"] == "A, but mine"
 
 
 def test_an_upgrade_keeps_a_person_s_changes(server: FakeGrafana) -> None:
@@ -318,6 +359,22 @@ def test_the_exit_status_is_0_if_a_person_s_change_is_kept(
     code, out, err = _told(server, capsys)
     assert (code, err) == (0, "")
     assert out.count("kept: dashboard ") == 3
+
+
+def test_the_exit_status_is_0_if_a_newer_dashboard_is_kept(
+    server: FakeGrafana, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _told(server, capsys)[0] == 0
+    mark = "energysweep dashboards publish 999.1 [0123456789ab]"
+    server.dashboards["energysweep-sweep"]["messages"][-1] = mark
+    server.dashboards["energysweep-sweep"]["dashboard"]["tags"] = ["energysweep", "energysweep-version:999.1"]
+    code, out, err = _told(server, capsys)
+    assert (code, err) == (0, "")
+    kept = [line for line in out.splitlines() if line.startswith("kept: dashboard ")]
+    assert kept == [
+        "kept: dashboard energysweep / Sweep (it is of energysweep 999.1, newer than this one;"
+        " --replace puts the older one there)"
+    ]
 
 
 def test_the_exit_status_is_1_if_the_data_source_that_was_asked_for_is_missing(

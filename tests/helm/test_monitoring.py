@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from energysweep.monitoring import dashboards, export
 from tests.conftest import need
-from tests.helm.charts import ROOT, TEAM, of_kind, one, render, scenario
+from tests.helm.charts import ROOT, TEAM, Document, of_kind, one, render, scenario
 from tests.helm.models import PrometheusRule
 
 FILES = TEAM / "files"
@@ -61,6 +62,33 @@ def test_rules_are_those_of_the_files_with_the_limits_of_the_values() -> None:
     lower = render(TEAM, settings=(*WITH_RULES, "rules.limits.powerWatts=750", "rules.limits.carbonGrams=2500000"))
     (group,) = one(lower, "PrometheusRule", "power-limits")["spec"]["groups"]
     assert [rule["expr"] for rule in group["rules"]] == ["vector(750)", "vector(2500000)"]
+
+
+def alerts(documents: tuple[Document, ...]) -> dict[str, dict[str, Any]]:
+    (group,) = one(documents, "PrometheusRule", "power-alerts")["spec"]["groups"]
+    return {rule["alert"]: rule for rule in group["rules"]}
+
+
+def test_how_long_a_trial_may_report_nothing_and_where_runbooks_are_comes_from_the_values() -> None:
+    before = alerts(render(TEAM, settings=WITH_RULES))
+    after = alerts(render(TEAM, scenario(TEAM, "own-grafana")))  # 4h, https://docs.example/energysweep/
+    name = "EnergysweepTrialWithoutProgress"
+    assert {alert: rule["annotations"]["runbook_url"] for alert, rule in after.items()} == {
+        alert: f"https://docs.example/energysweep/docs/monitoring.md#{alert.lower()}" for alert in before
+    }
+    assert [alert for alert, rule in after.items() if rule["expr"] != before[alert]["expr"]] == [name]
+    assert after[name]["expr"] == before[name]["expr"].replace("offset 30m", "offset 4h").replace("[30m]", "[4h]")
+    descriptions = [alert for alert, rule in after.items() if " 4h" in rule["annotations"]["description"]]
+    assert descriptions == [name]
+
+
+def test_promtool_accepts_the_rules_with_other_values(tmp_path: Path) -> None:
+    for rule in of_kind(render(TEAM, scenario(TEAM, "own-grafana")), "PrometheusRule"):
+        (tmp_path / f"{rule['metadata']['name']}.yml").write_text(yaml.safe_dump(rule["spec"]), encoding="utf-8")
+    files = sorted(map(str, tmp_path.iterdir()))
+    command = [need("promtool"), "check", "rules", *files]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (len(files), done.returncode) == (3, 0), done.stdout + done.stderr
 
 
 def test_custom_resources_are_only_where_the_cluster_has_them() -> None:

@@ -74,7 +74,7 @@ def test_each_alert_says_what_is_so_and_leads_to_a_section_that_says_what_to_do(
     annotations = alert["annotations"]
     assert annotations["summary"]
     assert annotations["description"]
-    document, _, anchor = annotations["runbook"].partition("#")
+    document, _, anchor = annotations["runbook_url"].partition("#")
     headings = re.findall(r"^#+ (.*)$", (ROOT / document).read_text(encoding="utf-8"), re.MULTILINE)
     assert anchor in [heading.lower().replace(" ", "-") for heading in headings]
     assert alert["labels"]["severity"] in {"warning", "critical"}

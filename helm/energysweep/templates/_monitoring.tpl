@@ -47,7 +47,7 @@ dashboards.yml: |
 {{ include "energysweep.name" .root }}-dashboard-{{ base .path | trimSuffix ".json" | replace "_" "-" }}
 {{- end }}
 
-{{/* A file of rules; the limits of the alerts are rules.limits. Called with (dict "root" $ "path" ...). */}}
+{{/* A file of rules; the limits of the alerts are rules.limits, their runbooks are below rules.runbookBase. Called with (dict "root" $ "path" ...). */}}
 {{- define "energysweep.ruleFile" -}}
 {{- if eq (base .path) "limits.yml" -}}
 groups:
@@ -57,6 +57,11 @@ groups:
         expr: vector({{ .root.Values.rules.limits.powerWatts }})
       - record: sweep:energysweep_carbon_limit_grams:constant
         expr: vector({{ .root.Values.rules.limits.carbonGrams }})
+{{- else if eq (base .path) "alerts.yml" -}}
+{{- $rules := .root.Values.rules -}}
+{{- $document := "runbook_url: docs/" -}}
+{{- if $rules.runbookBase }}{{ $document = printf "runbook_url: %s/docs/" (trimSuffix "/" $rules.runbookBase) }}{{ end -}}
+{{ .root.Files.Get .path | replace "30m" $rules.limits.noReport | replace "runbook_url: docs/" $document }}
 {{- else -}}
 {{ .root.Files.Get .path }}
 {{- end }}

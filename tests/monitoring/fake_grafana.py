@@ -11,6 +11,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
@@ -56,8 +57,9 @@ class FakeGrafana:
                     self.send_header("Location", str(content))
                 self.send_header("Content-Type", "text/html" if isinstance(content, str) else "application/json")
                 self.send_header("Content-Length", str(len(raw)))
-                self.end_headers()
-                self.wfile.write(raw)
+                with suppress(ConnectionError):  # a client that did not wait is gone
+                    self.end_headers()
+                    self.wfile.write(raw)
 
             do_GET = do_POST = do_PUT = do_DELETE = _do  # noqa: N815 - the library's names
 

@@ -13,7 +13,7 @@ from energysweep.tuning.points import parameters_of, stage_of
 from energysweep.tuning.results import plain
 
 _LONGEST_LABEL = 200  # characters of all parts together
-_LONGEST_TEXT = 40  # of one value: a longer one is a path or a document rather than a setting
+_LONGEST_TEXT = 30  # of one value: a longer one is a path, a key or a document rather than a setting
 
 
 class ConfigurationLabel:

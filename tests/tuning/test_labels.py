@@ -19,7 +19,7 @@ from energysweep.tuning.labels import own_label
         ({"name": "two words"}, 'name="two words"'),
         ({"layers": np.int64(3), "lr": np.float32(0.5)}, "layers=3 lr=0.5"),
         ({"model": {"width": 3}, "layers": [1, 2], "loss": print, "none": None, "lr": 0.1}, "lr=0.1"),
-        ({"data": "/" + 40 * "x", "lr": 0.1}, "lr=0.1"),
+        ({"data": 31 * "x", "name": 30 * "x", "lr": 0.1}, f"name={30 * 'x'} lr=0.1"),
         ({}, "default"),
         ({"seed": 1}, "default"),
     ],

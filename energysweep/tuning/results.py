@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,5 +37,5 @@ def own_metrics(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """NumPy's and torch's scalars as Python's own."""
-    return value.item() if hasattr(value, "item") and getattr(value, "size", 1) == 1 else value
+    """NumPy's and torch's scalars, and arrays and tensors of one element, as Python's own numbers."""
+    return value.item() if hasattr(value, "item") and math.prod(getattr(value, "shape", ())) == 1 else value

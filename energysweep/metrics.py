@@ -64,6 +64,19 @@ FAMILIES = (
         " Configurations in which a trial ended without it count only while there are no others.",
     ),
     Family(
+        "energysweep_sweep_energy_joules_total",
+        "counter",
+        ("sweep", "component", "bucket", "source"),
+        "What a sweep is charged with so far, over all its trials, nodes and parts, as in its report. bucket: trials or"
+        " overhead.",
+    ),
+    Family(
+        "energysweep_sweep_emissions_grams_total",
+        "counter",
+        ("sweep", "bucket"),
+        "CO2e of what a sweep is charged with so far: joules x PUE x intensity of the grid.",
+    ),
+    Family(
         "energysweep_sweep_saved_energy_joules",
         "gauge",
         ("sweep",),

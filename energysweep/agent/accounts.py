@@ -155,6 +155,15 @@ class Cheapest(NamedTuple):
     energy_joules: float
 
 
+class Charged(NamedTuple):
+    """Energy that a sweep is charged with, over all its hosts and parts; ``bucket`` is trials or overhead."""
+
+    component: str
+    bucket: str
+    source: str
+    energy_joules: float
+
+
 @dataclass(slots=True)
 class Sweep:
     """What a driver says of its sweep; only for the dashboards.
@@ -164,6 +173,7 @@ class Sweep:
         trials: number of trials by state.
         best: the best of the trials' last values, by metric.
         cheapest: the configuration that reaches the target for the least, None before anybody has.
+        charged: what it has cost so far; none of it ever goes down.
         saved_joules: an estimate of what early stopping has saved, None where it is unknown.
         started_at, ended_at: seconds since the Unix epoch.
         agents: of the whole sweep: the names of their nodes by address (host:port), for service discovery.
@@ -178,6 +188,7 @@ class Sweep:
     trials: dict[str, int] = field(default_factory=dict)
     best: dict[str, float] = field(default_factory=dict)
     cheapest: Cheapest | None = None
+    charged: list[Charged] = field(default_factory=list)
     saved_joules: float | None = None
     started_at: float | None = None
     ended_at: float | None = None

@@ -148,6 +148,14 @@ def _sweep_samples(window: Window) -> Iterator[Sample]:
     if sweep.cheapest is not None:
         config, hardware, joules = sweep.cheapest
         yield Sample("energysweep_sweep_cheapest_energy_to_target_joules", (run, config, hardware), joules)
+    grams: dict[str, float] = {}
+    for component, bucket, source, joules in sweep.charged:
+        yield Sample("energysweep_sweep_energy_joules_total", (run, component, bucket, source), joules)
+        emitted = sweep.emissions_grams(joules)
+        if emitted is not None:
+            grams[bucket] = grams.get(bucket, 0.0) + emitted
+    for bucket, emissions in grams.items():
+        yield Sample("energysweep_sweep_emissions_grams_total", (run, bucket), emissions)
     if sweep.saved_joules is not None:
         yield Sample("energysweep_sweep_saved_energy_joules", (run,), sweep.saved_joules)
     yield Sample("energysweep_sweep_start_timestamp_seconds", (run,), sweep.started_at)

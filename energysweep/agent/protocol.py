@@ -39,7 +39,7 @@ def _short(sweep: Sweep) -> Sweep:
     """The texts become labels, the entries series, and the agents targets."""
     for field in dataclasses.fields(sweep):
         value = getattr(sweep, field.name)
-        entries = len(value) if isinstance(value, dict) else 0
+        entries = len(value) if isinstance(value, dict | list) else 0
         most = _MOST_AGENTS if field.name == "agents" else _MOST_ENTRIES
         if entries > most or any(len(text) > _LONGEST_LABEL for text in _texts(value)):
             raise ValueError(f"{field.name} is too long: {most} entries, {_LONGEST_LABEL} characters")
@@ -50,6 +50,8 @@ def _texts(value: object) -> list[str]:
     """All texts in a field of a sweep."""
     if isinstance(value, dict):
         value = (*value, *value.values())
+    elif isinstance(value, list):
+        value = tuple(each for entry in value for each in entry)
     return [text for text in (value if isinstance(value, tuple) else (value,)) if isinstance(text, str)]
 
 

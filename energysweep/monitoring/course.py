@@ -9,6 +9,9 @@ from typing import Any
 from energysweep.records import LeaseRow
 from energysweep.reporting.power import interpolated
 
+Sample = tuple[str, tuple[str, ...], float, float]
+"""Name of the metric, label values, value, Unix time."""
+
 STEP_SECONDS = 15.0  # a common scrape interval; queries look back five minutes at most
 
 
@@ -57,6 +60,11 @@ def course_of(leases: Sequence[LeaseRow], totals: Sequence[tuple[float, float]],
     """
     begin = min(lease.opened_at for lease in leases)
     end = max(lease.closed_at or lease.opened_at + lease.held_seconds for lease in leases)
+    return course_between(begin, end, totals, joules)
+
+
+def course_between(begin: float, end: float, totals: Sequence[tuple[float, float]], joules: float) -> Course:
+    """The course of what rose from 0 to so many joules between two Unix times, by its running total."""
     # A poll may tell of a lease's last second after its end.
     points = [(begin, 0.0)]
     for at, total in sorted(totals):

@@ -26,16 +26,14 @@ from energysweep.analysis.trials import grouped, own
 from energysweep.carbon import Intensity
 from energysweep.ledger import LedgerData
 from energysweep.metrics import FAMILIES
-from energysweep.monitoring.course import Course, RunClock, course_of, every_step
+from energysweep.monitoring.charged import Spent, charged_samples, overhead
+from energysweep.monitoring.course import Course, RunClock, Sample, course_between, course_of, every_step
 from energysweep.records import TRIAL_BUCKETS, ResultRow, TrialRow
 from energysweep.reporting.ranking import ranked
 from energysweep.reporting.summary import summarise
 from energysweep.reporting.trials import TrialSummary
 from energysweep.spec import Scheduler
 from energysweep.spec.space import label
-
-Sample = tuple[str, tuple[str, ...], float, float]
-"""Name, label values, value, Unix time."""
 
 
 def openmetrics(data: LedgerData, carbon: Intensity | None = None) -> str:
@@ -84,6 +82,7 @@ def _samples(data: LedgerData, intensity: Intensity | None) -> Iterator[Sample]:
     totals = grouped(data.samples, lambda sample: sample.series)
     joules = _joules(data)
     ends = [clock.end]
+    spent: list[Spent] = []
     for trial in data.trials:
         held = leases.get(trial.trial)
         if held:
@@ -91,15 +90,26 @@ def _samples(data: LedgerData, intensity: Intensity | None) -> Iterator[Sample]:
             points = [(clock.at(row.elapsed_seconds), row.joules) for row in totals.get(trial.trial, ())]
             course = course_of(held, points, sum(booked.values()))
             ends.append(course.at[-1])
+            spent.append(Spent("trials", course, _without_node(booked)))
             yield from _energy_samples((str(data.run["id"]), trial.trial), course, booked, intensity)
             nodes = tuple(dict.fromkeys(lease.node for lease in held))
             yield from _fact_samples(data.run, trial, course, nodes)
             yield from _result_samples(data.run, trial.trial, results.get(trial.trial, ()), course, nodes[-1], clock)
-    yield from _sweep_samples(data, max(ends), intensity)
+    begin, end = _began(data.run, max(ends)), max(ends)
+    joules_of_overhead = overhead(data)
+    points = [(clock.at(row.elapsed_seconds), row.joules) for row in totals.get("bucket:overhead", ())]
+    course = course_between(begin, end, points, sum(joules_of_overhead.values()))
+    spent.append(Spent("overhead", course, joules_of_overhead))
+    yield from charged_samples(str(data.run["id"]), list(every_step(begin, end)), spent, intensity)
+    yield from _sweep_samples(data, begin, end, intensity)
 
 
 _Key = tuple[str, str, str, str]
 """Node, component, bucket, source."""
+
+
+def _began(run: Mapping[str, Any], end: float) -> float:
+    return float(run.get("started_at") or end)
 
 
 def _joules(data: LedgerData) -> dict[str, dict[_Key, float]]:
@@ -113,6 +123,14 @@ def _joules(data: LedgerData) -> dict[str, dict[_Key, float]]:
             key = (lease.node, row.component, row.bucket, row.source)
             of_trial[key] = of_trial.get(key, 0.0) + row.joules
     return joules
+
+
+def _without_node(joules: Mapping[_Key, float]) -> dict[tuple[str, str], float]:
+    """By component and source."""
+    sums: dict[tuple[str, str], float] = {}
+    for (_, component, _, source), each in joules.items():
+        sums[component, source] = sums.get((component, source), 0.0) + each
+    return sums
 
 
 def _energy_samples(
@@ -168,9 +186,9 @@ def _shown_first(run: Mapping[str, Any]) -> list[str]:
     return [*(str(objective["metric"]) for objective in noted if objective), *search]
 
 
-def _sweep_samples(data: LedgerData, end: float, intensity: Intensity | None) -> Iterator[Sample]:
+def _sweep_samples(data: LedgerData, started_at: float, end: float, intensity: Intensity | None) -> Iterator[Sample]:
     run = data.run
-    name, started_at = str(run["id"]), float(run.get("started_at") or end)
+    name = str(run["id"])
     for at in every_step(started_at, end):
         yield "energysweep_sweep_info", (name, str(run.get("name", "")), str(run.get("owner", ""))), 1.0, at
         yield "energysweep_sweep_start_timestamp_seconds", (name,), started_at, at

@@ -46,6 +46,7 @@ class Standing:
         dashboard.trials = counts if is_over else with_waiting(counts, specs.trial_count(self._spec).trials)
         dashboard.best = {} if best is None else {self._spec.objective.metric: best}
         dashboard.cheapest = cheapest(records, self._varying)
+        dashboard.charged = self._poller.totals.charged()
         dashboard.saved_joules = self._saved_joules(records)
 
     def status(self) -> Status:

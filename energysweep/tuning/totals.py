@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from energysweep.agent.accounts import Charged
 from energysweep.agent.client import NOTHING_SPENT, Spent
 from energysweep.errors import AgentUnreachable, LedgerError
 from energysweep.ledger import Ledger, LedgerData
@@ -34,26 +35,39 @@ class Totals:
     Attributes:
         trials: joules by trial.
         buckets: joules by bucket of the nodes.
+        owned: joules of trials and overhead, by window, component, bucket and source.
+        held: the windows that have held a lease.
         watts: mean power of all metered devices since the poll before; None before the second poll.
     """
 
     trials: dict[str, float] = field(default_factory=dict)
     buckets: dict[str, float] = field(default_factory=dict)
+    owned: dict[tuple[str, str, str, str], float] = field(default_factory=dict)
+    held: set[str] = field(default_factory=set)
     watts: float | None = None
 
     def of(self, series: str) -> float:
         """Joules of a trial, or of ``bucket:`` and its name."""
         return self.buckets[series.removeprefix(BUCKET)] if series.startswith(BUCKET) else self.trials[series]
 
-    @property
-    def joules(self) -> float:
-        """Of all trials."""
-        return sum(self.trials.values())
+    def own(self, window: str, component: str, bucket: str, source: str, joules: float) -> None:
+        """Trials or overhead of the sweep have drawn so much more."""
+        key = (window, component, bucket, source)
+        self.owned[key] = self.owned.get(key, 0.0) + joules
+
+    def charged(self) -> list[Charged]:
+        """What the sweep is charged with: trials and overhead, as in reports, of hosts that have held a lease."""
+        sums: dict[tuple[str, str, str], float] = {}
+        for (window, *rest), joules in list(self.owned.items()):  # the display asks while the poller adds to it
+            component, bucket, source = rest
+            key = (component, bucket, source)
+            sums[key] = sums.get(key, 0.0) + (joules if window in self.held else 0.0)
+        return [Charged(*key, joules) for key, joules in sums.items()]
 
     @property
     def charged_joules(self) -> float:
-        """Of trials and overhead: what the sweep is charged with."""
-        return self.joules + self.buckets.get("overhead", 0.0)
+        """All of it together."""
+        return sum(each.energy_joules for each in self.charged())
 
 
 class Poller:
@@ -221,6 +235,8 @@ class Poller:
         for meter in meters:
             self.estimated |= meter.source == "estimate"
             self._metered[meter.host, meter.window, meter.device, meter.source] = meter.joules
+            for bucket in ("trials", "overhead"):  # a series begins at 0, or its first joules are lost to rate()
+                self.totals.own(meter.window, meter.component, bucket, meter.source, 0.0)
         changed = {self._add(row) for row in energy}
         read_at = time.monotonic() - self._began - answer["seconds_since_reading"]
         samples = [SampleRow(series, read_at, self.totals.of(series)) for series in sorted(changed)]
@@ -228,6 +244,7 @@ class Poller:
 
     def _note_leases(self, leases: Sequence[LeaseRow]) -> None:
         for lease in sorted(leases, key=lambda lease: lease.opened_at):
+            self.totals.held.add(lease.window)
             if lease.lease not in self._trial_of:
                 self._trial_of[lease.lease] = lease.trial
                 self._window_of[lease.trial] = lease.window
@@ -239,6 +256,9 @@ class Poller:
         key = row[:-1]
         more = max(0.0, row.joules - self._joules.get(key, 0.0))
         self._joules[key] = self._joules.get(key, 0.0) + more
+        bucket = "trials" if row.bucket in TRIAL_BUCKETS else row.bucket
+        if bucket in ("trials", "overhead"):
+            self.totals.own(row.window, row.component, bucket, row.source, more)
         if row.bucket in TRIAL_BUCKETS:
             trial = self._trial_of[row.lease]
             self.totals.trials[trial] = self.totals.trials.get(trial, 0.0) + more

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from prometheus_client import parser
 from prometheus_client.openmetrics import parser as openmetrics_parser
 
-from energysweep.agent.accounts import Cheapest, Sweep
+from energysweep.agent.accounts import Charged, Cheapest, Sweep
 from energysweep.agent.exporter import exposition
 from energysweep.agent.picture import Picture, TrialPicture
 from energysweep.meters import Device
@@ -61,6 +61,11 @@ def host(tmp_path: Path) -> FakeHost:
         trials={"running": 1},
         best={"accuracy": 0.5},
         cheapest=Cheapest("lr=0.1", "cpu", 812.5),
+        charged=[
+            Charged("cpu", "trials", "rapl", 900.0),
+            Charged("dram", "trials", "estimate", 100.0),
+            Charged("cpu", "overhead", "rapl", 50.0),
+        ],
         saved_joules=0.0,
         started_at=1e9,
     )
@@ -91,6 +96,12 @@ def test_a_scrape_shows_trials_and_their_sweep(host: FakeHost) -> None:
     assert value("sweep_best", {"sweep": "r", "metric": "accuracy"}) == 0.5
     cheapest = {"sweep": "r", "config": "lr=0.1", "hardware": "cpu"}
     assert value("sweep_cheapest_energy_to_target_joules", cheapest) == 812.5
+    of_sweep = {"sweep": "r", "bucket": "trials"}
+    assert value("sweep_energy_joules_total", {**of_sweep, "component": "cpu", "source": "rapl"}) == 900
+    assert value("sweep_energy_joules_total", {**of_sweep, "component": "dram", "source": "estimate"}) == 100
+    # 1000 J and 50 J x 2 x 360 g/kWh / 3.6 MJ
+    assert value("sweep_emissions_grams_total", of_sweep) == pytest.approx(0.2)
+    assert value("sweep_emissions_grams_total", {"sweep": "r", "bucket": "overhead"}) == pytest.approx(0.01)
     assert value("sweep_saved_energy_joules", {"sweep": "r"}) == 0  # known, and nothing so far
     assert value("sweep_start_timestamp_seconds", {"sweep": "r"}) == 1e9
     assert value("sweep_end_timestamp_seconds", {"sweep": "r"}) is None

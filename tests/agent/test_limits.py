@@ -44,6 +44,8 @@ from tests.meters.fake_clock import FakeClock
         ({"op": "update", "sweep": {"best": {"x" * 301: 1.0}}}, "best is too long"),
         ({"op": "update", "sweep": {"name": "x" * 301}}, "name is too long"),
         ({"op": "update", "sweep": {"cheapest": ["x" * 301, "cpu", 1.0]}}, "cheapest is too long"),
+        ({"op": "update", "sweep": {"charged": [["cpu", "trials", "x" * 301, 1.0]]}}, "charged is too long"),
+        ({"op": "update", "sweep": {"charged": [["cpu", "trials", "rapl", 1.0]] * 33}}, "charged is too long"),
         ({"op": "update", "sweep": {"agents": {"10.0.0.8:9770": "x" * 301}}}, "agents is too long"),
         ({"op": "update", "sweep": {"agents": dict.fromkeys(map(str, range(1025)), "n")}}, "agents is too long: 1024"),
         ({"op": "prove"}, "say hello first"),

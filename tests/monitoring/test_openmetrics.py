@@ -42,8 +42,36 @@ def test_each_trial_begins_at_0_and_ends_with_the_ledgers_joules() -> None:
     assert ends[CRASHED] == pytest.approx(121)  # both attempts
 
 
-def test_counters_never_go_down_and_times_only_go_on() -> None:
-    for points in series(example(), "energysweep_trial_energy_joules_total").values():
+def test_the_sweep_s_own_counters_begin_at_0_and_end_with_what_the_report_charges() -> None:
+    data = example()
+    totals = summarise(data).totals
+    of_bucket: dict[str, float] = {}
+    for labels, points in series(data, "energysweep_sweep_energy_joules_total").items():
+        assert points[0] == (STARTED_AT, 0.0)
+        bucket = dict(labels)["bucket"]
+        of_bucket[bucket] = of_bucket.get(bucket, 0.0) + points[-1][1]
+    assert of_bucket == pytest.approx({"trials": totals.trials_energy_joules, "overhead": totals.overhead_joules})
+    grams = series(data, "energysweep_sweep_emissions_grams_total")
+    assert sum(points[-1][1] for points in grams.values()) == pytest.approx(totals.emissions_grams)
+
+
+def test_the_sweep_s_own_counter_is_at_each_moment_the_sum_of_its_trials() -> None:
+    data = example()
+    of_sweep = [
+        dict(points)
+        for labels, points in series(data, "energysweep_sweep_energy_joules_total").items()
+        if dict(labels)["bucket"] == "trials"
+    ]
+    of_trials = series(data, "energysweep_trial_energy_joules_total").values()
+    for at in (STARTED_AT + 15, STARTED_AT + 30, END):
+        # One that has ended keeps its last value; the others have a sample at the same time.
+        so_far = sum(max(joules for when, joules in points if when <= at) for points in of_trials)
+        assert sum(points[at] for points in of_sweep) == pytest.approx(so_far)
+
+
+@pytest.mark.parametrize("name", ["energysweep_trial_energy_joules_total", "energysweep_sweep_energy_joules_total"])
+def test_counters_never_go_down_and_times_only_go_on(name: str) -> None:
+    for points in series(example(), name).values():
         assert all(a[0] < b[0] and a[1] <= b[1] for a, b in pairwise(points))
 
 

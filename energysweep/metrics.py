@@ -194,6 +194,11 @@ EXPRESSIONS = (
         "power now, by trial",
         "sum by (sweep, trial) (max by (sweep, trial, node, component) (energysweep_trial_power_watts))",
     ),
+    (
+        "joules of a sweep so far, trials and overhead",
+        "sum by (sweep) (max by (sweep, component, bucket, source)"
+        " (max_over_time(energysweep_sweep_energy_joules_total[1d])))",
+    ),
     ("joules of each trial, ended or not", f"sum by (sweep, trial) ({_TRIAL_JOULES})"),
     (
         "joules per configuration",
@@ -211,7 +216,8 @@ EXPRESSIONS = (
 _GUIDE = """
 Take `max_over_time` for the totals of trials, over a range that reaches back to when they ended: it is right however
 few scrapes there were. `increase` and `rate` only know what grew between two scrapes: of a trial that was shorter
-than the scrape interval they see nothing. They are right for nodes, which are always there.
+than the scrape interval they see nothing. They are right for nodes, which are always there, and for
+`energysweep_sweep_*_total`, which miss no trial however short it was and whenever it ended.
 
 At a scrape interval of 60 s or less the last value of every trial is scraped. An agent that was started by a sweep
 stays for 5 minutes after its last use (`ENERGYSWEEP_LINGER`), so that a Prometheus that looks for targets once a
@@ -229,7 +235,8 @@ the same as well.
 - The host's own counters (`energysweep_node_*`) begin at 0 after a reboot, and when an agent has ended because nobody
   needed it any more. `increase` and `rate` allow for that.
 - A run that was interrupted and is resumed goes on with its series where its agents still show them. Otherwise each
-  of its parts counts from 0: `max_over_time` has the larger part, the ledger has all of it.
+  of a trial's parts counts from 0: `max_over_time` has the larger part, the ledger has all of it. The sweep's own
+  counters (`energysweep_sweep_*_total`) come from the ledger and go on.
 """
 
 

@@ -8,7 +8,18 @@ from energysweep.monitoring.dashboard import dashboard
 from energysweep.monitoring.panels import Json, Panel, Unit
 from energysweep.monitoring.queries import last, latest, named
 from energysweep.monitoring.tables import Column, table
-from energysweep.monitoring.trials import INFO, SWEEPS, emissions, energy, estimated_part, mean, objective
+from energysweep.monitoring.trials import (
+    INFO,
+    SWEEPS,
+    charged_emissions,
+    charged_energy,
+    charged_estimated_part,
+    emissions,
+    energy,
+    estimated_part,
+    mean,
+    objective,
+)
 
 UID = "energysweep-configurations"
 
@@ -34,11 +45,12 @@ def configurations_dashboard() -> Json:
             variables.parameter(),
             variables.metric(),
             variables.measured(),
+            variables.measured_sweeps("measured_sweeps"),
         ],
         [
-            ("Configurations", _configurations()),
-            ("Values of $parameter", _values()),
-            ("Hardware", _hardware()),
+            ("Configurations: trials within the time range", _configurations()),
+            ("Values of $parameter: trials within the time range", _values()),
+            ("Hardware: trials within the time range", _hardware()),
             ("Sweeps", [_sweeps()]),
         ],
     )
@@ -151,15 +163,20 @@ def _sweeps() -> Panel:
     cheapest = latest("energysweep_sweep_cheapest_energy_to_target_joules", SWEEPS)
     info = f"max by (sweep, name, owner) ({last('energysweep_sweep_info', SWEEPS)})"
     return table(
-        "Sweeps ($measured)",
-        "Sweeps side by side. Least energy to target is the cheapest configuration's, the mean over its trials that"
-        f" reached it. Saved by early stopping is always an estimate. {_RANGE} {_ESTIMATE}",
+        "Sweeps ($measured_sweeps)",
+        "Sweeps side by side. Energy and CO2e are of whole sweeps, trials and overhead, as their drivers tell; those of"
+        " trials, and their number, are of the chosen ones within the time range. Least energy to target is the"
+        " cheapest configuration's, the mean over its trials that reached it. Saved by early stopping is always an"
+        " estimate."
+        f" {_ESTIMATE}",
         _EMPTY,
         {
             "sweep": Column("Sweep"),
-            "energy": Column("Energy", f"sum by (sweep) ({energy()})", "joule", gauge=True),
-            "estimated": Column("Estimated part", estimated_part("sweep"), "percentunit", decimals=0),
-            "grams": Column("CO2e", f"sum by (sweep) ({emissions()})", "massg"),
+            "whole": Column("Energy", charged_energy("sweep"), "joule", gauge=True),
+            "whole_grams": Column("CO2e", charged_emissions("sweep"), "massg"),
+            "energy": Column("Trials' energy", f"sum by (sweep) ({energy()})", "joule"),
+            "grams": Column("Trials' CO2e", f"sum by (sweep) ({emissions()})", "massg"),
+            "estimated": Column("Estimated part", charged_estimated_part("sweep"), "percentunit", decimals=0),
             "saved": Column("Saved (estimate)", of_sweep("energysweep_sweep_saved_energy_joules"), "joule"),
             "trials": Column("Trials", f"count by (sweep) ({energy()})"),
             "cheapest": Column("Least energy to target", f"min by (sweep) ({cheapest})", "joule"),

@@ -35,6 +35,7 @@ _RESTARTS = (
 )
 
 _SHARED = "Where several agents share a node, this is what the one that has counted longest says."
+_ADDRESSES = "Each address at which Prometheus finds an agent counts; one that is scraped at two counts twice."
 _DIVIDED = f"{_SHARED} Where it was there for a part of the time, agents are divided by time, which is an estimate."
 
 
@@ -186,22 +187,26 @@ def _events() -> Panel:
 
 
 def _agents() -> list[Panel]:
-    cpu = rate("energysweep_agent_cpu_seconds_total", NODES)
+    # Several agents of a node are told apart by their addresses only. One that has gone to another address is not there
+    # twice at any moment: Prometheus ends the series of a target that is gone or does not answer.
+    leases = f"max by (node, instance) (energysweep_agent_open_leases{{{NODES}}})"
+    cpu = f"max by (node, instance) (rate(energysweep_agent_cpu_seconds_total{{{NODES}}}[$__rate_interval]))"
+    tick = f"max by (node, instance) (energysweep_agent_tick_seconds{{{NODES}}})"
     return [
         stat(
             "Agents that answer",
-            "Agents that the last scrapes found, among the chosen nodes.",
+            f"On the chosen nodes, at the last scrape. {_ADDRESSES}",
             "none",
             "none",
-            at_end("A", f"count({now('energysweep_agent_open_leases', NODES)})", "agents"),
+            at_end("A", f"count({leases})", "agents"),
             width=4,
         ),
         stat(
             "Open leases",
-            "Trials and tracked blocks that are at work now.",
+            f"Trials and tracked blocks that are at work now, of all agents. {_ADDRESSES}",
             "none",
             "none",
-            at_end("A", f"sum({now('energysweep_agent_open_leases', NODES)})", "leases"),
+            at_end("A", f"sum({leases})", "leases"),
             width=4,
         ),
         stat(
@@ -225,18 +230,18 @@ def _agents() -> list[Panel]:
         ),
         timeseries(
             "CPU time of the agents",
-            "As a part of one logical CPU.",
+            f"As a part of one logical CPU. {_ADDRESSES}",
             "percentunit",
             _EMPTY,
-            over_time("A", cpu, "{{node}}"),
+            over_time("A", cpu, "{{node}} {{instance}}"),
             height=7,
         ),
         timeseries(
             "How long a tick takes",
-            "One tick a second reads the meters and books the energy.",
+            f"One tick a second reads the meters and books the energy. {_ADDRESSES}",
             "s",
             _EMPTY,
-            over_time("A", now("energysweep_agent_tick_seconds", NODES), "{{node}}"),
+            over_time("A", tick, "{{node}} {{instance}}"),
             height=7,
         ),
     ]

@@ -9,7 +9,8 @@ What every expression has to put right:
   the meters'. So of ``energysweep_node_*`` all series of a node are taken from one agent: see ``_books``.
 - A trial that moves has a series per node: summed after that.
 - A trial's series are gone 5 minutes after it ends. So totals are the highest value in the dashboard's time range,
-  which is also right for a sweep that has ended.
+  which is also right for a sweep that has ended. A trial that ended before the range is not among them, and what a
+  trial drew before its first scrape is in no rate. The sweep's own counters miss neither.
 - An info series may stand at several nodes: made one before it is joined. Should a trial ever have two texts, one is
   taken (``topk``): otherwise the join would fail, for all trials.
 """
@@ -23,6 +24,8 @@ TRIAL_EMISSIONS = "energysweep_trial_emissions_grams_total"
 TRIAL_INFO = "energysweep_trial_info"
 TRIAL_POWER = "energysweep_trial_power_watts"
 TRIAL_RESULT = "energysweep_trial_result"
+SWEEP_ENERGY = "energysweep_sweep_energy_joules_total"
+SWEEP_EMISSIONS = "energysweep_sweep_emissions_grams_total"
 NODE_ENERGY = "energysweep_node_energy_joules_total"
 NODE_BUCKETS = "energysweep_node_bucket_energy_joules_total"
 
@@ -35,7 +38,7 @@ def now(metric: str, where: str) -> str:
 
 
 def highest(metric: str, where: str) -> str:
-    """The total of a trial's counter, also when it has ended within the range."""
+    """The total of a trial's or a sweep's counter, also when it has ended within the range."""
     return f"max by ({_LABELS[metric]}) (max_over_time({metric}{{{where}}}[$__range]))"
 
 
@@ -57,7 +60,11 @@ def latest(metric: str, where: str) -> str:
 
 
 def rate(metric: str, where: str) -> str:
-    """What a counter grows by per second. Of joules: watts, and no joule between two scrapes is missed."""
+    """What a counter grows by per second; of joules: watts.
+
+    No joule between two scrapes is missed, but what a series showed when it was first scraped is in no rate: of a
+    trial that is shorter than the scrape interval, all of it.
+    """
     return f"max by ({_LABELS[metric]}) (rate({metric}{{{where}}}[$__rate_interval]))"
 
 

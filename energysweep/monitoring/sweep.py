@@ -7,6 +7,7 @@ from energysweep.monitoring.charts import stat, timeseries
 from energysweep.monitoring.dashboard import dashboard
 from energysweep.monitoring.panels import Json, Panel, at_end, over_time
 from energysweep.monitoring.queries import (
+    SWEEP_ENERGY,
     TRIAL_ENERGY,
     TRIAL_INFO,
     TRIAL_POWER,
@@ -19,15 +20,31 @@ from energysweep.monitoring.queries import (
     rate,
 )
 from energysweep.monitoring.tables import Column, table, xychart
-from energysweep.monitoring.trials import INFO, SWEEPS, TRIALS, emissions, energy, estimated_part, mean, objective
+from energysweep.monitoring.trials import (
+    INFO,
+    SWEEPS,
+    TRIALS,
+    charged_emissions,
+    charged_energy,
+    emissions,
+    energy,
+    estimated_part,
+    mean,
+    objective,
+)
 
 UID = "energysweep-sweep"
 
 _RANGE = "Of the trials within the time range: let it cover the whole sweep."
+_WHOLE = (
+    "Of the whole sweep, as its driver tells, whatever the time range and whichever hardware and nodes are chosen. Of a"
+    " Tuner of one's own no driver tells: its trials within the time range."
+)
 _NO_TRIAL = "no trial yet"
 _ESTIMATE = "An estimate is a model of the hardware, not a measurement; What measured it names the sources."
 
 _CHEAPEST = "energysweep_sweep_cheapest_energy_to_target_joules"
+_OF_TRIALS, _OVERHEAD = 'bucket="trials"', 'bucket="overhead"'
 _POWER_NOW = described(per_trial(now(TRIAL_POWER, TRIALS)), now(TRIAL_INFO, INFO))
 
 
@@ -42,13 +59,13 @@ def sweep_dashboard() -> Json:
             variables.hardware(),
             variables.nodes_of_sweeps(),
             variables.metric(),
-            variables.measured(),
+            variables.measured_sweeps(),
         ],
         [
             ("So far", _so_far()),
             ("Where the power goes", [_power(), _states(), *_power_by_others()]),
-            ("What it buys", [_energy_and_objective(), _configurations()]),
-            ("Trials", [_trials(), _sources()]),
+            ("What it buys: trials within the time range", [_energy_and_objective(), _configurations()]),
+            ("Trials within the time range, and what measured them", [_trials(), _sources()]),
         ],
     )
 
@@ -57,18 +74,18 @@ def _so_far() -> list[Panel]:
     cheapest = f"bottomk(1, {latest(_CHEAPEST, SWEEPS)})"
     return [
         stat(
-            "Energy of trials ($measured)",
-            f"Active energy and idle share of all trials. {_RANGE} {_ESTIMATE}",
+            "Energy so far ($measured)",
+            f"Active energy and idle share of all trials, and the overhead. {_WHOLE} {_ESTIMATE}",
             "joule",
             _NO_TRIAL,
-            at_end("A", f"sum({energy()})", "energy"),
+            at_end("A", f"sum({charged_energy('sweep')})", "energy"),
         ),
         stat(
-            "CO2e of trials ($measured)",
-            f"Joules times PUE times the intensity of the grid, in grams of CO2e. {_RANGE} {_ESTIMATE}",
+            "CO2e so far ($measured)",
+            f"These joules times PUE times the intensity of the grid, in grams of CO2e. {_WHOLE} {_ESTIMATE}",
             "massg",
             _NO_TRIAL,
-            at_end("A", f"sum({emissions()})", "emissions"),
+            at_end("A", f"sum({charged_emissions('sweep')})", "emissions"),
         ),
         stat(
             "Power now ($measured)",
@@ -113,22 +130,37 @@ def _so_far() -> list[Panel]:
 def _power() -> Panel:
     watts = described(per_trial(rate(TRIAL_ENERGY, TRIALS)), now(TRIAL_INFO, INFO))
     rest = f"sum({watts}) - sum(topk(40, {watts}))"
+
+    def of_sweep(also: str = "") -> str:
+        return f"sum({rate(SWEEP_ENERGY, SWEEPS + also)})"
+
+    unseen = f"{of_sweep(', ' + _OF_TRIALS)} - (sum({rate(TRIAL_ENERGY, SWEEPS)}) or vector(0))"
     return timeseries(
         "Power by trial ($measured)",
-        "Mean power between scrapes, so that the area is the energy. The 40 trials that draw most at each moment are"
-        f" shown by themselves, the others together. {_ESTIMATE}",
+        "Mean power between scrapes. The line is of the sweep's own counter, so the area under it is the sweep's energy"
+        " since the first scrape. The 40 trials that draw most at each moment are shown by themselves, the others"
+        " together. What trials drew before their first scrape, which is all of one that is shorter than the scrape"
+        " interval, is known of all of them together only. Chosen hardware and nodes narrow the trials, not the sweep."
+        f" {_ESTIMATE}",
         "watt",
         "no trial ran in this time range",
         over_time("A", f"topk(40, {watts})", "{{config}} {{hardware}} · {{trial}}"),
         over_time("B", f"{rest} > 0.001", "all others"),
+        over_time("unseen", f"clamp_min({unseen}, 0)", "trials before their first scrape"),
+        over_time("overhead", of_sweep(", " + _OVERHEAD), "overhead"),
+        over_time("sweep", of_sweep(), "the sweep"),
         width=16,
         stacked=True,
+        lines=("sweep",),
     )
 
 
 def _power_by_others() -> list[Panel]:
     watts = described(f"sum by (sweep, trial, node) ({rate(TRIAL_ENERGY, TRIALS)})", now(TRIAL_INFO, INFO))
-    words = f"Mean power of trials between scrapes. {_ESTIMATE}"
+    words = (
+        "Mean power of trials between scrapes, without what a trial drew before its first scrape: one that is shorter"
+        f" than the scrape interval is not seen here. {_ESTIMATE}"
+    )
     empty = "no trial ran in this time range"
     by_configuration = over_time("A", f"topk(20, sum by (config, hardware) ({watts}))", "{{config}} {{hardware}}")
     return [
@@ -176,7 +208,7 @@ def _energy_and_objective() -> Panel:
 def _configurations() -> Panel:
     by = "config, hardware"
     return table(
-        "Configurations so far ($measured)",
+        "Configurations ($measured)",
         f"Mean over the trials of each configuration, also over those that still run. {_RANGE} {_ESTIMATE}",
         _NO_TRIAL,
         {
@@ -218,11 +250,12 @@ def _trials() -> Panel:
 
 
 def _sources() -> Panel:
-    by_source = f"sum by (component, source) ({highest(TRIAL_ENERGY, TRIALS)})"
+    by = "component, source"
+    by_source = f"sum by ({by}) ({highest(SWEEP_ENERGY, SWEEPS)}) or sum by ({by}) ({highest(TRIAL_ENERGY, SWEEPS)})"
     return table(
         "What measured it",
-        "The trials' energy by component and source. estimate: a model from rated power and load, not a measurement;"
-        " replay: a recorded or invented trace.",
+        "The sweep's energy by component and source. estimate: a model from rated power and load, not a measurement;"
+        f" replay: a recorded or invented trace. {_WHOLE}",
         _NO_TRIAL,
         {
             "component": Column("Component"),

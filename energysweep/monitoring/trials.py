@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from energysweep.monitoring.queries import (
+    SWEEP_EMISSIONS,
+    SWEEP_ENERGY,
     TRIAL_EMISSIONS,
     TRIAL_ENERGY,
     TRIAL_INFO,
@@ -33,6 +35,26 @@ def estimated_energy(info: str = INFO) -> str:
 def emissions(info: str = INFO) -> str:
     """Grams of CO2e."""
     return described(per_trial(highest(TRIAL_EMISSIONS, TRIALS)), last(TRIAL_INFO, info))
+
+
+def charged_energy(by: str) -> str:
+    """Joules of whole sweeps: trials and overhead, whether or not their trials have series within the range.
+
+    Of a Tuner of one's own no driver tells: the trials within the range.
+    """
+    return f"sum by ({by}) ({highest(SWEEP_ENERGY, SWEEPS)}) or sum by ({by}) ({energy()})"
+
+
+def charged_emissions(by: str) -> str:
+    """Grams of CO2e of whole sweeps, like their joules."""
+    return f"sum by ({by}) ({highest(SWEEP_EMISSIONS, SWEEPS)}) or sum by ({by}) ({emissions()})"
+
+
+def charged_estimated_part(by: str) -> str:
+    """The part of whole sweeps' joules that comes from a model, 0 where all was measured."""
+    estimated = highest(SWEEP_ENERGY, f'{SWEEPS}, source="estimate"')
+    of_sweep = share(f"sum by ({by}) ({estimated})", f"sum by ({by}) ({highest(SWEEP_ENERGY, SWEEPS)})")
+    return f"{of_sweep} or {estimated_part(by)}"
 
 
 def objective(info: str = INFO) -> str:

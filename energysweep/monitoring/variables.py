@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from energysweep.monitoring.dashboard import HIDDEN, choice, newest
 from energysweep.monitoring.panels import Json
-from energysweep.monitoring.queries import NODE_ENERGY, TRIAL_ENERGY, TRIAL_INFO, TRIAL_RESULT
+from energysweep.monitoring.queries import NODE_ENERGY, SWEEP_ENERGY, TRIAL_ENERGY, TRIAL_INFO, TRIAL_RESULT
 from energysweep.monitoring.trials import INFO, SWEEPS, TRIALS
 
 
@@ -64,8 +64,18 @@ def parameter() -> Json:
 def measured(series: str = TRIAL_ENERGY, where: str = TRIALS) -> Json:
     """How the energy is known, for the titles of panels: an estimate must say so wherever its number stands."""
 
+    return _measured((series, where))
+
+
+def measured_sweeps(name: str = "measured") -> Json:
+    """How the energy of whole sweeps is known, also of what is not among their trials within the range."""
+    return _measured((SWEEP_ENERGY, SWEEPS), (TRIAL_ENERGY, SWEEPS)) | {"name": name}
+
+
+def _measured(*of_series: tuple[str, str]) -> Json:
     def of(source: str) -> str:
-        return f"group(last_over_time({series}{{{where}, source{source}}}[$__range]))"
+        found = (f"last_over_time({series}{{{where}, source{source}}}[$__range])" for series, where in of_series)
+        return f"group({' or '.join(found)})"
 
     def named(expression: str, words: str) -> str:
         return f'label_replace({expression}, "text", "{words}", "", "")'

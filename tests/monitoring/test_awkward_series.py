@@ -74,6 +74,15 @@ def of_nodes() -> Iterator[str]:
                     yield f"energysweep_node_{metric}_joules_total{{{labels},{own}}} {joules} {at}"
 
 
+def of_agents() -> Iterator[str]:
+    """Each agent has two open leases, as long as it is there."""
+    yield "# TYPE energysweep_agent_open_leases gauge"
+    for (node, instance), (first, last, _, _) in AGENTS.items():
+        for minute in range(first, last + 1):
+            labels = f'node="{node}",instance="{instance}"'
+            yield f"energysweep_agent_open_leases{{{labels}}} 2 {BEGAN + 60 * minute}"
+
+
 def openmetrics() -> str:
     """The series, with a scrape a minute."""
     lines = ["# TYPE energysweep_trial_energy_joules counter"]
@@ -100,6 +109,7 @@ def openmetrics() -> str:
         ]
     lines += [
         *of_nodes(),
+        *of_agents(),
         "# TYPE energysweep_sweep_start_timestamp_seconds gauge",
         f'energysweep_sweep_start_timestamp_seconds{{sweep="s",instance="b:9770"}} {BEGAN} {BEGAN}',
         "# EOF",
@@ -191,6 +201,19 @@ def test_agents_that_overlapped_are_divided_by_time(view: View) -> None:
     assert trials == pytest.approx(8400 + (metered - 12000) * 0.2)
 
 
+def test_two_users_agents_on_a_node_are_two_agents_with_the_leases_of_both(view: View) -> None:
+    dashboard = DASHBOARDS["energysweep-nodes"]
+    then = replace(view, end=BEGAN + 60 * 10)
+
+    def number(title: str, node: str) -> float:
+        asked = then.ask(target(dashboard, title, "A"), then.choose(dashboard) | {"node": escaped(node)})
+        (series,) = asked
+        return float(series["value"][1])
+
+    assert (number("Agents that answer", "shared"), number("Open leases", "shared")) == (2, 4)
+    assert (number("Agents that answer", "overlapping"), number("Open leases", "overlapping")) == (2, 4)
+
+
 @pytest.mark.parametrize("minutes", [12, 18, 30, 60, 1440])
 def test_owners_sum_up_to_the_meters_however_many_agents_a_node_has(view: View, minutes: int) -> None:
     owners = [of_nodes_dashboard(view, reference, minutes) for reference in ("trials", "background")]
@@ -244,4 +267,4 @@ def test_the_document_s_queries_count_a_joule_once(view: View) -> None:
 def test_the_cheapest_configuration_is_the_one_that_was_named_last_and_not_a_lucky_one_before(view: View) -> None:
     title = "Cheapest at target so far ($measured)"
     assert column(view, "energysweep-sweep", title, "A", "config", sweep="s") == {"x=2": 30}
-    assert column(view, "energysweep-configurations", "Sweeps ($measured)", "cheapest", "sweep") == {"s": 30}
+    assert column(view, "energysweep-configurations", "Sweeps ($measured_sweeps)", "cheapest", "sweep") == {"s": 30}

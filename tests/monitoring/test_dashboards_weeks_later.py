@@ -62,7 +62,7 @@ def test_energy_and_carbon_of_each_configuration_are_those_of_the_report(view: V
 
 
 def test_energy_of_the_sweep_is_that_of_all_trials(view: View) -> None:
-    ((key, joules),) = column(view, "Sweeps ($measured)", "energy", "sweep").items()
+    ((key, joules),) = column(view, "Sweeps ($measured_sweeps)", "energy", "sweep").items()
     assert (key, joules) == ((SUMMARY.sweep,), pytest.approx(SUMMARY.totals.trials_energy_joules))
 
 
@@ -77,6 +77,6 @@ def test_a_query_finds_data(view: View, title: str, reference: str) -> None:
 def test_what_early_stopping_has_saved_is_brought_back(view: View) -> None:
     # Pruned after 4 reports at 5.5 J each, where the others made 10: 6 x 5.5 J.
     expected = pytest.approx(33)
-    assert column(view, "Sweeps ($measured)", "saved", "sweep") == {(SUMMARY.sweep,): expected}
+    assert column(view, "Sweeps ($measured_sweeps)", "saved", "sweep") == {(SUMMARY.sweep,): expected}
     shown = target(SWEEP, "Saved by early stopping (estimate)", "A")
     assert numbers(view.ask(shown, view.choose(SWEEP))) == {(): expected}

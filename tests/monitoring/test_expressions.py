@@ -38,7 +38,7 @@ VARIABLES = [
 # No data, and why. Each of them has a test of its own below.
 EMPTY_WHILE_IT_RUNS = {
     ("Power by trial ($measured)", "B"): "fewer than 40 trials",
-    ("Sweeps ($measured)", "ends"): "the sweep has not ended",
+    ("Sweeps ($measured_sweeps)", "ends"): "the sweep has not ended",
 }
 NOW = {
     ("Power now ($measured)", "A"),
@@ -213,7 +213,7 @@ def test_chosen_values_are_taken_as_they_are(sweep: Watched) -> None:
     view = sweep.long_after()
 
     def trials(**chosen: str) -> float:
-        found = ask(view, "energysweep-configurations", "Sweeps ($measured)", "trials", **chosen)
+        found = ask(view, "energysweep-configurations", "Sweeps ($measured_sweeps)", "trials", **chosen)
         return sum(float(series["value"][1]) for series in found)
 
     assert trials() == 16

@@ -11,12 +11,10 @@ import pytest
 
 from energysweep.monitoring import dashboards
 from energysweep.reporting import summarise
+from tests.monitoring.brought_back import brought_back, differing, number_queries, told
 from tests.monitoring.grafana import View, numbers, panels, target
-from tests.monitoring.test_weeks_later import bring_back
-from tests.prometheus import Prometheus
-from tests.reporting.example import STARTED_AT, example
+from tests.reporting.example import example
 
-WEEKS = 3 * 7 * 86400.0
 DATA = example()
 SUMMARY = summarise(DATA)
 SWEEP, DASHBOARD = (
@@ -27,10 +25,8 @@ SWEEP, DASHBOARD = (
 
 @pytest.fixture(scope="module")
 def view() -> Iterator[View]:
-    with tempfile.TemporaryDirectory() as folder:
-        bring_back(Path(folder), DATA)
-        with Prometheus(Path(folder)) as prometheus:
-            yield View(prometheus.url, STARTED_AT - 3600, STARTED_AT + WEEKS, 15)
+    with tempfile.TemporaryDirectory() as folder, brought_back(Path(folder), DATA) as seen:
+        yield seen
 
 
 def column(view: View, title: str, reference: str, *labels: str) -> dict[tuple[str, ...], float]:
@@ -59,6 +55,13 @@ def test_energy_and_carbon_of_each_configuration_are_those_of_the_report(view: V
     assert column(view, title, "energy", "config", "hardware") == pytest.approx(configurations("energy_joules"))
     assert column(view, title, "grams", "config", "hardware") == pytest.approx(configurations("emissions_grams"))
     assert column(view, title, "metric", "config", "hardware") == pytest.approx(configurations("objective"))
+
+
+def test_every_number_of_the_dashboard_is_that_of_the_report(view: View) -> None:
+    expected = told(SUMMARY, "batch_size")
+    # What is saved is no number of the report: below.
+    assert expected.keys() == number_queries() - {("Sweeps ($measured_sweeps)", "saved")}
+    assert differing(view, SUMMARY, "batch_size") == {}
 
 
 def test_energy_of_the_sweep_is_that_of_all_trials(view: View) -> None:

@@ -16,6 +16,7 @@ import pytest
 from energysweep.monitoring import Json, dashboards
 from energysweep.reporting import summarise
 from tests.ledgers import booked
+from tests.monitoring.brought_back import brought_back, differing, shown
 from tests.monitoring.grafana import View, escaped, numbers, panels, target
 from tests.monitoring.test_rules import ALERTS, RECORDS
 from tests.monitoring.watched import ROOT, Watched, watched
@@ -188,7 +189,7 @@ def test_of_more_trials_than_are_shown_the_rest_is_drawn_together(sweep: Watched
     view, dashboard = sweep.while_it_ran(), DASHBOARDS["energysweep-sweep"]
     chosen = view.choose(dashboard)
     (panel,) = (panel for panel in panels(dashboard) if panel["title"] == "Power by trial ($measured)")
-    one, rest = (view.fill(target["expr"].replace("topk(40, ", "topk(1, "), chosen) for target in panel["targets"])
+    one, rest = (view.fill(target["expr"].replace("topk(40, ", "topk(1, "), chosen) for target in panel["targets"][:2])
     every = view.fill(panel["targets"][0]["expr"], chosen)
 
     def total(expression: str) -> dict[float, float]:
@@ -249,6 +250,29 @@ def test_what_early_stopping_saved_and_what_was_cheapest_is_what_the_driver_told
     assert best is not None
     assert best.energy_to_target_joules is not None
     assert cheapest == pytest.approx(best.energy_to_target_joules.mean)
+
+
+@pytest.mark.parametrize("parameter", ["rate", "depth"])
+def test_brought_back_weeks_later_every_number_is_that_of_the_report(
+    sweep: Watched, tmp_path: Path, parameter: str
+) -> None:
+    saved = number(ask(sweep.just_after(), "energysweep-sweep", "Saved by early stopping (estimate)", "A"))
+    with brought_back(tmp_path, sweep.data) as view:
+        differences = differing(view, summarise(sweep.data), parameter)
+        found = shown(view, "Sweeps ($measured_sweeps)", "saved", ("sweep",))
+    assert differences == {}
+    assert found == {("watched",): pytest.approx(saved, rel=0.01)}
+
+
+def test_what_the_sweep_has_cost_is_what_its_report_charges(sweep: Watched) -> None:
+    totals = summarise(sweep.data).totals
+    assert totals.trials_energy_joules is not None
+    assert totals.overhead_joules is not None
+    expected = totals.trials_energy_joules + totals.overhead_joules
+    for view in (sweep.just_after(), sweep.long_after()):
+        assert number(ask(view, "energysweep-sweep", "Energy so far ($measured)", "A")) == pytest.approx(expected)
+        grams = number(ask(view, "energysweep-sweep", "CO2e so far ($measured)", "A"))
+        assert grams == pytest.approx(totals.emissions_grams)
 
 
 def test_everything_is_green_while_all_is_well(sweep: Watched) -> None:

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from energysweep.ledger import LedgerData
 from energysweep.monitoring.observed import observe
-from energysweep.monitoring.openmetrics import openmetrics
 from energysweep.reporting import summarise
-from tests.conftest import need
 from tests.ledgers import booked
+from tests.monitoring.brought_back import bring_back
 from tests.prometheus import Prometheus
 from tests.reporting.example import STARTED_AT, example
-
-
-def bring_back(folder: Path, data: LedgerData) -> None:
-    """What a person does: ``report --openmetrics``, then promtool."""
-    file = folder / "run.om"
-    file.write_text(openmetrics(data))
-    command = [need("promtool"), "tsdb", "create-blocks-from", "openmetrics", str(file), str(folder / "tsdb")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 def test_prometheus_gives_the_ledgers_joules_of_a_run_that_was_brought_back(tmp_path: Path) -> None:

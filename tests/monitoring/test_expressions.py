@@ -13,34 +13,17 @@ from typing import Any
 
 import pytest
 
-from energysweep.monitoring import Json, dashboards
+from energysweep.monitoring import Json
 from energysweep.reporting import summarise
 from tests.ledgers import booked
 from tests.monitoring.brought_back import brought_back, differing, shown
+from tests.monitoring.expressions import DASHBOARDS, EMPTY_WHILE_IT_RUNS, TARGETS, VARIABLES
 from tests.monitoring.grafana import View, escaped, numbers, panels, target
 from tests.monitoring.test_rules import ALERTS, RECORDS
 from tests.monitoring.watched import ROOT, Watched, watched
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-DASHBOARDS = {dashboard["uid"]: dashboard for dashboard in dashboards()}
-TARGETS = [
-    pytest.param(dashboard, panel["title"], query, id=f"{dashboard['uid']}: {panel['title']}: {query['refId']}")
-    for dashboard in dashboards()
-    for panel in panels(dashboard)
-    for query in panel["targets"]
-]
-VARIABLES = [
-    pytest.param(dashboard, variable, id=f"{dashboard['uid']}: ${variable['name']}")
-    for dashboard in dashboards()
-    for variable in dashboard["templating"]["list"]
-    if variable["type"] == "query"
-]
-# No data, and why. Each of them has a test of its own below.
-EMPTY_WHILE_IT_RUNS = {
-    ("Power by trial ($measured)", "B"): "fewer than 40 trials",
-    ("Sweeps ($measured_sweeps)", "ends"): "the sweep has not ended",
-}
 NOW = {
     ("Power now ($measured)", "A"),
     ("Trials ($measured)", "power"),

@@ -73,7 +73,7 @@ class Watched:
         return View(self.prometheus.url, self.began - 5, self.ended + 1800)
 
 
-def _rules(folder: Path) -> list[Path]:
+def rules(folder: Path) -> list[Path]:
     """The rules, all of them evaluated every second."""
     copies = []
     for path in sorted(RULES.glob("*.yml")):
@@ -91,7 +91,7 @@ def watched(folder: Path) -> Iterator[Watched]:
     )
     (folder / "sweep.yaml").write_text(json.dumps(_SWEEP))
     port = free_port()
-    with Prometheus(folder, [http_sd(port)], _rules(folder)) as prometheus:
+    with Prometheus(folder, [http_sd(port)], rules(folder)) as prometheus:
         began = time.time()
         done = subprocess.run(
             [

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
 from energysweep.ledger import FILE_NAME, Ledger
+from energysweep.reporting import summarise
 from tests.ledgers import booked
 from tests.ports import free_port
 from tests.prometheus import Prometheus, http_sd
 from tests.tuning.conftest import WORK
+from tests.tuning.test_resume import STEPS, read, wait_for
 
 pytestmark = pytest.mark.ray
 
@@ -74,3 +79,44 @@ def test_the_last_scraped_value_of_every_trial_equals_the_ledgers(
     for function in ("min", "max"):
         ((total,),) = [[each["value"][1]] for each in prometheus.query(f"{function}_over_time({all_states})")]
         assert float(total) == 8
+
+
+@pytest.mark.slow
+def test_what_a_sweep_has_cost_goes_on_over_a_new_agent_and_a_resume(
+    sweep_folder: Path, prometheus: Prometheus, agent_port: int
+) -> None:
+    (sweep_folder / "work.py").write_text(dedent(STEPS))
+    folder = sweep_folder / "results" / "watched"
+
+    def start(*arguments: str, linger: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "energysweep", *arguments, "--metrics-port", str(agent_port)],
+            cwd=sweep_folder,
+            env=os.environ | {"ENERGYSWEEP_LINGER": linger},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def joules() -> dict[str, float]:
+        """By bucket, as Prometheus has scraped last."""
+        series = "max by (component, bucket, source) (max_over_time(energysweep_sweep_energy_joules_total[10m]))"
+        return prometheus.values(f"sum by (bucket) ({series})", "bucket")
+
+    options = ("--set", "parameters={steps: {grid: [2, 30]}}", "--set", "max_concurrent_trials=1")
+    first = start("run", "sweep.yaml", "--run-id", "watched", *options, linger="1")
+    wait_for(lambda: joules().get("trials", 0.0) > 200, 120)
+    first.send_signal(signal.SIGINT)
+    first.communicate(timeout=60)
+    wait_for(lambda: not prometheus.query("energysweep_agent_open_leases"), 60)  # its agent has gone
+    before = joules()
+    second = start("resume", str(folder), linger="5")
+    _, messages = second.communicate(timeout=120)
+    assert second.returncode == 0, messages
+
+    totals = summarise(read(folder)).totals
+    assert joules() == pytest.approx({"trials": totals.trials_energy_joules, "overhead": totals.overhead_joules})
+    assert joules()["trials"] > before["trials"] > 200
+    grams = prometheus.query("sum(max by (bucket) (max_over_time(energysweep_sweep_emissions_grams_total[10m])))")
+    assert [float(each["value"][1]) for each in grams] == [pytest.approx(totals.emissions_grams)]
+    assert prometheus.query("resets(energysweep_sweep_energy_joules_total[10m]) > 0") == []

@@ -12,20 +12,35 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 from ray.util import get_node_ip_address
 
 from energysweep.ledger import FILE_NAME, LedgerData
 from energysweep.metrics import EXPRESSIONS, FAMILIES
+from energysweep.monitoring import Json
+from energysweep.reporting import summarise
 from tests.conftest import need
 from tests.ledgers import booked
+from tests.monitoring.brought_back import brought_back, differing
+from tests.monitoring.expressions import DASHBOARDS, EMPTY_WHILE_IT_RUNS, TARGETS, VARIABLES
+from tests.monitoring.grafana import View, numbers, target
+from tests.monitoring.test_rules import ALERTS, RECORDS
+from tests.monitoring.watched import rules
 from tests.ports import free_port
 from tests.prometheus import Prometheus, http_sd
 from tests.tuning.conftest import SWEEP, TRACE
 from tests.tuning.test_cluster import Cluster, command_of, two_raylets, wait_for_nodes
 from tests.tuning.test_resume import STEPS, read, wait_for
 from tests.web import get
+
+# No data, and why.
+NOT_HERE = {
+    ("Power by trial ($measured)", "B"): "fewer than 40 trials",
+    ("Saved by early stopping (estimate)", "A"): "no scheduler stops a trial early",
+    ("Sweeps ($measured_sweeps)", "saved"): "no scheduler stops a trial early",
+}
 
 pytestmark = [
     pytest.mark.ray,
@@ -82,7 +97,17 @@ class Watched:
     sd_of_worker: set[str]
     targets: set[str]
     killed: str
+    began: float
     moment: float
+
+    def while_it_ran(self) -> View:
+        """As an operator sees it shortly before the last trial ends."""
+        last = max(lease.closed_at or 0.0 for lease in self.data.leases)
+        return View(self.prometheus.url, self.began - 5, last - 0.5)
+
+    def just_after(self) -> View:
+        """As an operator sees it when the sweep has ended, and its series are still there."""
+        return View(self.prometheus.url, self.began - 5, self.moment)
 
 
 @pytest.fixture(scope="module")
@@ -97,16 +122,18 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     port = free_port()
     with (
         two_raylets(linger="300") as cluster,  # as it is for everybody
-        Prometheus(seconds, [http_sd(port, host=HEAD_IP)]) as prometheus,
+        Prometheus(seconds, [http_sd(port, host=HEAD_IP)], rules(seconds)) as prometheus,
         Prometheus(minutes, [http_sd(port, host=HEAD_IP, refresh="60s")], interval="60s") as every_minute,
     ):
         cluster.start("worker", f"--address={cluster.address}", ip=WORKER_IP)
         wait_for_nodes(cluster)
+        began = time.time()
         sweep = start_sweep(
             cluster,
             folder,
             port,
             *("--set", "parameters={steps: {grid: [2, 100, 101]}}", "--file-sd", str(folder / "targets.json")),
+            *("--set", "objective={metric: score, mode: max, target: 1}"),
         )
         run = folder / "results" / "watched"
 
@@ -141,7 +168,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         assert sweep.returncode == 0, messages
         time.sleep(3.0)  # a scrape of each
         yield Watched(
-            read(run), folder, prometheus, every_minute, port, sd_of_worker, targets, victim.trial, time.time()
+            *(read(run), folder, prometheus, every_minute, port, sd_of_worker, targets, victim.trial),
+            *(began, time.time()),
         )
 
 
@@ -206,6 +234,99 @@ def test_the_document_s_expressions_have_an_answer(watched: Watched, question: s
             f"steps={row.parameters['steps']}": pytest.approx(of_trial[row.trial], rel=0.01)
             for row in watched.data.trials
         }
+
+
+@pytest.mark.parametrize("moment", ["while_it_ran", "just_after"])
+@pytest.mark.parametrize(("dashboard", "title", "query"), TARGETS)
+def test_a_query_of_a_panel_finds_data(watched: Watched, dashboard: Json, title: str, query: Json, moment: str) -> None:
+    view: View = getattr(watched, moment)()
+    found = view.ask(query, view.choose(dashboard))
+    where = (title, query["refId"])
+    has_ended = moment == "just_after"
+    is_empty = where in NOT_HERE or (not has_ended and where in EMPTY_WHILE_IT_RUNS)
+    assert bool(found) != is_empty
+
+
+@pytest.mark.parametrize(("dashboard", "variable"), VARIABLES)
+def test_a_variable_has_the_values_of_both_nodes(watched: Watched, dashboard: Json, variable: Json) -> None:
+    view = watched.just_after()
+    found = view.options(variable, view.choose(dashboard))
+    expected = {
+        "sweep": ["watched"],
+        "hardware": [],  # the sweep names none
+        "node": ["head", "worker"],
+        "parameter": ["steps"],
+        "metric": ["score"],
+    }
+    if variable["name"].startswith("measured"):
+        assert found[0] == "replayed"
+    else:
+        assert found == expected[variable["name"]]
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS.values(), ids=list(DASHBOARDS))
+def test_the_annotations_are_where_the_sweep_began_and_ended(watched: Watched, dashboard: Json) -> None:
+    view = watched.just_after()
+    chosen = view.choose(dashboard)
+    start, end = (view.lines(view.fill(mark["expr"], chosen)) for mark in dashboard["annotations"]["list"])
+    (began,), (ended,) = ({float(value) / 1000 for _, value in series["values"]} for (series,) in (start, end))
+    assert watched.began < began < ended < watched.moment
+
+
+@pytest.mark.parametrize("rule", RECORDS, ids=lambda rule: str(rule["record"]))
+def test_a_recording_rule_has_recorded_every_node_that_it_tells_of(watched: Watched, rule: dict[str, Any]) -> None:
+    recorded = watched.while_it_ran().lines(rule["record"])
+    assert recorded
+    level = str(rule["record"]).split(":")[0].split("_")
+    if "node" in level:
+        assert {series["metric"]["node"] for series in recorded} == {"head", "worker"}
+
+
+def test_every_rule_can_be_worked_out_on_two_nodes(watched: Watched) -> None:
+    health = {
+        rule["name"]: (rule["health"], rule.get("lastError", ""))
+        for group in watched.prometheus.rules()
+        for rule in group["rules"]
+    }
+    assert {alert["alert"] for alert in ALERTS} | {rule["record"] for rule in RECORDS} == health.keys()
+    assert {name: each for name, each in health.items() if each != ("ok", "")} == {}
+
+
+def test_on_both_nodes_the_joules_of_all_owners_are_those_of_the_meters(watched: Watched) -> None:
+    view, dashboard = watched.just_after(), DASHBOARDS["energysweep-nodes"]
+
+    def of(reference: str) -> dict[tuple[str, ...], float]:
+        query = target(dashboard, "Energy by owner against the meters ($measured)", reference)
+        return numbers(view.ask(query, view.choose(dashboard)), "node")
+
+    owners = [of(bucket) for bucket in ("trials", "overhead", "background", "unreserved_idle")]
+    metered = of("metered")
+    assert metered.keys() == {("head",), ("worker",)}
+    assert min(metered.values()) > 0
+    for node, joules in metered.items():
+        assert sum(owner[node] for owner in owners) == pytest.approx(joules, rel=1e-9)
+    assert of("booked") == pytest.approx(metered, rel=1e-9)
+    assert of("difference") == pytest.approx(dict.fromkeys(metered, 0.0), abs=1e-6)
+
+
+def test_what_the_sweep_has_cost_is_what_its_report_charges_on_both_nodes(watched: Watched) -> None:
+    totals = summarise(watched.data).totals
+    view, dashboard = watched.just_after(), DASHBOARDS["energysweep-sweep"]
+
+    def number(title: str) -> float:
+        ((_, value),) = numbers(view.ask(target(dashboard, title, "A"), view.choose(dashboard))).items()
+        return value
+
+    assert totals.trials_energy_joules is not None
+    assert totals.overhead_joules is not None
+    joules = totals.trials_energy_joules + totals.overhead_joules
+    assert number("Energy so far ($measured)") == pytest.approx(joules)
+    assert number("CO2e so far ($measured)") == pytest.approx(totals.emissions_grams)
+
+
+def test_brought_back_weeks_later_every_number_is_that_of_the_report(watched: Watched, tmp_path: Path) -> None:
+    with brought_back(tmp_path, watched.data) as view:
+        assert differing(view, summarise(watched.data), "steps") == {}
 
 
 def test_promtool_finds_nothing_wrong_with_a_real_scrape(watched: Watched) -> None:

@@ -7,11 +7,12 @@ import io
 import pytest
 from rich.console import Console
 
-from energysweep.agent.accounts import Cheapest
+from energysweep.agent.accounts import Charged, Cheapest
 from energysweep.records import TrialRow, TrialStatus
 from energysweep.tuning.progress import RunningTrial, Status, line, table
 from energysweep.tuning.recorder import TrialRecord
 from energysweep.tuning.standing import cheapest, with_waiting
+from energysweep.tuning.totals import Totals
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,24 @@ from energysweep.tuning.standing import cheapest, with_waiting
 )
 def test_what_neither_runs_nor_has_ended_waits(counts: dict[str, int], planned: int, shown: dict[str, int]) -> None:
     assert with_waiting(counts, planned) == shown
+
+
+def test_a_sweep_is_charged_with_trials_and_overhead_of_hosts_that_have_held_a_lease() -> None:
+    totals = Totals()
+    totals.own("head", "cpu", "trials", "rapl", 0.0)  # no trial has ever run there
+    totals.own("head", "cpu", "overhead", "rapl", 50.0)
+    assert totals.charged() == [Charged("cpu", "trials", "rapl", 0.0), Charged("cpu", "overhead", "rapl", 0.0)]
+    totals.held.add("node")
+    totals.own("node", "cpu", "trials", "rapl", 100.0)
+    totals.own("node", "cpu", "trials", "rapl", 20.0)
+    totals.own("node", "cpu", "overhead", "rapl", 5.0)
+    totals.own("node", "dram", "trials", "estimate", 10.0)
+    assert totals.charged() == [
+        Charged("cpu", "trials", "rapl", 120.0),
+        Charged("cpu", "overhead", "rapl", 5.0),
+        Charged("dram", "trials", "estimate", 10.0),
+    ]
+    assert totals.charged_joules == 135
 
 
 def record(

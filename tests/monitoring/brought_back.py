@@ -103,7 +103,8 @@ def told(summary: Summary, parameter: str) -> Told:
         return next(column for (_, name), (_, column) in table.items() if name == reference)
 
     def named(column: Numbers) -> Numbers:
-        return {(" ".join(key).strip() or "(none)",): value for key, value in column.items()}
+        names = {key: " ".join(key) for key in column}
+        return {(name if name.strip() else "(none)",): column[key] for key, name in names.items()}
 
     joined = {
         **configurations,

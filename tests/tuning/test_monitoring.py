@@ -103,9 +103,10 @@ def test_what_a_sweep_has_cost_goes_on_over_a_new_agent_and_a_resume(
         series = "max by (component, bucket, source) (max_over_time(energysweep_sweep_energy_joules_total[10m]))"
         return prometheus.values(f"sum by (bucket) ({series})", "bucket")
 
-    options = ("--set", "parameters={steps: {grid: [2, 30]}}", "--set", "max_concurrent_trials=1")
+    options = ("--set", "parameters={steps: {grid: [2, 60]}}", "--set", "max_concurrent_trials=1")
     first = start("run", "sweep.yaml", "--run-id", "watched", *options, linger="1")
-    wait_for(lambda: joules().get("trials", 0.0) > 200, 120)
+    wait_for(lambda: joules().get("trials", 0.0) > 50, 60)
+    assert first.poll() is None  # in the middle of the second trial
     first.send_signal(signal.SIGINT)
     first.communicate(timeout=60)
     wait_for(lambda: not prometheus.query("energysweep_agent_open_leases"), 60)  # its agent has gone
@@ -116,7 +117,7 @@ def test_what_a_sweep_has_cost_goes_on_over_a_new_agent_and_a_resume(
 
     totals = summarise(read(folder)).totals
     assert joules() == pytest.approx({"trials": totals.trials_energy_joules, "overhead": totals.overhead_joules})
-    assert joules()["trials"] > before["trials"] > 200
+    assert joules()["trials"] > before["trials"] > 50
     grams = prometheus.query("sum(max by (bucket) (max_over_time(energysweep_sweep_emissions_grams_total[10m])))")
     assert [float(each["value"][1]) for each in grams] == [pytest.approx(totals.emissions_grams)]
     assert prometheus.query("resets(energysweep_sweep_energy_joules_total[10m]) > 0") == []

@@ -1,6 +1,6 @@
 """Draws the dashboards without Grafana: the same JSON, the same queries to a real Prometheus, plotly's charts.
 
-    python -m tests.monitoring.preview http://127.0.0.1:9090 FROM TO FOLDER [--pictures]
+    python -m tests.monitoring.preview http://127.0.0.1:9090 FROM TO FOLDER [--pictures] [--interval SECONDS]
 
 FROM and TO are Unix times. Writes an HTML page for each dashboard, and with --pictures a PNG by Chromium. It is for
 looking at layout, words and numbers where no Grafana is at hand, and made the pictures of docs/monitoring.md.
@@ -139,7 +139,7 @@ def _timeseries(panel: Json, view: View, chosen: Mapping[str, str], marks: list[
         return _empty(panel)
     for when, name, color in marks:
         figure.add_vline(x=_date(when), line={"color": color, "dash": "dot"}, annotation_text=name)
-    if len(figure.data) > 12:
+    if len(figure.data) > 16:
         figure.update_layout(showlegend=False)
     defaults = panel["fieldConfig"]["defaults"]
     for step in defaults.get("thresholds", {}).get("steps", [])[1:]:
@@ -290,8 +290,9 @@ def main() -> None:
     parser.add_argument("end", type=float)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--pictures", action="store_true")
+    parser.add_argument("--interval", type=int, default=2, help="seconds between scrapes")
     arguments = parser.parse_args()
-    view = View(arguments.url, arguments.start, arguments.end, 2)
+    view = View(arguments.url, arguments.start, arguments.end, arguments.interval)
     for dashboard in dashboards():
         content, height = page(dashboard, view)
         file = arguments.folder.resolve() / f"{dashboard['uid']}.html"

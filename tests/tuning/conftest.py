@@ -15,7 +15,7 @@ from energysweep.tuning.run import Run, run
 TRACE = "time_seconds,device,component,power_watts\n0,package-0,cpu,100\n1,package-0,cpu,100\n"
 
 WORK = '''
-import subprocess, sys, threading, time
+import resource, subprocess, sys, threading, time
 from ray import tune
 
 BURN = "import time\\nwhile time.process_time() < 0.15: pass"
@@ -38,11 +38,17 @@ def spawn(seconds):
     thread.join()
 
 
+def children_seconds():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def train(config):
     work = {"burn": burn, "sleep": time.sleep, "spawn": spawn}[config["kind"]]
+    before = children_seconds()
     for report in range(config.get("reports", 3)):
         work(config.get("seconds", 1.0))
-        tune.report({"score": report * config.get("gain", 1)})
+        tune.report({"score": report * config.get("gain", 1), "children_seconds": children_seconds() - before})
 '''
 
 SWEEP = """

@@ -230,7 +230,8 @@ def test_several_raylets_on_one_host_are_one_host(cluster: Cluster, sweep_folder
     assert totals.conservation_error_ratio is not None
     assert totals.conservation_error_ratio < 1e-3
     window_seconds = sum(meter.window_seconds for meter in data.meters)  # of one window: the host's
-    assert totals.energy_joules == pytest.approx(100 * window_seconds, rel=1e-3)
+    # Half a second of 100 W: a busy host may make the agent wait between its look at the clock and at the meters.
+    assert totals.energy_joules == pytest.approx(100 * window_seconds, rel=1e-3, abs=50)
     assert window_seconds == pytest.approx(data.run["duration_seconds"], abs=1.0)
 
 

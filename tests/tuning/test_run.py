@@ -32,7 +32,8 @@ def test_two_trials_at_once_share_the_100_watts_and_the_buckets_add_up(run_sweep
 
     totals = done.summary.totals
     window_seconds = sum(meter.window_seconds for meter in read_ledger(done).meters)
-    assert totals.energy_joules == pytest.approx(100 * window_seconds, rel=1e-3)
+    # Half a second of 100 W: a busy host may make the agent wait between its look at the clock and at the meters.
+    assert totals.energy_joules == pytest.approx(100 * window_seconds, rel=1e-3, abs=50)
     assert window_seconds == pytest.approx(done.summary.duration_seconds, abs=1.0)
     booked = (
         totals.trials_energy_joules
@@ -58,16 +59,21 @@ def test_work_of_short_lived_children_started_from_a_thread_is_charged(run_sweep
     assert float(trials["sleep"]["active_energy_joules"]) < float(trials["spawn"]["active_energy_joules"]) / 10
     ledger = read_ledger(done)
     (lease,) = [lease for lease in ledger.leases if trials["spawn"]["trial"] == lease.trial]
-    assert lease.cpu_seconds > 0.5 * lease.held_seconds  # one child after the other, nearly all the time
+    last = [row.metrics["children_seconds"] for row in ledger.results if row.trial == lease.trial][-1]
+    assert lease.cpu_seconds > 0.9 * last > 0  # what the children themselves have used, as their parent was told
 
 
 def test_a_trial_of_300_ms_gets_its_joules(run_sweep: RunSweep) -> None:
     done = run_sweep("parameters={kind: burn, reports: 1, seconds: 0.3}")
 
     (trial,) = done.summary.trials
-    # At most the 80 W above the floor, and all of its share of it: 10 W on 2 CPUs.
-    assert 0.3 * 10 * 0.5 < trial.energy_joules < 100 * 1.0
-    assert trial.active_energy_joules > 0.3 * 80 * 0.2
+    (lease,) = read_ledger(done).leases
+    cpus = os.cpu_count() or 1
+    # Its share of the floor of 20 W, and of the 80 W above it at least what its CPU time is of all that there is: how
+    # much more hangs on what else the host does. A reading may be a tenth of a second old.
+    assert 0.3 * 20 / cpus * 0.5 < trial.energy_joules < 100 * (lease.held_seconds + 0.2)
+    assert lease.cpu_seconds > 0
+    assert trial.active_energy_joules > 80 * lease.cpu_seconds / cpus * 0.5
 
 
 def test_every_result_carries_the_energy_and_it_never_goes_down(run_sweep: RunSweep) -> None:

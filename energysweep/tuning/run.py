@@ -71,7 +71,7 @@ def run(
 
     Args:
         spec: the sweep.
-        address: of a Ray cluster; None: RAY_ADDRESS, or a Ray of its own that ends with the run.
+        address: of a Ray cluster; None: RAY_ADDRESS. Neither, or ``local``: a Ray of its own that ends with the run.
         output: the run folder is made in it.
         run_id: name of the run folder; None: the sweep's name and the time.
         metrics_port: where agents serve /metrics, if none runs yet.
@@ -95,11 +95,9 @@ def run(
     if (done := _done(run_id, folder)) is not None:
         return done
     key = key_of(folder)
-    with connected(spec, address):
+    with connected(spec, address) as is_cluster:
         placement.check(spec, ray.nodes(), placement.autoscaler_nodes())
-        running = RunningSweep(
-            spec, run_id, grid, progress or Silent(), metrics_port, address is not None, key, targets_file
-        )
+        running = RunningSweep(spec, run_id, grid, progress or Silent(), metrics_port, is_cluster, key, targets_file)
         # The folder only now: a sweep that is refused leaves none behind.
         with contextlib.closing(running) as sweep, _make_folder(folder, spec, key) as ledger:
             ledger.note(grafana=grafana_url)

@@ -227,10 +227,9 @@ def test_a_cluster_s_other_nodes_are_asked_at_their_own_addresses(
     targets = sweep_folder / "targets.json"
     options = ["--set", "parameters.seconds=1.5", "--set", f"storage={sweep_folder}/tune", "--file-sd", str(targets)]
     given = ["--address", apart.address] if named_by == "--address" else []
+    run = [sys.executable, "-m", "energysweep", "run", "sweep.yaml", "--run-id", "it", "--metrics-port", "0"]
     done = subprocess.run(
-        [sys.executable, "-m", "energysweep", "run", "sweep.yaml", "--run-id", "it", "--metrics-port", "0"]
-        + given
-        + options,
+        [*run, *given, *options],
         cwd=sweep_folder,
         env=apart.environments["head"] | ({} if given else {"RAY_ADDRESS": apart.address}),
         capture_output=True,

@@ -158,7 +158,7 @@ def test_a_run_whose_driver_was_killed_before_tune_wrote_its_state_begins_its_tr
     assert statuses == ["completed", "interrupted"] if first.results else statuses[0] == "completed"
     now = {row[:-1]: row.joules for row in second.energy}
     assert all(now[row[:-1]] >= row.joules for row in first.energy)
-    assert list(second.results[: len(first.results)]) == list(first.results)
+    assert [row for row in first.results if row not in second.results] == []
     (completed,) = (trial.trial for trial in second.trials if trial.status == "completed")
     assert [row.metrics["score"] for row in second.results if row.trial == completed] == list(range(8))
     summary = summarise(second)

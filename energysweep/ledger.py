@@ -93,14 +93,20 @@ class Ledger:
         self.path = path
 
     @classmethod
-    def create(cls, path: Path) -> Ledger:
+    def create(cls, path: Path, **facts: Any) -> Ledger:
         """A new ledger, or the existing one at ``path`` to go on with.
+
+        A new one appears whole: a driver that is killed meanwhile leaves none.
+
+        Args:
+            path: its file.
+            facts: what a new one has to say of the run at once.
 
         Raises:
             LedgerError: the folder cannot be written, or the file is something else.
         """
         if not path.exists():
-            _make(path)
+            _make(path, facts)
         return cls.open(path)
 
     @classmethod
@@ -235,15 +241,17 @@ class Ledger:
             yield self._connection
 
 
-def _make(path: Path) -> None:
-    """A ledger without rows. It is made elsewhere, so that whoever finds it at ``path`` finds it whole."""
+def _make(path: Path, facts: Mapping[str, Any]) -> None:
+    """A ledger of these facts alone. It is made elsewhere, so that whoever finds it at ``path`` finds it whole."""
     with _translated(path), tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
         new = Path(folder) / path.name
-        with contextlib.closing(sqlite3.connect(new)) as connection:
+        connection = sqlite3.connect(new, isolation_level=None)
+        with Ledger(connection, path) as ledger:
             connection.executescript(
                 f"PRAGMA journal_mode = WAL; BEGIN; PRAGMA application_id = {_APPLICATION_ID};"
                 f"PRAGMA user_version = {_SCHEMA_VERSION}; {_SCHEMA} COMMIT;"
             )
+            ledger.note(**facts)
         new.rename(path)  # closed, it is one file, without a WAL beside it
 
 

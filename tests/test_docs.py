@@ -96,6 +96,29 @@ def test_every_command_is_named(document: str) -> None:
     assert [name for name in subcommands() if not re.search(rf"`(energysweep )?{name}`|energysweep {name}", text)] == []
 
 
+def section(title: str) -> str:
+    """Of docs/architecture.md, up to the next title."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    return text.partition(f"### {title}\n")[2].partition("\n#")[0]
+
+
+def test_the_list_of_commands_is_the_programs() -> None:
+    listed = re.findall(r"`([a-z]+)`", section("Command line").partition(";")[0])
+    assert sorted(listed) == sorted(subcommands())
+
+
+def test_every_variable_that_is_read_is_in_the_list_of_variables_and_every_other_is_not() -> None:
+    read = {
+        name
+        for path in (ROOT / "energysweep").rglob("*.py")
+        for name in re.findall(
+            r"\b(?:ENERGYSWEEP_[A-Z_]+|RAY_[A-Z_]*ADDRESS|[A-Z]+_TOKEN)\b", path.read_text(encoding="utf-8")
+        )
+    }
+    assert len(read) > 10
+    assert set(re.findall(r"^\| `(\w+)`", section("Environment"), re.MULTILINE)) == read
+
+
 def test_every_field_of_the_totals_is_documented() -> None:
     from energysweep.reporting.balance import Totals
 

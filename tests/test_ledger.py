@@ -203,7 +203,7 @@ def test_whoever_finds_a_new_ledger_finds_it_whole(tmp_path: Path) -> None:
 
     def create() -> None:
         for path in paths:
-            Ledger.create(path).close()
+            Ledger.create(path, id="it").close()
 
     thread = threading.Thread(target=create)
     thread.start()
@@ -212,10 +212,17 @@ def test_whoever_finds_a_new_ledger_finds_it_whole(tmp_path: Path) -> None:
             while not path.exists():
                 assert thread.is_alive() or path.exists()
             with Ledger.open(path) as ledger:
-                assert ledger.read().run == {}
+                assert ledger.read().run == {"id": "it"}
     finally:
         thread.join()
     assert [each for each in tmp_path.iterdir() if each.is_dir()] == []  # where they were made is gone
+
+
+def test_a_new_ledger_has_its_facts_at_once_and_an_existing_one_keeps_its_own(path: Path) -> None:
+    with Ledger.create(path, id="it", status="running") as ledger:
+        assert ledger.facts() == {"id": "it", "status": "running"}
+    with Ledger.create(path, id="another") as ledger:
+        assert ledger.facts()["id"] == "it"
 
 
 def test_a_backup_is_whole_while_the_ledger_is_written(path: Path, tmp_path: Path) -> None:

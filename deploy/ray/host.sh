@@ -2,8 +2,8 @@
 # What a host needs before Ray starts there: leave to read its energy counters, and its agent. Run by the cluster's YAML
 # as `host.sh [HEAD_IP]`, by the user that runs Ray; may be run again at any time.
 #
-# The agent serves the interface towards HEAD_IP, by default that of the default route: drivers ask it there, with the
-# token that a lease carries; /metrics and /sd need none.
+# The agent serves the interface towards HEAD_IP, by default that of the default route: drivers ask it there, with
+# their run's key; /metrics and /sd need none.
 set -eu
 
 # Linux lets only root read RAPL: give it to this user's group, until the next boot. Reading it tells a little about what

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -21,6 +24,7 @@ from energysweep.reporting import Summary, write_report, write_whole
 from energysweep.spec import SweepSpec, load_spec
 from energysweep.tuning import placement
 from energysweep.tuning.progress import Progress, Silent
+from energysweep.tuning.run_facts import beginning
 from energysweep.tuning.run_key import keep_key, key_of
 from energysweep.tuning.running import RunningSweep
 from energysweep.tuning.session import connected
@@ -71,7 +75,7 @@ def run(
 
     Args:
         spec: the sweep.
-        address: of a Ray cluster; None: RAY_ADDRESS, or a Ray of its own that ends with the run.
+        address: of a Ray cluster; None: RAY_ADDRESS. Neither, or ``local``: a Ray of its own that ends with the run.
         output: the run folder is made in it.
         run_id: name of the run folder; None: the sweep's name and the time.
         metrics_port: where agents serve /metrics, if none runs yet.
@@ -95,13 +99,12 @@ def run(
     if (done := _done(run_id, folder)) is not None:
         return done
     key = key_of(folder)
-    with connected(spec, address):
+    with connected(spec, address) as is_cluster:
         placement.check(spec, ray.nodes(), placement.autoscaler_nodes())
-        running = RunningSweep(
-            spec, run_id, grid, progress or Silent(), metrics_port, address is not None, key, targets_file
-        )
+        running = RunningSweep(spec, run_id, grid, progress or Silent(), metrics_port, is_cluster, key, targets_file)
+        facts = beginning(run_id, spec, grid, time.time())
         # The folder only now: a sweep that is refused leaves none behind.
-        with contextlib.closing(running) as sweep, _make_folder(folder, spec, key) as ledger:
+        with contextlib.closing(running) as sweep, _make_folder(folder, spec, key, facts) as ledger:
             ledger.note(grafana=grafana_url)
             problems = sweep.run(trainable, ledger, folder)
             summary = write_report(folder, ledger.read())
@@ -198,11 +201,11 @@ def _done(run_id: str, folder: Path) -> Run | None:
         return Run(run_id, folder, write_report(folder, ledger.read()))
 
 
-def _make_folder(folder: Path, spec: SweepSpec, key: str) -> Ledger:
+def _make_folder(folder: Path, spec: SweepSpec, key: str, facts: Mapping[str, Any]) -> Ledger:
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: {error.strerror}", key="--output") from error
     write_whole(folder / SPEC_NAME, spec.to_yaml())
     keep_key(folder, key)
-    return Ledger.create(folder / FILE_NAME)
+    return Ledger.create(folder / FILE_NAME, **facts)

@@ -37,19 +37,8 @@ class RunFacts:
 
     def note_beginning(self, run_id: str, spec: SweepSpec, grid: Intensity) -> None:
         """What the run is."""
-        self._ledger.note(
-            id=run_id,
-            name=spec.name,
-            spec=spec.model_dump(mode="json"),
-            started_at=self._earlier[0]["started_at"] if self._earlier else self._started_at,
-            status="running",
-            objective=_noted(spec.objective),
-            stages={name: {"objective": _noted(objective)} for name, objective in objectives(spec).items() if name},
-            varying=list(specs.varying(spec)),
-            carbon=asdict(grid),
-            owner=owner(),
-            versions=_versions(),
-        )
+        started_at = self._earlier[0]["started_at"] if self._earlier else self._started_at
+        self._ledger.note(**beginning(run_id, spec, grid, started_at))
 
     def note_part(self, seconds: float, meters: Mapping[str, str]) -> None:
         """How long this part has taken so far, and the meters of each node."""
@@ -59,6 +48,30 @@ class RunFacts:
     def note_end(self, status: str) -> None:
         """How it ended."""
         self._ledger.note(status=status)
+
+
+def beginning(run_id: str, spec: SweepSpec, grid: Intensity, started_at: float) -> dict[str, Any]:
+    """What the ledger says of a run that begins.
+
+    Args:
+        run_id: its id.
+        spec: the sweep.
+        grid: the carbon intensity.
+        started_at: Unix time.
+    """
+    return {
+        "id": run_id,
+        "name": spec.name,
+        "spec": spec.model_dump(mode="json"),
+        "started_at": started_at,
+        "status": "running",
+        "objective": _noted(spec.objective),
+        "stages": {name: {"objective": _noted(objective)} for name, objective in objectives(spec).items() if name},
+        "varying": list(specs.varying(spec)),
+        "carbon": asdict(grid),
+        "owner": owner(),
+        "versions": _versions(),
+    }
 
 
 def objectives(spec: SweepSpec) -> dict[str, Objective]:

@@ -22,21 +22,27 @@ _CONNECTS_WITHIN_SECONDS = 5.0
 
 
 @contextmanager
-def connected(spec: SweepSpec, address: str | None) -> Iterator[None]:
+def connected(spec: SweepSpec, address: str | None) -> Iterator[bool]:
     """Connect to a Ray cluster, or have a Ray of one's own for the time of the run.
 
     Args:
         spec: the sweep, with its trials' environment.
-        address: of the cluster; None: RAY_ADDRESS, or a Ray of one's own.
+        address: of the cluster; None: RAY_ADDRESS, which Ray sets in each of its jobs. Neither, or ``local``: a Ray of
+            one's own.
+
+    Yields:
+        Whether it is a cluster: trials may run on other hosts than this one.
 
     Raises:
         InputError: there is no cluster.
     """
-    address = address or os.environ.get("RAY_ADDRESS")
+    named_by = "--address" if address else "RAY_ADDRESS"
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    is_cluster = address != "local"
     environment: dict[str, Any] = dict(spec.runtime_env)
     if spec.environment:
         environment["env_vars"] = {**environment.get("env_vars", {}), **spec.environment}
-    if spec.working_dir is not None and address is not None:
+    if spec.working_dir is not None and is_cluster:
         environment["working_dir"] = spec.working_dir
     for key in _brought_by_the_job():
         environment.pop(key, None)
@@ -48,23 +54,23 @@ def connected(spec: SweepSpec, address: str | None) -> Iterator[None]:
         # What a resumed run goes on from. Each time Tune writes down all trials: less often where they are many.
         "TUNE_GLOBAL_CHECKPOINT_S": str(max(1, trial_count(spec).trials // 50)),
     }
-    if address is None:
-        settings["RAY_AUTH_MODE"] = "disabled"  # loopback only; otherwise Ray may write a token into HOME
+    if is_cluster:
+        _check_answers(address, named_by)
     else:
-        _check_answers(address)
+        settings["RAY_AUTH_MODE"] = "disabled"  # loopback only; otherwise Ray may write a token into HOME
     with _environment_variables(settings):
         try:
             ray.init(
-                address=address or "local",
+                address=address,
                 runtime_env=environment or None,
-                include_dashboard=False if address is None else None,
+                include_dashboard=None if is_cluster else False,
                 log_to_driver=False,
                 configure_logging=False,
             )
         except (ConnectionError, ValueError) as error:
-            raise InputError(f"cannot connect to Ray at {address}: {error}", key="--address") from error
+            raise InputError(f"cannot connect to Ray at {address}: {error}", key=named_by) from error
         try:
-            yield
+            yield is_cluster
         finally:
             ray.shutdown()
 
@@ -75,21 +81,21 @@ def _brought_by_the_job() -> set[str]:
     return set(job.get("runtime_env") or {}) - {"env_vars"}
 
 
-def _check_answers(address: str) -> None:
+def _check_answers(address: str, named_by: str) -> None:
     """Ray itself goes on trying for minutes."""
     host, _, port = address.rpartition(":")
-    if host.startswith("ray"):
+    if "://" in address:  # of the Ray client, or of the dashboard
         raise InputError(
             f"{address}: a sweep has to be part of the cluster; give the address of its GCS (host:6379), run it on"
-            " the head with --address auto, or use ray job submit",
-            key="--address",
+            " the head with --address auto, or use energysweep submit",
+            key=named_by,
         )
     if not port.isdigit():
         return  # "auto", or something that Ray knows better
     try:
         socket.create_connection((host, int(port)), _CONNECTS_WITHIN_SECONDS).close()
     except (OSError, OverflowError) as error:
-        raise InputError(f"nothing answers at {address}: {error}", key="--address") from error
+        raise InputError(f"nothing answers at {address}: {error}", key=named_by) from error
 
 
 @contextmanager

@@ -55,9 +55,11 @@ class Standing:
         totals = self._poller.totals
         joules = totals.charged_joules
         metric = self._spec.objective.metric
+        counts = self._recorder.counts()
         return Status(
-            trials=specs.trial_count(self._spec).trials,
-            counts=self._recorder.counts(),
+            # More than planned, if a driver was killed before Tune had written its state: trials began anew.
+            trials=max(specs.trial_count(self._spec).trials, sum(counts.values())),
+            counts=counts,
             metric=metric,
             best=self._recorder.best(),
             cheapest_at_target=cheapest(records, self._varying),

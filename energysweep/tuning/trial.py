@@ -45,7 +45,8 @@ class Metering:
         sweep: the grid's intensity, and what dashboards show of the sweep.
         shown: metrics that dashboards show before others.
         label: makes the short readable text of a configuration from a trial's config in Tune.
-        is_cluster: the driver may be on another host: agents listen on their node's address.
+        is_cluster: the driver may be on another host: agents listen on their node's address. None: if Ray has more
+            than one node.
         port: for the HTTP of an agent that has to be started; the same whoever starts it, so that one that takes
             another's place is found where that was.
         key: of the run.
@@ -57,7 +58,7 @@ class Metering:
     sweep: Sweep = field(default_factory=Sweep)
     shown: tuple[str, ...] = ()
     label: Callable[[Mapping[str, Any]], str] = own_label
-    is_cluster: bool = False
+    is_cluster: bool | None = None
     port: int = DEFAULT_PORT
     key: str = field(default_factory=new_key, repr=False)
 
@@ -67,7 +68,8 @@ class Metering:
         Raises:
             AgentError, InputError
         """
-        bind = ray.util.get_node_ip_address() if self.is_cluster else LOOPBACK
+        is_cluster = len(ray.nodes()) > 1 if self.is_cluster is None else self.is_cluster
+        bind = ray.util.get_node_ip_address() if is_cluster else LOOPBACK
         return connect(self.hello(run, quiet), self.meters, self.port, bind)
 
     def hello(self, run: str, quiet: bool = False) -> Hello:

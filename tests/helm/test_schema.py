@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.helm.charts import AGENT, CHARTS, TEAM, one, refusal, render, scenario
+from energysweep.spec.checks import METERS
+from tests.helm.charts import AGENT, CHARTS, TEAM, of_kind, one, refusal, render, scenario
 
 JOB = ("mode=job", "job.path=/sweep.yaml", "shared.enabled=true")
 OURS = r"app\.kubernetes\.io/name"
@@ -110,6 +111,13 @@ WRONG: list[tuple[Path, tuple[str, ...], tuple[str, ...]]] = [
 def test_a_wrong_value_is_refused_with_its_key(chart: Path, settings: tuple[str, ...], words: tuple[str, ...]) -> None:
     message = refusal(chart, settings)
     assert [word for word in words if word not in message] == [], message
+
+
+@pytest.mark.parametrize("meter", [*METERS, "replay:/traces/node.csv?after=loop"])
+def test_the_agents_chart_takes_every_meter_that_the_program_knows(meter: str) -> None:
+    for agents in of_kind(render(AGENT, settings=(f"meters={{{meter}}}",)), "DaemonSet"):
+        arguments = agents["spec"]["template"]["spec"]["containers"][0]["args"]
+        assert f"--meter={meter}" in arguments
 
 
 def test_a_name_that_is_too_long_for_kuberay_is_refused() -> None:

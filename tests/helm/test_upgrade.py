@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.helm.charts import AGENT, CHARTS, TEAM, Document, helm, of_kind, render, scenario
+from tests.helm.pods import pods
 
 POD = "spec.template.spec"
 HEAD = "spec.headGroupSpec.template.spec"
@@ -39,6 +41,31 @@ def _paths(old: Any, new: Any, where: str) -> Iterator[str]:
             yield from _paths(a, b, f"{where}.{number}")
     elif old != new:
         yield where
+
+
+def fixed(document: Document) -> dict[str, Any]:
+    """What of an object Kubernetes refuses to change, or KubeRay never looks at again."""
+    spec = document.get("spec", {})
+    match document["kind"]:
+        case "Deployment" | "DaemonSet" | "StatefulSet":
+            names = ("selector", "volumeClaimTemplates", "serviceName")
+        case "PersistentVolumeClaim":
+            names = ("accessModes", "storageClassName", "volumeName", "volumeMode", "selector")
+        case "Service":
+            names = ("clusterIP",)  # one without an address of its own stays so
+        case "Job":
+            names = ("selector", "template", "completions")
+        case "ConfigMap" if document.get("immutable"):
+            return dict(document["data"])
+        case _:
+            return {}
+    return {name: spec.get(name) for name in names}
+
+
+def refused(before: Sequence[Document], after: Sequence[Document]) -> list[str]:
+    """Objects of the same name that Kubernetes would not let become what they are to be."""
+    old, new = _by_name(before), _by_name(after)
+    return sorted(name for name in old.keys() & new.keys() if fixed(old[name]) != fixed(new[name]))
 
 
 # Chart, scenario, what is asked for, what changes.
@@ -134,9 +161,66 @@ def test_an_upgrade_changes_only_what_was_asked(
 ) -> None:
     before, after = render(chart, scenario(chart, name)), render(chart, scenario(chart, name), settings=settings)
     assert changes(before, after) == wanted
-    # And a rollback is the way back: Helm applies the manifests of before, which never depend on those of now.
-    swapped = {"+": "-", "-": "+"}
-    assert changes(after, before) == {swapped.get(change[0], change[0]) + change[1:] for change in wanted}
+    assert refused(before, after) == []
+
+
+def mounted(documents: Sequence[Document]) -> dict[str, str]:
+    """The claims that pods mount, by path."""
+    found: dict[str, str] = {}
+    for pod in pods(documents):
+        claims = {
+            volume["name"]: volume["persistentVolumeClaim"]["claimName"]
+            for volume in pod.spec.get("volumes", ())
+            if "persistentVolumeClaim" in volume
+        }
+        for container in pod.containers:
+            for mount in container.get("volumeMounts", ()):
+                if mount["name"] in claims:
+                    assert found.setdefault(mount["mountPath"], claims[mount["name"]]) == claims[mount["name"]]
+    return found
+
+
+def volumes(documents: Sequence[Document]) -> dict[str, Document]:
+    """The chart's own claims by name."""
+    return {claim["metadata"]["name"]: claim for claim in of_kind(documents, "PersistentVolumeClaim")}
+
+
+PAIRS = [
+    pytest.param(chart, before, after, id=f"{chart.name}: {before} to {after}")
+    for chart in CHARTS
+    for before, after in itertools.permutations(
+        sorted(file.name.removesuffix("-values.yaml") for file in chart.glob("ci/*-values.yaml")), 2
+    )
+]
+
+
+@pytest.mark.parametrize(("chart", "before", "after"), PAIRS)
+def test_from_each_scenario_to_each_other_nothing_is_refused_and_data_stay_where_they_are(
+    chart: Path, before: str, after: str
+) -> None:
+    # Whoever names a class of volumes has to stay with it.
+    settings = ("results.storageClass=fast", "shared.storageClass=shared") if chart == TEAM else ()
+    old, new = (render(chart, scenario(chart, name), settings=settings) for name in (before, after))
+    assert refused(old, new) == []
+    for documents in (old, new):
+        assert volumes(documents).keys() <= set(mounted(documents).values())
+        for volume in volumes(documents).values():
+            assert volume["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    for path in mounted(old).keys() & mounted(new).keys():
+        claims = (mounted(old)[path], mounted(new)[path])
+        # Another claim is one that a value names, and is none of the chart's.
+        assert claims[0] == claims[1] or not {*claims} <= {*volumes(old), *volumes(new)}, path
+    jobs = [{job["metadata"]["name"]: job["spec"] for job in of_kind(each, "RayJob")} for each in (old, new)]
+    assert all(jobs[0][name] == jobs[1][name] for name in jobs[0].keys() & jobs[1].keys())
+
+
+def test_what_kubernetes_refuses_is_seen() -> None:
+    def after(*settings: str) -> list[str]:
+        return refused(render(TEAM), render(TEAM, settings=settings))
+
+    assert after("results.accessModes={ReadWriteMany}") == ["PersistentVolumeClaim/power-results"]
+    assert after("results.storageClass=slow") == ["PersistentVolumeClaim/power-results"]
+    assert after("results.size=20Gi") == []  # a claim may grow
 
 
 def test_from_a_cluster_to_a_job_and_back_the_results_stay() -> None:
@@ -144,6 +228,7 @@ def test_from_a_cluster_to_a_job_and_back_the_results_stay() -> None:
     cluster, job = render(TEAM), render(TEAM, settings=settings)
     assert of_kind(cluster, "PersistentVolumeClaim") == of_kind(job, "PersistentVolumeClaim") != []
     assert {"-RayCluster/power", "+RayJob/power-one"} == changes(cluster, job)
+    assert mounted(cluster)["/results"] == mounted(job)["/results"] == "power-results"
 
 
 @pytest.mark.parametrize("chart", CHARTS, ids=lambda chart: chart.name)
@@ -153,6 +238,7 @@ def test_the_next_release_changes_labels_and_images_and_no_volume(chart: Path, t
     (package,) = tmp_path.iterdir()
     found = changes(render(chart), render(package))
     assert found
+    assert refused(render(chart), render(package)) == []
     allowed = re.compile(r".*(\.image|labels\.(helm\.sh/chart|app\.kubernetes\.io/version))")
     assert [change for change in found if not allowed.fullmatch(change)] == []
     assert not [change for change in found if "PersistentVolumeClaim" in change or "selector" in change.lower()]
@@ -164,5 +250,4 @@ def test_a_changed_sweep_under_the_same_run_is_refused_by_kubernetes() -> None:
     before = render(TEAM, scenario(TEAM, "job"))
     after = render(TEAM, scenario(TEAM, "job"), settings=(r"job.files.train\.py=other",))
     assert changes(before, after) == {"ConfigMap/power-tuesday-sweep: data.train.py"}
-    (files,) = [d for d in after if d["metadata"]["name"] == "power-tuesday-sweep"]
-    assert files["immutable"] is True
+    assert refused(before, after) == ["ConfigMap/power-tuesday-sweep"]

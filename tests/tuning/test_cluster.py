@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -26,6 +28,7 @@ from tests.tuning.test_resume import STEPS, read, wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
+WORKER_IP = "127.0.0.2"
 RAY = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
 
 
@@ -133,6 +136,15 @@ def sweep_on(cluster: Cluster, sweep_folder: Path, run_id: str, *overrides: str)
     )
 
 
+@pytest.fixture
+def apart(sweep_folder: Path) -> Iterator[Cluster]:
+    """Two hosts with addresses of their own."""
+    with two_raylets() as cluster:
+        cluster.start("worker", f"--address={cluster.address}", ip=WORKER_IP)
+        wait_for_nodes(cluster)
+        yield cluster
+
+
 def wait_for_nodes(cluster: Cluster) -> None:
     """Both raylets have registered: a driver that is quicker would only know one."""
     code = (
@@ -206,6 +218,80 @@ def test_every_configuration_runs_on_each_profile_where_its_resources_and_labels
     assert sorted((each.hardware, each.config) for each in configurations) == sorted(
         (hardware, f"kind={kind}") for hardware in ("any", "custom", "labelled") for kind in ("burn", "sleep")
     )
+
+
+@pytest.mark.parametrize("named_by", ["--address", "RAY_ADDRESS"])
+def test_a_cluster_s_other_nodes_are_asked_at_their_own_addresses(
+    apart: Cluster, sweep_folder: Path, named_by: str
+) -> None:
+    targets = sweep_folder / "targets.json"
+    options = ["--set", "parameters.seconds=1.5", "--set", f"storage={sweep_folder}/tune", "--file-sd", str(targets)]
+    given = ["--address", apart.address] if named_by == "--address" else []
+    run = [sys.executable, "-m", "energysweep", "run", "sweep.yaml", "--run-id", "it", "--metrics-port", "0"]
+    done = subprocess.run(
+        [*run, *given, *options],
+        cwd=sweep_folder,
+        env=apart.environments["head"] | ({} if given else {"RAY_ADDRESS": apart.address}),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    data = read(sweep_folder / "results" / "it")
+    assert sorted(lease.node for lease in data.leases) == ["head", "worker"]
+    assert {meter.node for meter in data.meters} == {"head", "worker"}
+    assert all(trial.energy_joules > 0 for trial in summarise(data).trials)
+    assert balanced(data)
+    # Here all hosts share a loopback, so that an agent that listens there only would have been heard, too.
+    hosts = {target.rpartition(":")[0] for group in json.loads(targets.read_text()) for target in group["targets"]}
+    assert len(hosts) == 2
+    assert WORKER_IP in hosts
+    assert "127.0.0.1" not in hosts
+
+
+OWN_TUNER = """
+import sys, time
+import ray
+from ray import tune
+import energysweep
+from energysweep.tuning.board import Board
+
+
+def burn(config):
+    for _ in range(4):
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:
+            pass
+        tune.report({"score": config["x"]})
+
+
+address, folder = sys.argv[1:]
+ray.init(address=address, log_to_driver=False)
+results = tune.Tuner(
+    energysweep.metered(burn, meters=(f"replay:{folder}/trace.csv",)),
+    param_space={"x": tune.grid_search([1, 2])},
+    run_config=tune.RunConfig(name="own", storage_path=f"{folder}/tune", verbose=0),
+).fit()
+assert all(result.metrics["energy_joules"] > 0 for result in results)
+print("agents:", *Board("own").agents())
+"""
+
+
+def test_a_tuner_of_one_s_own_on_a_cluster_has_agents_that_others_reach(apart: Cluster, sweep_folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", OWN_TUNER, apart.address, str(sweep_folder)],
+        env=apart.environments["head"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("agents: "))
+    hosts = sorted(urlsplit(url).hostname or "" for url in line.split()[1:])
+    assert len(hosts) == 2
+    assert WORKER_IP in hosts
 
 
 @pytest.mark.parametrize("cluster", ["one_host"], indirect=True)

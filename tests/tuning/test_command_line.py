@@ -209,3 +209,32 @@ def _command_line(process: Path) -> bytes:
         return (process / "cmdline").read_bytes()
     except OSError:
         return b""
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("127.0.0.1:1", "nothing answers at 127.0.0.1:1"),
+        ("http://127.0.0.1:8265", "give the address of its GCS"),
+        ("ray://127.0.0.1:10001", "give the address of its GCS"),
+    ],
+)
+@pytest.mark.parametrize("named_by", ["--address", "RAY_ADDRESS"])
+def test_an_address_where_no_cluster_is_is_refused_by_the_name_that_gave_it(
+    sweep_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    address: str,
+    words: str,
+    named_by: str,
+) -> None:
+    arguments = ["run", str(sweep_folder / "sweep.yaml"), "--output", str(sweep_folder / "results")]
+    if named_by == "RAY_ADDRESS":
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    else:
+        monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:2")
+        arguments += ["--address", address]
+    assert main(arguments) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert named_by in message
+    assert words in message

@@ -28,8 +28,9 @@ pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("default")]
 
 ROOT = Path(__file__).parents[2]
 FILES = [ROOT / "deploy" / "ray" / name for name in ("local.yaml", "aws.yaml")]
-# Two trials. Nothing that a shell would change: `ray submit` hands its arguments to one as they are.
-SHORT = "--set parameters.epochs=2 --set parameters.learning_rate=0.1 --set parameters.batch_size.grid=[64,256]"
+# Nothing that a shell would change: `ray submit` hands its arguments to one as they are.
+QUICK = "--set parameters.epochs=2"
+SHORT = f"{QUICK} --set parameters.learning_rate=0.1 --set parameters.batch_size.grid=[64,256]"  # two trials
 FAILING = {
     "failing.yaml": """
 name: failing
@@ -129,6 +130,17 @@ def _alive(hosts: Hosts) -> list[dict[str, Any]]:
         return []
 
 
+def cpus(hosts: Hosts) -> int:
+    """Of each host."""
+    (number,) = {int(node["resources_total"]["CPU"]) for node in _alive(hosts)}
+    return number
+
+
+def all_of_a_host(hosts: Hosts) -> str:
+    """The option by which two trials at once need two hosts."""
+    return f"--set hardware.any.resources.cpu={cpus(hosts)}"
+
+
 def _raylets(hosts: Hosts, name: str) -> bool:
     return hosts.hosts[name].run("pgrep -x raylet").returncode == 0
 
@@ -138,15 +150,13 @@ def _raylets(hosts: Hosts, name: str) -> bool:
 def test_ray_submit_runs_the_quickstart_on_both_hosts_and_its_report_comes_back(cluster: Hosts, project: Path) -> None:
     storage = f"--set storage={cluster.shared}/tune"
     sweep = f"submit deploy/ray/local.yaml deploy/ray/sweep.py sweeps/quickstart.yaml --run-id it {storage}"
-    (cpus,) = {int(node["resources_total"]["CPU"]) for node in _alive(cluster)}
-    all_of_a_host = f"--set hardware.any.resources.cpu={cpus}"  # so that two at once need two hosts
-    ray(cluster, project, f"{sweep} {SHORT} {all_of_a_host}")
+    ray(cluster, project, f"{sweep} {QUICK} {all_of_a_host(cluster)}")
     ray(cluster, project, "rsync-down deploy/ray/local.yaml '~/energysweep-results/' results/")
-    assert f"/{2 * cpus}.0 CPU" in ray(cluster, project, "exec deploy/ray/local.yaml 'ray status'")
+    assert f"/{2 * cpus(cluster)}.0 CPU" in ray(cluster, project, "exec deploy/ray/local.yaml 'ray status'")
 
     back = project / "results" / "it"
     data = read(back)
-    assert [trial.status for trial in data.trials] == ["completed", "completed"]
+    assert [trial.status for trial in data.trials] == ["completed"] * 9
     assert {lease.node for lease in data.leases} == {"head", "worker"}
     assert balanced(data)
     assert "<html" in (back / "report.html").read_text(encoding="utf-8")
@@ -190,10 +200,14 @@ def test_energysweep_submit_and_ray_job_submit_work_there_too(cluster: Hosts, pr
     data = read(project / "back" / "job")
     assert [trial.status for trial in data.trials] == ["completed", "completed"]
 
-    run = f"ray job submit {address} --working-dir sweeps -- python -m energysweep run quickstart.yaml --address auto"
-    done = submitted(f"{run} --output /tmp/results --run-id it {sets}")
+    run = f"ray job submit {address} --working-dir sweeps -- python -m energysweep run quickstart.yaml"
+    done = submitted(f"{run} --output /tmp/results --run-id it {sets} {all_of_a_host(cluster)}")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [trial.status for trial in read(cluster.folder / "head/tmp/results/it").trials] == ["completed", "completed"]
+    data = read(cluster.folder / "head/tmp/results/it")
+    assert [trial.status for trial in data.trials] == ["completed", "completed"]
+    # A job knows its cluster from RAY_ADDRESS: the agents of both hosts answer its driver.
+    assert {lease.node for lease in data.leases} == {meter.node for meter in data.meters} == {"head", "worker"}
+    assert all(trial.energy_joules > 0 for trial in summarise(data).trials)
     done = submitted(f"{run} --output /tmp/results --set objective.mode=most")
     assert done.returncode == 1
     assert "objective.mode" in done.stdout + done.stderr

@@ -119,6 +119,53 @@ def test_a_run_whose_driver_was_killed_goes_on_without_losing_a_joule(
     assert summary.totals.energy_joules == pytest.approx(100 * seconds, rel=0.02)
 
 
+@pytest.mark.parametrize("moment", ["the ledger is there", "Tune's state is lost"])
+def test_a_run_whose_driver_was_killed_before_tune_wrote_its_state_begins_its_trials_anew(
+    sweep_folder: Path, capsys: pytest.CaptureFixture[str], moment: str
+) -> None:
+    (sweep_folder / "work.py").write_text(dedent(STEPS))
+    run = [sys.executable, "-m", "energysweep", "run", "sweep.yaml", "--run-id", "it", "--metrics-port", "0"]
+    folder = sweep_folder / "results" / "it"
+    driver = subprocess.Popen(
+        [*run, "--set", "parameters={steps: 8}"],
+        cwd=sweep_folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    wait_for((folder / FILE_NAME).exists, 60)
+    if moment == "Tune's state is lost":
+        wait_for(lambda: len(read(folder).results) >= 4, 60)
+    driver.kill()
+    driver.wait()
+    end_of_orphans()
+    if moment == "Tune's state is lost":
+        states = list((folder / "tune").rglob("experiment_state-*.json"))
+        assert states
+        for state in states:
+            state.unlink()
+    first = read(folder)
+    assert main(["report", str(folder)]) == 0  # also of what there is
+
+    capsys.readouterr()
+    assert main(["resume", str(folder), "--metrics-port", "0"]) == 0
+    err = capsys.readouterr().err
+    assert "completed: default" in err
+    assert "trials 2/1" not in err
+    assert "about -" not in err  # time left
+    second = read(folder)
+    statuses = sorted(trial.status for trial in second.trials)
+    assert statuses == ["completed", "interrupted"] if first.results else statuses[0] == "completed"
+    now = {row[:-1]: row.joules for row in second.energy}
+    assert all(now[row[:-1]] >= row.joules for row in first.energy)
+    assert [row for row in first.results if row not in second.results] == []
+    (completed,) = (trial.trial for trial in second.trials if trial.status == "completed")
+    assert [row.metrics["score"] for row in second.results if row.trial == completed] == list(range(8))
+    summary = summarise(second)
+    assert summary.totals.conservation_error_ratio < 1e-3
+    assert all(trial.energy_joules > 0 for trial in summary.trials)
+
+
 def test_a_finished_run_stays_as_it_is_when_resumed(run_sweep: object, sweep_folder: Path) -> None:
     done = run_sweep("parameters={kind: sleep, seconds: 0.05}", "name=it")  # type: ignore[operator]
     before = read(done.folder)

@@ -199,19 +199,17 @@ def test_a_child_that_is_reaped_while_the_scan_runs_is_charged_once(tree: FakeTr
     tree.work(child, 100)
     assert clocks.advance() == {A: 100}
     tree.work(child, 5)
-    # A pipe in place of the parent's file says something else each time it is read: it reaps after the first time.
+    # The parent reaps after it was read: a pipe in place of its file says what was, and makes way for what is now.
     stat = tree.root / str(worker) / "stat"
     before = stat.read_bytes()
     tree.end(child)
-    after = stat.read_bytes()
-    stat.unlink()
+    now = stat.rename(tree.root / "now")
     os.mkfifo(stat)
 
     def say() -> None:
-        for content in (before, after):
-            with stat.open("wb", buffering=0) as pipe:
-                pipe.write(content)
-            time.sleep(0.05)  # until the reader has closed it
+        with stat.open("wb", buffering=0) as pipe:  # waits for the reader
+            now.replace(stat)
+            pipe.write(before)
 
     speaker = threading.Thread(target=say)
     speaker.start()

@@ -10,12 +10,19 @@ run: $(INSTALLED)  ## run the quickstart sweep and write its report
 	$(BIN)/energysweep run sweeps/quickstart.yaml
 
 STUDY := baseline-images baseline-sensors pretraining multitask hardware
+STUDY_FOLDER := sweeps/study
+STUDY_RESULTS := results/$(subst /,-,$(STUDY_FOLDER:sweeps/%=%))
+# What is to be other than in the files, as key=value without spaces; and other options of `energysweep run`.
+STUDY_SET :=
+STUDY_OPTIONS :=
 
 study: $(INSTALLED)  ## run the sweeps of the study, or go on with them, and write one report over all of them
+	$(BIN)/python -m energysweep.workloads.prepare $(STUDY:%=$(STUDY_FOLDER)/%.yaml) $(STUDY_SET:%=--set '%')
 	for part in $(STUDY); do \
-		$(BIN)/energysweep run sweeps/study/$$part.yaml --output results/study --run-id $$part || exit; \
+		$(BIN)/energysweep run $(STUDY_FOLDER)/$$part.yaml --output $(STUDY_RESULTS) --run-id $$part \
+			$(STUDY_SET:%=--set '%') $(STUDY_OPTIONS) || exit; \
 	done
-	$(BIN)/energysweep compare $(STUDY:%=results/study/%) --html results/study/report.html
+	$(BIN)/energysweep compare $(STUDY:%=$(STUDY_RESULTS)/%) --html $(STUDY_RESULTS)/report.html
 
 test: $(INSTALLED)  ## run all tests; what needs a missing program is skipped, with the reason
 	$(BIN)/python -m pytest
@@ -39,7 +46,7 @@ bench: $(INSTALLED)  ## what energysweep costs, as ratios to the alternatives
 	$(BIN)/python -m benchmarks.run
 
 study-docs: $(INSTALLED)  ## docs/study.md and its extracts, from what `make study` left
-	$(BIN)/python -m study.document $(STUDY:%=results/study/%)
+	$(BIN)/python -m study.document $(STUDY:%=$(STUDY_RESULTS)/%)
 
 docs: $(INSTALLED)  ## documents that are made from code
 	$(BIN)/python -c "from energysweep.metrics import markdown; print(markdown(), end='')" > docs/metrics.md

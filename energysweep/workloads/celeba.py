@@ -31,21 +31,30 @@ _TRAIN, _TEST = 0, 2
 _PARTS = ("0", "1", "2")
 
 
+def sources(folder: Path) -> list[Path]:
+    """What CelebA is read from: two lists and the folder of pictures.
+
+    Raises:
+        InputError: one is missing.
+    """
+    return [_there(folder / name) for name in (ATTRIBUTES, PARTITION, PICTURES)]
+
+
 def load(folder: Path, size: int) -> Data:
     """CelebA's training and test pictures as bytes of shape (n, 3, size, size), with all attributes.
 
     Raises:
         InputError: a file is missing, cut off or of another layout.
     """
-    names, pictures, attributes = read_attributes(_there(folder / ATTRIBUTES))
-    parts = read_partition(_there(folder / PARTITION))
-    _there(folder / PICTURES)
+    attribute_list, partition, _ = sources(folder)
+    names, pictures, attributes = read_attributes(attribute_list)
+    parts = read_partition(partition)
     if missing := [picture for picture in pictures if picture not in parts]:
-        raise InputError(f"says nothing about {missing[0]}", file=str(folder / PARTITION))
+        raise InputError(f"says nothing about {missing[0]}", file=str(partition))
     part_of = torch.tensor([parts[picture] for picture in pictures])
     used = (part_of == _TRAIN) | (part_of == _TEST)
     if not (part_of == _TRAIN).any() or not (part_of == _TEST).any():
-        raise InputError("has no pictures for training (0) or none for testing (2)", file=str(folder / PARTITION))
+        raise InputError("has no pictures for training (0) or none for testing (2)", file=str(partition))
     paths = [folder / PICTURES / picture for picture, is_used in zip(pictures, used.tolist(), strict=True) if is_used]
     targets = {name: attributes[used, number] for number, name in enumerate(names)}
     return split(read_pictures(paths, size), targets, part_of[used] == _TEST, dict.fromkeys(names, 2))

@@ -15,14 +15,16 @@ from energysweep.errors import InputError
 from energysweep.workloads import celeba
 from energysweep.workloads.data import Data, every_fifth_of_each, find, numbered, read_arrays, split
 from energysweep.workloads.pictures import read_pictures
+from energysweep.workloads.prepared import prepared
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 _CLASSES_OF_DIGITS = {"digit": 10, "parity": 2, "high": 2}
 
 
-@cache  # a worker reads them once for all of its trials
 def load(name: str, image_size: int) -> Data:
     """The images of a name or a path (see ``images.Settings``).
+
+    What a package ships is read by a worker's first trial; what lies at a path is decoded once and kept (``prepared``).
 
     Raises:
         InputError: they are not there or are damaged.
@@ -33,10 +35,10 @@ def load(name: str, image_size: int) -> Data:
         return load_small_digits()
     path = find(name, f"the data set {name!r}", celeba.GET if name == "celeba" else "It is a path of your own.")
     if path.is_file():
-        return load_npz(path)
+        return prepared(path, "images", [path], lambda: load_npz(path))
     if (path / celeba.ATTRIBUTES).exists():
-        return celeba.load(path, image_size)
-    return load_folder(path, image_size)
+        return prepared(path, f"celeba-{image_size}", celeba.sources(path), lambda: celeba.load(path, image_size))
+    return prepared(path, f"folders-{image_size}", [path], lambda: load_folder(path, image_size))
 
 
 @cache

@@ -46,7 +46,16 @@ def train(config: dict[str, Any]) -> None:
         RuntimeError: the trial reserved a GPU that PyTorch cannot use.
     """
     settings = Settings.from_config(config)
-    learn(settings, load(settings.data, settings.image_size), lambda data: encoder(settings, data))
+    learn(settings, read(settings), lambda data: encoder(settings, data))
+
+
+def read(settings: Settings) -> Data:
+    """The images.
+
+    Raises:
+        InputError: they are not there or are damaged.
+    """
+    return load(settings.data, settings.image_size)
 
 
 def encoder(settings: Settings, data: Data) -> Encoder:

@@ -39,16 +39,26 @@ _PROTOCOL = (1, 2, 3, 4, 5, 6, 7, 12, 13, 16, 17, 24)
 _Array = np.ndarray[Any, Any]
 
 
+def sources(folder: Path) -> list[Path]:
+    """The files that PAMAP2 is read from.
+
+    Raises:
+        InputError: there is none.
+    """
+    protocol = folder / "Protocol" if (folder / "Protocol").is_dir() else folder
+    paths = sorted(protocol.glob("subject*.dat"))
+    if not paths:
+        raise InputError(f"holds no subject*.dat. {GET}", file=str(protocol))
+    return paths
+
+
 def load(folder: Path, window: int, stride: int) -> Data:
     """Windows of shape (n, 27, window) of all subjects, each channel standardised by its training part.
 
     Raises:
         InputError: a file is missing, cut off or of another layout, or there is no window of this length.
     """
-    protocol = folder / "Protocol" if (folder / "Protocol").is_dir() else folder
-    paths = sorted(protocol.glob("subject*.dat"))
-    if not paths:
-        raise InputError(f"holds no subject*.dat. {GET}", file=str(protocol))
+    paths = sources(folder)
     windows: list[_Array] = []
     labels: list[tuple[int, str, bool]] = []
     for path in paths:
@@ -58,7 +68,7 @@ def load(folder: Path, window: int, stride: int) -> Data:
                 windows += cut
                 labels += [(activity, path.stem, is_test)] * len(cut)
     if not {False, True} <= {is_test for _, _, is_test in labels}:
-        raise InputError(f"no activity is long enough for windows of {window} readings", file=str(protocol))
+        raise InputError(f"no activity is long enough for windows of {window} readings", file=str(paths[0].parent))
     return _as_data(np.stack(windows), labels)
 
 

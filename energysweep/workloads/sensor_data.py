@@ -13,15 +13,17 @@ import torch
 from energysweep.errors import InputError
 from energysweep.workloads import pamap2
 from energysweep.workloads.data import Data, every_fifth_of_each, find, numbered, read_arrays, split, standardised
+from energysweep.workloads.prepared import prepared
 from energysweep.workloads.time_series import read_ts
 
 _Array = np.ndarray[Any, Any]
 _MOTIONS = ("Standing", "Walking", "Running", "Badminton")
 
 
-@cache  # a worker reads them once for all of its trials
 def load(name: str, window: int, stride: int) -> Data:
     """The windows of a name or a path (see ``sensors.Settings``).
+
+    BasicMotions is read by a worker's first trial; what lies at a path is decoded once and kept (``prepared``).
 
     Raises:
         InputError: they are not there or are damaged.
@@ -29,9 +31,13 @@ def load(name: str, window: int, stride: int) -> Data:
     if name == "basic-motions":
         return load_basic_motions(_aeon_folder(), window, stride)
     path = find(name, f"the data set {name!r}", pamap2.GET if name == "pamap2" else "It is a path of your own.")
-    return load_npz(path) if path.is_file() else pamap2.load(path, window, stride)
+    if path.is_file():
+        return prepared(path, "windows", [path], lambda: load_npz(path))
+    reading = f"pamap2-{window}-{stride}"
+    return prepared(path, reading, pamap2.sources(path), lambda: pamap2.load(path, window, stride))
 
 
+@cache
 def load_basic_motions(folder: Path, window: int, stride: int) -> Data:
     """Four students with a smart watch: accelerometer and gyroscope, 6 channels at 10 Hz, 40 + 40 recordings of 10 s.
 

@@ -47,8 +47,16 @@ def train(config: dict[str, Any]) -> None:
         RuntimeError: the trial reserved a GPU that PyTorch cannot use.
     """
     settings = Settings.from_config(config)
-    data = load(settings.data, settings.window, settings.stride)
-    learn(settings, data, lambda used: encoder(settings, used))
+    learn(settings, read(settings), lambda data: encoder(settings, data))
+
+
+def read(settings: Settings) -> Data:
+    """The windows.
+
+    Raises:
+        InputError: they are not there or are damaged.
+    """
+    return load(settings.data, settings.window, settings.stride)
 
 
 def encoder(settings: Settings, data: Data) -> Encoder:

@@ -53,7 +53,16 @@ def train(config: dict[str, Any]) -> None:
         RuntimeError: the trial reserved a GPU that PyTorch cannot use.
     """
     settings = Settings.from_config(config)
-    learn(settings, load(settings.data, settings.context), lambda data: encoder(settings))
+    learn(settings, read(settings), lambda data: encoder(settings))
+
+
+def read(settings: Settings) -> Data:
+    """The pieces of the text.
+
+    Raises:
+        InputError: the file is not there or too short.
+    """
+    return load(settings.data, settings.context)
 
 
 @cache  # a worker reads it once for all of its trials

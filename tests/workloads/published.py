@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +21,25 @@ def pamap2_line(number: int, activity: int, subject: int, missing: tuple[int, ..
     return " ".join(values)
 
 
-def pamap2(folder: Path, subjects: tuple[int, ...] = (101, 102), readings: int = 300) -> Path:
-    """Two activities (1 lying, 4 walking) of each subject, with 0 (none) before, between and after."""
+def pamap2(
+    folder: Path,
+    subjects: tuple[int, ...] = (101, 102),
+    readings: int = 300,
+    missing: Mapping[int, tuple[int, ...]] | None = None,
+) -> Path:
+    """Two activities (1 lying, 4 walking) of each subject, with 0 (none) before, between and after.
+
+    ``missing`` are the columns that are NaN, by line (both counted from 0); of the first subject only.
+    """
     protocol = folder / "PAMAP2_Dataset" / "Protocol"
     protocol.mkdir(parents=True)
     for subject in subjects:
         activities = [0] * 20 + [1] * readings + [0] * 20 + [4] * readings + [0] * 20
-        lines = [pamap2_line(number, activity, subject - 100) for number, activity in enumerate(activities)]
+        lost = (missing or {}) if subject == subjects[0] else {}
+        lines = [
+            pamap2_line(number, activity, subject - 100, lost.get(number, ()))
+            for number, activity in enumerate(activities)
+        ]
         (protocol / f"subject{subject}.dat").write_text("\n".join(lines) + "\n")
     return folder / "PAMAP2_Dataset"
 

@@ -58,6 +58,47 @@ def test_a_short_gap_of_the_radio_is_bridged_and_a_long_one_ends_a_stretch() -> 
     assert after[:, 0].tolist() == list(range(250, 400))
 
 
+def test_a_short_gap_in_a_file_of_pamap2_is_bridged(tmp_path: Path) -> None:
+    acceleration = 4  # of the hand, along x: the first channel
+    root = published.pamap2(tmp_path / "gap", missing=dict.fromkeys(range(100, 110), (acceleration,)))
+    table = pamap2.read_subject(root / "Protocol" / "subject101.dat")
+    assert np.flatnonzero(np.isnan(table[:, 2])).tolist() == list(range(100, 110))
+    assert not np.isnan(table[:, 3:]).any()
+
+    # Lying is lines 20 to 319, so windows at 75 and 100, lines 95 to 144 and 120 to 169: the gap is in the first, and
+    # in those at 50 and 75 only.
+    data, whole = pamap2.load(root, 50, 25), pamap2.load(published.pamap2(tmp_path / "whole"), 50, 25)
+    assert torch.isfinite(data.train_inputs).all()
+    assert torch.equal(data.train_inputs[:, 1:], whole.train_inputs[:, 1:])
+    bridged = data.train_inputs[3, 0, 4:16]  # from the reading before, line 99, to the one after, line 110
+    assert torch.allclose(bridged.diff(), bridged.diff().mean().expand(11), atol=1e-5)
+    assert not torch.allclose(whole.train_inputs[3, 0, 4:16].diff(), bridged.diff(), atol=1e-2)
+    assert data.train_inputs.shape == whole.train_inputs.shape
+
+
+def test_a_long_gap_in_a_file_of_pamap2_is_in_no_window(tmp_path: Path) -> None:
+    data = pamap2.load(published.pamap2(tmp_path, missing=dict.fromkeys(range(400, 550), (4,))), 50, 25)
+    assert torch.isfinite(data.train_inputs).all()
+    # Walking is lines 340 to 639. Before the gap 60 readings: 48 and 12 make no window. After it 90: 72 make one.
+    assert targets(data, "activity") == ([0] * 8 + [1] * 1 + [0] * 8 + [1] * 8, [0, 0, 1])
+    assert targets(data, "subject")[1] == [0, 1, 1]
+
+
+def test_what_is_missing_in_a_column_of_pamap2_that_is_not_used_does_not_matter(tmp_path: Path) -> None:
+    temperature, saturates, orientation = 3, 7, 16
+    every_line = dict.fromkeys(range(700), (temperature, saturates, orientation))
+    data = pamap2.load(published.pamap2(tmp_path / "some", missing=every_line), 50, 25)
+    whole = pamap2.load(published.pamap2(tmp_path / "whole"), 50, 25)
+    assert torch.equal(data.train_inputs, whole.train_inputs)
+    assert torch.equal(data.test_inputs, whole.test_inputs)
+
+
+def test_a_sensor_of_pamap2_that_said_nothing_leaves_no_window(tmp_path: Path) -> None:
+    root = published.pamap2(tmp_path, subjects=(101,), missing=dict.fromkeys(range(700), (4,)))
+    with pytest.raises(InputError, match="long enough for windows of 50 readings"):
+        pamap2.load(root, 50, 25)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -17,19 +17,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from energysweep.ledger import FILE_NAME
 from energysweep.reporting import summarise
 from energysweep.reporting.answers import study_answers
-from energysweep.spec import SweepSpec, load_spec, points, stage_spec
-from energysweep.workloads import image_data, images, sensor_data, sensors
-from energysweep.workloads.data import Data
-from energysweep.workloads.settings import TrainingSettings
+from energysweep.spec import Grid, SweepSpec, load_spec, points, stage_spec
+from energysweep.workloads.prepare import WORKLOADS
 from tests.tuning.test_resume import end_of_orphans, read, wait_for
 
 ROOT = Path(__file__).parents[2]
 STUDY = ROOT / "sweeps" / "study"
 SWEEPS = sorted(STUDY.rglob("*.yaml"))
-WORKLOADS: dict[str, ModuleType] = {
-    "energysweep.workloads.images:train": images,
-    "energysweep.workloads.sensors:train": sensors,
-}
 
 
 def parts(spec: SweepSpec) -> list[SweepSpec]:
@@ -44,6 +38,8 @@ def test_every_configuration_of_the_study_is_one_of_its_workload(path: Path) -> 
         for point in points(part):
             settings.from_config(point.parameters | {"seed": point.seed})
     assert spec.repeats >= 3
+    tasks = spec.parameters.get("tasks")
+    assert isinstance(tasks, Grid) or len(tasks or ["the first"]) == 1  # several tasks are the multitask part's
     assert spec.objective.stop_at_target
     for name in spec.stages:
         stage = stage_spec(spec, name)
@@ -61,18 +57,11 @@ def test_an_epoch_of_the_study_is_long_for_a_meter_that_is_read_ten_times_a_seco
 def epoch_flops(workload: ModuleType, parameters: dict[str, Any]) -> float:
     """Floating point operations of an epoch's training: forward, and twice as many backward for what learns."""
     settings = workload.Settings.from_config(parameters)
-    data = data_of(settings).of_classes(settings.classes)
+    data = workload.read(settings).of_classes(settings.classes)
     with FlopCounterMode(display=False) as counter:
         workload.encoder(settings, data)(data.train_inputs[:1])
     is_frozen = settings.pretrained is not None and settings.pretrained.freeze_encoder
     return float(counter.get_total_flops() * len(data.train_inputs) * (1 if is_frozen else 3))
-
-
-def data_of(settings: TrainingSettings) -> Data:
-    if isinstance(settings, images.Settings):
-        return image_data.load(settings.data, settings.image_size)
-    assert isinstance(settings, sensors.Settings)
-    return sensor_data.load(settings.data, settings.window, settings.stride)
 
 
 def test_every_part_of_the_study_stands_beside_its_full_size_and_in_make_study() -> None:

@@ -18,6 +18,7 @@ from energysweep.reporting import Summary, study_tables, summarise, write_whole
 from energysweep.reporting.answers import MEANS_NOTE
 from energysweep.reporting.markdown import table
 from energysweep.reporting.whole_host import whole_host_list
+from study.duration import took_list
 from study.extracts import read_extracts, write_extract
 from study.findings import findings
 from study.parts import energy_parts_table
@@ -81,6 +82,7 @@ BLOCKS: Final[dict[str, Callable[[Sequence[Summary]], str]]] = {
     "hardware": study_tables.hardware_table,
     "wholehost": whole_host_list,
     "energyparts": energy_parts_table,
+    "duration": took_list,
     "cost": study_tables.cost_table,
     "meters": study_tables.meters_table,
     "findings": findings_table,

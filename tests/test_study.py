@@ -17,6 +17,7 @@ from energysweep.reporting import combined_markdown, summarise
 from energysweep.reporting.answers import MEANS_NOTE
 from energysweep.reporting.text import TIMES
 from study.document import BLOCKS, DOCUMENT, EXTRACTS, filled
+from study.duration import memory_part, took_list, took_seconds
 from study.extracts import read_extract, read_extracts, write_extract
 from study.findings import Finding, findings
 from study.verdicts import acts_as_said, below_one, pays_after, reaches, sooner
@@ -28,6 +29,40 @@ from tests.reporting.example import example
 def test_the_document_is_what_its_extracts_make_of_it() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     assert text == filled(text, read_extracts(EXTRACTS)), "run `make study-docs`"
+
+
+def test_the_readme_says_how_long_the_study_takes() -> None:
+    minutes = round(took_seconds(read_extracts(EXTRACTS)) / 60)
+    readme = (DOCUMENT.parent.parent / "README.md").read_text(encoding="utf-8")
+    assert f"five sweeps, about {minutes} minutes on two cores" in " ".join(readme.split())
+
+
+def test_the_study_s_duration_is_from_the_first_beginning_to_the_last_end() -> None:
+    first = replace(summarise(regimes.multitask()), started_at=1000.0, duration_seconds=60.0, parts=())
+    second = replace(summarise(regimes.hardware("estimate")), started_at=1100.0, duration_seconds=25.0, parts=())
+    assert took_seconds([first, second]) == 125
+    text = took_list([first, second])
+    assert "**2 min 5 s** from" in text
+    assert f"| all | {len(first.trials) + len(second.trials)} | 1 min 25 s |" in text
+
+
+def test_the_memory_s_constant_is_said_where_it_is_an_estimate_only() -> None:
+    run = summarise(regimes.hardware("estimate"))
+    [meter, *_] = run.meters
+    memory = replace(meter, component="dram", source="estimate", idle_floor_watts=20.0)
+    trials = tuple(
+        replace(trial, energy_joules=8.0, component_joules={"cpu": 2.0, "dram": 6.0}) for trial in run.trials
+    )
+    estimated = replace(run, trials=trials, meters=(memory,))
+    assert memory_part(estimated) == 0.75
+    assert "constant, busy or idle: ≈ 20.0 W (est.).** By this estimate it makes ≈ 75.0 % to ≈ 75.0 %" in took_list(
+        [estimated]
+    )
+    measured = replace(estimated, meters=(replace(memory, source="rapl"),))
+    assert "constant" not in took_list([measured])
+    unknown = replace(estimated, trials=(replace(trials[0], component_joules={}), *trials[1:]))
+    assert memory_part(unknown) is None
+    assert "constant" not in took_list([unknown])
 
 
 def test_the_document_shows_every_block() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -267,6 +268,12 @@ def test_basic_motions_keeps_test_recordings_apart() -> None:
     assert data.train_targets["activity"].bincount().tolist() == [60] * 4
     assert data.test_targets["moving"].bincount().tolist() == [60, 180]
     assert data.test_targets["vigorous"].bincount().tolist() == [120, 120]
+
+
+def test_without_aeon_basic_motions_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "aeon", None)  # how Python marks a package that cannot be imported
+    with pytest.raises(InputError, match="aeon, which is not installed: pip install --no-deps aeon"):
+        sensor_data.load("basic-motions", 50, 10)
 
 
 def test_a_text_s_targets_are_the_bytes_after(tmp_path: Path) -> None:

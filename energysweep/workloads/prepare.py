@@ -19,6 +19,7 @@ from typing import Any, Final
 from energysweep.errors import InputError
 from energysweep.spec import SweepSpec, load_spec, points, stage_spec
 from energysweep.workloads import images, sensors, text
+from energysweep.workloads.data import Data
 from energysweep.workloads.settings import TrainingSettings
 
 WORKLOADS: Final[dict[str, ModuleType]] = {f"{each.__name__}:train": each for each in (images, sensors, text)}
@@ -32,13 +33,13 @@ def main(arguments: Sequence[str]) -> int:
         arguments: those of the command line.
 
     Raises:
-        InputError: a sweep or a parameter is wrong, or a data set is not there or is damaged.
+        InputError: a sweep or a parameter is wrong, or a data set is not there, is damaged or lacks a task.
     """
     parser = argparse.ArgumentParser(prog="python -m energysweep.workloads.prepare", description="Decode data sets.")
     parser.add_argument("sweeps", nargs="+", metavar="SWEEP.yaml")
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE", help="as in run")
     given = parser.parse_args(arguments)
-    done: list[dict[str, Any]] = []
+    done: list[tuple[dict[str, Any], Data]] = []
     for path in given.sweeps:
         spec = load_spec(Path(path), given.overrides)
         workload = WORKLOADS.get(spec.workload or "")
@@ -50,9 +51,11 @@ def main(arguments: Sequence[str]) -> int:
             raise InputError(str(error), file=path, key="parameters") from error
         for settings in found:
             what = settings.model_dump(include=_WHAT_IS_READ)
-            if what not in done:
-                done.append(what)
-                _say(workload, settings)
+            data = next((data for known, data in done if known == what), None)
+            if data is None:
+                data = _read(workload, settings)
+                done.append((what, data))
+            data.of_tasks(settings.tasks)
     return 0
 
 
@@ -63,12 +66,13 @@ def _settings(spec: SweepSpec, workload: ModuleType) -> Iterator[TrainingSetting
             yield workload.Settings.from_config(point.parameters)
 
 
-def _say(workload: ModuleType, settings: Any) -> None:
+def _read(workload: ModuleType, settings: Any) -> Data:
     begin = time.monotonic()
-    data = workload.read(settings)
+    data: Data = workload.read(settings)
     took = time.monotonic() - begin
     train, test, shape = len(data.train_inputs), len(data.test_inputs), tuple(data.train_inputs.shape[1:])
     sys.stdout.write(f"{settings.data}: {train:,} + {test:,} examples of shape {shape}, {took:.1f} s\n")
+    return data
 
 
 if __name__ == "__main__":

@@ -44,11 +44,14 @@ def pamap2(
     return folder / "PAMAP2_Dataset"
 
 
-def celeba(folder: Path, pictures: int = 12) -> Path:
-    """Pictures of 178 x 218; who smiles is bright; the first 8 for training, then 2 for validation, 2 for testing."""
+def celeba(folder: Path, pictures: int = 12, more: tuple[str, ...] = ()) -> Path:
+    """Pictures of 178 x 218; who smiles is bright; the first 8 for training, then 2 for validation, 2 for testing.
+
+    ``more`` are further attributes of those who smile.
+    """
     root = folder / "celeba"
     (root / "img_align_celeba").mkdir(parents=True)
-    attributes = [f"{pictures}", " ".join(NAMES)]
+    attributes = [f"{pictures}", " ".join((*NAMES, *more))]
     partition = []
     for number in range(1, pictures + 1):
         name, smiles = f"{number:06d}.jpg", number % 2 == 0
@@ -56,7 +59,8 @@ def celeba(folder: Path, pictures: int = 12) -> Path:
             root / "img_align_celeba" / name
         )
         # Published with two spaces before a positive value: columns are divided by any number of spaces.
-        attributes.append(f"{name} -1 {' 1' if number % 3 == 0 else '-1'} {' 1' if smiles else '-1'}")
+        values = [" 1" if each else "-1" for each in (False, number % 3 == 0, smiles, *(smiles for _ in more))]
+        attributes.append(" ".join((name, *values)))
         partition.append(f"{name} {0 if number <= 8 else 1 if number <= 10 else 2}")
     (root / "list_attr_celeba.txt").write_text("\n".join(attributes) + "\n")
     (root / "list_eval_partition.txt").write_text("\n".join(partition) + "\n")

@@ -136,7 +136,7 @@ def test_the_full_study_s_data_are_prepared_by_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ENERGYSWEEP_DATA", str(tmp_path))
-    published.celeba(tmp_path)
+    published.celeba(tmp_path, more=("Eyeglasses",))
     published.pamap2(tmp_path, readings=3000).rename(tmp_path / "pamap2")
     sweeps = sorted(map(str, (Path(__file__).parents[2] / "sweeps" / "study" / "full").glob("*.yaml")))
     assert len(sweeps) == 5
@@ -158,3 +158,11 @@ def test_preparing_takes_the_settings_of_the_command_line(tmp_path: Path, monkey
     assert [path.parent.parent.name for path in kept(root)] == ["celeba-8"]
     with pytest.raises(InputError, match="image_siz"):
         prepare.main([sweep, "--set", "parameters.image_siz=8"])
+
+
+def test_preparing_finds_a_task_that_the_data_has_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENERGYSWEEP_DATA", str(tmp_path))
+    published.celeba(tmp_path)
+    sweep = str(Path(__file__).parents[2] / "sweeps" / "study" / "full" / "pretraining.yaml")
+    with pytest.raises(InputError, match="has no task Eyeglasses; there are 5_o_Clock_Shadow, Male, Smiling"):
+        prepare.main([sweep])

@@ -69,7 +69,7 @@ def test_the_last_scraped_value_of_every_trial_equals_the_ledgers(
     assert (info["metric"]["sweep"], info["metric"]["name"]) == ("watched", "test")
     # The objective, and the other number that trials report.
     last_results = "max by (metric) (last_over_time(energysweep_trial_result[10m]))"
-    assert prometheus.values(last_results, "metric") == {"score": 2, "loss": 0.5}
+    assert prometheus.values(last_results, "metric") == {"score": 2, "loss": 0.5, "children_seconds": 0}
     # One at a time, so the others waited; and whatever a trial did, it was in one state.
     of_state = "max by (state) (max_over_time(energysweep_sweep_trials[10m]))"
     most = prometheus.values(of_state, "state")

@@ -10,7 +10,8 @@ import pytest
 from energysweep.analysis import effects, ratio_to_target, to_target, worst_to_best
 from energysweep.tuning.run import Run
 
-pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("default")]  # Ray's own warnings are not ours to fix
+# Ray's own warnings are not ours to fix.
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 
 def test_a_sweep_s_decomposition_is_what_its_trace_implies(run_sweep: Callable[..., Run]) -> None:

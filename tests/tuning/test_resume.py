@@ -119,6 +119,7 @@ def test_a_run_whose_driver_was_killed_goes_on_without_losing_a_joule(
     assert summary.totals.energy_joules == pytest.approx(100 * seconds, rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["the ledger is there", "Tune's state is lost"])
 def test_a_run_whose_driver_was_killed_before_tune_wrote_its_state_begins_its_trials_anew(
     sweep_folder: Path, capsys: pytest.CaptureFixture[str], moment: str

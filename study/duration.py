@@ -9,8 +9,8 @@ from typing import Final
 from energysweep.reporting import Summary
 from energysweep.reporting.markdown import table
 from energysweep.reporting.text import duration_text, percent_text, power_text
+from study.parts import MEMORY, memory_part
 
-_MEMORY: Final = "dram"
 _ESTIMATE: Final = "estimate"
 
 
@@ -32,25 +32,17 @@ def took_seconds(summaries: Sequence[Summary]) -> float:
     return max(end for _, end in spans) - min(begin for begin, _ in spans)
 
 
-def memory_part(run: Summary) -> float | None:
-    """Of its trials' energy, from 0 to 1, those of its stages included; None where a trial's is not known."""
-    whole = [trial.energy_joules for trial in run.trials]
-    memory = [trial.component_joules.get(_MEMORY) for trial in run.trials]
-    joules = [math.fsum(each or 0.0 for each in part) for part in (memory, whole)]
-    return None if None in whole or None in memory or not joules[1] else joules[0] / joules[1]
-
-
 def _constant_text(summaries: Sequence[Summary]) -> str:
     """Said openly where the memory's energy is an estimate: a constant power, busy or not."""
     constant = {
         run.name: {
             meter.idle_floor_watts
             for meter in run.meters
-            if meter.component == _MEMORY and meter.source == _ESTIMATE and meter.idle_floor_watts is not None
+            if meter.component == MEMORY and meter.source == _ESTIMATE and meter.idle_floor_watts is not None
         }
         for run in summaries
     }
-    parts = [part for run in summaries if constant[run.name] and (part := memory_part(run)) is not None]
+    parts = [part for run in summaries if constant[run.name] and (part := memory_part(run.trials)) is not None]
     if not parts:
         return ""
     watts = " or ".join(power_text(each, estimated=True) for each in sorted(set().union(*constant.values())))

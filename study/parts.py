@@ -1,15 +1,18 @@
-"""How much of the trials' energy is idle power."""
+"""How much of the trials' energy is idle power, and how much the memory's."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from energysweep.analysis.trials import grouped
 from energysweep.reporting import Summary
 from energysweep.reporting.markdown import table
 from energysweep.reporting.text import energy_text, percent_text
 from energysweep.reporting.trials import TrialSummary
+
+MEMORY: Final = "dram"
 
 
 def energy_parts_table(summaries: Sequence[Summary]) -> str:
@@ -28,11 +31,18 @@ def _parts(trials: Sequence[TrialSummary], estimated: bool) -> list[str]:
     whole = _total(trial.energy_joules for trial in trials)
     active = _total(trial.active_energy_joules for trial in trials)
     idle = _total(trial.idle_energy_joules for trial in trials)
-    memory = _total(trial.component_joules.get("dram") for trial in trials)
     return [
         *(energy_text(joules, estimated=estimated, brief=True) for joules in (whole, active, idle)),
-        *(percent_text(part / whole if whole and part is not None else None) for part in (idle, memory)),
+        percent_text(idle / whole if whole and idle is not None else None),
+        percent_text(memory_part(trials)),
     ]
+
+
+def memory_part(trials: Sequence[TrialSummary]) -> float | None:
+    """Of the trials' energy, from 0 to 1; None where a trial's is not known."""
+    whole = _total(trial.energy_joules for trial in trials)
+    memory = _total(trial.component_joules.get(MEMORY) for trial in trials)
+    return memory / whole if whole and memory is not None else None
 
 
 def _total(values: Iterable[float | None]) -> float | None:

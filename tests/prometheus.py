@@ -23,6 +23,14 @@ def http_sd(*ports: int, host: str = "127.0.0.1", refresh: str = "1s", **setting
     return {"job_name": "energysweep", "http_sd_configs": discovery, **settings}
 
 
+def bring_back(folder: Path, openmetrics: str) -> None:
+    """Make blocks of it with promtool, for a Prometheus of this folder."""
+    (folder / "series.om").write_text(openmetrics)
+    command = [need("promtool"), "tsdb", "create-blocks-from", "openmetrics", "series.om", "tsdb"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 class Prometheus:
     """A Prometheus that runs until ``stop``, or until the end of a ``with``.
 

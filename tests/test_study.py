@@ -17,9 +17,10 @@ from energysweep.reporting import combined_markdown, summarise
 from energysweep.reporting.answers import MEANS_NOTE
 from energysweep.reporting.text import TIMES
 from study.document import BLOCKS, DOCUMENT, EXTRACTS, filled
-from study.duration import memory_part, took_list, took_seconds
+from study.duration import took_list, took_seconds
 from study.extracts import read_extract, read_extracts, write_extract
 from study.findings import Finding, findings
+from study.parts import memory_part
 from study.verdicts import acts_as_said, below_one, pays_after, reaches, sooner
 from tests.analysis.table import arrived, censored
 from tests.reporting import regimes
@@ -54,14 +55,14 @@ def test_the_memory_s_constant_is_said_where_it_is_an_estimate_only() -> None:
         replace(trial, energy_joules=8.0, component_joules={"cpu": 2.0, "dram": 6.0}) for trial in run.trials
     )
     estimated = replace(run, trials=trials, meters=(memory,))
-    assert memory_part(estimated) == 0.75
+    assert memory_part(estimated.trials) == 0.75
     assert "constant, busy or idle: ≈ 20.0 W (est.).** By this estimate it makes ≈ 75.0 % to ≈ 75.0 %" in took_list(
         [estimated]
     )
     measured = replace(estimated, meters=(replace(memory, source="rapl"),))
     assert "constant" not in took_list([measured])
     unknown = replace(estimated, trials=(replace(trials[0], component_joules={}), *trials[1:]))
-    assert memory_part(unknown) is None
+    assert memory_part(unknown.trials) is None
     assert "constant" not in took_list([unknown])
 
 

@@ -79,4 +79,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
     except InputError as problem:
-        sys.exit(f"{problem}")
+        sys.stderr.write(f"{problem}\n")
+        sys.exit(2)  # as energysweep itself says that the input is wrong

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +16,8 @@ from energysweep.monitoring.openmetrics import openmetrics
 from energysweep.reporting import Summary
 from energysweep.reporting.trials import TrialSummary
 from energysweep.spec.space import label
-from tests.conftest import need
 from tests.monitoring.grafana import View, numbers, panels, target
-from tests.prometheus import Prometheus
+from tests.prometheus import Prometheus, bring_back
 
 DASHBOARD = next(each for each in dashboards() if each["uid"] == "energysweep-configurations")
 WEEKS = 3 * 7 * 86400.0
@@ -29,19 +27,10 @@ Told = dict[tuple[str, str], tuple[tuple[str, ...], Numbers]]
 """By panel and query: the labels of its rows, and the numbers."""
 
 
-def bring_back(folder: Path, data: LedgerData) -> None:
-    """What a person does: ``report --openmetrics``, then promtool."""
-    file = folder / "run.om"
-    file.write_text(openmetrics(data))
-    command = [need("promtool"), "tsdb", "create-blocks-from", "openmetrics", str(file), str(folder / "tsdb")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
 @contextmanager
 def brought_back(folder: Path, data: LedgerData) -> Iterator[View]:
-    """A Prometheus that has nothing but this run, weeks later."""
-    bring_back(folder, data)
+    """A Prometheus that has nothing but this run, weeks later: brought back as a person does it."""
+    bring_back(folder, openmetrics(data))
     with Prometheus(folder) as prometheus:
         began = float(data.run["started_at"])
         yield View(prometheus.url, began - 3600, began + WEEKS, 15)

@@ -7,7 +7,6 @@ cheapest for a while, until a second trial of it needed more.
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,9 +16,8 @@ import pytest
 
 from energysweep.metrics import EXPRESSIONS
 from energysweep.monitoring import dashboards
-from tests.conftest import need
 from tests.monitoring.grafana import View, escaped, numbers, target
-from tests.prometheus import Prometheus
+from tests.prometheus import Prometheus, bring_back
 
 BEGAN = 1_700_000_000
 DASHBOARDS = {dashboard["uid"]: dashboard for dashboard in dashboards()}
@@ -121,10 +119,7 @@ def openmetrics() -> str:
 def view() -> Iterator[View]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "series.om").write_text(openmetrics())
-        command = [need("promtool"), "tsdb", "create-blocks-from", "openmetrics", "series.om", "tsdb"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        bring_back(folder, openmetrics())
         with Prometheus(folder) as prometheus:
             yield View(prometheus.url, BEGAN - 60, BEGAN + 86400, 60)
 

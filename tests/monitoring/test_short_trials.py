@@ -6,7 +6,6 @@ so that it is over before its first scrape; and there are 10 W of overhead.
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from energysweep.monitoring import dashboards
-from tests.conftest import need
 from tests.monitoring.grafana import View, numbers, target
-from tests.prometheus import Prometheus
+from tests.prometheus import Prometheus, bring_back
 
 BEGAN = 1_700_000_000
 SCRAPE = 15
@@ -78,10 +76,7 @@ def view() -> Iterator[View]:
     """The whole sweep."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "series.om").write_text(openmetrics())
-        command = [need("promtool"), "tsdb", "create-blocks-from", "openmetrics", "series.om", "tsdb"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        bring_back(folder, openmetrics())
         with Prometheus(folder) as prometheus:
             yield View(prometheus.url, BEGAN, BEGAN + ENDED + KEPT, SCRAPE)
 

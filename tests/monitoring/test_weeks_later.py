@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from energysweep.monitoring.observed import observe
+from energysweep.monitoring.openmetrics import openmetrics
 from energysweep.reporting import summarise
 from tests.ledgers import booked
-from tests.monitoring.brought_back import bring_back
-from tests.prometheus import Prometheus
+from tests.prometheus import Prometheus, bring_back
 from tests.reporting.example import STARTED_AT, example
 
 
 def test_prometheus_gives_the_ledgers_joules_of_a_run_that_was_brought_back(tmp_path: Path) -> None:
     data = example()
-    bring_back(tmp_path, data)
+    bring_back(tmp_path, openmetrics(data))
     with Prometheus(tmp_path) as prometheus:
         highest = f"max_over_time(energysweep_trial_energy_joules_total[1h] @ {STARTED_AT + 600})"
         held = prometheus.values(f"sum by (trial) ({highest})", "trial")
@@ -30,7 +30,7 @@ def test_prometheus_gives_the_ledgers_joules_of_a_run_that_was_brought_back(tmp_
 def test_a_trial_that_prometheus_lacks_is_missing_and_not_0(tmp_path: Path) -> None:
     data = example()
     kept = [row for row in data.trials if row.trial != "t-0.1-16-0"]
-    bring_back(tmp_path, replace(data, trials=kept))
+    bring_back(tmp_path, openmetrics(replace(data, trials=kept)))
     with Prometheus(tmp_path) as prometheus:
         observed = observe(summarise(data), prometheus.url)
     assert observed.missing == 1
@@ -40,7 +40,7 @@ def test_a_trial_that_prometheus_lacks_is_missing_and_not_0(tmp_path: Path) -> N
 
 def test_increase_over_the_whole_run_is_the_energy_because_series_begin_at_0(tmp_path: Path) -> None:
     data = example()
-    bring_back(tmp_path, data)
+    bring_back(tmp_path, openmetrics(data))
     with Prometheus(tmp_path) as prometheus:
         # increase() extrapolates to the window's edges, so never less than what was counted.
         expression = f"sum(increase(energysweep_trial_energy_joules_total[10m] @ {STARTED_AT + 300}))"

@@ -50,6 +50,18 @@ def wait_for(condition: object, seconds: float) -> None:
         time.sleep(0.2)
 
 
+def start(sweep_folder: Path, *overrides: str) -> subprocess.Popen[bytes]:
+    """The driver of the run ``it``."""
+    run = [sys.executable, "-m", "energysweep", "run", "sweep.yaml", "--run-id", "it", "--metrics-port", "0"]
+    return subprocess.Popen(
+        [*run, *(part for override in overrides for part in ("--set", override))],
+        cwd=sweep_folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
 def end_of_orphans() -> None:
     """A driver killed by SIGKILL leaves its Ray to itself; Ray ends it within seconds."""
     needle = f"ENERGYSWEEP_SOCKET={os.environ['ENERGYSWEEP_SOCKET']}".encode()
@@ -66,12 +78,8 @@ def test_a_run_whose_driver_was_killed_goes_on_without_losing_a_joule(
     sweep_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (sweep_folder / "work.py").write_text(dedent(STEPS))
-    run = [sys.executable, "-m", "energysweep", "run", "sweep.yaml", "--run-id", "it", "--metrics-port", "0"]
-    options = ["--set", "parameters={steps: {grid: [2, 30]}}", "--set", "max_concurrent_trials=1"]
     folder = sweep_folder / "results" / "it"
-    driver = subprocess.Popen(
-        [*run, *options], cwd=sweep_folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    driver = start(sweep_folder, "parameters={steps: {grid: [2, 30]}}", "max_concurrent_trials=1")
     wait_for((folder / FILE_NAME).exists, 60)
 
     def deep_in_the_second_trial() -> bool:
@@ -125,15 +133,8 @@ def test_a_run_whose_driver_was_killed_before_tune_wrote_its_state_begins_its_tr
     sweep_folder: Path, capsys: pytest.CaptureFixture[str], moment: str
 ) -> None:
     (sweep_folder / "work.py").write_text(dedent(STEPS))
-    run = [sys.executable, "-m", "energysweep", "run", "sweep.yaml", "--run-id", "it", "--metrics-port", "0"]
     folder = sweep_folder / "results" / "it"
-    driver = subprocess.Popen(
-        [*run, "--set", "parameters={steps: 8}"],
-        cwd=sweep_folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    driver = start(sweep_folder, "parameters={steps: 8}")
     wait_for((folder / FILE_NAME).exists, 60)
     if moment == "Tune's state is lost":
         wait_for(lambda: len(read(folder).results) >= 4, 60)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -166,3 +169,13 @@ def test_preparing_finds_a_task_that_the_data_has_not(tmp_path: Path, monkeypatc
     sweep = str(Path(__file__).parents[2] / "sweeps" / "study" / "full" / "pretraining.yaml")
     with pytest.raises(InputError, match="has no task Eyeglasses; there are 5_o_Clock_Shadow, Male, Smiling"):
         prepare.main([sweep])
+
+
+def test_data_that_are_not_there_are_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    sweep = Path(__file__).parents[2] / "sweeps" / "study" / "full" / "baseline-sensors.yaml"
+    command = [sys.executable, "-m", prepare.__name__, str(sweep)]
+    environment = os.environ | {"ENERGYSWEEP_DATA": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert "the data set 'pamap2' is not there" in line

@@ -238,6 +238,11 @@ class Recorder(Callback):
         """The trials of a stage."""
         return [record for record in self.records() if record.row.stage == stage]
 
+    def ended_results(self) -> dict[str, dict[str, Any] | None]:
+        """The last result of each trial that will not go on, as far as the ledger has it; None of one that failed."""
+        ended = [record for record in self.records() if record.row.status in ("completed", "pruned", "failed")]
+        return {record.row.trial: None if record.row.status == "failed" else _result(record) for record in ended}
+
     def newly_ended(self) -> list[TrialRecord]:
         """Those that have ended since the last call."""
         with self.lock:
@@ -273,6 +278,14 @@ def _new_row(trial: Trial) -> TrialRow:
         error=None,
         stage=stage_of(trial.config),
     )
+
+
+def _result(record: TrialRecord) -> dict[str, Any]:
+    """Of a trial's last result, what Tune's search may learn from."""
+    if record.last_joules is None:
+        return dict(record.results)
+    spent = {"energy_joules": record.last_joules, "active_energy_joules": record.reported.active_energy_joules}
+    return record.results | spent
 
 
 def _finite(value: Any) -> float | None:

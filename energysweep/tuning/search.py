@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ray import tune
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
@@ -136,7 +138,31 @@ class RepeatedSearch(Searcher):
         self._searcher.restore(checkpoint_path)
 
 
-class Asha(ASHAScheduler):
+class _KnowsEnded(TrialScheduler):
+    """What a scheduler of a resumed run knows: trials may have ended since Tune last wrote down its state.
+
+    Tune would run them again, from their last checkpoint that it had noted, and they would be paid for twice.
+
+    Attributes:
+        ended: by trial id, the last result of each that has ended, as far as the ledger knows; None if it failed.
+    """
+
+    ended: Mapping[str, Mapping[str, Any] | None] = MappingProxyType({})
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """Tune's hook, called before it queues the trial by its status."""
+        if trial.trial_id in self.ended and not trial.is_finished():
+            trial.set_status(Trial.TERMINATED)
+            result = self.ended[trial.trial_id]
+            tune_controller.search_alg.on_trial_complete(trial.trial_id, result, error=result is None)
+        super().on_trial_add(tune_controller, trial)
+
+
+class Fifo(_KnowsEnded, FIFOScheduler):
+    """Runs every trial to its end, in the order in which they come."""
+
+
+class Asha(_KnowsEnded, ASHAScheduler):
     """ASHA that remembers which trials it stopped for being worse, and not for having had enough.
 
     Attributes:
@@ -156,11 +182,11 @@ class Asha(ASHAScheduler):
         return decision
 
 
-def scheduler(spec: SweepSpec) -> TrialScheduler:
+def scheduler(spec: SweepSpec) -> Fifo | Asha:
     """The sweep's scheduler."""
     chosen = spec.scheduler
     if chosen.type == "fifo":
-        return FIFOScheduler()
+        return Fifo()
     return Asha(
         time_attr=chosen.resource,
         # Without an end of its own ASHA needs one; a sweep's stop and the workload's own end still hold.

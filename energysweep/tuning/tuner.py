@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.tune import Callback, Trainable
+from ray.tune import Trainable
 from ray.tune.schedulers import TrialScheduler
 
 from energysweep import spec as specs
 from energysweep.spec import SweepSpec
 from energysweep.tuning import search
 from energysweep.tuning.points import KEY, Checkpoints, wrap
+from energysweep.tuning.recorder import Recorder
 from energysweep.tuning.workload import can_be_reused
 
 
@@ -22,7 +23,7 @@ def make_tuner(
     name: str,
     storage: str,
     trainable: type[Trainable],
-    callback: Callback,
+    recorder: Recorder,
     stage: str = "",
     checkpoints: Checkpoints | None = None,
 ) -> tuple[tune.Tuner, TrialScheduler]:
@@ -33,7 +34,7 @@ def make_tuner(
         name: of Tune's experiment.
         storage: Tune's storage path.
         trainable: the metered workload.
-        callback: is told what happens.
+        recorder: is told what happens; of an interrupted run, it knows what has.
         stage: the stage.
         checkpoints: what the stages before have left.
     """
@@ -52,8 +53,12 @@ def make_tuner(
         tuner = tune.Tuner.restore(path, trainable, resume_unfinished=True, param_space=space or None)
         # Tune has no public way to give a restored Tuner new callbacks; those of the first run died with it.
         restored = tuner._local_tuner  # noqa: SLF001
-        restored.get_run_config().callbacks = [callback]
-        return tuner, restored._tune_config.scheduler  # noqa: SLF001
+        restored.get_run_config().callbacks = [recorder]
+        scheduler = restored._tune_config.scheduler  # noqa: SLF001
+        # A stage's trials that Tune does not know to have ended run to their end again: what comes after needs their
+        # last checkpoint.
+        scheduler.ended = {} if stage else recorder.ended_results()
+        return tuner, scheduler
     scheduler = search.scheduler(spec)
     tuner = tune.Tuner(
         trainable,
@@ -71,7 +76,7 @@ def make_tuner(
             storage_path=storage,
             stop=search.StopRule(spec),
             failure_config=tune.FailureConfig(max_failures=spec.max_failures),
-            callbacks=[callback],
+            callbacks=[recorder],
             verbose=0,
         ),
     )

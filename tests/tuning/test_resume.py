@@ -128,6 +128,54 @@ def test_a_run_whose_driver_was_killed_goes_on_without_losing_a_joule(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "how",
+    [
+        "scheduler={type: fifo}",
+        "scheduler={type: asha, grace_period: 2, reduction_factor: 2}",
+        "search={algorithm: optuna, num_samples: 4, seed: 7}",
+    ],
+)
+def test_a_trial_that_ended_after_tune_last_wrote_its_state_does_not_run_again(
+    sweep_folder: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    (sweep_folder / "work.py").write_text(dedent(STEPS))
+    folder = sweep_folder / "results" / "it"
+    parameters = "{steps: {randint: [2, 6]}}" if "optuna" in how else "{steps: {grid: [2, 3, 4, 5]}}"
+    with monkeypatch.context() as environment:
+        environment.setenv("TUNE_GLOBAL_CHECKPOINT_S", "3600")  # once, as soon as the trials are queued
+        driver = start(sweep_folder, f"parameters={parameters}", "max_concurrent_trials=1", how)
+
+    def in_the_midst_of_a_later_trial() -> bool:
+        data = read(folder) if (folder / FILE_NAME).exists() else None
+        ended = {trial.trial for trial in data.trials if trial.ended_at} if data else set()
+        return bool(ended) and any(row.trial not in ended for row in data.results)
+
+    wait_for(in_the_midst_of_a_later_trial, 90)
+    driver.kill()
+    driver.wait()
+    end_of_orphans()
+    first = read(folder)
+    assert main(["resume", str(folder), "--metrics-port", "0"]) == 0
+    second = read(folder)
+    assert second.run["status"] == "done"
+    ended = [trial for trial in first.trials if trial.status in ("completed", "pruned")]
+    assert ended
+    assert [trial for trial in ended if trial not in second.trials] == []  # one attempt, and as they were
+    of_ended = {trial.trial for trial in ended}
+    for rows in ("results", "attempts"):
+        before, after = ([row for row in getattr(data, rows) if row.trial in of_ended] for data in (first, second))
+        assert after == before
+    done = [trial for trial in second.trials if trial.status in ("completed", "pruned")]
+    if "optuna" in how:  # a suggestion that Tune has not written down is made anew
+        assert len(done) >= 4
+    else:
+        assert done == second.trials
+        assert sorted(trial.attempts for trial in done) == [1, 1, 1, 2]
+    assert summarise(second).totals.conservation_error_ratio < 1e-3
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["the ledger is there", "Tune's state is lost"])
 def test_a_run_whose_driver_was_killed_before_tune_wrote_its_state_begins_its_trials_anew(
     sweep_folder: Path, capsys: pytest.CaptureFixture[str], moment: str

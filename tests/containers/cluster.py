@@ -14,16 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
-from urllib.request import urlopen
 
+from energysweep.agent.server import DEFAULT_PORT
 from energysweep.ledger import FILE_NAME, Ledger, LedgerData
 from tests.containers.engine import AGENT, SWEEP, Compose, docker
 from tests.ports import free_port
+from tests.web import DIRECT
 
 Held = TypeVar("Held")
 SERVICES = ("agent", "head", "worker-1", "worker-2", "prometheus")
 
-# Uses a given CPU time, tells on which node, and writes down how far it is, for the test.
+# Uses a given CPU time, tells on which node, and writes down how far it is, for the test. It begins when trials work on
+# two nodes: otherwise the first node's could take all trials, if the other's workers are slow to start.
 WORK = """
 import os, pathlib, time
 import ray
@@ -31,12 +33,17 @@ from ray import tune
 
 
 def train(config):
-    begin = time.process_time()
     host = ray.util.get_node_ip_address()
     folder = pathlib.Path("/storage/clocks")
     folder.mkdir(exist_ok=True)
     folder.with_name("clocks-new").mkdir(exist_ok=True)
     log = folder / f"{tune.get_context().get_trial_id()}-{os.urandom(4).hex()}"
+    log.write_text(f"{host} 0.0")
+    give_up = time.monotonic() + 120
+    while len({file.read_text().partition(" ")[0] for file in folder.iterdir()} - {""}) < 2:
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
+    begin = time.process_time()
     for step in range(1, config["steps"] + 1):
         while time.process_time() - begin < 0.5 * step:
             end = time.process_time() + 0.02
@@ -102,9 +109,14 @@ class Cluster:
         pattern = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
         return docker("inspect", f"--format={pattern}", self.compose.container(service))
 
+    def seconds_since_reading(self) -> float:
+        """How old the agent's newest reading is."""
+        with DIRECT.open(f"http://{self.address('agent')}:{DEFAULT_PORT}/healthz", timeout=30) as answer:
+            return float(json.load(answer)["seconds_since_reading"])
+
     def query(self, expression: str) -> list[dict[str, Any]]:
         """What Prometheus answers."""
-        with urlopen(f"{self.prometheus_url}/api/v1/query?query={quote(expression)}", timeout=30) as answer:
+        with DIRECT.open(f"{self.prometheus_url}/api/v1/query?query={quote(expression)}", timeout=30) as answer:
             return list(json.load(answer)["data"]["result"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +17,7 @@ from tests.containers.engine import docker
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1800)]
 
 ENERGIES = "sum by (trial) (max_over_time(energysweep_trial_energy_joules_total{{sweep='{run}'}}[10m]))"
-# About the last second is lost: a tick is 1.0 to 1.1 s, its scan may be late where all CPUs are busy, and between the
-# kill and the look at the clock some time passes. What it was is printed.
-MOST_LOST_SECONDS = 2.5
+A_TICK_SECONDS = 1.2  # of the agent, which reads every 1.0 to 1.1 s
 
 
 @pytest.fixture(scope="module")
@@ -91,18 +90,23 @@ def test_a_killed_worker_loses_no_finished_trial_and_at_most_a_second_of_its_ene
     cluster: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = set(cluster.clocks())
-    sweep = cluster.submit("killed", "--fetch", str(tmp_path), "--set", "parameters.steps=16")
+    worker_at = {cluster.address(name): cluster.compose.container(name) for name in ("worker-1", "worker-2")}
+    sweep = cluster.submit("killed", "--fetch", str(tmp_path), "--set", "parameters.steps=24")
 
     def running_late() -> dict[str, tuple[str, float]]:
         """The third trial or the fourth, some way into its work: at least one has ended."""
         assert sweep.poll() is None, "it has ended"
         clocks = {name: clock for name, clock in cluster.clocks().items() if name not in before}
         latest = sorted(clocks)[2:]
-        return {name: clocks[name] for name in latest if 2 < clocks[name][1] < 7}
+        return {name: clocks[name] for name in latest if 2 < clocks[name][1] < 9}
 
     victim, (address, _) = next(iter(wait_for(running_late, 300, "the third trial works").items()))
-    killed = next(name for name in ("worker-1", "worker-2") if cluster.address(name) == address)
-    docker("kill", cluster.compose.container(killed))
+    # What the agent has not read is lost. It is in time now, and how long the kill takes is its host's business.
+    wait_for(lambda: cluster.seconds_since_reading() < A_TICK_SECONDS, 60, "the agent is in time")
+    began = time.monotonic()
+    unread_seconds = cluster.seconds_since_reading()
+    docker("kill", worker_at[address])
+    unread_seconds += time.monotonic() - began
     spent_seconds = cluster.clocks()[victim][1]
     _, err = sweep.communicate(timeout=600)
     assert sweep.returncode == 0, err
@@ -115,15 +119,16 @@ def test_a_killed_worker_loses_no_finished_trial_and_at_most_a_second_of_its_ene
     assert [trial.status for trial in data.trials] == ["completed"] * 4
     for trial in data.trials:
         reports = [result for result in data.results if result.trial == trial.trial]
-        assert reports[-1].metrics["score"] == 16
-        assert trial.trial == lost_trial or len(reports) == 16
+        assert reports[-1].metrics["score"] == 24
+        assert trial.trial == lost_trial or len(reports) == 24
 
     lease = next(lease for lease in data.leases if lease.trial == lost_trial and lease.attempt == 1)
     lost_seconds = spent_seconds - lease.cpu_seconds
     with capsys.disabled():
         told = f"a killed worker's trial: {spent_seconds:.2f} s of CPU time, {lost_seconds:.2f} s of it not booked"
+        told += f" (the agent's last reading was at most {unread_seconds:.2f} s old)"
         sys.stdout.write(f"\n{told}\n")
-    assert lost_seconds < MOST_LOST_SECONDS
+    assert lost_seconds < unread_seconds + 0.1
     assert sum(row.joules for row in data.energy if row.lease == lease.lease) > 0
     summary = json.loads((tmp_path / "killed" / "summary.json").read_text())
     assert summary["totals"]["conservation_error_ratio"] < 1e-3

@@ -103,7 +103,7 @@ def test_the_sweeps_image_starts_and_is_probed_as_kuberay_does_it(images: dict[s
     )
     try:
         deadline = 120
-        waits = f"for _ in $(seq {deadline}); do ({probe}) && exit 0; sleep 1; done; exit 1"
+        waits = f"for _ in $(seq {deadline}); do said=$({probe}) && echo $said && exit 0; sleep 1; done; exit 1"
         told = docker("exec", container, "bash", "-c", waits)
         assert told.split() == ["success", "success"]
         status = ran(PROGRAM, "exec", container, "ray", "status")

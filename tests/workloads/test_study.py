@@ -19,7 +19,7 @@ from energysweep.reporting import summarise
 from energysweep.reporting.answers import study_answers
 from energysweep.spec import Grid, SweepSpec, load_spec, points, stage_spec
 from energysweep.workloads.prepare import WORKLOADS
-from tests.tuning.test_resume import end_of_orphans, read, wait_for
+from tests.tuning.test_resume import kill_at, read, wait_for
 
 ROOT = Path(__file__).parents[2]
 STUDY = ROOT / "sweeps" / "study"
@@ -169,15 +169,13 @@ def test_a_study_that_is_run_again_gives_the_same_bytes_and_one_that_was_killed_
     )  # fmt: skip
     wait_for((folder / FILE_NAME).exists, 120)
 
-    def in_the_midst_of_the_second_trial() -> bool:
+    def in_the_midst_of_a_later_trial() -> bool:
         data = read(folder)
-        done = [trial.trial for trial in data.trials if trial.status == "completed"]
-        return bool(done) and any(row.trial not in done for row in data.results)
+        reported = {row.trial for row in data.results}
+        states = {trial.status for trial in data.trials if trial.trial in reported}
+        return states == {"completed", "running"}
 
-    wait_for(in_the_midst_of_the_second_trial, 180)
-    driver.kill()
-    driver.wait()
-    end_of_orphans()
+    kill_at(driver, in_the_midst_of_a_later_trial, 180)
     before = read(folder)
     broken_off = [trial for trial in summarise(before).trials if trial.status != "completed"]
     lost = {trial.config: trial.iterations or 0 for trial in broken_off}

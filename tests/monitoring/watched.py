@@ -103,11 +103,11 @@ def shortly_before_the_end(prometheus: Prometheus, data: LedgerData, began: floa
     return well
 
 
-def just_after_the_end(prometheus: Prometheus, began: float) -> float:
-    """Waits until Prometheus has been told that the sweep has ended, a minute at most; when it had been told."""
+def just_after_the_end(prometheus: Prometheus, since: float) -> float:
+    """Waits for a moment since then when Prometheus knew that the sweep has ended, a minute at most."""
     told, deadline = "max(energysweep_sweep_end_timestamp_seconds)", time.monotonic() + 60
     # A scrape that is under way may still fail, as of its beginning.
-    while (well := last_well(prometheus, told, began, time.time() - 3)) is None:
+    while (well := last_well(prometheus, told, since, max(since, time.time() - 3))) is None:
         assert time.monotonic() < deadline
         time.sleep(0.5)
     return well

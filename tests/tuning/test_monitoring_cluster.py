@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
@@ -133,7 +134,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             cluster,
             folder,
             port,
-            *("--set", "parameters={steps: {grid: [2, 100, 101]}}", "--file-sd", str(folder / "targets.json")),
+            # Long enough for all that follows: Prometheus may take a quarter of it to find both agents.
+            *("--set", "parameters={steps: {grid: [2, 200, 201]}}", "--file-sd", str(folder / "targets.json")),
             *("--set", "objective={metric: score, mode: max, target: 1}"),
         )
         run = folder / "results" / "watched"
@@ -173,7 +175,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         for node, pids in agents.items():
             pids.append(agent_of(cluster, node))
         data = read(run)
-        wait_for(lambda: prometheus.values(PER_TRIAL, "trial") == close_to(booked(data)), 60)
+        with suppress(AssertionError):  # a test says what differs
+            wait_for(lambda: prometheus.values(PER_TRIAL, "trial") == close_to(booked(data)), 60)
         moment = just_after_the_end(prometheus, time.time())
         yield Watched(
             *(data, folder, prometheus, every_minute, port, sd_of_worker, targets, victim.trial, agents),

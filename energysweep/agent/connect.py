@@ -23,7 +23,7 @@ from energysweep.errors import AgentError, AgentUnreachable, InputError, LeaseRe
 
 EXIT_ALREADY_RUNNING = 3
 LOOPBACK = "127.0.0.1"
-_RETIRES_WITHIN_SECONDS = 10.0
+_RETIRES_WITHIN_SECONDS = 30.0  # on a host that is busy with trials
 _PAUSES = 20  # times as long as it took to find out that nobody answers
 
 
@@ -68,6 +68,8 @@ def connect(
             retire(place)
         except LeaseRefused as error:
             raise AgentError(f"{version}; it cannot be replaced: {error}") from error
+        except AgentUnreachable:
+            pass  # it was about to end anyhow
         return _connect_to_new(hello, meters, port, bind)
     problem = _unfit(client.agent, meters, bind)
     if problem is None:
@@ -122,7 +124,7 @@ def _connect_to_new(hello: Hello, meters: Sequence[str], port: int, bind: str) -
         spawn_agent(meters, port, bind, linger_seconds())
         try:
             return AgentClient(socket_path(), hello)
-        except AgentUnreachable:  # one that is about to end still held the lock
+        except (AgentUnreachable, OtherVersion):  # one that is about to end still holds the lock, and may still answer
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)

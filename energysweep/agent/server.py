@@ -32,7 +32,7 @@ from energysweep.errors import AgentError, AgentRunning, LeaseRefused
 
 DEFAULT_PORT = 9770
 TICK_SECONDS = 1.0
-LAST_SCRAPE_SECONDS = 2.0  # how long an agent that was told to end waits for it
+LAST_SCRAPE_SECONDS = 2.0
 _POLL_SECONDS = 0.1  # how soon its threads notice that it stops
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ class AgentServer:
         advertised: the address by which others reach this host; that which it binds to if None.
         linger_seconds: end after so long without a lease and without a connection; None: never.
         targets_file: names this agent, and those that it knows of, to Prometheus.
+        last_scrape_seconds: how long, once it has been told to end, it waits for a scrape of its last reading.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class AgentServer:
         lease_port: int | None = None,
         advertised: str | None = None,
         targets_file: TargetsFile | None = None,
+        last_scrape_seconds: float = LAST_SCRAPE_SECONDS,
     ) -> None:
         self.agent = agent
         self.socket_path = socket_path
@@ -73,6 +75,7 @@ class AgentServer:
         self._servers: list[socketserver.BaseServer] = []
         self._linger_seconds = linger_seconds
         self._targets_file = targets_file
+        self._last_scrape_seconds = last_scrape_seconds
         self._scrapes = Scrapes()
         self._is_unneeded = False
         self._stopping = threading.Event()
@@ -141,7 +144,7 @@ class AgentServer:
         self._stopping.set()
         self.agent.tick()
         if not self._is_unneeded:
-            self._scrapes.wait_for_one(LAST_SCRAPE_SECONDS)
+            self._scrapes.wait_for_one(self._last_scrape_seconds)
         if self._targets_file is not None:
             self._targets_file.write({})
         for server in self._servers:
@@ -158,7 +161,14 @@ class AgentServer:
             self._lock_file.close()
 
     def hello(self, request: protocol.Hello, root: Root, peer: str) -> dict[str, Any]:
-        """A process of a run introduces itself."""
+        """A process of a run introduces itself.
+
+        Raises:
+            ConnectionAbortedError: nobody needed this agent, and it ends without leaving its state; who is hung up on
+                finds the next one.
+        """
+        if self._is_unneeded:
+            raise ConnectionAbortedError
         if request.quiet:
             self.agent.measure_quiet(time.sleep, without=request.idle_power_watts)
         window = self.agent.open_window(request.run, request.idle_power_watts, request.key, peer)

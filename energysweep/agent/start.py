@@ -15,7 +15,7 @@ from energysweep.agent.floors import FloorMemory
 from energysweep.agent.processes import read_process
 from energysweep.agent.protocol import socket_path
 from energysweep.agent.replace import end_agent
-from energysweep.agent.server import DEFAULT_PORT, AgentServer
+from energysweep.agent.server import DEFAULT_PORT, LAST_SCRAPE_SECONDS, AgentServer
 from energysweep.agent.state import StateFile
 from energysweep.host import Host
 from energysweep.meters import open_meters
@@ -32,6 +32,7 @@ def start_agent(
     lease_port: int | None = None,
     advertised: str | None = None,
     targets_file: TargetsFile | None = None,
+    last_scrape_seconds: float = LAST_SCRAPE_SECONDS,
     series_seconds: float | None = None,
     replace: bool = False,
 ) -> AgentServer:
@@ -41,7 +42,7 @@ def start_agent(
         meters: kinds of meters, as in ``open_meters``.
         host: the host; this one if None.
         path: of its Unix socket; the usual one if None.
-        address, port, linger_seconds, lease_port, advertised, targets_file: as in ``AgentServer``.
+        address, port, linger_seconds, lease_port, advertised, targets_file, last_scrape_seconds: as in ``AgentServer``.
         series_seconds: how long the series of a trial that has ended stay; None: ENERGYSWEEP_SERIES_SECONDS, or 300.
         replace: end the agent that serves this host, once nothing but its place is missing.
 
@@ -69,6 +70,7 @@ def start_agent(
         lease_port=lease_port,
         advertised=advertised,
         targets_file=targets_file,
+        last_scrape_seconds=last_scrape_seconds,
     )
     try:
         if replace:

@@ -194,7 +194,7 @@ class Echo(socketserver.StreamRequestHandler):
 class Small(GuardedServer, socketserver.TCPServer):
     most = 3
     most_of_peer = 2
-    patience_seconds = 2.0
+    patience_seconds = 10.0
     refusal = b"too many\n"
 
 
@@ -248,8 +248,9 @@ def _is_served(address: tuple[str, int]) -> bool:
 
 def test_who_does_not_come_to_the_point_is_hung_up_on_and_who_may_stay_stays() -> None:
     with small() as address:
-        slow, stays = from_address("127.0.0.1", address), from_address("127.0.0.2", address)
+        stays = from_address("127.0.0.2", address)
         assert said(stays, b"stay\n") == b"stay\n"
+        slow = from_address("127.0.0.1", address)  # later, so that its time is up last
         until(lambda: not _takes_a_byte(slow))  # one now and then, and never a line
         assert said(stays, b"y\n") == b"y\n"
         slow.close()
@@ -300,6 +301,16 @@ from energysweep.cli import main
 sys.exit(main(sys.argv[1:]))
 """
 
+# Listens until three connections have come and gone: of a hello, of the request to make way, and of another hello.
+ENDS_LATE = """
+from threading import Semaphore
+from energysweep.agent.connection import Connection
+from energysweep.agent.server import AgentServer
+gone, finish, stop = Semaphore(0), Connection.finish, AgentServer.stop
+Connection.finish = lambda self: (finish(self), gone.release())
+AgentServer.stop = lambda self: ([gone.acquire(timeout=60) for _ in range(3)], stop(self))
+"""
+
 
 @pytest.mark.parametrize("is_daemon", [False, True])
 def test_an_agent_of_another_version_that_nobody_needs_is_replaced(
@@ -324,3 +335,15 @@ def test_an_agent_of_another_version_that_nobody_needs_is_replaced(
         if is_daemon:
             subprocess.run(["kill", str(old)], check=True)
             until(lambda: has_ended(old))
+
+
+def test_an_agent_of_another_version_that_takes_its_time_to_end_is_waited_for(
+    agent_home: Path,
+    trace: str,  # noqa: F811 - the fixture
+) -> None:
+    command = [sys.executable, "-c", OTHER_VERSION.replace("from energysweep.cli", f"{ENDS_LATE}from energysweep.cli")]
+    command += ["agent", "--detach", "--meter", trace, "--port", "0", "--linger", "60"]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    client = connect(Hello(run="r"), [trace], port=0)
+    assert client.agent["meters"] == [trace]
+    client.close()

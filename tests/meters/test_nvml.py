@@ -103,7 +103,7 @@ def test_the_sampling_thread_samples_between_two_reads_and_ends_with_close() -> 
 
     meter = NvmlPower(FakeNvml(FakeGpu("GPU-a", power_milliwatts=1_000)), clock, interval_seconds=0.001)
     for _ in range(5):
-        assert sampled.acquire(timeout=5)
+        assert sampled.acquire(timeout=60)
     meter.close()
     assert meter._integrals[0].joules == readings - 1  # 1 W for a second of this clock per sample
     assert not any(thread.name == "nvml-power" for thread in threading.enumerate())

@@ -13,7 +13,7 @@ import pytest
 from energysweep.ledger import LedgerData
 from energysweep.monitoring import dashboards
 from energysweep.monitoring.openmetrics import openmetrics
-from energysweep.reporting import Summary
+from energysweep.reporting import Summary, summarise
 from energysweep.reporting.trials import TrialSummary
 from energysweep.spec.space import label
 from tests.monitoring.grafana import View, numbers, panels, target
@@ -109,14 +109,18 @@ def told(summary: Summary, parameter: str) -> Told:
     return joined | _of_sweep(summary)
 
 
-def differing(view: View, summary: Summary, parameter: str) -> dict[tuple[str, str], tuple[Numbers, Numbers]]:
+def differing(view: View, data: LedgerData, parameter: str) -> dict[tuple[str, str], tuple[Numbers, Numbers]]:
     """What *Configurations* shows otherwise than the report: by panel and query, the one and the other."""
+    summary = summarise(data)
+    # The report's end is by the driver's clock, from its beginning on; a lease may be closed later by the agent's.
+    end = max([summary.span()[1], *(lease.closed_at or 0.0 for lease in data.leases)])
+    ends = {("Sweeps ($measured_sweeps)", "ends"): (("sweep",), {(summary.sweep,): 1000 * end})}
     found = {}
-    for (title, reference), (labels, expected) in told(summary, parameter).items():
+    for (title, reference), (labels, expected) in (told(summary, parameter) | ends).items():
         seen = shown(view, title, reference, labels, parameter=parameter)
-        # Times are in milliseconds. A sweep begins some seconds before its window, whose length the report tells.
+        # Times are in milliseconds.
         of_time = reference in ("begins", "ends")
-        close = pytest.approx(expected, rel=0, abs=10_000) if of_time else pytest.approx(expected, rel=1e-6)
+        close = pytest.approx(expected, rel=0, abs=1000) if of_time else pytest.approx(expected, rel=1e-6)
         if seen != close:
             found[title, reference] = (seen, expected)
     return found

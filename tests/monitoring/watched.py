@@ -35,7 +35,8 @@ def train(config):
 _SWEEP = {
     "name": "watched",
     "workload": "work.py:train",
-    "parameters": {"rate": {"grid": [0.01, 0.05, 0.1, 0.15]}, "depth": {"grid": [1, 2]}},
+    # The best first, so that others are stopped early whatever the order in which they report.
+    "parameters": {"rate": {"grid": [0.15, 0.1, 0.05, 0.01]}, "depth": {"grid": [1, 2]}},
     "objective": {"metric": "accuracy", "mode": "max", "target": 0.5},
     "hardware": {"small": {"resources": {"cpu": 1}}, "large": {"resources": {"cpu": 2}}},
     "scheduler": {"type": "asha", "grace_period": 2, "max_resource": 6, "reduction_factor": 2},
@@ -50,19 +51,21 @@ class Watched:
 
     Attributes:
         prometheus: still runs, with all rules.
-        began, ended: Unix times of the sweep.
+        began: Unix time of the sweep's beginning.
+        well: shortly before the last trial ended.
+        ended: when the sweep had ended, and Prometheus had been told.
         data: its ledger.
     """
 
     prometheus: Prometheus
     began: float
+    well: float
     ended: float
     data: LedgerData
 
     def while_it_ran(self) -> View:
         """As an operator sees it shortly before the last trial ends."""
-        last = max(lease.closed_at or 0.0 for lease in self.data.leases)
-        return View(self.prometheus.url, self.began - 5, last - 0.5)
+        return View(self.prometheus.url, self.began - 5, self.well)
 
     def just_after(self) -> View:
         """As an operator sees it when the sweep has ended, and its series are still there."""
@@ -82,6 +85,36 @@ def rules(folder: Path) -> list[Path]:
     return copies
 
 
+def last_well(prometheus: Prometheus, expression: str, start: float, end: float) -> float | None:
+    """The last moment when an expression had a value, and no scrape had failed for a while: none if None.
+
+    A scrape that fails ends all series of its target until the next one.
+    """
+    well = "min(min_over_time(up[4s])) == 1 and min(count_over_time(up[4s])) > 2"
+    found = prometheus.query_range(f"{well} and {expression}", start, end, 0.5)
+    return float(found[0]["values"][-1][0]) if found else None
+
+
+def shortly_before_the_end(prometheus: Prometheus, data: LedgerData, began: float) -> float:
+    """When the last trial was about to end."""
+    last = max(lease.closed_at or 0.0 for lease in data.leases)
+    well = last_well(prometheus, "sum(energysweep_agent_open_leases) > 0", began, last - 0.5)
+    assert well is not None
+    return well
+
+
+def just_after_the_end(prometheus: Prometheus, since: float) -> float:
+    """Waits for a moment since then when Prometheus knew that the sweep has ended, a minute at most."""
+    # For some scrapes: the last step of a range may be a second before its end.
+    told = "max(count_over_time(energysweep_sweep_end_timestamp_seconds[4s])) > 2"
+    deadline = time.monotonic() + 60
+    # A scrape that is under way may still fail, as of its beginning.
+    while (well := last_well(prometheus, told, since, max(since, time.time() - 3))) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    return well
+
+
 @contextmanager
 def watched(folder: Path) -> Iterator[Watched]:
     """Run the sweep under Prometheus; the environment must name an agent's socket."""
@@ -99,14 +132,14 @@ def watched(folder: Path) -> Iterator[Watched]:
                 *("--metrics-port", str(port)),
             ],
             cwd=folder,
-            env=os.environ | {"ENERGYSWEEP_LINGER": "30"},  # for a scrape of the last values
+            env=os.environ | {"ENERGYSWEEP_LINGER": "60"},  # for a scrape of the last values
             capture_output=True,
             text=True,
             timeout=200,
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        prometheus.wait_for("energysweep_sweep_end_timestamp_seconds", 20)
-        ended = time.time()
+        ended = just_after_the_end(prometheus, began)
         with Ledger.open(folder / "results" / "watched" / FILE_NAME) as ledger:
-            yield Watched(prometheus, began, ended, ledger.read())
+            data = ledger.read()
+        yield Watched(prometheus, began, shortly_before_the_end(prometheus, data, began), ended, data)

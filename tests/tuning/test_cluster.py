@@ -191,13 +191,16 @@ def wait_for_nodes(cluster: Cluster) -> None:
     )
     deadline = time.monotonic() + STARTS_WITHIN
     while True:  # the head may not answer yet
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env=cluster.environments["head"],
-            capture_output=True,
-            check=False,
-            timeout=STARTS_WITHIN,
-        )
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", code],
+                env=cluster.environments["head"],
+                capture_output=True,
+                check=False,
+                timeout=STARTS_WITHIN,
+            )
+        except subprocess.TimeoutExpired as late:  # a raylet that has ended may have said why
+            raise AssertionError((late.stdout or b"").decode()) from late
         if done.returncode == 0:
             return
         assert time.monotonic() < deadline, done.stderr

@@ -6,6 +6,19 @@ from energysweep.ledger import LedgerData
 from energysweep.records import TRIAL_BUCKETS
 
 
+def window_seconds(data: LedgerData, elapsed_seconds: float) -> float:
+    """How long the run's one window was open: while it held leases at least, and at most while the run went on.
+
+    Args:
+        data: of a run whose host has one device.
+        elapsed_seconds: how long whoever started the run waited for its end.
+    """
+    (meter,) = data.meters
+    held = max(lease.closed_at or 0 for lease in data.leases) - min(lease.opened_at for lease in data.leases)
+    assert 0 < held <= meter.window_seconds <= elapsed_seconds
+    return meter.window_seconds
+
+
 def booked(data: LedgerData) -> dict[str, float]:
     """Joules by trial, of all its leases."""
     trial_of = {lease.lease: lease.trial for lease in data.leases}

@@ -51,6 +51,28 @@ def train(config):
         tune.report({"score": report * config.get("gain", 1), "children_seconds": children_seconds() - before})
 '''
 
+# Works until a file is there, and then for some steps more: a test that is late still finds it at work.
+UNTIL = """
+import json, pathlib, tempfile, time
+from ray import tune
+
+
+def train(config):
+    checkpoint, at, more = tune.get_checkpoint(), 0, 4
+    if checkpoint:
+        with checkpoint.as_directory() as folder:
+            at = json.loads((pathlib.Path(folder) / "at").read_text())
+    while more:
+        more -= pathlib.Path(config["file"]).exists()
+        at += 1
+        end = time.monotonic() + 0.25
+        while time.monotonic() < end:
+            pass
+        with tempfile.TemporaryDirectory() as folder:
+            (pathlib.Path(folder) / "at").write_text(json.dumps(at))
+            tune.report({"score": at}, checkpoint=tune.Checkpoint.from_directory(folder))
+"""
+
 SWEEP = """
 name: test
 workload: work.py:train

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import dedent
 from urllib.parse import urlsplit
 
 import pytest
@@ -23,12 +23,15 @@ from energysweep.ledger import FILE_NAME, LedgerData
 from energysweep.records import EnergyRow
 from energysweep.reporting import summarise
 from energysweep.reporting.not_measured import not_measured
+from tests.ledgers import window_seconds
 from tests.ports import free_port
-from tests.tuning.test_resume import STEPS, read, wait_for
+from tests.tuning.conftest import UNTIL, WORK
+from tests.tuning.test_resume import read, wait_for
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.filterwarnings("default")]
 
 WORKER_IP = "127.0.0.2"
+STARTS_WITHIN = 180  # seconds, of a raylet or a driver
 RAY = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
 
 
@@ -89,12 +92,12 @@ def cluster(request: pytest.FixtureRequest, sweep_folder: Path) -> Iterator[Clus
 
 
 @contextlib.contextmanager
-def two_raylets(worker: str = "worker", linger: str = "60") -> Iterator[Cluster]:
+def two_raylets(worker: str = "worker", linger: str = "600") -> Iterator[Cluster]:
     """The head of a cluster; its other raylet, on the host of that name, is yet to be started.
 
     Args:
         worker: the other raylet's host.
-        linger: seconds that agents stay for without leases, whoever starts them.
+        linger: seconds that agents stay for without leases, whoever starts them; they end with the cluster.
     """
     hosts = {"head": "head", "worker": worker}
     folder = Path(tempfile.mkdtemp(prefix="energysweep-"))
@@ -112,13 +115,47 @@ def two_raylets(worker: str = "worker", linger: str = "60") -> Iterator[Cluster]
         for name in ("head", "worker")
     }
     cluster = Cluster(f"127.0.0.1:{port}", folder, environments, {})
-    cluster.start("head", "--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={folder}/ray")
-    yield cluster
-    for name in environments:
-        cluster.lose(name)
-    for process in cluster.processes.values():
-        process.wait()
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        cluster.start("head", "--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={folder}/ray")
+        wait_for(lambda: listens(port), STARTS_WITHIN)  # a raylet does not wait long for its head
+        yield cluster
+    finally:
+        for name in environments:
+            cluster.lose(name)
+        for process in cluster.processes.values():
+            process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 5).close()
+    except OSError:
+        return False
+    return True
+
+
+# Begins when all are there: Tune may give a trial the worker of one that has ended, where its own is still to come.
+TOGETHER = """
+
+def together(config):
+    import os, pathlib
+    folder = pathlib.Path(config["meet"])
+    folder.mkdir(exist_ok=True)
+    (folder / str(os.getpid())).touch()
+    end = time.monotonic() + 120
+    while len(list(folder.iterdir())) < config["trials"]:
+        assert time.monotonic() < end, "the others did not come"
+        time.sleep(0.05)
+    train(config)
+"""
+
+
+def together(sweep_folder: Path, trials: int) -> list[str]:
+    """Overrides that make so many trials wait for each other: they have so many places at once."""
+    (sweep_folder / "work.py").write_text(WORK + TOGETHER)
+    meet = (f"parameters.meet={sweep_folder}/meet", f"parameters.trials={trials}")
+    return ["workload=work.py:together", *meet]
 
 
 def sweep_on(cluster: Cluster, sweep_folder: Path, run_id: str, *overrides: str) -> subprocess.Popen[str]:
@@ -152,17 +189,24 @@ def wait_for_nodes(cluster: Cluster) -> None:
         f"ray.init(address='{cluster.address}', log_to_driver=False)\n"
         "while sum(node['Alive'] for node in ray.nodes()) < 2: time.sleep(0.2)\n"
     )
-    deadline = time.monotonic() + 60
-    while True:
-        done = subprocess.run(
-            [sys.executable, "-c", code], env=cluster.environments["head"], capture_output=True, check=False, timeout=60
-        )
+    deadline = time.monotonic() + STARTS_WITHIN
+    while True:  # the head may not answer yet
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", code],
+                env=cluster.environments["head"],
+                capture_output=True,
+                check=False,
+                timeout=STARTS_WITHIN,
+            )
+        except subprocess.TimeoutExpired as late:  # a raylet that has ended may have said why
+            raise AssertionError((late.stdout or b"").decode()) from late
         if done.returncode == 0:
             return
         assert time.monotonic() < deadline, done.stderr
 
 
-def ended(sweep: subprocess.Popen[str], seconds: float) -> tuple[str, str]:
+def ended(sweep: subprocess.Popen[str], seconds: float = 300) -> tuple[str, str]:
     out, err = sweep.communicate(timeout=seconds)
     assert sweep.returncode == 0, err
     return out, err
@@ -187,7 +231,7 @@ def test_trials_on_two_hosts_are_measured_by_two_agents(cluster: Cluster, sweep_
         )
         assert checked.returncode == code, checked.stderr
     assert "hardware.x: no node has CPU 2" in checked.stderr
-    ended(sweep_on(cluster, sweep_folder, "two", "parameters.seconds=1.5"), 120)
+    ended(sweep_on(cluster, sweep_folder, "two", "parameters.seconds=1.5", *together(sweep_folder, 2)))
 
     data = read(sweep_folder / "results" / "two")
     nodes = {lease.trial: lease.node for lease in data.leases}
@@ -207,7 +251,7 @@ def test_every_configuration_runs_on_each_profile_where_its_resources_and_labels
         "hardware={any: {resources: {cpu: 1}}, labelled: {resources: {cpu: 1}, labels: {tier: second}},"
         " custom: {resources: {cpu: 0.5, scratch: 2}}}"
     )
-    ended(sweep_on(cluster, sweep_folder, "profiles", "parameters.seconds=0.1", profiles), 120)
+    ended(sweep_on(cluster, sweep_folder, "profiles", "parameters.seconds=0.1", profiles))
 
     data = read(sweep_folder / "results" / "profiles")
     node_of = {lease.trial: lease.node for lease in data.leases}
@@ -225,7 +269,8 @@ def test_a_cluster_s_other_nodes_are_asked_at_their_own_addresses(
     apart: Cluster, sweep_folder: Path, named_by: str
 ) -> None:
     targets = sweep_folder / "targets.json"
-    options = ["--set", "parameters.seconds=1.5", "--set", f"storage={sweep_folder}/tune", "--file-sd", str(targets)]
+    changes = ("parameters.seconds=1.5", f"storage={sweep_folder}/tune", *together(sweep_folder, 2))
+    options = ["--file-sd", str(targets), *(part for change in changes for part in ("--set", change))]
     given = ["--address", apart.address] if named_by == "--address" else []
     run = [sys.executable, "-m", "energysweep", "run", "sweep.yaml", "--run-id", "it", "--metrics-port", "0"]
     done = subprocess.run(
@@ -235,7 +280,7 @@ def test_a_cluster_s_other_nodes_are_asked_at_their_own_addresses(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     data = read(sweep_folder / "results" / "it")
@@ -285,7 +330,7 @@ def test_a_tuner_of_one_s_own_on_a_cluster_has_agents_that_others_reach(apart: C
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("agents: "))
@@ -297,15 +342,18 @@ def test_a_tuner_of_one_s_own_on_a_cluster_has_agents_that_others_reach(apart: C
 @pytest.mark.parametrize("cluster", ["one_host"], indirect=True)
 def test_several_raylets_on_one_host_are_one_host(cluster: Cluster, sweep_folder: Path) -> None:
     wait_for_nodes(cluster)
+    began = time.monotonic()
     # Three at once on two raylets of one CPU each.
     sweep = sweep_on(
         cluster,
         sweep_folder,
         "three",
-        "parameters={kind: {grid: [burn, sleep, spawn]}, seconds: 4}",
+        "parameters={kind: {grid: [burn, sleep, spawn]}}",
         "hardware={half: {resources: {cpu: 0.5}}}",
+        *together(sweep_folder, 3),
     )
-    ended(sweep, 120)
+    ended(sweep)
+    elapsed = time.monotonic() - began
 
     data = read(sweep_folder / "results" / "three")
     leases = sorted(data.leases, key=lambda lease: lease.opened_at)
@@ -315,18 +363,17 @@ def test_several_raylets_on_one_host_are_one_host(cluster: Cluster, sweep_folder
     totals = summarise(data).totals
     assert totals.conservation_error_ratio is not None
     assert totals.conservation_error_ratio < 1e-3
-    window_seconds = sum(meter.window_seconds for meter in data.meters)  # of one window: the host's
     # Half a second of 100 W: a busy host may make the agent wait between its look at the clock and at the meters.
-    assert totals.energy_joules == pytest.approx(100 * window_seconds, rel=1e-3, abs=50)
-    assert window_seconds == pytest.approx(data.run["duration_seconds"], abs=1.0)
+    assert totals.energy_joules == pytest.approx(100 * window_seconds(data, elapsed), rel=1e-3, abs=50)
 
 
 def test_two_sweeps_at_once_show_each_others_trials_apart(cluster: Cluster, sweep_folder: Path) -> None:
     wait_for_nodes(cluster)
-    one = sweep_on(cluster, sweep_folder, "one", "parameters={kind: burn, seconds: 2}", "name=one")
-    other = sweep_on(cluster, sweep_folder, "other", "parameters={kind: burn, seconds: 2}", "name=other")
-    ended(one, 120)
-    ended(other, 120)
+    changes = ("parameters={kind: burn, seconds: 2}", *together(sweep_folder, 2))
+    one = sweep_on(cluster, sweep_folder, "one", "name=one", *changes)
+    other = sweep_on(cluster, sweep_folder, "other", "name=other", *changes)
+    ended(one)
+    ended(other)
 
     runs = {name: read(sweep_folder / "results" / name) for name in ("one", "other")}
     for data in runs.values():
@@ -350,14 +397,14 @@ def bucket(data: LedgerData, name: str, node: str) -> float:
 
 
 def test_a_trial_on_a_lost_host_goes_on_elsewhere_and_keeps_its_joules(cluster: Cluster, sweep_folder: Path) -> None:
-    (sweep_folder / "work.py").write_text(dedent(STEPS))
+    (sweep_folder / "work.py").write_text(UNTIL)
     wait_for_nodes(cluster)
     folder = sweep_folder / "results" / "lost"
     sweep = sweep_on(
         cluster,
         sweep_folder,
         "lost",
-        "parameters={steps: {grid: [40, 41]}}",
+        f"parameters={{file: {sweep_folder}/enough, number: {{grid: [1, 2]}}}}",
         "max_failures=2",
         f"storage={folder}-tune",
     )
@@ -366,12 +413,15 @@ def test_a_trial_on_a_lost_host_goes_on_elsewhere_and_keeps_its_joules(cluster: 
         if not (folder / FILE_NAME).exists():
             return False
         data = read(folder)
-        on_worker = {lease.trial for lease in data.leases if lease.node == "worker"}
-        return any(row.iteration >= 8 for row in data.results if row.trial in on_worker)
+        on_worker = {lease.trial: lease.lease for lease in data.leases if lease.node == "worker"}
+        return any(row.iteration >= 8 for row in data.results if row.trial in on_worker) and any(
+            row.joules > 0 for row in data.energy if row.lease in on_worker.values()
+        )
 
-    wait_for(well_on_its_way, 90)
+    wait_for(well_on_its_way, STARTS_WITHIN)
     cluster.lose("worker")
-    ended(sweep, 200)
+    (sweep_folder / "enough").touch()
+    ended(sweep)
 
     data = read(folder)
     (moved,) = {lease.trial for lease in data.leases if lease.node == "worker"}
@@ -394,16 +444,24 @@ def test_a_trial_on_a_lost_host_goes_on_elsewhere_and_keeps_its_joules(cluster: 
 
 
 def test_a_worker_that_is_killed_keeps_its_joules(cluster: Cluster, sweep_folder: Path) -> None:
-    (sweep_folder / "work.py").write_text(dedent(STEPS))
+    (sweep_folder / "work.py").write_text(UNTIL)
     wait_for_nodes(cluster)
     folder = sweep_folder / "results" / "killed"
-    sweep = sweep_on(cluster, sweep_folder, "killed", "parameters={steps: 24}", "max_failures=1")
-    wait_for(lambda: (folder / FILE_NAME).exists() and len(read(folder).results) >= 8, 90)
+    sweep = sweep_on(cluster, sweep_folder, "killed", f"parameters={{file: {sweep_folder}/enough}}", "max_failures=1")
+
+    def well_on_its_way() -> bool:
+        if not (folder / FILE_NAME).exists():
+            return False
+        data = read(folder)
+        return len(data.results) >= 8 and any(row.lease and row.joules > 0 for row in data.energy)
+
+    wait_for(well_on_its_way, STARTS_WITHIN)
     before = read(folder)
     (lease,) = before.leases
     reported = before.results[-1].energy_joules or 0
     os.kill(lease.pid, signal.SIGKILL)
-    ended(sweep, 120)
+    (sweep_folder / "enough").touch()
+    ended(sweep)
 
     data = read(folder)
     (trial,) = summarise(data).trials
@@ -421,14 +479,15 @@ def test_a_worker_that_is_killed_keeps_its_joules(cluster: Cluster, sweep_folder
 def test_an_agent_without_leases_lets_its_node_become_idle(cluster: Cluster, sweep_folder: Path) -> None:
     wait_for_nodes(cluster)
     # Two at once: one on each host.
-    ended(sweep_on(cluster, sweep_folder, "idle", "parameters={kind: sleep, seconds: {grid: [1, 1.1]}}"), 120)
+    changes = ("parameters={kind: sleep, seconds: {grid: [1, 1.1]}}", *together(sweep_folder, 2))
+    ended(sweep_on(cluster, sweep_folder, "idle", *changes))
 
     agents = [pid for pid in cluster.processes_of("worker") if b"--detach" in command_of(pid)]
     assert agents, "the worker's agent is still there"
     code = (
         "import sys, time\n"
         "from ray.autoscaler.v2.sdk import get_cluster_status\n"
-        "deadline = time.monotonic() + 40\n"
+        "deadline = time.monotonic() + 120\n"
         f"while len(get_cluster_status('{cluster.address}').idle_nodes) < 2:\n"
         "    assert time.monotonic() < deadline\n"
         "    time.sleep(0.5)\n"

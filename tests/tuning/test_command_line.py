@@ -19,9 +19,11 @@ from energysweep.cli import main
 from energysweep.ledger import FILE_NAME
 from energysweep.reporting import summarise
 from tests.conftest import do_without
+from tests.ledgers import window_seconds
+from tests.tuning.conftest import UNTIL
 from tests.tuning.test_resume import read, wait_for
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 RUN = [sys.executable, "-m", "energysweep", "run", "sweep.yaml", "--run-id", "it", "--metrics-port", "0"]
 
@@ -64,9 +66,14 @@ def test_results_go_to_standard_output_and_progress_to_standard_error(sweep_fold
         assert line.startswith(("test: ", "meters: ", "metrics: ", "completed: ", "trials ")), line
     assert wait_until_gone(sweep_folder, 60) == []
 
-    again = subprocess.run(RUN, cwd=sweep_folder, capture_output=True, text=True, timeout=60, check=False)
+    again = subprocess.run(RUN, cwd=sweep_folder, capture_output=True, text=True, timeout=180, check=False)
     assert again.returncode == 2
     assert "holds a run of another sweep" in again.stderr
+
+
+def ray_log(folder: Path) -> str:
+    path = folder / "ray.log"
+    return path.read_text() if path.exists() else ""
 
 
 def test_a_second_ctrl_c_ends_at_once(sweep_folder: Path) -> None:
@@ -78,16 +85,18 @@ def test_a_second_ctrl_c_ends_at_once(sweep_folder: Path) -> None:
         text=True,
         start_new_session=True,
     )
-    assert sweep.stderr is not None
-    for line in sweep.stderr:
-        if line.startswith("metrics: "):
-            break
-    time.sleep(4)
+    folder = sweep_folder / "results" / "it"
+    wait_for(
+        lambda: (folder / FILE_NAME).exists() and any(trial.status == "running" for trial in read(folder).trials), 180
+    )
     os.killpg(sweep.pid, signal.SIGINT)
-    time.sleep(0.3)
+    # Tune has heard it, and takes the next one for another. From here on it would wait for the trial, some 10 s.
+    wait_for(lambda: "Wrote the latest version" in ray_log(folder), 60)
     os.killpg(sweep.pid, signal.SIGINT)
-    _, err = sweep.communicate(timeout=30)
+    _, err = sweep.communicate(timeout=120)
     assert sweep.returncode == 130, err
+    assert "Stop signal received" in ray_log(folder)
+    assert "Experiment has been interrupted" not in ray_log(folder)  # Tune's last word when it could end as it wanted
     assert wait_until_gone(sweep_folder, 60) == []
 
 
@@ -106,7 +115,7 @@ def test_ctrl_c_stops_the_trials_and_writes_the_report_of_what_there_is(sweep_fo
             break
     time.sleep(1)
     os.killpg(sweep.pid, signal.SIGINT)  # as a terminal does
-    out, err = sweep.communicate(timeout=60)
+    out, err = sweep.communicate(timeout=180)
 
     assert sweep.returncode == 130, err
     assert "Traceback" not in err
@@ -124,7 +133,7 @@ def test_a_profile_that_no_node_can_serve_is_refused_at_once(sweep_folder: Path)
         cwd=sweep_folder,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 2
@@ -160,7 +169,9 @@ def test_a_full_disk_is_one_clear_error_and_what_there_is_survives(sweep_folder:
         text=True,
     )
     folder = small_disk / "it"
-    wait_for(lambda: (folder / FILE_NAME).exists() and any(row.lease and row.joules for row in read(folder).energy), 60)
+    wait_for(
+        lambda: (folder / FILE_NAME).exists() and any(row.lease and row.joules for row in read(folder).energy), 180
+    )
     fill(small_disk)
     _, err = sweep.communicate(timeout=120)
     assert sweep.returncode == 1
@@ -174,15 +185,17 @@ def test_a_full_disk_is_one_clear_error_and_what_there_is_survives(sweep_folder:
 
 
 def test_an_agent_that_is_killed_in_mid_sweep_goes_on_and_no_joule_is_lost(sweep_folder: Path) -> None:
+    (sweep_folder / "work.py").write_text(UNTIL)
+    began = time.monotonic()
     sweep = subprocess.Popen(
-        [*RUN, "--set", "parameters={kind: burn, seconds: 0.5, reports: 16}"],
+        [*RUN, "--set", f"parameters={{file: {sweep_folder}/enough}}"],
         cwd=sweep_folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
     folder = sweep_folder / "results" / "it"
-    wait_for(lambda: (folder / FILE_NAME).exists() and len(read(folder).results) >= 5, 60)
+    wait_for(lambda: (folder / FILE_NAME).exists() and len(read(folder).results) >= 8, 180)
     (agent,) = [
         int(process.name)
         for process in Path("/proc").iterdir()
@@ -190,18 +203,24 @@ def test_an_agent_that_is_killed_in_mid_sweep_goes_on_and_no_joule_is_lost(sweep
         if os.environ["ENERGYSWEEP_SOCKET"].encode() in _command_line(process)
     ]
     os.kill(agent, signal.SIGKILL)
-    _, err = sweep.communicate(timeout=120)
+    before = len(read(folder).results)
+    wait_for(lambda: len(read(folder).results) >= before + 8, 120)
+    (sweep_folder / "enough").touch()
+    _, err = sweep.communicate(timeout=180)
+    elapsed = time.monotonic() - began
     assert sweep.returncode == 0, err
 
     data = read(folder)
+    assert [row.metrics["score"] for row in data.results] == list(range(1, len(data.results) + 1))
     energy = [row.energy_joules for row in data.results]
-    assert len(energy) == 16
     assert energy == sorted(energy)
     assert len(data.leases) == 1  # the same one, also after the agent's restart
     summary = summarise(data)
     assert summary.totals.conservation_error_ratio < 1e-3
-    # 100 W over the whole time: the gap is booked.
-    assert summary.totals.energy_joules == pytest.approx(100 * data.run["duration_seconds"], rel=0.02)
+    # 100 W over the whole time: the gap is booked, for it lies within the lease. Half a second of it: a busy host may
+    # make the agent wait between its look at the clock and at the meters.
+    seconds = window_seconds(data, elapsed)
+    assert summary.totals.energy_joules == pytest.approx(100 * seconds, rel=1e-3, abs=50)
 
 
 def _command_line(process: Path) -> bytes:

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -27,7 +27,6 @@ from tests.tuning.test_resume import read, wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("default")]
 
-slow = pytest.mark.slow  # what needs a cluster
 BIN = Path(sys.executable).parent
 SUBMIT = [sys.executable, "-m", "energysweep", "submit"]
 QUICK = "parameters={kind: sleep, seconds: 0.2, reports: 2, gain: {grid: [1, 2]}}"
@@ -44,6 +43,11 @@ def train(config):
         time.sleep(0.2)
         tune.report({"score": 1})
 '''
+
+
+def slow(test: Callable[..., None]) -> Callable[..., None]:
+    """Marks what needs a cluster; the start of that is part of the first test's time."""
+    return pytest.mark.slow(pytest.mark.timeout(900)(test))
 
 
 @dataclass
@@ -111,7 +115,7 @@ def cluster() -> Iterator[JobCluster]:
     )
     cluster = JobCluster(f"http://127.0.0.1:{dashboard}", folder, client)
     try:
-        wait_for(lambda: _takes_jobs(cluster), 120)
+        wait_for(lambda: _takes_jobs(cluster), 240)
         yield cluster
     finally:
         _end_all(f"ENERGYSWEEP_TEST={folder}")
@@ -135,7 +139,7 @@ def _end_all(variable: str) -> None:
                 continue
 
 
-def ended(process: subprocess.Popen[str], code: int, seconds: float = 180) -> tuple[str, str]:
+def ended(process: subprocess.Popen[str], code: int, seconds: float = 300) -> tuple[str, str]:
     out, err = process.communicate(timeout=seconds)
     assert process.returncode == code, err
     assert "Traceback" not in err
@@ -209,7 +213,7 @@ def test_a_job_that_nobody_waits_for_can_be_joined_stopped_fetched_and_gone_on_w
     assert out == "later\n"
     assert f"energysweep submit --job later --address {cluster.url}" in err
     there = cluster.folder / "results" / "later"
-    wait_for(lambda: (there / "ledger.sqlite").exists() and len(read(there).results) > 5, 90)
+    wait_for(lambda: (there / "ledger.sqlite").exists() and len(read(there).results) > 5, 240)
 
     _, err = ended(cluster.submit(sweep_folder, *options, "--set", "repeats=2"), 2)
     assert "works on later with another sweep" in err
@@ -279,7 +283,7 @@ def test_ray_job_submit_runs_a_sweep_too_and_a_failed_one_fails(cluster: JobClus
             env=cluster.environment,
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=300,
             check=False,
         )
         assert done.returncode == code, done.stdout + done.stderr
@@ -328,7 +332,7 @@ def test_a_cluster_without_energysweep_is_told_as_that(cluster: JobCluster, swee
 
 
 def ended_as_it_may(process: subprocess.Popen[str]) -> tuple[int, str]:
-    _, err = process.communicate(timeout=180)
+    _, err = process.communicate(timeout=300)
     return process.returncode, err
 
 

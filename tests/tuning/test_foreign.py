@@ -281,7 +281,8 @@ def test_trials_that_clone_each_other_add_up_to_what_was_spent(own_ray: Path) ->
         assert result.error is None
         energy = result.metrics_dataframe["energy_joules"].tolist()
         assert energy == sorted(energy)
-        # What it reported last is what its leases add up to, but for what came after the report.
-        assert energy[-1] <= spent[result.metrics["trial_id"]] + 1e-6
+        # What it reported last is what its leases add up to, but for what came after the report. To one that was so
+        # quick that no reading fell into its leases nothing was booked.
+        assert energy[-1] <= spent.get(result.metrics["trial_id"], 0.0) + 1e-6
     # One whose last report came within 0.1 s of its first reading has none yet, but not all of them are so quick.
     assert max(result.metrics["energy_joules"] for result in results) > 0

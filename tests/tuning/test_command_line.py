@@ -78,7 +78,8 @@ def ray_log(folder: Path) -> str:
 
 def test_a_second_ctrl_c_ends_at_once(sweep_folder: Path) -> None:
     sweep = subprocess.Popen(
-        [*RUN, "--set", "parameters={kind: burn, seconds: 600}"],
+        # A shell's background jobs, and so perhaps these tests, ignore it; who presses Ctrl-C is in the foreground.
+        ["env", "--default-signal=INT", *RUN, "--set", "parameters={kind: burn, seconds: 600}"],
         cwd=sweep_folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -157,11 +157,11 @@ def test_the_areas_of_all_owners_reach_the_line_of_the_meters(sweep: Watched) ->
     (meters,) = ask(view, "energysweep-nodes", title, "meters")
     line = {when: float(watts) for when, watts in meters["values"]}
     assert len(line) > 10
-    # rate() carries a series on to the ends of its window, but not below 0: where one has just begun to grow, less.
+    # rate() carries a series on to the ends of its window, but not below 0: not as far, if it has just begun to grow.
     first, last = (f"{which}_over_time({NODE_BUCKETS}[$__rate_interval])" for which in ("min", "max"))
     (full,) = view.lines(view.fill(f"min(2 * {first} - {last}) >= 0", {}))
     compared = [when for when, _ in full["values"] if when in line]
-    assert len(compared) > 5
+    assert compared
     assert [areas[when] for when in compared] == pytest.approx([line[when] for when in compared], rel=1e-6)
 
 

@@ -43,7 +43,7 @@ class Status:
         best: best last value of the objective so far, None before the first.
         cheapest_at_target: the configuration whose trials took the least to reach the target. None before any has.
         watts: mean power of all metered devices over the last second, None before.
-        joules: of trials and overhead so far.
+        joules: of trials and overhead so far; None before an agent has told of any.
         grams: CO2e of them.
         estimated: some of it is an estimate.
         elapsed_seconds: since the sweep began.
@@ -56,8 +56,8 @@ class Status:
     best: float | None
     cheapest_at_target: Cheapest | None
     watts: float | None
-    joules: float
-    grams: float
+    joules: float | None
+    grams: float | None
     estimated: bool
     elapsed_seconds: float
     running: tuple[RunningTrial, ...]

@@ -65,7 +65,7 @@ class Standing:
             cheapest_at_target=cheapest(records, self._varying),
             watts=totals.watts,
             joules=joules,
-            grams=self._grid.emissions_grams(joules),
+            grams=None if joules is None else self._grid.emissions_grams(joules),
             estimated=self._poller.estimated,
             elapsed_seconds=time.monotonic() - self._began,
             running=tuple(

@@ -65,9 +65,9 @@ class Totals:
         return [Charged(*key, joules) for key, joules in sums.items()]
 
     @property
-    def charged_joules(self) -> float:
-        """All of it together."""
-        return sum(each.energy_joules for each in self.charged())
+    def charged_joules(self) -> float | None:
+        """All of it together; None before an agent has told of a lease."""
+        return sum(each.energy_joules for each in self.charged()) if self.held else None
 
 
 class Poller:

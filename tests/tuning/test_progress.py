@@ -24,3 +24,8 @@ CHEAPEST = Cheapest("rate=0.2", "", 25.0)
 def test_every_number_that_is_an_estimate_says_so(estimated: bool, said: str) -> None:
     status = Status(4, {}, "accuracy", None, CHEAPEST, 90.0, 1240.0, 31.0, estimated, 10.0, ())
     assert line(status) == f"trials 0/4, {said}"
+
+
+def test_what_no_agent_has_told_yet_is_not_available() -> None:
+    status = Status(4, {"running": 1}, "accuracy", None, None, None, None, None, False, 1.0, ())
+    assert line(status) == "trials 0/4 (1 running), now n/a, energy n/a, n/a of CO2e, time 0:01"

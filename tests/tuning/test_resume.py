@@ -84,6 +84,14 @@ def kill_at(driver: subprocess.Popen[bytes], moment: Callable[[], bool], seconds
         time.sleep(0.1)
 
 
+def in_the_midst_of_a_later_trial(folder: Path) -> bool:
+    """A trial has ended, and another one has reported."""
+    data = read(folder)
+    reported = {row.trial for row in data.results}
+    states = {trial.status for trial in data.trials if trial.trial in reported}
+    return "running" in states and len(states) > 1
+
+
 def end_of_orphans() -> None:
     """A driver killed by SIGKILL leaves its Ray to itself; Ray ends it within seconds."""
     needle = f"ENERGYSWEEP_SOCKET={os.environ['ENERGYSWEEP_SOCKET']}".encode()
@@ -167,13 +175,7 @@ def test_a_trial_that_ended_after_tune_last_wrote_its_state_does_not_run_again(
 
     wait_for((folder / FILE_NAME).exists, 180)
 
-    def in_the_midst_of_a_later_trial() -> bool:
-        data = read(folder)
-        reported = {row.trial for row in data.results}
-        states = {trial.status for trial in data.trials if trial.trial in reported}
-        return "running" in states and len(states) > 1
-
-    kill_at(driver, in_the_midst_of_a_later_trial, 180)
+    kill_at(driver, lambda: in_the_midst_of_a_later_trial(folder), 180)
     first = read(folder)
     assert main(["resume", str(folder), "--metrics-port", "0"]) == 0
     second = read(folder)

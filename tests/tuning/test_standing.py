@@ -38,6 +38,7 @@ def test_a_sweep_is_charged_with_trials_and_overhead_of_hosts_that_have_held_a_l
     totals.own("head", "cpu", "trials", "rapl", 0.0)  # no trial has ever run there
     totals.own("head", "cpu", "overhead", "rapl", 50.0)
     assert totals.charged() == [Charged("cpu", "trials", "rapl", 0.0), Charged("cpu", "overhead", "rapl", 0.0)]
+    assert totals.charged_joules is None  # for a person: not known yet
     totals.held.add("node")
     totals.own("node", "cpu", "trials", "rapl", 100.0)
     totals.own("node", "cpu", "trials", "rapl", 20.0)

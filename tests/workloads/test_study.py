@@ -19,7 +19,7 @@ from energysweep.reporting import summarise
 from energysweep.reporting.answers import study_answers
 from energysweep.spec import Grid, SweepSpec, load_spec, points, stage_spec
 from energysweep.workloads.prepare import WORKLOADS
-from tests.tuning.test_resume import kill_at, read, wait_for
+from tests.tuning.test_resume import in_the_midst_of_a_later_trial, kill_at, read, wait_for
 
 ROOT = Path(__file__).parents[2]
 STUDY = ROOT / "sweeps" / "study"
@@ -169,13 +169,7 @@ def test_a_study_that_is_run_again_gives_the_same_bytes_and_one_that_was_killed_
     )  # fmt: skip
     wait_for((folder / FILE_NAME).exists, 120)
 
-    def in_the_midst_of_a_later_trial() -> bool:
-        data = read(folder)
-        reported = {row.trial for row in data.results}
-        states = {trial.status for trial in data.trials if trial.trial in reported}
-        return states == {"completed", "running"}
-
-    kill_at(driver, in_the_midst_of_a_later_trial, 180)
+    kill_at(driver, lambda: in_the_midst_of_a_later_trial(folder), 180)
     before = read(folder)
     broken_off = [trial for trial in summarise(before).trials if trial.status != "completed"]
     lost = {trial.config: trial.iterations or 0 for trial in broken_off}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,20 @@ from hypothesis import settings
 # How long an example takes is the machine's business.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
+
+SEED = int(os.environ.get("ENERGYSWEEP_SEED") or random.SystemRandom().randrange(2**32))
+
+
+def pytest_report_header() -> str:
+    """What repeats the random input of a run that has failed."""
+    return f"random input: ENERGYSWEEP_SEED={SEED} makes the same again"
+
+
+@pytest.fixture
+def chance(request: pytest.FixtureRequest) -> random.Random:
+    """Random input of this test's own, other at each run of pytest, the same whichever other tests run."""
+    print(f"ENERGYSWEEP_SEED={SEED}")  # noqa: T201 - stands in the report of a failure
+    return random.Random(f"{SEED} {request.node.name}")  # noqa: S311 - no secret
 
 
 def need(program: str) -> str:

@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
+from energysweep.objective import Objective
 from energysweep.reporting import Summary, write_whole
 from energysweep.reporting.headline import headline
 from energysweep.reporting.summary import configurations_of, stages_of
 from energysweep.reporting.ties import with_ties
 from energysweep.reporting.trials import TrialSummary
-from energysweep.reporting.values import Objective
 
 _SUMMARY: Final = TypeAdapter(Summary)
 _WORKED_OUT: Final = {"configurations", "headline", "stages"}

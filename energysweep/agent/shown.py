@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from numbers import Real
 from typing import Any
+
+from energysweep.objective import number
 
 SHOWN_RESULTS = 8  # metrics of a trial, so that its series stay few
 LONGEST_METRIC = 200  # characters of a metric's name
@@ -29,19 +29,11 @@ class ShownMetrics:
         Args:
             metrics: the workload's own.
         """
-        numbers = {name: number for name, value in metrics.items() if (number := _finite(value)) is not None}
+        numbers = {name: size for name, value in metrics.items() if (size := number(value)) is not None}
         for name in numbers:
-            if not isinstance(metrics[name], bool):
-                self._take(name)
+            self._take(name)
         return {name: numbers[name] for name in self._names if name in numbers}
 
     def _take(self, name: str) -> None:
         if len(self._names) < SHOWN_RESULTS and 0 < len(name) <= LONGEST_METRIC:
             self._names[name] = None
-
-
-def _finite(value: Any) -> float | None:
-    try:
-        return float(value) if isinstance(value, Real) and math.isfinite(value) else None
-    except OverflowError:  # an integer beyond all floats
-        return None

@@ -17,13 +17,13 @@ from energysweep.analysis.study import StudyEnergy, TotalsLike, study_energy
 from energysweep.analysis.target import (
     Ratio,
     ToTarget,
-    first_held,
     paired_ratio_to_target,
     ratio_to_target,
     to_target,
 )
 from energysweep.analysis.trials import Observation, TrialLike
 from energysweep.analysis.whole_host import BothBoundaries, both_boundaries
+from energysweep.objective import first_held
 
 __all__ = [
     "QUANTITIES",

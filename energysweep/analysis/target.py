@@ -12,7 +12,7 @@ than it spent. It enters no mean; ``at_least_joules`` is the bound that it gives
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -80,19 +80,6 @@ class Ratio:
     def inverse(self) -> Ratio:
         """What the second group needs over what the first needs."""
         return Ratio(self.energy.inverse(), self.epochs.inverse(), self.joules_per_epoch.inverse(), self.tied)
-
-
-def first_held(reached: Iterable[bool], patience: int = 1) -> int | None:
-    """The place (from 0) of the first of ``patience`` reports in a row that are all at the target; None without any.
-
-    This is where a trial's energy to the target is taken: at the first of them, because the others only confirm it.
-    """
-    held = 0
-    for place, at_target in enumerate(reached):
-        held = held + 1 if at_target else 0
-        if held >= patience:
-            return place - patience + 1
-    return None
 
 
 def measured(trials: Sequence[TrialLike]) -> list[tuple[float, int]]:

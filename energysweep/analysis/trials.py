@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from energysweep.objective import number
 from energysweep.records import READ_AT_MOST_EVERY_SECONDS
 
 
@@ -156,10 +156,3 @@ def value_order(value: Any) -> tuple[int, float, str]:
     """A sort key over parameter values of any type: numbers by size, then everything else by its text."""
     size = number(value)
     return (1, 0.0, value if isinstance(value, str) else canonical(value)) if size is None else (0, size, "")
-
-
-def number(value: Any) -> float | None:
-    """A finite number, or None: a metric may also be a text, and a diverged one is NaN."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from energysweep.objective import Objective
 from energysweep.reporting.groups import ConfigurationSummary
 from energysweep.reporting.model import Headline
 from energysweep.reporting.ranking import ranked, same_work
 from energysweep.reporting.text import TIMES, energy_text, number_text
-from energysweep.reporting.values import Objective
 
 
 def headline(configurations: Sequence[ConfigurationSummary], objective: Objective | None) -> Headline:

@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from energysweep.carbon import Intensity
+from energysweep.objective import Objective
 from energysweep.reporting.analyses import analyses
 from energysweep.reporting.balance import MeterSummary, Part, Totals
 from energysweep.reporting.groups import ConfigurationSummary, StageSummary
 from energysweep.reporting.ranking import same_work
 from energysweep.reporting.trials import ESTIMATE, TrialSummary
-from energysweep.reporting.values import Objective, finite, spread_dict
+from energysweep.reporting.values import finite, spread_dict
 
 SCHEMA_VERSION: Final = 1
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from energysweep.analysis.multitask import TASKS
 from energysweep.analysis.pretraining import PRETRAINED
 from energysweep.analysis.trials import canonical
+from energysweep.objective import Objective
 from energysweep.reporting.groups import ConfigurationSummary
 from energysweep.reporting.trials import TrialSummary
-from energysweep.reporting.values import Objective, Spread
+from energysweep.reporting.values import Spread
 
 
 def same_work(configurations: Sequence[ConfigurationSummary]) -> bool:

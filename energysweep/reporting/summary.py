@@ -10,6 +10,7 @@ from typing import Any
 from energysweep.analysis.trials import canonical, grouped, varying
 from energysweep.carbon import Intensity
 from energysweep.ledger import LedgerData
+from energysweep.objective import Objective
 from energysweep.reporting.balance import in_windows_with_leases, meter, parts, totals
 from energysweep.reporting.groups import ConfigurationSummary, StageSummary
 from energysweep.reporting.headline import headline
@@ -18,7 +19,7 @@ from energysweep.reporting.model import Summary
 from energysweep.reporting.ranking import same_work
 from energysweep.reporting.ties import with_ties
 from energysweep.reporting.trials import TrialSummary, summarise_trials
-from energysweep.reporting.values import Objective, total
+from energysweep.reporting.values import total
 
 
 def summarise(data: LedgerData, carbon: Intensity | None = None) -> Summary:

@@ -12,8 +12,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from energysweep.analysis.trials import number
 from energysweep.meters.base import COMPONENTS
+from energysweep.objective import number
 from energysweep.reporting.groups import ConfigurationSummary
 from energysweep.reporting.model import Summary
 from energysweep.reporting.text import NOT_AVAILABLE

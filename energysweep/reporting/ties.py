@@ -22,9 +22,9 @@ from statistics import fmean
 
 from energysweep.analysis.intervals import student
 from energysweep.analysis.trials import unseen_joules
+from energysweep.objective import Objective
 from energysweep.reporting.groups import ConfigurationSummary
 from energysweep.reporting.ranking import compared_joules, compared_trials, ranked
-from energysweep.reporting.values import Objective
 
 
 @dataclass(frozen=True, slots=True)

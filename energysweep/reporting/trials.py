@@ -10,16 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from energysweep.analysis.target import first_held
-from energysweep.analysis.trials import grouped, number
+from energysweep.analysis.trials import grouped
 from energysweep.carbon import Intensity
 from energysweep.ledger import LedgerData
 from energysweep.meters.accuracy import uncertainty
+from energysweep.objective import Objective, first_held
 from energysweep.records import AttemptRow, EnergyRow, LeaseRow, ResultRow, TrialRow, TrialStatus
 from energysweep.reporting.attempts import lost_by_attempt, spent_by_attempt
 from energysweep.reporting.balance import emissions_grams
 from energysweep.reporting.keys import label, order
-from energysweep.reporting.values import Objective, joined_sources
+from energysweep.reporting.values import joined_sources
 
 ESTIMATE: Final = "estimate"  # the source whose numbers are a model's, not a counter's
 _Counter = tuple[str, str, str, str]  # host, window, device, source
@@ -199,7 +199,7 @@ def _first_at_target(reports: Sequence[ResultRow], objective: Objective | None) 
     """The first of ``patience`` reports in a row that are all at the target."""
     if objective is None:
         return None
-    reached = (objective.reached_by(number(report.metrics.get(objective.metric))) for report in reports)
+    reached = (objective.reached_by(objective.value(report.metrics)) for report in reports)
     place = first_held(reached, objective.patience)
     return None if place is None else reports[place]
 
@@ -207,7 +207,7 @@ def _first_at_target(reports: Sequence[ResultRow], objective: Objective | None) 
 def _last_objective(reports: Sequence[ResultRow], objective: Objective | None) -> float | None:
     if objective is None:
         return None
-    values = (number(report.metrics.get(objective.metric)) for report in reversed(reports))
+    values = (objective.value(report.metrics) for report in reversed(reports))
     return next((value for value in values if value is not None), None)
 
 

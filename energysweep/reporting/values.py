@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,29 +24,6 @@ class Spread:
         if not known:
             return None
         return cls(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None, len(known))
-
-
-@dataclass(frozen=True, slots=True)
-class Objective:
-    """What the sweep wants: ``metric`` as high (``max``) or as low (``min``) as possible.
-
-    Attributes:
-        target: the value to reach, None if the sweep names none.
-        patience: for how many reports in a row it has to be held.
-    """
-
-    metric: str
-    mode: Literal["min", "max"] = "max"
-    target: float | None = None
-    patience: int = 1
-
-    def better(self, value: float, other: float) -> bool:
-        """Whether ``value`` is strictly better than ``other``."""
-        return value > other if self.mode == "max" else value < other
-
-    def reached_by(self, value: float | None) -> bool:
-        """Whether ``value`` is at the target or beyond; False without a target."""
-        return value is not None and self.target is not None and not self.better(self.target, value)
 
 
 def joined_sources(sources: Iterable[str]) -> str | None:

@@ -18,7 +18,7 @@ NINE = {f"m{number}": float(number) for number in range(9)}
         ((), {"loss": 0.5, "steps": 3}, {"loss": 0.5, "steps": 3.0}),
         (("accuracy",), {"loss": 0.5, "accuracy": 0.9}, {"accuracy": 0.9, "loss": 0.5}),
         ((), {"phase": "warm-up", "is_last": True, "weights": [1.0], "loss": 0.5}, {"loss": 0.5}),
-        (("solved",), {"solved": True}, {"solved": 1.0}),
+        (("solved",), {"solved": True}, {}),
         ((), {"loss": math.nan, "bound": math.inf, "huge": 10**400}, {}),
         ((), {"x" * (LONGEST_METRIC + 1): 1.0, "": 2.0, "loss": 0.5}, {"loss": 0.5}),
         ((), NINE, {f"m{number}": float(number) for number in range(8)}),
@@ -26,7 +26,7 @@ NINE = {f"m{number}": float(number) for number in range(9)}
         (tuple(NINE), {"m8": 8.0, "m0": 0.0}, {"m0": 0.0}),
     ],
     ids=[
-        "numbers as they come", "those asked for first", "nothing but numbers", "a truth value that was asked for",
+        "numbers as they come", "those asked for first", "nothing but numbers", "a truth value is no number",
         "finite ones", "short names", "no more than eight", "what was asked for keeps its place", "eight at most",
     ],
 )  # fmt: skip

@@ -13,7 +13,6 @@ from energysweep.analysis import (
     Estimate,
     Observation,
     at_least,
-    first_held,
     paired_ratio_to_target,
     ratio_to_target,
     to_target,
@@ -22,14 +21,6 @@ from energysweep.analysis import (
 from energysweep.analysis.target import needed_at_least
 from energysweep.analysis.trials import canonical, grouped, unseen_joules
 from tests.analysis.table import arrived, censored, grid
-
-
-@pytest.mark.parametrize(
-    ("reached", "patience", "place"),
-    [("0011", 1, 2), ("0100111", 2, 4), ("0101", 2, None), ("111", 3, 0), ("", 1, None), ("0110", 3, None)],
-)
-def test_the_target_counts_from_the_first_report_that_is_held(reached: str, patience: int, place: int | None) -> None:
-    assert first_held([each == "1" for each in reached], patience) == place
 
 
 def test_three_means_over_the_trials_that_arrived() -> None:

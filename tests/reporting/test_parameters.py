@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from energysweep.ledger import LedgerData
+from energysweep.objective import Objective
 from energysweep.reporting import summarise
 from energysweep.reporting.figures_grid import heatmaps
 from energysweep.reporting.figures_parameters import parameters_at_work
-from energysweep.reporting.values import Objective
 from tests.reporting import regimes
 
 

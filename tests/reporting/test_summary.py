@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from energysweep.carbon import Intensity
 from energysweep.ledger import LedgerData
+from energysweep.objective import Objective
 from energysweep.records import AttemptRow, EnergyRow, MeterRow, ResultRow, TrialRow
 from energysweep.reporting import summarise, write_report
 from energysweep.reporting.groups import ConfigurationSummary
 from energysweep.reporting.model import Summary
 from energysweep.reporting.trials import TrialSummary
-from energysweep.reporting.values import Objective, Spread
+from energysweep.reporting.values import Spread
 
 from .example import CRASHED, HOST, NODE, PRUNED, WINDOW, example
 

@@ -138,6 +138,12 @@ FAMILIES = (
     Family("energysweep_agent_tick_seconds", "gauge", ("node",), "How long the last tick took."),
     Family("energysweep_agent_tick_failures_total", "counter", ("node",), "Ticks that failed."),
     Family("energysweep_agent_open_leases", "gauge", ("node",), "Leases that are open now."),
+    Family(
+        "energysweep_agent_left_out_samples",
+        "gauge",
+        ("node",),
+        "Samples that this scrape lacks, because they cannot be written or would stand there twice. Not 0: a fault.",
+    ),
 )
 
 

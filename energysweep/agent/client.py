@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from energysweep.agent import protocol
 from energysweep.agent.accounts import Sweep
 from energysweep.agent.processes import read_process
-from energysweep.errors import AgentUnreachable, LeaseRefused, OtherVersion
+from energysweep.errors import AgentUnreachable, LeaseRefused, OtherVersion, one_line
 
 _ANSWER_SECONDS = 30.0
 _CONNECT_SECONDS = 3.0  # a Service without an agent on this node drops what it gets
@@ -115,14 +115,15 @@ class AgentClient:
         Raises:
             AgentUnreachable, LeaseRefused
         """
-        request = protocol.Open(
-            lease=lease_id or uuid.uuid4().hex,
-            trial=trial,
-            cpus=cpus,
-            gpus=dict(gpus or {}),
-            config=config[:300],
-            hardware=hardware[:100],
-        )
+        with _bounds_told():
+            request = protocol.Open(
+                lease=lease_id or uuid.uuid4().hex,
+                trial=trial,
+                cpus=cpus,
+                gpus=dict(gpus or {}),
+                config=protocol.label(config),
+                hardware=protocol.label(hardware, protocol.LONGEST_HARDWARE),
+            )
         return Lease(self, request.lease, self.tell(request))
 
     def close_trial(self, trial: str, *, is_over: bool = False) -> None:
@@ -136,7 +137,7 @@ class AgentClient:
 
     def update(self, sweep: Sweep) -> None:
         """Tell how the sweep stands. Does not wait for the answer."""
-        self.tell(protocol.Update(sweep=sweep))
+        self.tell(protocol.Update(sweep=protocol.within_bounds(sweep)))
 
     def close_window(self) -> None:
         """The sweep is over: take a last reading, count no further."""
@@ -286,6 +287,16 @@ def _translated() -> Iterator[None]:
         raise AgentUnreachable(f"the agent does not answer: {error}") from error
 
 
+@contextlib.contextmanager
+def _bounds_told() -> Iterator[None]:
+    """What no agent would take is refused here already, with the agent's reason."""
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        raise LeaseRefused(one_line(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")) from error
+
+
 class Lease:
     """A lease of this process. Opening and closing do not hold up the work: nobody waits for the agent's answer."""
 
@@ -313,7 +324,9 @@ class Lease:
         Raises:
             AgentUnreachable, LeaseRefused
         """
-        return _spent(self._client.ask(protocol.Report(lease=self.id, results=dict(results or {}))), time.monotonic())
+        with _bounds_told():
+            request = protocol.Report(lease=self.id, results=dict(results or {}))
+        return _spent(self._client.ask(request), time.monotonic())
 
     def end(self) -> None:
         """Close it."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from energysweep.agent import protocol
 from energysweep.agent.accounts import Energy
@@ -24,7 +24,7 @@ from energysweep.agent.limits import (
 )
 from energysweep.agent.processes import Root
 from energysweep.agent.proof import Proof
-from energysweep.errors import AgentError, LeaseRefused, OtherVersion
+from energysweep.errors import AgentError, LeaseRefused, OtherVersion, one_line
 
 _HELLO_SECONDS = 30.0  # for its turn, for measuring quiet seconds, and for a proof
 
@@ -110,9 +110,9 @@ class Connection(socketserver.StreamRequestHandler):
         except ValidationError as error:
             if _other_version(line):
                 return _other()
-            first = error.errors(include_url=False)[0]
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
             place = ".".join(map(str, first["loc"]))
-            return _no(f"{place}: {first['msg']}" if place else first["msg"])
+            return _no(one_line(f"{place}: {first['msg']}" if place else first["msg"]))
         except OtherVersion:
             return _other()
         except AgentError as error:
@@ -195,6 +195,12 @@ class Connection(socketserver.StreamRequestHandler):
             raise LeaseRefused(f"lease {lease} is not of this connection")
 
 
+class _AnyRequest(BaseModel):
+    """What every version's requests have in common. Read by the parser that reads the others: it has bounds, too."""
+
+    protocol: int = protocol.PROTOCOL
+
+
 def _no(reason: str) -> dict[str, Any]:
     return {"ok": False, "error": reason}
 
@@ -202,10 +208,9 @@ def _no(reason: str) -> dict[str, Any]:
 def _other_version(line: bytes) -> bool:
     """Whether it is a hello of another version, which may have other fields."""
     try:
-        request = json.loads(line)
-    except ValueError:
+        return _AnyRequest.model_validate_json(line).protocol != protocol.PROTOCOL
+    except ValidationError:
         return False
-    return isinstance(request, dict) and request.get("protocol", protocol.PROTOCOL) != protocol.PROTOCOL
 
 
 def _other() -> dict[str, Any]:

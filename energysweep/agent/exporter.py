@@ -14,11 +14,12 @@ from typing import NamedTuple
 
 from prometheus_client.exposition import choose_encoder
 
-from energysweep.agent.picture import Picture, Sample, TrialPicture
+from energysweep.agent.picture import Picture, TrialPicture
 from energysweep.metrics import FAMILIES, Family
 
 LONGEST_LABEL = 300  # characters; the rest of a longer text is cut off
 
+_LEFT_OUT = "energysweep_agent_left_out_samples"
 _BY_NAME = {family.name: family for family in FAMILIES}
 
 
@@ -42,13 +43,28 @@ def exposition(picture: Picture, accept: str) -> Exposition:
 
 def _text(picture: Picture, *, is_openmetrics: bool) -> str:
     lines: dict[str, list[str]] = {name: [] for name in _BY_NAME}
-    for sample in picture.samples:
-        lines[sample.family].append(_line(sample))
-    for trial in picture.trials:
-        for family, line in _trial_lines(picture.node, trial):
-            lines[family].append(line)
+    series: set[str] = set()
+    left_out = 0
+    for family, labels, value in _samples(picture):
+        named = f"{family}{{{labels}}}"
+        number = _number(value)
+        if number is None or named in series:  # one such sample must not cost a scraper all the others
+            left_out += 1
+            continue
+        series.add(named)
+        lines[family].append(f"{named} {number}\n")
+    node = _labels(("node",), (picture.node,))
+    lines[_LEFT_OUT].append(f"{_LEFT_OUT}{{{node}}} {left_out}.0\n")
     parts = [part for family in FAMILIES for part in (_head(family, is_openmetrics), *lines[family.name])]
     return "".join([*parts, "# EOF\n"] if is_openmetrics else parts)
+
+
+def _samples(picture: Picture) -> Iterator[tuple[str, str, float]]:
+    """The family, the labels and the number of each."""
+    for sample in picture.samples:
+        yield sample.family, _labels(_BY_NAME[sample.family].labels, sample.labels), sample.value
+    for trial in picture.trials:
+        yield from _trial_samples(picture.node, trial)
 
 
 def _head(family: Family, is_openmetrics: bool) -> str:
@@ -60,31 +76,20 @@ def _head(family: Family, is_openmetrics: bool) -> str:
     return f"# HELP {name} {help_text}\n# TYPE {name} {family.kind}\n"
 
 
-def _line(sample: Sample) -> str:
-    family = _BY_NAME[sample.family]
-    return f"{family.name}{{{_labels(family.labels, sample.labels)}}} {_number(sample.value)}\n"
-
-
-def _trial_lines(node: str, trial: TrialPicture) -> Iterator[tuple[str, str]]:
+def _trial_samples(node: str, trial: TrialPicture) -> Iterator[tuple[str, str, float]]:
     of_trial = _labels(("sweep", "trial", "node"), (trial.run, trial.trial, node))
     for key, joules in trial.joules.items():
-        name = "energysweep_trial_energy_joules_total"
         labels = _cached_labels(("component", "bucket", "source"), key)
-        yield name, f"{name}{{{of_trial},{labels}}} {_number(joules)}\n"
+        yield "energysweep_trial_energy_joules_total", f"{of_trial},{labels}", joules
     for component, watts in trial.watts.items():
-        name = "energysweep_trial_power_watts"
-        yield name, f'{name}{{{of_trial},component="{component}"}} {_number(watts)}\n'
+        yield "energysweep_trial_power_watts", f'{of_trial},component="{component}"', watts
     if trial.grams is not None:
-        name = "energysweep_trial_emissions_grams_total"
-        yield name, f"{name}{{{of_trial}}} {_number(trial.grams)}\n"
-    name = "energysweep_trial_info"
+        yield "energysweep_trial_emissions_grams_total", of_trial, trial.grams
     labels = _labels(("config", "hardware"), (trial.config, trial.hardware))
-    yield name, f"{name}{{{of_trial},{labels}}} 1.0\n"
-    name = "energysweep_trial_reports_total"
-    yield name, f"{name}{{{of_trial}}} {_number(trial.reports)}\n"
+    yield "energysweep_trial_info", f"{of_trial},{labels}", 1.0
+    yield "energysweep_trial_reports_total", of_trial, trial.reports
     for metric, value in trial.results.items():
-        name = "energysweep_trial_result"
-        yield name, f"{name}{{{of_trial},{_cached_labels(('metric',), (metric,))}}} {_number(value)}\n"
+        yield "energysweep_trial_result", f"{of_trial},{_cached_labels(('metric',), (metric,))}", value
 
 
 def _labels(names: Sequence[str], values: Sequence[str]) -> str:
@@ -100,8 +105,12 @@ def _escaped(value: str) -> str:
     return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
-def _number(value: float) -> str:
-    """As Go reads it."""
-    if math.isfinite(value):
-        return repr(float(value))
-    return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
+def _number(value: float) -> str | None:
+    """As Go reads it; None of an integer beyond all floats."""
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    if math.isfinite(number):
+        return repr(number)
+    return "NaN" if math.isnan(number) else "+Inf" if number > 0 else "-Inf"

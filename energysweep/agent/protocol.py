@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 import tempfile
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
@@ -22,40 +24,97 @@ from energysweep.meters.base import Component
 
 PROTOCOL = 1  # raised with every change that an agent or a program of another version would misunderstand
 
-Name = Annotated[str, Field(min_length=1, max_length=200)]
-Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
+# Every number and every text has bounds, because what is said here is kept over restarts and shown to all: whatever has
+# come through can be added up, written and scraped. Integers have bounds, too: Python's may be beyond all floats.
+LARGEST_NUMBER = 1e18  # of what is counted: joules, watts, trials, seconds; far above all, and its products are finite
+LONGEST_HARDWARE = 100  # characters
 _LONGEST_LABEL = 300
 _MOST_ENTRIES = 32
 _MOST_AGENTS = 1024
+_LARGEST_OF_KERNEL = 2**63 - 1
+_MAY_BE_NEGATIVE = {"best"}  # of a sweep's numbers: a metric's values
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Share = Annotated[float, Field(ge=0, le=LARGEST_NUMBER)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+MetricValue = Annotated[float, Field(allow_inf_nan=False)]
 
 _Label = Annotated[str, Field(max_length=_LONGEST_LABEL)]
 AGENTS: TypeAdapter[dict[str, str]] = TypeAdapter(Annotated[dict[_Label, _Label], Field(max_length=_MOST_AGENTS)])
 """The names of nodes by address of all agents of a sweep."""
 
 
-def _short(sweep: Sweep) -> Sweep:
-    """The texts become labels, the entries series, and the agents targets."""
+def _bounded(sweep: Sweep) -> Sweep:
+    """The texts become labels, the entries series, the numbers samples, and the agents targets."""
     for field in dataclasses.fields(sweep):
         value = getattr(sweep, field.name)
         entries = len(value) if isinstance(value, dict | list) else 0
-        most = _MOST_AGENTS if field.name == "agents" else _MOST_ENTRIES
-        if entries > most or any(len(text) > _LONGEST_LABEL for text in _texts(value)):
+        most = _most_entries(field.name)
+        parts = _parts(value)
+        if entries > most or any(isinstance(part, str) and len(part) > _LONGEST_LABEL for part in parts):
             raise ValueError(f"{field.name} is too long: {most} entries, {_LONGEST_LABEL} characters")
+        if not all(_is_number(part, field.name) for part in parts if isinstance(part, int | float)):
+            least = "any finite number" if field.name in _MAY_BE_NEGATIVE else f"0 to {LARGEST_NUMBER:g}"
+            raise ValueError(f"{field.name} is out of range: {least}")
+    series = [charged[:3] for charged in sweep.charged]
+    if len(set(series)) < len(series):
+        raise ValueError("charged names the same component, bucket and source twice")
     return sweep
 
 
-def _texts(value: object) -> list[str]:
-    """All texts in a field of a sweep."""
+def within_bounds(sweep: Sweep) -> Sweep:
+    """A sweep that an agent takes, of one that may be too large: texts are cut, what has no place is left out.
+
+    A driver must not fail because of what dashboards show of it.
+    """
+    fitting: dict[str, Any] = {}
+    for field in dataclasses.fields(sweep):
+        value = getattr(sweep, field.name)
+        most = _most_entries(field.name)
+        if isinstance(value, dict):
+            items = ((_cut(key), _cut(each)) for key, each in value.items() if _fits(each, field.name))
+            fitting[field.name] = dict(islice(items, most))
+        elif isinstance(value, list):
+            rows = (type(row)(*map(_cut, row)) for row in value if _fits(row, field.name))
+            fitting[field.name] = list(islice({row[:3]: row for row in rows}.values(), most))
+        elif _fits(value, field.name):
+            fitting[field.name] = type(value)(*map(_cut, value)) if isinstance(value, tuple) else _cut(value)
+    return Sweep(**fitting)
+
+
+def _most_entries(field: str) -> int:
+    return _MOST_AGENTS if field == "agents" else _MOST_ENTRIES
+
+
+def label(text: str, most: int = _LONGEST_LABEL) -> str:
+    """A text that can be sent and is short enough: a lone surrogate, of a name that was no UTF-8, is replaced."""
+    return text.encode("utf-8", "replace").decode("utf-8")[:most]
+
+
+def _cut(value: Any) -> Any:
+    return label(value) if isinstance(value, str) else value
+
+
+def _fits(value: object, field: str) -> bool:
+    return all(_is_number(part, field) for part in _parts(value) if isinstance(part, int | float))
+
+
+def _is_number(value: float, field: str) -> bool:
+    if field in _MAY_BE_NEGATIVE:
+        return -sys.float_info.max <= value <= sys.float_info.max  # of integers, too; False for NaN
+    return 0 <= value <= LARGEST_NUMBER
+
+
+def _parts(value: object) -> list[object]:
+    """All texts and numbers in a field of a sweep."""
     if isinstance(value, dict):
-        value = (*value, *value.values())
-    elif isinstance(value, list):
-        value = tuple(each for entry in value for each in entry)
-    return [text for text in (value if isinstance(value, tuple) else (value,)) if isinstance(text, str)]
+        return [*value, *value.values()]
+    if isinstance(value, list):
+        return [part for entry in value for part in entry]
+    return list(value) if isinstance(value, tuple) else [value]
 
 
-ShownSweep = Annotated[Sweep, AfterValidator(_short)]
+ShownSweep = Annotated[Sweep, AfterValidator(_bounded)]
 
 
 class _Request(BaseModel):
@@ -65,8 +124,8 @@ class _Request(BaseModel):
 class Claim(_Request):
     """What a process says of itself over TCP: its pid as it sees it, and its start in clock ticks after boot."""
 
-    pid: Annotated[int, Field(ge=1)]
-    started: Annotated[int, Field(ge=0)]
+    pid: Annotated[int, Field(ge=1, le=_LARGEST_OF_KERNEL)]
+    started: Annotated[int, Field(ge=0, le=_LARGEST_OF_KERNEL)]
 
 
 class Hello(_Request):
@@ -99,8 +158,8 @@ class Open(_Request):
     trial: Name
     cpus: Share = 0.0
     gpus: Annotated[dict[Name, Fraction], Field(max_length=64)] = {}
-    config: str = Field("", max_length=300)
-    hardware: str = Field("", max_length=100)
+    config: str = Field("", max_length=_LONGEST_LABEL)
+    hardware: str = Field("", max_length=LONGEST_HARDWARE)
 
 
 class Report(_Request):
@@ -108,7 +167,7 @@ class Report(_Request):
 
     op: Literal["report"] = "report"
     lease: Name
-    results: Annotated[dict[Name, float], Field(max_length=SHOWN_RESULTS)] = {}
+    results: Annotated[dict[Name, MetricValue], Field(max_length=SHOWN_RESULTS)] = {}
 
 
 class Close(_Request):

@@ -25,7 +25,9 @@ from energysweep.agent.accounts import Trial
 from energysweep.agent.attribution import Owner
 from energysweep.agent.counters import Counter
 from energysweep.agent.processes import Process, Root
+from energysweep.agent.protocol import within_bounds
 from energysweep.agent.windows import SavedWindow
+from energysweep.errors import one_line
 from energysweep.meters.base import Component
 
 FORMAT = 2
@@ -105,11 +107,11 @@ class StateFile:
             for line in ended:
                 window, name, trial = json.loads(line, object_hook=_mapping)
                 windows[window]["trials"][name] = trial
-            return _adapter().validate_python(content)
+            return _checked(content)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            log.warning("%s cannot be used, the agent begins anew: %s", self._path, error)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            log.warning("%s cannot be used, the agent begins anew: %s", self._path, one_line(error))
             return None
 
     def save(self, saved: Saved) -> None:
@@ -153,6 +155,13 @@ class StateFile:
                 lines.append(line)
             windows.append(dataclasses.replace(window, trials=alive))
         return "\n".join([_json(dataclasses.replace(saved, windows=windows)), *lines])
+
+
+def _checked(content: Any) -> Saved:
+    saved = _adapter().validate_python(content)
+    for window in saved.windows:  # an agent that was less strict may have kept what this one could not show
+        window.sweep = within_bounds(window.sweep)
+    return saved
 
 
 _Mark = tuple[float | None, bool, float]

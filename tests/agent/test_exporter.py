@@ -193,11 +193,36 @@ def test_of_a_trial_s_metrics_a_few_are_shown(host: FakeHost) -> None:
     assert scrape("trial_result", {"sweep": "r", "trial": "t", "metric": "accuracy"}) == 0.75
 
 
-def test_promtool_finds_nothing_wrong(host: FakeHost) -> None:
-    promtool = need("promtool")
-    command = [promtool, "check", "metrics"]
-    done = subprocess.run(command, input=Scrape(host).text, capture_output=True, text=True, check=False)
+def wrong_by_promtool(text: str) -> list[str]:
+    """What promtool has to say against a scrape."""
+    command = [need("promtool"), "check", "metrics"]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     # It reads "counter" as a type; here it is what was reset.
     name = "energysweep_meter_counter_resets_total"
-    assert done.stdout == ""
-    assert [line for line in done.stderr.splitlines() if not line.startswith(name)] == []
+    lines = [*done.stdout.splitlines(), *done.stderr.splitlines()]
+    return [line for line in lines if not line.startswith(name)]
+
+
+def test_promtool_finds_nothing_wrong(host: FakeHost) -> None:
+    assert wrong_by_promtool(Scrape(host).text) == []
+
+
+def test_what_cannot_be_written_is_left_out_and_counted_and_the_rest_is_shown(host: FakeHost) -> None:
+    sweep = host.agent.windows["r"].sweep
+    sweep.trials = {"RUNNING": 10**400, "ENDED": 2}  # as no client may say it: of a state that was kept before
+    sweep.charged = [*sweep.charged, sweep.charged[0]]
+    scrape = Scrape(host)
+    assert scrape.of_cluster("sweep_trials", {"sweep": "r", "state": "ENDED"}) == 2
+    assert scrape.of_cluster("sweep_trials", {"sweep": "r", "state": "RUNNING"}) is None
+    assert scrape("trial_result", {"sweep": "r", "trial": "t", "metric": "accuracy"}) == 0.5
+    assert scrape("agent_left_out_samples", {}) == 2
+    assert wrong_by_promtool(scrape.text) == []
+
+
+def test_any_text_is_written_so_that_prometheus_reads_it(tmp_path: Path) -> None:
+    host = FakeHost(tmp_path, {INVENTED: 100.0})
+    host.agent.open_window("r\0\n").sweep = Sweep(name="\ud800", owner="\r\x1b[31m\u2028", started_at=1.0)
+    host.agent.open_lease("r\0\n", "l", 't"\\', host.tree.of(host.tree.fork()), 0, {}, config="\0" * 400)
+    scrape = Scrape(host)
+    assert scrape("agent_left_out_samples", {}) == 0
+    assert wrong_by_promtool(scrape.text) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import socketserver
 import subprocess
@@ -13,9 +14,11 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from energysweep.agent import limits
-from energysweep.agent.accounts import Lease
+from energysweep.agent import limits, protocol
+from energysweep.agent.accounts import Charged, Cheapest, Lease, Sweep
 from energysweep.agent.connect import connect
 from energysweep.agent.guard import GuardedServer
 from energysweep.agent.limits import Pace
@@ -49,6 +52,22 @@ from tests.meters.fake_clock import FakeClock
         ({"op": "update", "sweep": {"agents": {"10.0.0.8:9770": "x" * 301}}}, "agents is too long"),
         ({"op": "update", "sweep": {"agents": dict.fromkeys(map(str, range(1025)), "n")}}, "agents is too long: 1024"),
         ({"op": "prove"}, "say hello first"),
+        ({"op": "x" * 1000 + "\n"}, "Input tag 'xxx"),
+        ({"op": "open", "lease": "l", "trial": "t", "cpus": 1e19}, "less than or equal to 1000000000000000000"),
+        ({"op": "report", "lease": "l", "results": {"loss": 10**400}}, "finite number"),
+        ({"op": "report", "lease": "l", "results": {"loss": math.nan}}, "finite number"),
+        ({"op": "update", "sweep": {"trials": {"RUNNING": 10**400}}}, "trials is out of range: 0 to 1e+18"),
+        ({"op": "update", "sweep": {"trials": {"RUNNING": -1}}}, "trials is out of range"),
+        ({"op": "update", "sweep": {"best": {"loss": 10**400}}}, "best is out of range: any finite number"),
+        ({"op": "update", "sweep": {"best": {"loss": math.inf}}}, "best is out of range"),
+        ({"op": "update", "sweep": {"pue": 1e300, "grams_per_kwh": 1e300}}, "out of range"),
+        ({"op": "update", "sweep": {"started_at": math.nan}}, "started_at is out of range"),
+        ({"op": "update", "sweep": {"cheapest": ["c", "cpu", -1.0]}}, "cheapest is out of range"),
+        ({"op": "update", "sweep": {"charged": [["cpu", "trials", "rapl", math.inf]]}}, "charged is out of range"),
+        ({"op": "update", "sweep": {"charged": [["cpu", "trials", "rapl", 1.0]] * 2}}, "twice"),
+        ({"op": "hello", "run": "limits", "sweep": {"trials": {"RUNNING": 10**400}}}, "trials is out of range"),
+        ({"op": "hello", "run": "limits", "idle_power_watts": {"cpu": 10**400}}, "idle_power_watts.cpu: "),
+        ({"op": "hello", "run": "limits", "process": {"pid": 2**63, "started": 1}}, "process.pid: "),
     ],
 )
 def test_what_would_become_series_and_labels_is_short(
@@ -61,6 +80,55 @@ def test_what_would_become_series_and_labels_is_short(
         answer = connection.ask(request_line)
         assert answer["ok"] is False
         assert reason in answer["error"]
+        assert len(answer["error"]) <= 304
+        assert answer["error"].isprintable()
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"[" * 60_000, "recursion limit"),
+        (b'{"a":' * 10_000, "recursion limit"),
+        (b'{"op": "hello", "run": "limits", "protocol": ' + b"9" * 5000 + b"}", "number out of range"),
+        (b'{"op": "hello", "run": "\\ud800"}', "Invalid JSON"),
+    ],
+)
+def test_what_no_parser_takes_is_answered(standing: AgentServer, line: bytes, reason: str) -> None:  # noqa: F811
+    with AskRaw(standing.socket_path) as connection:
+        assert reason in connection.ask(line)["error"]
+        assert connection.ask({"op": "hello", "run": "limits"})["ok"]
+
+
+numbers = st.floats() | st.just(10**400)
+texts = st.text(st.characters(), max_size=20) | st.sampled_from(["x" * 400, "\ud800", "a\nb\0"])  # surrogates, too
+
+
+@given(
+    st.builds(
+        Sweep,
+        name=texts,
+        owner=texts,
+        grams_per_kwh=numbers,
+        pue=numbers,
+        trials=st.dictionaries(texts, st.integers() | st.just(10**400), max_size=40),
+        best=st.dictionaries(texts, numbers, max_size=40),
+        cheapest=st.none() | st.builds(Cheapest, texts, texts, numbers),
+        charged=st.lists(st.builds(Charged, texts, texts, texts, numbers), max_size=40),
+        saved_joules=numbers,
+        started_at=numbers,
+        agents=st.dictionaries(texts, texts, max_size=5),
+    )
+)
+def test_a_driver_s_update_is_taken_whatever_its_sweep_has_come_to(sweep: Sweep) -> None:
+    update = protocol.Update(sweep=protocol.within_bounds(sweep))
+    assert protocol.REQUEST.validate_json(update.model_dump_json()) == update
+
+
+def test_what_has_no_place_in_an_update_is_left_out_and_the_rest_is_told() -> None:
+    charged = [Charged("cpu", "trials", "rapl", 10.0), Charged("gpu", "trials", "nvml", math.inf)]
+    sweep = Sweep(name="n" * 301, trials={"a": 10**400, "b": 3}, best={"loss": -2.5, "nan": math.nan}, charged=charged)
+    told = protocol.within_bounds(sweep)
+    assert told == Sweep(name="n" * 300, trials={"b": 3}, best={"loss": -2.5}, charged=charged[:1])
 
 
 def test_a_driver_may_tell_of_a_thousand_agents(standing: AgentServer) -> None:  # noqa: F811 - the fixture

@@ -278,6 +278,19 @@ def test_a_state_that_cannot_be_used_is_ignored_and_says_so(
     assert host.agent.windows == {}
 
 
+def test_what_no_scrape_could_show_is_not_taken_from_a_state_and_the_rest_is(host: FakeHost) -> None:
+    trial = host.tree.fork()
+    window = host.agent.open_window("r")
+    host.open("t", trial)
+    host.work(1.0, {trial: 1.0})
+    window.sweep = Sweep(name="n", trials={"RUNNING": 10**400, "ENDED": 2}, started_at=1.0)  # by a laxer agent
+    host.agent.tick()
+    host.kill_agent()
+    host.start_agent()
+    assert host.agent.windows["r"].sweep == Sweep(name="n", trials={"ENDED": 2}, started_at=1.0)
+    assert host.agent.report("lease-t").joules == pytest.approx(110)
+
+
 def test_a_state_that_cannot_be_written_leaves_no_old_one_and_stops_nothing(
     host: FakeHost, caplog: pytest.LogCaptureFixture
 ) -> None:

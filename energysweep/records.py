@@ -78,10 +78,10 @@ class LeaseRow(NamedTuple):
     Attributes:
         closed_at: None while it is open.
         held_seconds: how long it was open.
-        covered_seconds: the part of it with good readings of every device.
+        covered_seconds: the part of it with good readings, as the mean over its devices and GPUs.
         cpu_seconds: CPU time of its process tree.
         reserved_cpus: logical CPUs it had reserved.
-        gpus: JSON object, device name to fraction.
+        gpus: JSON object, device name to fraction. A name that no meter of the window has was held and not measured.
     """
 
     lease: str

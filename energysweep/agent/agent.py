@@ -202,14 +202,14 @@ class Agent:
             trial: the trial's id.
             root: the root of the process tree.
             cpus: reserved logical CPUs.
-            gpus: fractions of GPUs, by name, UUID or index.
+            gpus: fractions of GPUs, by the names that ``Opened.held`` takes.
             config, hardware: short readable texts for the dashboards.
 
         Returns:
             What earlier leases of this trial on this host have cost.
 
         Raises:
-            LeaseRefused: no window, no such GPU, or the lease is another process's or trial's, or closed.
+            LeaseRefused: no window, or the lease is another process's or trial's, or closed.
         """
         with self.lock:
             window = self._books.open_window(run)

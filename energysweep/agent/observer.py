@@ -10,9 +10,11 @@ from energysweep.agent.attribution import SHARED, Owner, Usage, by_owner
 from energysweep.agent.counters import Counter
 from energysweep.agent.processes import CpuClocks, Proc, ProcessTable, Root
 from energysweep.agent.state import Saved
-from energysweep.errors import LeaseRefused
 from energysweep.host import Host
 from energysweep.meters import Device, Opened
+from energysweep.meters.base import gpu_text
+
+_MOST_NOTED = 8  # GPUs in the notes; their names are the clients'
 
 
 class Interval(NamedTuple):
@@ -160,29 +162,18 @@ class Observer:
                     held[name].usage.add_utilisation(owners(by_pid))
 
     def held_gpus(self, gpus: Mapping[str, float]) -> dict[str, float]:
-        """Fractions of GPUs by device: a MIG instance is a part of its board.
-
-        Raises:
-            LeaseRefused: no such GPU.
-        """
-        if not any(device.component == "gpu" for device in self._meters.devices):
-            return dict(gpus)  # no meter for GPUs here: the lease holds them, nothing is measured
-        held: dict[str, float] = {}
-        for name, fraction in gpus.items():
-            gpu = self._meters.gpu(name)
-            if gpu is None:
-                known = [device.name for device in self._meters.devices if device.component == "gpu"]
-                raise LeaseRefused(f"this host has no GPU {name!r}; it has {', '.join(known)}")
-            held[gpu.device] = held.get(gpu.device, 0.0) + fraction * gpu.part
-        return held
+        """Fractions of GPUs by device, as ``Opened.held``. What is no device here is held, and nobody measures it."""
+        return self._meters.held({name: fraction for name, fraction in gpus.items() if fraction > 0})
 
     def pending_leases(self) -> set[str]:
         """The leases that held something in an interval that has not ended yet: more may be booked to them."""
         return {owner.name for counter in self.counters.values() for owner in counter.usage.held_seconds}
 
     def notes(self) -> str:
-        """What the meters are, and what is wrong with them now."""
-        return self._meters.summary()
+        """What the meters are, and what is wrong with them now; GPUs that leases hold and no meter counts."""
+        unmeasured = sorted({name for lease in self.leases.values() for name in lease.gpus.keys() - self.counters})
+        said = [f"a trial holds {gpu_text(name)}, which no meter here counts" for name in unmeasured[:_MOST_NOTED]]
+        return "; ".join([self._meters.summary(), *said])
 
 
 def _hold(usage: Usage, device: str, lease: Lease, seconds: float) -> None:

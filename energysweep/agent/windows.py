@@ -254,10 +254,10 @@ class Window:
         ]
 
     def _lease_row(self, lease: Lease) -> LeaseRow:
-        # Only the devices that the trial can use: another trial's GPU says nothing about this one.
-        used = [
-            name for name, counter in self._counters.items() if counter.device.component != "gpu" or name in lease.gpus
-        ]
+        # Only the devices that the trial can use: another trial's GPU says nothing about this one. A GPU that it holds
+        # and no meter counts is covered for no time.
+        shared = (name for name, counter in self._counters.items() if counter.device.component != "gpu")
+        used = {*shared, *lease.gpus}
         covered = sum(lease.covered_seconds.get(name, 0.0) for name in used)
         return LeaseRow(
             lease=lease.id,

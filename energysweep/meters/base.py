@@ -73,6 +73,9 @@ class Meter(Protocol):
     def devices(self) -> Sequence[Device]:
         """The devices that ``read`` reports, in a fixed order."""
 
+    def remarks(self, component: Component) -> list[str]:
+        """What its devices of a component are, or leave out, one clause each, for people. Settled at the opening."""
+
     def read(self) -> list[Reading]:
         """One reading per device, in the order of ``devices``. Never raises: a failed one is None."""
 
@@ -85,6 +88,13 @@ class GpuPart(NamedTuple):
 
     device: str
     part: float
+
+
+def gpu_text(name: str) -> str:
+    """A GPU that no meter counts, by the name that a lease has for it, for people."""
+    if name.isdigit():
+        return f"GPU {name} (a number alone, which may be another board's elsewhere)"
+    return f"GPU {name if name.isprintable() else ascii(name)}"
 
 
 class GpuDetails(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 
@@ -63,15 +63,39 @@ class Opened:
         return [device for meter in self.meters for device in meter.devices]
 
     @property
-    def gpu_details(self) -> list[GpuDetails]:
+    def gpu_details(self) -> Sequence[GpuDetails]:
         """The meters that know processes and instances of their GPUs."""
-        return [meter for meter in self.meters if isinstance(meter, NvmlCounter | NvmlPower)]
+        return _nvml_meters(self.meters)
+
+    @property
+    def boards(self) -> int:
+        """How many GPUs the host has, also those that no meter counts."""
+        gpus = sum(1 for device in self.devices if device.component == "gpu")
+        return max([gpus, *(meter.boards for meter in _nvml_meters(self.meters))])
+
+    def held(self, gpus: Mapping[str, float]) -> dict[str, float]:
+        """Fractions of GPUs by device: a MIG instance is a part of its board.
+
+        What no meter counts keeps its name. So does an index, because it may be another board's: in a container GPUs
+        count from 0, and CUDA's order need not be NVML's. Only if the indices are those of all boards of the host, with
+        the same fraction of each, it does not matter whose is whose.
+
+        Args:
+            gpus: fractions by the names that ``gpu`` takes.
+        """
+        are_all = set(gpus) == {str(index) for index in range(self.boards)} and len(set(gpus.values())) == 1
+        held: dict[str, float] = {}
+        for name, fraction in gpus.items():
+            gpu = self.gpu(name) if are_all or not name.isdigit() else None
+            device, part = gpu or GpuPart(name, 1.0)
+            held[device] = held.get(device, 0.0) + fraction * part
+        return held
 
     def gpu(self, name: str) -> GpuPart | None:
         """The GPU that a name stands for, None if there is no such one.
 
         Args:
-            name: a UUID, the unique beginning of one (as CUDA takes it), an index, or a MIG instance's name.
+            name: a UUID, the unique beginning of one (as CUDA takes it), NVML's index, or a MIG instance's name.
         """
         gpus = [device for device in self.devices if device.component == "gpu"]
         whole = [device.name for device in gpus if name in (device.name, str(device.index))]
@@ -200,10 +224,17 @@ def _notes(meters: Sequence[Meter]) -> list[Choice]:
 def _detail(meters: Sequence[Meter], component: Component) -> str:
     owner = next(meter for meter in meters if any(device.component == component for device in meter.devices))
     devices = [device for meter in meters for device in meter.devices if device.component == component]
-    missing = owner.missing if isinstance(owner, NvmlCounter | NvmlPower) else []
-    if isinstance(owner, EstimateMeter):
-        return owner.cpu.origin if component == "cpu" else f"{devices[0].idle_watts or 0:g} W for its size"
-    return "; ".join([f"{len(devices)} device{'s' if len(devices) > 1 else ''}", *missing])
+    remarks = [remark for meter in meters for remark in meter.remarks(component)]
+    if component == "gpu":
+        listed = {uuid: text for meter in _nvml_meters(meters) for uuid, text in meter.listed.items()}
+        silent = sorted(text for uuid, text in listed.items() if uuid not in {device.name for device in devices})
+        remarks += [f"{text} is not measured: NVML does not tell its energy" for text in silent]
+    count = [] if isinstance(owner, EstimateMeter) else [f"{len(devices)} device{'s' if len(devices) > 1 else ''}"]
+    return "; ".join(dict.fromkeys([*count, *remarks]))
+
+
+def _nvml_meters(meters: Sequence[Meter]) -> list[NvmlCounter | NvmlPower]:
+    return [meter for meter in meters if isinstance(meter, NvmlCounter | NvmlPower)]
 
 
 def _open_automatic(host: Host, without: set[Component]) -> tuple[list[Meter], list[Choice]]:
@@ -235,7 +266,8 @@ def _automatic_cpu_and_dram(host: Host, wanted: tuple[Component, ...]) -> tuple[
         if counter.includes_dram:
             notes.append(Choice("dram", (), reason="psys contains it"))
         else:
-            reason = "RAPL has no DRAM zone here; a processor that counts DRAM in its package has it twice"
+            none = "RAPL has no DRAM zone here; a processor that counts DRAM in its package has it twice"
+            reason = "; ".join(counter.remarks("dram")) or none
             estimates, estimate_notes = _estimated(host, ("dram",), reason, None)
             meters += estimates
             notes += estimate_notes

@@ -103,6 +103,12 @@ class EstimateMeter:
             raise MeterUnavailable(f"{proc_root / 'meminfo'} does not say how much memory there is")
         self.devices = tuple(devices)
 
+    def remarks(self, component: Component) -> list[str]:
+        """Where its watts are from, as ``Meter`` has it."""
+        if component == "cpu":
+            return [self.cpu.origin]
+        return [f"{device.idle_watts or 0:g} W for its size" for device in self.devices if device.component == "dram"]
+
     def read(self) -> list[Reading]:
         """The model's energy since boot."""
         uptime_seconds = self._clock()

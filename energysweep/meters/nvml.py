@@ -7,6 +7,7 @@ Source: https://docs.nvidia.com/deploy/nvml-api/group__nvmlDeviceQueries.html
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -14,8 +15,8 @@ from contextlib import suppress
 from typing import Any
 
 from energysweep.errors import MeterUnavailable
-from energysweep.meters.base import Device, GpuPart, Reading
-from energysweep.meters.nvml_library import Gpu, NvmlLibrary
+from energysweep.meters.base import Component, Device, GpuPart, Reading
+from energysweep.meters.nvml_library import Gpu, NvmlLibrary, whole_number
 
 COUNTER_KIND = "nvml_counter"
 POWER_KIND = "nvml_power"
@@ -66,6 +67,20 @@ class _NvmlMeter:
     def missing(self) -> list[str]:
         """GPUs that did not answer at the opening, one clause each."""
         return [f"GPU {index} does not answer: {reason}" for index, reason in self._library.missing.items()]
+
+    def remarks(self, component: Component) -> list[str]:
+        """GPUs that did not answer at the opening, as ``Meter`` has it."""
+        return self.missing if component == "gpu" else []
+
+    @property
+    def listed(self) -> dict[str, str]:
+        """All GPUs that answered at the opening, whoever measures them: a text for people by UUID."""
+        return {gpu.uuid: f"GPU {gpu.index} ({gpu.uuid})" for gpu in self._library.gpus}
+
+    @property
+    def boards(self) -> int:
+        """How many GPUs the driver counted at the opening."""
+        return len(self._library.gpus) + len(self._library.missing)
 
     def process_utilisation(self) -> dict[str, dict[int, float] | None]:
         """SM utilisation in percent by device and pid since the last call, as ``GpuDetails`` has it.
@@ -138,16 +153,22 @@ class _NvmlMeter:
         except self._api.NVMLError:
             return None
 
-    def _ask(self, query: Callable[[Any], int], gpu: Gpu) -> tuple[int, None] | tuple[None, str]:
-        """The driver's answer, or its reason for none; then the GPU is looked for anew."""
+    def _ask(self, query: Callable[[Any], Any], gpu: Gpu, at_most: float = math.inf) -> int | str:
+        """The driver's answer, or its reason for none. If it has one, the GPU is looked for anew."""
         try:
-            answer = int(query(gpu.handle))
+            answer = whole_number(query(gpu.handle))
         except self._api.NVMLError as error:
             self._silent[gpu.uuid] = str(error)
             self._library.recover()
-            return None, str(error)
+            return str(error)
+        except ValueError as error:
+            self._silent[gpu.uuid] = str(error)
+            return str(error)
+        if answer > at_most:
+            self._silent[gpu.uuid] = f"the driver says {answer}, which is impossible"
+            return self._silent[gpu.uuid]
         self._silent.pop(gpu.uuid, None)
-        return answer, None
+        return answer
 
 
 class NvmlCounter(_NvmlMeter):
@@ -164,15 +185,15 @@ class NvmlCounter(_NvmlMeter):
     moves_within_seconds = MOVES_WITHIN_SECONDS
 
     def __init__(self, nvml: Any = None) -> None:
-        super().__init__(nvml, _counts_energy, "no GPU here counts its energy (NVIDIA does since Volta)")
+        super().__init__(nvml, NvmlLibrary.counts_energy, "no GPU here counts its energy (NVIDIA does since Volta)")
 
     def read(self) -> list[Reading]:
         """Reads every counter; a GPU that does not answer gives None with the driver's reason."""
         return [self._read(gpu, device) for gpu, device in zip(self._gpus, self.devices, strict=True)]
 
     def _read(self, gpu: Gpu, device: Device) -> Reading:
-        millijoules, problem = self._ask(self._api.nvmlDeviceGetTotalEnergyConsumption, gpu)
-        return Reading(device, None if millijoules is None else millijoules / _MILLIJOULES_PER_JOULE, problem)
+        said = self._ask(self._api.nvmlDeviceGetTotalEnergyConsumption, gpu)
+        return Reading(device, None, said) if isinstance(said, str) else Reading(device, said / _MILLIJOULES_PER_JOULE)
 
 
 class NvmlPower(_NvmlMeter):
@@ -201,7 +222,7 @@ class NvmlPower(_NvmlMeter):
         interval_seconds: float | None = SAMPLE_INTERVAL_SECONDS,
     ) -> None:
         def wanted(library: NvmlLibrary, gpu: Gpu) -> bool:
-            return gpu.uuid not in without and _says_power(library, gpu)
+            return gpu.uuid not in without and library.says_power(gpu)
 
         super().__init__(nvml, wanted, "no GPU here says its power")
         self._clock = clock
@@ -237,10 +258,11 @@ class NvmlPower(_NvmlMeter):
             return [self._sample_one(gpu, device, integral) for gpu, device, integral in together]
 
     def _sample_one(self, gpu: Gpu, device: Device, integral: PowerIntegral) -> Reading:
-        milliwatts, problem = self._ask(self._api.nvmlDeviceGetPowerUsage, gpu)
-        if milliwatts is None:
-            return Reading(device, None, problem)
-        integral.add(self._clock(), milliwatts / _MILLIWATTS_PER_WATT)
+        at_most = (device.maximum_watts or math.inf) * _MILLIWATTS_PER_WATT
+        said = self._ask(self._api.nvmlDeviceGetPowerUsage, gpu, at_most)
+        if isinstance(said, str):
+            return Reading(device, None, said)
+        integral.add(self._clock(), said / _MILLIWATTS_PER_WATT)
         return Reading(device, integral.joules)
 
 
@@ -265,25 +287,3 @@ class PowerIntegral:
             else:
                 self.joules += (at_seconds - last_seconds) * (last_watts + watts) / 2
         self._last = (at_seconds, watts)
-
-
-def _counts_energy(library: NvmlLibrary, gpu: Gpu) -> bool:
-    return _supports(library, library.api.nvmlDeviceGetTotalEnergyConsumption, gpu)
-
-
-def _says_power(library: NvmlLibrary, gpu: Gpu) -> bool:
-    return _supports(library, library.api.nvmlDeviceGetPowerUsage, gpu)
-
-
-def _supports(library: NvmlLibrary, function: Callable[[Any], int], gpu: Gpu) -> bool:
-    try:
-        function(gpu.handle)
-    except (
-        library.api.NVMLError_NotSupported,
-        library.api.NVMLError_FunctionNotFound,
-        library.api.NVMLError_NoPermission,
-    ):
-        return False
-    except library.api.NVMLError:
-        return True  # it failed this time; the readings will say so
-    return True

@@ -12,16 +12,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from energysweep.errors import MeterUnavailable
 
 # Boards exceed their limit for milliseconds; what a counter shows over a second stays well below twice the limit.
 LIMIT_FACTOR = 2.0
 
+# Above this it is no limit of a board, but all bits for "none". No board sold today has more than half of it.
+HIGHEST_LIMIT_WATTS = 3000.0
+
 RETRY_SECONDS = 10.0
 
 _MILLIWATTS_PER_WATT = 1000
+_ALL_BITS = 2**63
 
 
 @dataclass(slots=True, eq=False)
@@ -65,7 +69,7 @@ class NvmlLibrary:
 
     Attributes:
         gpus: all that answered at the opening.
-        missing: why a GPU that NVML counts did not answer then, by index.
+        missing: why a GPU that NVML counts is none of them, by index.
 
     Raises:
         MeterUnavailable: no library, no driver, or no GPU.
@@ -94,7 +98,8 @@ class NvmlLibrary:
             raise MeterUnavailable(f"NVML does not list its GPUs: {error}", "see whether nvidia-smi works") from error
         if not self.gpus:
             self.close()
-            raise MeterUnavailable("NVML lists no GPU")
+            silent = "; ".join(f"GPU {index} does not answer: {reason}" for index, reason in self.missing.items())
+            raise MeterUnavailable(f"NVML lists no GPU that answers ({silent})" if silent else "NVML lists no GPU")
 
     def share(self) -> NvmlLibrary:
         """The library for one more user, who closes it, too."""
@@ -129,13 +134,36 @@ class NvmlLibrary:
             for gpu in self.gpus:
                 gpu.handle = found.get(gpu.uuid, gpu.handle)
 
-    def maximum_watts(self, gpu: Gpu) -> float | None:
-        """What the GPU can draw, with room for short peaks; None if the driver knows no limit."""
+    def maximum_watts(self, gpu: Gpu) -> float:
+        """What the GPU can draw, with room for short peaks; as any board, if the driver knows no limit of this one."""
         try:
-            _lowest, highest_milliwatts = self.api.nvmlDeviceGetPowerManagementLimitConstraints(gpu.handle)
+            _lowest, highest = self.api.nvmlDeviceGetPowerManagementLimitConstraints(gpu.handle)
+            limit_watts = float(highest) / _MILLIWATTS_PER_WATT
+        except (self.api.NVMLError, TypeError, ValueError):
+            limit_watts = 0.0
+        return LIMIT_FACTOR * (limit_watts if 1.0 <= limit_watts <= HIGHEST_LIMIT_WATTS else HIGHEST_LIMIT_WATTS)
+
+    def counts_energy(self, gpu: Gpu) -> bool:
+        """Whether the GPU has an energy counter that counts, also if it only fails for now."""
+        said = self._said(self.api.nvmlDeviceGetTotalEnergyConsumption, gpu)
+        if said in ("zero", "error"):
+            # A counter at 0 of a board that draws power was never begun; and a power is better than an error.
+            return self._said(self.api.nvmlDeviceGetPowerUsage, gpu) != "number"
+        return said == "number"
+
+    def says_power(self, gpu: Gpu) -> bool:
+        """Whether the driver knows the GPU's power, also if it only fails for now."""
+        return self._said(self.api.nvmlDeviceGetPowerUsage, gpu) != "nothing"
+
+    def _said(self, query: Callable[[Any], Any], gpu: Gpu) -> Literal["number", "zero", "error", "nothing"]:
+        try:
+            return "zero" if whole_number(query(gpu.handle)) == 0 else "number"
+        except (self.api.NVMLError_NotSupported, self.api.NVMLError_FunctionNotFound, self.api.NVMLError_NoPermission):
+            return "nothing"
         except self.api.NVMLError:
-            return None
-        return LIMIT_FACTOR * float(highest_milliwatts) / _MILLIWATTS_PER_WATT if highest_milliwatts else None
+            return "error"
+        except ValueError:
+            return "nothing"
 
     def instances(self, gpu: Gpu) -> list[Instance]:
         """The MIG instances that the GPU has now; they come and go while it works.
@@ -155,7 +183,7 @@ class NvmlLibrary:
         return found
 
     def _instance(self, gpu: Gpu, handle: Any, slices: int) -> Instance:
-        uuid = self.api.nvmlDeviceGetUUID(handle)
+        uuid = text(self.api.nvmlDeviceGetUUID(handle))
         place = f"{self.api.nvmlDeviceGetGpuInstanceId(handle)}/{self.api.nvmlDeviceGetComputeInstanceId(handle)}"
         part = self.api.nvmlDeviceGetAttributes(handle).computeInstanceSliceCount / slices
         return Instance(handle, tuple(dict.fromkeys((uuid, f"MIG-{gpu.uuid}/{place}"))), part)
@@ -165,8 +193,8 @@ class NvmlLibrary:
         found = []
         for index in self.missing:
             with suppress(self.api.NVMLError):
-                found.append(str(self.api.nvmlDeviceGetUUID(self.api.nvmlDeviceGetHandleByIndex(index))))
-        return found
+                found.append(text(self.api.nvmlDeviceGetUUID(self.api.nvmlDeviceGetHandleByIndex(index))))
+        return [uuid for uuid in found if uuid and uuid not in {gpu.uuid for gpu in self.gpus}]
 
     def _find(self) -> dict[str, Any]:
         try:
@@ -175,14 +203,20 @@ class NvmlLibrary:
             return {}
 
     def _list(self, missing: dict[int, str]) -> Iterator[Gpu]:
+        uuids: set[str] = set()
         for index in range(self.api.nvmlDeviceGetCount()):
             try:
                 handle = self.api.nvmlDeviceGetHandleByIndex(index)
-                uuid = self.api.nvmlDeviceGetUUID(handle)
-            except (self.api.NVMLError_GpuIsLost, self.api.NVMLError_NoPermission) as error:
-                missing[index] = str(error)  # one that is lost, or not ours in this container, must not hide the others
-            else:
-                yield Gpu(handle, uuid, index, self._is_partitioned(handle))
+                uuid = text(self.api.nvmlDeviceGetUUID(handle))
+            except self.api.NVMLError as error:
+                # Lost, fallen off the bus, not ours in this container, ...: that must not hide the others.
+                missing[index] = str(error)
+                continue
+            if not uuid or uuid in uuids:
+                missing[index] = f"its UUID is that of another one: {uuid}" if uuid else "it has no UUID"
+                continue
+            uuids.add(uuid)
+            yield Gpu(handle, uuid, index, self._is_partitioned(handle))
 
     def _is_partitioned(self, handle: Any) -> bool:
         try:
@@ -190,6 +224,26 @@ class NvmlLibrary:
         except self.api.NVMLError:
             return False  # most GPUs know no MIG
         return bool(current == self.api.NVML_DEVICE_MIG_ENABLE)
+
+
+def whole_number(said: Any) -> int:
+    """What the driver said, if it is a number that a counter can have.
+
+    Raises:
+        ValueError: it is none (drivers write -1, or all bits, for what they do not know).
+    """
+    try:
+        number = int(said)
+    except (TypeError, ValueError):
+        number = -1
+    if not 0 <= number < _ALL_BITS:
+        raise ValueError(f"the driver says {said!r}")
+    return number
+
+
+def text(said: str | bytes) -> str:
+    """What the driver said; older bindings leave it as bytes."""
+    return said.decode(errors="replace") if isinstance(said, bytes) else said
 
 
 def _pynvml() -> Any:

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from urllib.parse import parse_qsl
 
 from energysweep.errors import InputError
-from energysweep.meters.base import Device, Reading
+from energysweep.meters.base import Component, Device, Reading
 from energysweep.meters.trace import Series, load_trace
 
 KIND = "replay"
@@ -75,6 +75,10 @@ class ReplayMeter:
         """Time 0 of the trace is now (on the meter's clock). Only the first call counts."""
         if self._zero_seconds is None:
             self._zero_seconds = now_seconds
+
+    def remarks(self, component: Component) -> list[str]:
+        """Nothing is to be said."""
+        return []
 
     def read(self) -> list[Reading]:
         """What the trace says for now; before ``start``, what it says for its time 0."""

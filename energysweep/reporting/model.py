@@ -62,6 +62,7 @@ class Summary:
         stages: what ran before them and serves them; their energy is part of the totals.
         parts: one for each time that a driver worked on the run; empty if it noted none.
         lost_nodes: where an agent took the end of a lease with it.
+        unmeasured_gpus: GPUs that trials held and no meter counted: node, name, and how many trials.
         workload: what was trained, as the sweep names it; empty if it is not known.
     """
 
@@ -80,6 +81,7 @@ class Summary:
     carbon: Intensity | None
     parts: tuple[Part, ...] = ()
     lost_nodes: tuple[str, ...] = ()
+    unmeasured_gpus: tuple[tuple[str, str, int], ...] = ()
     stages: tuple[StageSummary, ...] = ()
     workload: str = ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from energysweep.meters.base import gpu_text
 from energysweep.reporting.balance import MeterSummary, Part, seconds_between
 from energysweep.reporting.model import Summary
 from energysweep.reporting.text import duration_text, percent_text
@@ -16,6 +17,7 @@ _MOST_TRIALS: Final = 5
 def not_measured(summary: Summary) -> list[str]:
     """The gaps of a run, the largest kind first; empty if there are none."""
     found = [*_between_parts(summary.parts), *_lost_nodes(summary.lost_nodes), *_trials(summary)]
+    found += [_gpu(*each) for each in summary.unmeasured_gpus]
     return [*found, *(_gap(meter) for meter in summary.meters if _has_gap(meter))]
 
 
@@ -30,6 +32,11 @@ def _between_parts(parts: Sequence[Part]) -> list[str]:
 
 def _lost_nodes(nodes: Sequence[str]) -> list[str]:
     return [f"{node} was lost: of what it drew in its last second or so nothing is booked." for node in nodes]
+
+
+def _gpu(node: str, name: str, trials: int) -> str:
+    held = "1 trial" if trials == 1 else f"{trials} trials"
+    return f"{gpu_text(name)} of {node}, which {held} held: no meter counted it, so its energy is in no number here."
 
 
 def _trials(summary: Summary) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -61,6 +62,7 @@ def summarise(data: LedgerData, carbon: Intensity | None = None) -> Summary:
         carbon=intensity,
         parts=parts(run),
         lost_nodes=() if run.get("status") == "running" else _lost_nodes(data),
+        unmeasured_gpus=_unmeasured_gpus(data),
         stages=stages_of(trials, objectives),
         workload=_workload(run.get("spec") or {}),
     )
@@ -73,6 +75,16 @@ def _workload(spec: Mapping[str, Any]) -> str:
 
 def _lost_nodes(data: LedgerData) -> tuple[str, ...]:
     return tuple(sorted({lease.node for lease in data.leases if lease.closed_at is None}))
+
+
+def _unmeasured_gpus(data: LedgerData) -> tuple[tuple[str, str, int], ...]:
+    measured = {(row.host, row.window, row.device) for row in data.meters}
+    trials: dict[tuple[str, str], set[str]] = {}
+    for lease in data.leases:
+        for name in json.loads(lease.gpus):
+            if (lease.host, lease.window, name) not in measured:
+                trials.setdefault((lease.node, name), set()).add(lease.trial)
+    return tuple((node, name, len(held)) for (node, name), held in sorted(trials.items()))
 
 
 def stages_of(trials: Iterable[TrialSummary], objectives: Mapping[str, Objective | None]) -> tuple[StageSummary, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Literal, NamedTuple
 
-from energysweep.meters.base import Device, Reading
+from energysweep.meters.base import Component, Device, Reading
 
 Fault = Literal["reset", "jump", "spike", "frozen readings", "frozen counter"]
 FAULTS: tuple[Fault, ...] = ("reset", "jump", "spike", "frozen readings", "frozen counter")
@@ -80,6 +80,10 @@ class FaultyMeter:
     def truth(self, device: str, at: float) -> Truth:
         """What had happened to a device at a time to which the simulation moved it (within a microsecond)."""
         return self._truths[device][bisect_right(self._times, at + 1e-6) - 1]
+
+    def remarks(self, component: Component) -> list[str]:
+        """Nothing is to be said."""
+        return []
 
     def read(self) -> list[Reading]:
         """One reading per device, some of them wrong."""

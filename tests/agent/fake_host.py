@@ -10,7 +10,7 @@ from energysweep.agent.floors import FloorMemory
 from energysweep.agent.processes import Root
 from energysweep.agent.state import StateFile
 from energysweep.host import Host
-from energysweep.meters import Device, Meter, Opened, Reading
+from energysweep.meters import Component, Device, Meter, Opened, Reading
 from tests.agent.fake_tree import FakeTree, ticks
 from tests.meters.fake_clock import FakeClock
 
@@ -37,6 +37,9 @@ class FakeMeter:
     def advance(self, seconds: float) -> None:
         for device, watts in self.watts.items():
             self.joules[device] += watts * seconds
+
+    def remarks(self, component: Component) -> list[str]:
+        return []
 
     def read(self) -> list[Reading]:
         self.readings += 1

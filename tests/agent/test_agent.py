@@ -140,7 +140,7 @@ def test_what_does_not_exist_is_refused(host: FakeHost) -> None:
         host.agent.open_lease("r", "l", "t", root, 1, {})
 
 
-def test_a_gpu_is_named_by_uuid_or_index_and_another_one_is_refused(tmp_path: Path) -> None:
+def test_a_lease_on_a_gpu_that_is_not_there_is_one_for_the_rest(tmp_path: Path) -> None:
     host = FakeHost(tmp_path, {CPU: 100.0, GPU: 300.0})
     pid = host.tree.fork()
     host.agent.open_window("r", {"gpu": 50})
@@ -148,9 +148,12 @@ def test_a_gpu_is_named_by_uuid_or_index_and_another_one_is_refused(tmp_path: Pa
     host.work(10.0, {})
     energy = host.agent.close_lease("r", "l")
     assert (energy.active_joules, energy.idle_joules) == pytest.approx((2500, 500))
-    with pytest.raises(LeaseRefused, match="no GPU '7'; it has GPU-1"):
-        host.agent.open_lease("r", "m", "t", host.tree.of(pid), 0, {"7": 1.0})
-    assert host.agent.open_leases == 0
+    host.agent.open_lease("r", "m", "u", host.tree.of(pid), 4, {"GPU-gone\x1b[2J": 1.0})
+    assert host.agent.notes.endswith(r"; a trial holds GPU 'GPU-gone\x1b[2J', which no meter here counts")
+    host.work(10.0, {pid: 4})
+    assert host.agent.close_lease("r", "m").joules == pytest.approx(1000)  # of the CPU
+    row = next(row for row in host.agent.windows["r"].lease_rows(0) if row.lease == "m")
+    assert (row.held_seconds, row.covered_seconds) == (10.0, 5.0)  # the CPU was covered, the GPU not
 
 
 def test_a_gpu_without_a_meter_is_held_and_not_measured(host: FakeHost) -> None:

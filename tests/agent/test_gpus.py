@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,7 +10,6 @@ import pynvml
 import pytest
 
 from energysweep.agent.agent import Agent
-from energysweep.errors import LeaseRefused
 from energysweep.host import Host
 from energysweep.meters import Opened
 from energysweep.meters.nvml import NvmlCounter, NvmlPower
@@ -135,8 +135,8 @@ def test_a_lease_that_claims_a_gpu_and_never_shows_up_takes_nothing_from_the_one
 def test_a_gpu_that_only_others_work_on_is_theirs_whoever_claims_it(tmp_path: Path, samples: str | int) -> None:
     gpu = FakeGpu("GPU-a", samples=[] if samples == "told" else UNKNOWN)
     host = GpuHost(tmp_path, gpu, FakeGpu("GPU-b"))
-    host.open("claims", {"0": 1.0})
-    works, stranger = host.open("works", {"1": 1.0}), host.tree.fork()
+    host.open("claims", {"GPU-a": 1.0})
+    works, stranger = host.open("works", {"GPU-b": 1.0}), host.tree.fork()
     gpu.pids = [works, stranger]
     use = {works: 60, stranger: 20} if samples == "told" else None
     host.run(10, use)
@@ -184,7 +184,7 @@ def test_utilisation_is_kept_over_readings_that_fail(tmp_path: Path) -> None:
 
 def test_a_gpu_that_nobody_holds_is_background_above_its_floor(tmp_path: Path) -> None:
     host = GpuHost(tmp_path, FakeGpu("GPU-a"), FakeGpu("GPU-b"))
-    host.open("a", {"0": 1.0})
+    host.open("a", {"GPU-a": 1.0})
     host.run(10)
     assert host.buckets() == pytest.approx(
         {"a active": 1500, "a idle": 500, "background": 1500, "unreserved_idle": 500}
@@ -193,7 +193,7 @@ def test_a_gpu_that_nobody_holds_is_background_above_its_floor(tmp_path: Path) -
 
 def test_a_lost_gpu_comes_back_from_zero_and_nothing_is_negative(tmp_path: Path) -> None:
     host = GpuHost(tmp_path, FakeGpu("GPU-a", energy_millijoules=10**9), FakeGpu("GPU-b"))
-    host.open("a", {"0": 1.0})
+    host.open("a", {"GPU-a": 1.0})
     host.run(10)
     lost, _ = host.gpus
     lost.failure = pynvml.NVML_ERROR_GPU_IS_LOST
@@ -226,6 +226,62 @@ def test_a_reloaded_driver_is_found_again(tmp_path: Path) -> None:
     assert host.buckets() == pytest.approx({"a active": 18 * 150, "a idle": 18 * 50})
     host.meter.close()
     assert host.nvml.initialised == 0
+
+
+# What a lease calls a GPU ---------------------------------------------------------------------------------------------
+
+
+def test_a_number_is_taken_for_no_board_where_there_are_several(tmp_path: Path) -> None:
+    first, second = FakeGpu("GPU-first"), FakeGpu("GPU-second")
+    host = GpuHost(tmp_path, first, second)
+    second.pids = [host.open("a", {"0": 1.0})]  # in its pod the host's second board is the only one
+    host.run(10)
+    # nobody pays for the wrong board: 1500 J active and 500 J idle of each are nobody's
+    assert host.buckets() == pytest.approx({"background": 3000, "unreserved_idle": 1000})
+    lease = host.lease("a")
+    assert (lease.held_seconds, lease.covered_seconds, lease.gpus) == (10.0, 0.0, '{"0": 1.0}')
+    assert host.agent.notes.endswith(
+        "; a trial holds GPU 0 (a number alone, which may be another board's elsewhere), which no meter here counts"
+    )
+    host.agent.close_lease("r", "a")
+    assert "a trial holds" not in host.agent.notes
+
+
+def test_two_pods_that_name_their_boards_by_uuid_pay_for_their_own(tmp_path: Path) -> None:
+    first, second = FakeGpu("GPU-first"), FakeGpu("GPU-second")
+    host = GpuHost(tmp_path, first, second)
+    first.pids, second.pids = [host.open("a", {"GPU-first": 1.0})], [host.open("b", {"GPU-second": 1.0})]
+    for _ in range(10):
+        second.energy_millijoules -= 100 * MILLIJOULES  # it draws 100 W, the other one 200 W
+        host.run(1)
+    assert host.buckets() == pytest.approx({"a active": 1500, "a idle": 500, "b active": 500, "b idle": 500})
+
+
+@pytest.mark.parametrize(
+    ("names", "held"),
+    [
+        ({"0": 0.5, "1": 0.5}, {"GPU-a": 0.5, "GPU-b": 0.5}),  # all of them, alike: whose is whose makes no difference
+        ({"0": 1.0, "1": 0.5}, {"0": 1.0, "1": 0.5}),
+        ({"1": 1.0}, {"1": 1.0}),
+        ({"0": 1.0, "1": 1.0, "2": 1.0}, {"0": 1.0, "1": 1.0, "2": 1.0}),
+        ({"0": 1.0, "GPU-b": 1.0}, {"0": 1.0, "GPU-b": 1.0}),
+        ({"GPU-b": 0.25, "GPU-c": 1.0, "GPU-": 1.0}, {"GPU-b": 0.25, "GPU-c": 1.0, "GPU-": 1.0}),
+        ({"GPU-a": 0.0}, {}),
+    ],
+)
+def test_what_a_lease_holds_by_the_names_that_it_gives(
+    tmp_path: Path, names: dict[str, float], held: dict[str, float]
+) -> None:
+    host = GpuHost(tmp_path, FakeGpu("GPU-a"), FakeGpu("GPU-b"))
+    host.open("t", names)
+    assert json.loads(host.lease("t").gpus) == held
+
+
+@pytest.mark.parametrize("other", [FakeGpu("GPU-b", failure=15), FakeGpu("GPU-b", has_counter=False, has_power=False)])
+def test_a_board_that_is_not_measured_counts_where_a_number_could_be_meant(tmp_path: Path, other: FakeGpu) -> None:
+    host = GpuHost(tmp_path, FakeGpu("GPU-a"), other)
+    host.open("t", {"0": 1.0})
+    assert json.loads(host.lease("t").gpus) == {"0": 1.0}
 
 
 def mig(*instances: FakeInstance) -> FakeGpu:
@@ -285,8 +341,9 @@ def test_mig_processes_that_the_driver_does_not_tell_leave_the_holders_slices(tm
 def test_an_instance_that_was_made_after_the_agent_began_can_be_held(tmp_path: Path) -> None:
     board = mig()
     host = GpuHost(tmp_path, board)
-    with pytest.raises(LeaseRefused, match="no GPU 'MIG-new'"):
-        host.open("a", {"MIG-new": 1.0})
+    host.open("a", {"MIG-new": 1.0})
+    assert "a trial holds GPU MIG-new, which no meter here counts" in host.agent.notes
+    host.agent.close_lease("r", "a")
     board.instances = [FakeInstance("MIG-new", 7, 0)]
     host.open("b", {"MIG-new": 1.0})
     host.run(10)

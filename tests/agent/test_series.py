@@ -163,8 +163,9 @@ def test_what_a_failed_reading_left_open_is_not_lost_by_a_restart(host: FakeHost
 def test_a_refused_lease_leaves_no_series(tmp_path: Path) -> None:
     host = FakeHost(tmp_path, {GPU: 100.0})
     host.agent.open_window("r")
-    with pytest.raises(LeaseRefused, match="GPU-7"):
-        host.open("refused", host.tree.fork(), GPU_7=1.0)
+    lease = host.open("other", host.tree.fork())
+    with pytest.raises(LeaseRefused, match="of another trial or process"):
+        host.open("refused", host.tree.fork(), lease=lease)
     host.agent.tick()
     assert of_trial(scrape(host.agent), "refused") == {}
 

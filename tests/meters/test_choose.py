@@ -186,6 +186,24 @@ def test_a_gpu_that_does_not_answer_is_told_at_the_opening_and_one_that_is_lost_
     opened.close()
 
 
+def test_a_gpu_without_any_reading_is_named_and_can_be_held(tmp_path: Path) -> None:
+    nvml = FakeNvml(FakeGpu("GPU-display", has_counter=False, has_power=False), FakeGpu("GPU-a100", 5_000))
+    opened = open_meters(["auto"], host(tmp_path, nvml))
+    assert opened.summary().endswith(
+        "gpu by nvml_counter (1 device; GPU 0 (GPU-display) is not measured: NVML does not tell its energy)"
+    )
+    assert opened.held({"GPU-display": 1.0}) == {"GPU-display": 1.0}
+    assert opened.held({"GPU-a1": 0.5}) == {"GPU-a100": 0.5}
+    opened.close()
+
+
+def test_an_old_gpu_beside_a_new_one_is_named_where_only_counters_were_asked_for(tmp_path: Path) -> None:
+    nvml = FakeNvml(FakeGpu("GPU-new"), FakeGpu("GPU-old", has_counter=False))
+    opened = open_meters(["nvml_counter"], host(tmp_path, nvml))
+    assert "GPU 1 (GPU-old) is not measured" in opened.summary()
+    opened.close()
+
+
 def test_both_adapters_of_a_mixed_host_share_one_library_and_find_a_reloaded_driver(tmp_path: Path) -> None:
     nvml = FakeNvml(FakeGpu("GPU-new"), FakeGpu("GPU-old", has_counter=False, power_milliwatts=1_000))
     opened = open_meters(["nvml"], host(tmp_path, nvml))

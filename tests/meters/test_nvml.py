@@ -232,6 +232,90 @@ def test_a_driver_that_stays_away_is_asked_again_and_again_and_may_be_closed() -
     assert nvml.initialised == 0
 
 
+SICK = [
+    pynvml.NVML_ERROR_UNKNOWN,
+    pynvml.NVML_ERROR_GPU_IS_LOST,
+    pynvml.NVML_ERROR_NO_PERMISSION,
+    pynvml.NVML_ERROR_INVALID_ARGUMENT,
+    pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH,
+    pynvml.NVML_ERROR_INSUFFICIENT_POWER,
+    pynvml.NVML_ERROR_IRQ_ISSUE,
+]
+
+
+@pytest.mark.parametrize("code", SICK)
+def test_whatever_is_wrong_with_one_gpu_is_said_of_it_and_the_others_are_measured(code: int) -> None:
+    meter = NvmlCounter(FakeNvml(FakeGpu("GPU-sick", failure=code), FakeGpu("GPU-well", 5_000)))
+    assert [(reading.device.name, reading.energy_joules) for reading in meter.read()] == [("GPU-well", 5.0)]
+    assert meter.remarks("gpu") == [f"GPU 0 does not answer: {pynvml.NVMLError(code)}"]
+    assert meter.remarks("cpu") == []
+    assert meter.boards == 2
+
+
+@pytest.mark.parametrize("code", SICK)
+def test_a_host_whose_only_gpu_is_sick_says_what_it_has(code: int) -> None:
+    with pytest.raises(MeterUnavailable, match=re.escape(f"GPU 0 does not answer: {pynvml.NVMLError(code)}")):
+        NvmlCounter(FakeNvml(FakeGpu("GPU-sick", failure=code)))
+
+
+@pytest.mark.parametrize(("uuid", "reason"), [("GPU-a", "its UUID is that of another one: GPU-a"), ("", "no UUID")])
+def test_a_gpu_that_cannot_be_told_from_another_one_is_missing(uuid: str, reason: str) -> None:
+    meter = NvmlCounter(FakeNvml(FakeGpu("GPU-a", 1_000), FakeGpu(uuid, 2_000)))
+    assert [reading.energy_joules for reading in meter.read()] == [1.0]
+    assert reason in meter.missing[0]
+
+
+def test_a_counter_that_was_never_begun_is_left_to_the_power_adapter() -> None:
+    nvml = FakeNvml(FakeGpu("GPU-still", 0, power_milliwatts=60_000), FakeGpu("GPU-new", 0))
+    assert [device.name for device in NvmlCounter(nvml).devices] == ["GPU-new"]
+    power = NvmlPower(nvml, FakeClock(), without=["GPU-new"], interval_seconds=None)
+    assert [device.name for device in power.devices] == ["GPU-still"]
+
+
+@pytest.mark.parametrize("said", [-5, "N/A", "[Not Supported]", None, 2**64 - 1])
+def test_what_is_no_number_of_a_counter_is_a_failed_reading(said: object) -> None:
+    gpus = FakeGpu("GPU-a", 1_000, power_milliwatts=1_000), FakeGpu("GPU-b", 2_000, power_milliwatts=1_000)
+    counter = NvmlCounter(FakeNvml(*gpus))
+    power = NvmlPower(FakeNvml(*gpus), FakeClock(), interval_seconds=None)
+    gpus[0].energy_millijoules = gpus[0].power_milliwatts = said  # type: ignore[assignment]
+    for meter in (counter, power):
+        first, second = meter.read()
+        assert (first.energy_joules, first.problem) == (None, f"the driver says {said!r}")
+        assert second.problem is None
+        assert meter.problems() == [f"GPU-a does not answer: the driver says {said!r}"]
+
+
+@pytest.mark.parametrize("said", [-5, "N/A", None])
+def test_a_gpu_that_says_no_number_from_the_beginning_has_no_counter(said: object) -> None:
+    gpus = FakeGpu("GPU-a", said, said), FakeGpu("GPU-b", said, power_milliwatts=5_000)  # type: ignore[arg-type]
+    with pytest.raises(MeterUnavailable, match="no GPU here counts its energy"):
+        NvmlCounter(FakeNvml(*gpus))
+    power = NvmlPower(FakeNvml(*gpus), FakeClock(), interval_seconds=None)
+    assert [device.name for device in power.devices] == ["GPU-b"]
+
+
+def test_a_power_beyond_what_the_board_can_draw_is_a_failed_sample() -> None:
+    clock, gpu = FakeClock(), FakeGpu("GPU-a", power_milliwatts=100_000, limit_milliwatts=400_000)
+    meter = NvmlPower(FakeNvml(gpu), clock, interval_seconds=None)
+    clock.advance(1.0)
+    gpu.power_milliwatts = 2**32 - 1
+    assert meter.read()[0].problem == "the driver says 4294967295, which is impossible"
+    clock.advance(1.0)
+    gpu.power_milliwatts = 100_000
+    assert meter.read()[0].energy_joules == 200.0
+
+
+@pytest.mark.parametrize("limit", [0, 2**32 - 1, "N/A", -1])
+def test_a_limit_that_is_none_leaves_what_any_board_can_draw(limit: object) -> None:
+    gpu = FakeGpu("GPU-a", limit_milliwatts=limit)  # type: ignore[arg-type]
+    assert NvmlCounter(FakeNvml(gpu)).devices[0].maximum_watts == 6000.0
+
+
+def test_older_bindings_that_give_bytes_are_understood() -> None:
+    gpu = FakeGpu(b"GPU-a", 1_000)  # type: ignore[arg-type]
+    assert [device.name for device in NvmlCounter(FakeNvml(gpu)).devices] == ["GPU-a"]
+
+
 def test_a_gpu_that_comes_later_is_named_and_not_measured() -> None:
     late = FakeGpu("GPU-late", failure=pynvml.NVML_ERROR_GPU_IS_LOST)
     meter = NvmlCounter(FakeNvml(FakeGpu("GPU-a"), late))

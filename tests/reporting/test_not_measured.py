@@ -69,6 +69,21 @@ def test_parts_are_in_the_order_of_time() -> None:
     assert parts({}) == ()
 
 
+def test_a_gpu_that_trials_held_and_nobody_counted_is_named() -> None:
+    data = without_gaps()
+    leases = [row._replace(gpus='{"GPU-x": 1.0}') for row in data.leases]
+    trials = len({row.trial for row in leases})
+    leases[0] = leases[0]._replace(gpus='{"0": 0.5, "cpu-0": 1.0}')
+    first = leases[0].trial
+    alone = all(row.trial != first for row in leases[1:])
+    assert not_measured(summarise(replace(data, leases=leases))) == [
+        "GPU 0 (a number alone, which may be another board's elsewhere) of laptop, which 1 trial held: no meter counted"
+        " it, so its energy is in no number here.",
+        f"GPU GPU-x of laptop, which {trials - alone} trials held: no meter counted it, so its energy is in no number"
+        " here.",
+    ]
+
+
 def test_a_device_without_good_readings_is_named_with_its_seconds() -> None:
     data = without_gaps()
     cpu, dram = data.meters

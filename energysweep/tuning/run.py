@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import time
@@ -22,7 +23,7 @@ from energysweep.ledger import FILE_NAME, Ledger
 from energysweep.links import web_address
 from energysweep.reporting import Summary, write_report, write_whole
 from energysweep.spec import SweepSpec, load_spec
-from energysweep.tuning import placement
+from energysweep.tuning import placement, run_lock
 from energysweep.tuning.progress import Progress, Silent
 from energysweep.tuning.run_facts import beginning
 from energysweep.tuning.run_key import keep_key, key_of
@@ -89,25 +90,30 @@ def run(
     """
     trainable = trainable_of(spec)
     grid = carbon.resolve(**spec.carbon.model_dump())
-    run_id = checked_id(run_id) if run_id else new_id(spec)
-    folder = (output / run_id).absolute()
+    progress = progress or Silent()
     grafana_url = os.environ.get(GRAFANA_VARIABLE)
     if grafana_url:
         web_address(grafana_url, GRAFANA_VARIABLE)
-    _check_folder(folder, spec)
     targets_file = TargetsFile(file_sd) if file_sd else None
+    folder, is_new = _folder(output.absolute(), checked_id(run_id) if run_id else None, spec)
+    run_id = folder.name
+    _check_folder(folder, spec)
     if (done := _done(run_id, folder)) is not None:
         return done
-    key = key_of(folder)
-    with connected(spec, address) as is_cluster:
-        placement.check(spec, ray.nodes(), placement.autoscaler_nodes())
-        running = RunningSweep(spec, run_id, grid, progress or Silent(), metrics_port, is_cluster, key, targets_file)
-        facts = beginning(run_id, spec, grid, time.time())
-        # The folder only now: a sweep that is refused leaves none behind.
-        with contextlib.closing(running) as sweep, _make_folder(folder, spec, key, facts) as ledger:
-            ledger.note(grafana=grafana_url)
-            problems = sweep.run(trainable, ledger, folder)
-            summary = write_report(folder, ledger.read())
+    with run_lock.held(folder, progress.event, is_new=is_new) as lock:
+        if (done := _done(run_id, folder)) is not None:  # another driver has ended it in this moment
+            return done
+        key = key_of(folder)
+        with connected(spec, address) as is_cluster:
+            placement.check(spec, ray.nodes(), placement.autoscaler_nodes())
+            running = RunningSweep(spec, run_id, grid, progress, metrics_port, is_cluster, key, targets_file)
+            facts = beginning(run_id, spec, grid, time.time())
+            lock.check()
+            # What is in the folder only now: a sweep that is refused leaves none behind.
+            with contextlib.closing(running) as sweep, _fill_folder(folder, spec, key, facts) as ledger:
+                ledger.note(grafana=grafana_url)
+                problems = sweep.run(trainable, ledger, folder)
+                summary = write_report(folder, ledger.read())
     return Run(run_id, folder, summary, tuple(problems), sweep.interrupted)
 
 
@@ -159,6 +165,25 @@ def new_id(spec: SweepSpec) -> str:
     return f"{spec.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
 
 
+def _folder(output: Path, run_id: str | None, spec: SweepSpec) -> tuple[Path, bool]:
+    """The run folder, and whether it was made just now.
+
+    Of two sweeps without a name that begin in the same second the later one gets a number.
+    """
+    first = new_id(spec)
+    names = [run_id] if run_id else itertools.chain([first], (f"{first}-{number}" for number in itertools.count(2)))
+    try:
+        for name in names:
+            try:
+                (output / name).mkdir(parents=True)
+            except FileExistsError:
+                continue
+            return output / name, True
+    except OSError as error:
+        raise InputError(f"{output}: {error.strerror or error}", key="--output") from error
+    return output / str(run_id), False
+
+
 def checked_id(run_id: str, key: str = "--run-id") -> str:
     """The run id, if it is one.
 
@@ -180,10 +205,6 @@ def _check_folder(folder: Path, spec: SweepSpec) -> None:
         raise InputError(
             f"{folder} holds a run of another sweep: its {SPEC_NAME} differs; give another run id", key="--run-id"
         )
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder.parent}: {error.strerror}", key="--output") from error
 
 
 def _portable(spec: SweepSpec) -> str:
@@ -201,11 +222,7 @@ def _done(run_id: str, folder: Path) -> Run | None:
         return Run(run_id, folder, write_report(folder, ledger.read()))
 
 
-def _make_folder(folder: Path, spec: SweepSpec, key: str, facts: Mapping[str, Any]) -> Ledger:
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: {error.strerror}", key="--output") from error
+def _fill_folder(folder: Path, spec: SweepSpec, key: str, facts: Mapping[str, Any]) -> Ledger:
     write_whole(folder / SPEC_NAME, spec.to_yaml())
     keep_key(folder, key)
     return Ledger.create(folder / FILE_NAME, **facts)

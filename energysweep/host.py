@@ -103,6 +103,15 @@ def processors(proc_root: Path) -> Processors:
     )
 
 
+def nvidia_boards(sys_root: Path) -> int:
+    """How many boards of NVIDIA the PCI buses of the host have, whichever of them this container may use."""
+    count = 0
+    for device in (sys_root / "bus/pci/devices").glob("*"):
+        vendor, kind = _read_or_empty(device / "vendor").strip(), _read_or_empty(device / "class").strip()
+        count += vendor == "0x10de" and kind.startswith("0x03")  # display and 3D controllers
+    return count
+
+
 def busy_ticks(proc_root: Path) -> int:
     """User, nice, system, irq and softirq time of all CPUs since boot, in the kernel's ticks.
 

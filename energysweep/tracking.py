@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import secrets
 import time
 from collections.abc import Iterator, Sequence
@@ -13,6 +15,9 @@ from energysweep.agent.accounts import Sweep
 from energysweep.agent.connect import connect
 from energysweep.agent.keys import new_key
 from energysweep.agent.protocol import Hello
+from energysweep.meters.visible_gpus import name_gpus
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -63,7 +68,7 @@ def track(
     Args:
         name: what it is called on dashboards.
         cpus: logical CPUs to pay the idle floor of; none by default.
-        gpus: GPUs that it uses, by UUID or index.
+        gpus: GPUs that it uses, as ``CUDA_VISIBLE_DEVICES`` takes them: UUIDs, or numbers as this process sees them.
         meters: ``auto`` or kinds of meters, if an agent has to be started.
         country, region, grams_per_kwh, pue: the grid; the world's average by default.
 
@@ -81,7 +86,10 @@ def track(
     hello = Hello(run=f"track-{secrets.token_hex(8)}", key=new_key(), sweep=sweep)
     client = connect(hello, meters, port=0)
     try:
-        lease = client.open(name, cpus=cpus, gpus={str(gpu): 1.0 for gpu in gpus})
+        named = name_gpus([str(gpu) for gpu in gpus], os.environ)
+        if named.problem:
+            log.warning("a GPU of %s is not measured: %s", name, named.problem)
+        lease = client.open(name, cpus=cpus, gpus=dict.fromkeys(named.names, 1.0))
         before = lease.before  # the block begins when the agent knows of it
         began = time.monotonic()
         try:

@@ -107,7 +107,7 @@ class AgentClient:
         Args:
             trial: the trial's id.
             cpus: logical CPUs that it has reserved.
-            gpus: fractions of GPUs, by UUID or index.
+            gpus: fractions of GPUs, by UUID or name of a MIG instance, see ``meters.visible_gpus``.
             config, hardware: short readable texts for the dashboards.
             lease_id: of a lease that this process had with an agent that has gone: it goes on, if the agent that is
                 there now knows it.

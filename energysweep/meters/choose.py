@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 
 from energysweep.errors import InputError, MeterUnavailable
-from energysweep.host import Host
+from energysweep.host import Host, nvidia_boards
 from energysweep.meters import estimate, nvml, rapl, replay
 from energysweep.meters.base import COMPONENTS, Component, Device, GpuDetails, GpuPart, Meter
 from energysweep.meters.estimate import EstimateMeter
@@ -52,10 +52,12 @@ class Opened:
     Attributes:
         meters: in the order of the components, none of their devices twice.
         notes: one choice per component.
+        boards_on_bus: how many GPUs are on the host's buses; an agent's container may have some of them only.
     """
 
     meters: list[Meter]
     notes: list[Choice] = field(default_factory=list)
+    boards_on_bus: int = 0
 
     @property
     def devices(self) -> list[Device]:
@@ -71,7 +73,7 @@ class Opened:
     def boards(self) -> int:
         """How many GPUs the host has, also those that no meter counts."""
         gpus = sum(1 for device in self.devices if device.component == "gpu")
-        return max([gpus, *(meter.boards for meter in _nvml_meters(self.meters))])
+        return max([gpus, self.boards_on_bus, *(meter.boards for meter in _nvml_meters(self.meters))])
 
     def held(self, gpus: Mapping[str, float]) -> dict[str, float]:
         """Fractions of GPUs by device: a MIG instance is a part of its board.
@@ -160,7 +162,8 @@ def open_meters(kinds: Sequence[str], host: Host | None = None) -> Opened:
             meters += automatic
             notes += automatic_notes
         opened.pop_all()
-    return Opened(meters, sorted(notes, key=lambda note: COMPONENTS.index(note.component)))
+    notes.sort(key=lambda note: COMPONENTS.index(note.component))
+    return Opened(meters, notes, nvidia_boards(host.sys_root))
 
 
 def _open_kind(kind: str, host: Host) -> Sequence[Meter]:

@@ -182,6 +182,13 @@ class NvmlLibrary:
                 found.append(self._instance(gpu, handle, slices))
         return found
 
+    def are_of_one_kind(self) -> bool:
+        """Whether all GPUs are of one model."""
+        try:
+            return len({text(self.api.nvmlDeviceGetName(gpu.handle)) for gpu in self.gpus}) == 1
+        except self.api.NVMLError:
+            return False
+
     def _instance(self, gpu: Gpu, handle: Any, slices: int) -> Instance:
         uuid = text(self.api.nvmlDeviceGetUUID(handle))
         place = f"{self.api.nvmlDeviceGetGpuInstanceId(handle)}/{self.api.nvmlDeviceGetComputeInstanceId(handle)}"

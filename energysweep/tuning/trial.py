@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,7 @@ from energysweep.agent.server import DEFAULT_PORT
 from energysweep.agent.shown import ShownMetrics
 from energysweep.errors import AgentError, AgentUnreachable, InputError, LeaseRefused
 from energysweep.meters import Component
+from energysweep.meters.visible_gpus import name_gpus, visible_ids
 from energysweep.tuning.board import Board
 from energysweep.tuning.labels import own_label
 from energysweep.tuning.points import hardware_of, unwrap
@@ -290,11 +292,14 @@ def _refuse_several_bundles(trainable: Trainable) -> None:
 
 
 def _gpus(amount: float) -> dict[str, float]:
-    """The GPUs that Ray gave this actor, with the fraction of each."""
+    """The GPUs that Ray gave this actor, by UUID if they can be named so, with the fraction of each."""
     if amount <= 0:
         return {}
-    ids = ray.get_gpu_ids()
-    return {str(gpu): min(1.0, amount / len(ids)) for gpu in ids}
+    ids = [str(gpu) for gpu in ray.get_gpu_ids()]
+    gpus = name_gpus(ids or visible_ids(os.environ) or [], os.environ)
+    if gpus.problem:
+        log.warning("a GPU of this trial is not measured: %s", gpus.problem)
+    return {name: min(1.0, amount / len(gpus.names)) for name in gpus.names}
 
 
 def _or_nan(value: float | None) -> float:

@@ -39,6 +39,7 @@ class FakeGpu:
     pids: list[int] | int = field(default_factory=list)
     """The pids with a compute context on the whole GPU, or the error code of that query."""
     generation: int = 0
+    model: str = "NVIDIA H100 80GB HBM3"
 
     def reset(self) -> None:
         """The counter is at 0."""
@@ -108,6 +109,9 @@ class FakeNvml:
     def nvmlDeviceGetUUID(self, handle: Handle) -> str:  # noqa: N802
         gpu = self._answering(handle)
         return gpu.uuid if handle.instance is None else handle.instance.uuid
+
+    def nvmlDeviceGetName(self, handle: Handle) -> str:  # noqa: N802
+        return self._answering(handle).model
 
     def nvmlDeviceGetPowerManagementLimitConstraints(self, device: Handle) -> list[int]:  # noqa: N802
         return [100_000, self._answering(device).limit_milliwatts]

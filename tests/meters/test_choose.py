@@ -197,6 +197,24 @@ def test_a_gpu_without_any_reading_is_named_and_can_be_held(tmp_path: Path) -> N
     opened.close()
 
 
+def test_an_agent_that_sees_one_of_two_boards_takes_no_number_for_it(tmp_path: Path) -> None:
+    for place, vendor, kind in (
+        ("0000:01:00.0", "0x10de", "0x030200"),
+        ("0000:01:00.1", "0x10de", "0x040300"),  # a board's sound
+        ("0000:02:00.0", "0x10de", "0x030000"),
+        ("0000:03:00.0", "0x1a03", "0x030000"),  # a server's own display
+    ):
+        folder = tmp_path / "sys/bus/pci/devices" / place
+        folder.mkdir(parents=True)
+        (folder / "vendor").write_text(f"{vendor}\n")
+        (folder / "class").write_text(f"{kind}\n")
+    opened = open_meters(["nvml"], host(tmp_path, FakeNvml(FakeGpu("GPU-a"))))
+    assert opened.boards == 2
+    assert opened.held({"0": 1.0}) == {"0": 1.0}
+    assert opened.held({"GPU-a": 1.0}) == {"GPU-a": 1.0}
+    opened.close()
+
+
 def test_an_old_gpu_beside_a_new_one_is_named_where_only_counters_were_asked_for(tmp_path: Path) -> None:
     nvml = FakeNvml(FakeGpu("GPU-new"), FakeGpu("GPU-old", has_counter=False))
     opened = open_meters(["nvml_counter"], host(tmp_path, nvml))

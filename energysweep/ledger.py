@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from energysweep.errors import LedgerError
-from energysweep.records import AttemptRow, EnergyRow, LeaseRow, MeterRow, ResultRow, SampleRow, TrialRow
+from energysweep.records import AttemptRow, EnergyRow, LeaseRow, MeterRow, ResultRow, SampleRow, TrialRow, readable
 
 FILE_NAME: Final = "ledger.sqlite"
 _APPLICATION_ID: Final = 0x454E5357  # "ENSW", in the file's header: a foreign SQLite file is recognised by it
@@ -193,9 +193,11 @@ class Ledger:
         with self._transaction() as connection:
             connection.executemany(
                 "INSERT OR REPLACE INTO trials VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (row._replace(parameters=json.dumps(row.parameters)) for row in trials),  # type: ignore[arg-type]
+                (_written(row._replace(parameters=json.dumps(row.parameters))) for row in trials),  # type: ignore[arg-type]
             )
-            connection.executemany("INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?)", attempts)
+            connection.executemany(
+                "INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?)", map(_written, attempts)
+            )
             connection.executemany(
                 "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?)",
                 (row._replace(metrics=json.dumps(row.metrics)) for row in results),  # type: ignore[arg-type]
@@ -266,6 +268,11 @@ def _upgrade(connection: sqlite3.Connection) -> None:
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
+
+
+def _written(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A row as SQLite takes it: an error's text may hold anything."""
+    return tuple(readable(value) if isinstance(value, str) else value for value in row)
 
 
 def _result(row: tuple[Any, ...]) -> ResultRow:

@@ -171,3 +171,8 @@ class SampleRow(NamedTuple):
     series: str
     elapsed_seconds: float
     joules: float
+
+
+def readable(text: str) -> str:
+    """A text as every file, database and terminal takes it: lone surrogates and NUL are spelled out, as ``\\udcff``."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

@@ -89,6 +89,13 @@ def test_the_driver_s_newest_word_on_a_trial_counts(path: Path) -> None:
     assert [row.outcome for row in data.attempts] == ["failed"]
 
 
+def test_a_text_that_sqlite_cannot_hold_is_written_down_spelled_out(path: Path) -> None:
+    with Ledger.create(path) as ledger:
+        ledger.record([TRIAL._replace(error="no file bad\udcff\0")], [ATTEMPT._replace(error="bad\udcff")])
+        data = ledger.read()
+    assert (data.trials[0].error, data.attempts[0].error) == (r"no file bad\udcff\x00", r"bad\udcff")
+
+
 keys = st.sampled_from([(window, lease) for window in "vw" for lease in ("", "k", "l")])
 polls = st.lists(
     st.lists(st.tuples(keys, st.floats(0, 1e9)), max_size=4).map(

@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 the sweep or a step failed; 2 the user's input is wrong; 1
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +19,9 @@ from energysweep.errors import EnergysweepError, InputError, MeterUnavailable
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command. Returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name may hold what no terminal can show
     arguments = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = arguments.run
     try:

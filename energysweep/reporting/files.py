@@ -17,7 +17,7 @@ def write_whole(path: Path, text: str) -> None:
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        unfinished.write_text(text, encoding="utf-8", newline="")
+        unfinished.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
         unfinished.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -25,6 +25,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from energysweep.meters.base import Component
+from energysweep.objective import Objective as Rule
 from energysweep.spec.yaml import Document, write_document
 
 Mode = Literal["min", "max"]
@@ -165,6 +166,11 @@ class Objective(_Model):
     """End a trial once it has reached the target."""
     patience: Annotated[int, Field(ge=1)] = 1
     """How many reports in a row must meet the target before it counts as reached."""
+
+    @property
+    def rule(self) -> Rule:
+        """The rule by which reported values are judged."""
+        return Rule(self.metric, self.mode, self.target, self.patience)
 
 
 class Search(_Model):

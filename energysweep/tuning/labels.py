@@ -8,9 +8,9 @@ from typing import Any
 
 from energysweep import spec as specs
 from energysweep.errors import one_line
+from energysweep.objective import scalar
 from energysweep.records import TrialRow
 from energysweep.tuning.points import parameters_of, stage_of
-from energysweep.tuning.results import plain
 
 _LONGEST_LABEL = 200  # characters of all parts together
 _LONGEST_TEXT = 30  # of one value: a longer one is a path, a key or a document rather than a setting
@@ -36,7 +36,7 @@ def own_label(config: Mapping[str, Any]) -> str:
     Nobody says there which of them vary, so all are shown but ``seed``, which tells repeats apart. What is not a
     number, a truth value or a short text is left out, and so is what comes after 200 characters.
     """
-    values = {name: plain(value) for name, value in config.items() if name != "seed"}
+    values = {name: scalar(value) for name, value in config.items() if name != "seed"}
     parts = [specs.label(values, [name]) for name, value in values.items() if _is_setting(value)]
     ends = accumulate(len(part) + 1 for part in parts)
     shown = [part for part, end in zip(parts, ends, strict=True) if end <= _LONGEST_LABEL]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,10 +17,14 @@ from ray.tune.experiment import Trial
 from energysweep.agent.client import NOTHING_SPENT, Spent
 from energysweep.errors import EnergysweepError
 from energysweep.ledger import Ledger, LedgerData
+from energysweep.objective import FirstHeld, Objective, number
 from energysweep.records import AttemptRow, ResultRow, TrialRow, TrialStatus
-from energysweep.spec import Objective
 from energysweep.tuning.points import KEY, stage_of
 from energysweep.tuning.results import own_metrics
+
+_NAMES_SHOWN = 10
+_VALUE_CHARACTERS = 60
+_ERROR_CHARACTERS = 2000
 
 
 @dataclass
@@ -30,10 +34,9 @@ class TrialRecord:
     Attributes:
         attempts_ended_at: Unix times of the ends of failed attempts, in order.
         results: the last value of each metric.
+        objective: the last value of its objective that was a number, as in the report.
         reported: the last energies that were reported.
-        in_a_row: reports in a row that met the target.
-        first_joules: energy at the first of them.
-        joules_at_target: energy at which the target was reached and then held; None before.
+        at_target: looks for the reports that held the target, by their energies.
         told: ``newly_ended`` has named it.
     """
 
@@ -44,10 +47,24 @@ class TrialRecord:
     results: dict[str, Any] = field(default_factory=dict)
     last_joules: float | None = None
     reported: Spent = NOTHING_SPENT
-    in_a_row: int = 0
-    first_joules: float | None = None
-    joules_at_target: float | None = None
+    objective: float | None = None
+    at_target: FirstHeld[float | None] = field(default_factory=FirstHeld)
     told: bool = False
+
+    @property
+    def joules_at_target(self) -> float | None:
+        """Energy at which the target was reached and then held; None before."""
+        return self.at_target.report
+
+    def without_objective(self, metric: str) -> str | None:
+        """Why nobody can judge it, if it has reported, but never a number as its objective; one line."""
+        if self.iterations == 0 or self.objective is not None:
+            return None
+        if metric in self.results:
+            return f"never reported a number as {metric!r} (the last one was {_shown(self.results[metric])})"
+        names = list(self.results)
+        more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+        return f"never reported {metric!r} (it reported {', '.join(names[:_NAMES_SHOWN]) or 'nothing'}{more})"
 
 
 class Recorder(Callback):
@@ -55,7 +72,7 @@ class Recorder(Callback):
 
     Args:
         ledger: where they go.
-        objective: the sweep's.
+        objectives: by stage; the sweep's own under the empty name.
         began: the sweep's beginning on this process's monotonic clock.
         is_pruned: whether the scheduler has stopped a trial for being worse than others.
         ended: called with the id of a trial whose attempt has ended, and whether another one will follow.
@@ -68,7 +85,7 @@ class Recorder(Callback):
     def __init__(
         self,
         ledger: Ledger,
-        objective: Objective,
+        objectives: Mapping[str, Objective],
         began: float,
         is_pruned: Callable[[str], bool],
         ended: Callable[[str, bool], None],
@@ -77,7 +94,7 @@ class Recorder(Callback):
         self.trials: dict[str, TrialRecord] = {}
         self.lock = threading.Lock()
         self._ledger = ledger
-        self._objective = objective
+        self._objectives = objectives
         self._began = began
         self._is_pruned = is_pruned
         self._ended = ended
@@ -90,7 +107,8 @@ class Recorder(Callback):
     def take_over(self, before: LedgerData) -> None:
         """Go on where the parts of the run before this one have ended."""
         for row in before.trials:
-            record = self.trials[row.trial] = TrialRecord(row, told=row.ended_at is not None)
+            record = self.trials[row.trial] = self._record(row)
+            record.told = row.ended_at is not None
             for attempt in before.attempts:
                 if attempt.trial == row.trial:
                     record.attempt = attempt
@@ -100,10 +118,7 @@ class Recorder(Callback):
         for result in before.results:
             record = self.trials[result.trial]
             record.iterations = max(record.iterations, result.iteration)
-            record.results.update(result.metrics)
-            record.last_joules = result.energy_joules
-            record.reported = Spent(result.energy_joules or 0.0, result.active_energy_joules or 0.0, 0.0)
-            self._check_target(record, result.metrics)
+            self._take(record, result.metrics, result.energy_joules, result.active_energy_joules)
         self.interrupt()
         self.newly_ended()  # they were told of in their own time
 
@@ -116,11 +131,9 @@ class Recorder(Callback):
     def best(self) -> float | None:
         """The best last value of the objective so far, of the sweep's own configurations."""
         with self.lock:
-            own = [record for record in self.trials.values() if not record.row.stage]
-            values = [record.results.get(self._objective.metric) for record in own]
-        numbers = [value for value in values if isinstance(value, int | float) and math.isfinite(value)]
-        choose = max if self._objective.mode == "max" else min
-        return choose(numbers, default=None)
+            return self._objectives[""].best(
+                record.objective for record in self.trials.values() if not record.row.stage
+            )
 
     def counts(self) -> dict[str, int]:
         """Number of trials by state."""
@@ -134,17 +147,17 @@ class Recorder(Callback):
         """Trials that never began are trials, too."""
         with self.lock:
             for trial in trials:
-                self.trials.setdefault(trial.trial_id, TrialRecord(_new_row(trial)))
+                self._record_of(trial)
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """An attempt begins."""
         now = time.time()
         with self.lock:
-            record = self.trials.setdefault(trial.trial_id, TrialRecord(_new_row(trial)))
-            number = len(record.attempts_ended_at) + 1
-            record.attempt = AttemptRow(trial.trial_id, number, now, None, "running", None, None)
+            record = self._record_of(trial)
+            attempt = len(record.attempts_ended_at) + 1
+            record.attempt = AttemptRow(trial.trial_id, attempt, now, None, "running", None, None)
             record.row = record.row._replace(
-                status="running", attempts=number, started_at=record.row.started_at or now, ended_at=None, error=None
+                status="running", attempts=attempt, started_at=record.row.started_at or now, ended_at=None, error=None
             )
             record.told = False  # it may have ended before, in an interrupted part of the run
             self._ledger.record([record.row], [record.attempt])
@@ -154,33 +167,21 @@ class Recorder(Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         """A report."""
-        record = self.trials[trial.trial_id]
         metrics = own_metrics(result)
-        joules = _finite(result.get("energy_joules"))
+        joules, active_joules = number(result.get("energy_joules")), number(result.get("active_energy_joules"))
         with self.lock:
+            record = self._record_of(trial)
             record.iterations += 1
-            record.results.update(metrics)
-            record.last_joules = joules
-            record.reported = Spent(joules or 0.0, _finite(result.get("active_energy_joules")) or 0.0, 0.0)
-            self._check_target(record, metrics)
-            self._ledger.record(
-                results=[
-                    ResultRow(
-                        trial.trial_id,
-                        record.iterations,
-                        time.monotonic() - self._began,
-                        joules,
-                        _finite(result.get("active_energy_joules")),
-                        metrics,
-                    )
-                ]
-            )
+            self._take(record, metrics, joules, active_joules)
+            elapsed_seconds = time.monotonic() - self._began
+            row = ResultRow(trial.trial_id, record.iterations, elapsed_seconds, joules, active_joules, metrics)
+            self._ledger.record(results=[row])
         self._changed()
 
     def on_checkpoint(self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: Any, **info: Any) -> None:
         """What was spent until here is not lost if the attempt fails."""
         with self.lock:
-            record = self.trials[trial.trial_id]
+            record = self._record_of(trial)
             if record.attempt is not None:
                 record.attempt = record.attempt._replace(checkpoint_joules=record.last_joules)
                 self._ledger.record(attempts=[record.attempt])
@@ -201,7 +202,7 @@ class Recorder(Callback):
         now = time.time()
         self._ended(trial.trial_id, not is_last)
         with self.lock:
-            record = self.trials.setdefault(trial.trial_id, TrialRecord(_new_row(trial)))
+            record = self._record_of(trial)
             attempts = []
             if record.attempt is not None:
                 outcome = "failed" if status == "failed" else "completed"
@@ -215,19 +216,24 @@ class Recorder(Callback):
             self._ledger.record([record.row], attempts)
         self._changed()
 
-    def _check_target(self, record: TrialRecord, metrics: Mapping[str, Any]) -> None:
-        target, value = self._objective.target, metrics.get(self._objective.metric)
-        if target is None or record.joules_at_target is not None or record.row.stage:
-            return
-        reached = value is not None and (value >= target if self._objective.mode == "max" else value <= target)
-        if not reached:
-            record.in_a_row, record.first_joules = 0, None
-            return
-        if record.in_a_row == 0:
-            record.first_joules = record.last_joules
-        record.in_a_row += 1
-        if record.in_a_row >= self._objective.patience:
-            record.joules_at_target = record.first_joules
+    def _take(
+        self, record: TrialRecord, metrics: Mapping[str, Any], joules: float | None, active_joules: float | None
+    ) -> None:
+        objective = self._objectives[record.row.stage]
+        record.results.update(metrics)
+        value = objective.value(metrics)
+        record.objective = record.objective if value is None else value
+        record.last_joules = joules
+        record.reported = Spent(joules or 0.0, active_joules or 0.0, 0.0)
+        record.at_target.see(objective.reached_by(value), joules)
+
+    def _record_of(self, trial: Trial) -> TrialRecord:
+        if trial.trial_id not in self.trials:
+            self.trials[trial.trial_id] = self._record(_new_row(trial))
+        return self.trials[trial.trial_id]
+
+    def _record(self, row: TrialRow) -> TrialRecord:
+        return TrialRecord(row, at_target=FirstHeld(self._objectives[row.stage].patience))
 
     def records(self) -> list[TrialRecord]:
         """All trials."""
@@ -288,8 +294,9 @@ def _result(record: TrialRecord) -> dict[str, Any]:
     return record.results | spent
 
 
-def _finite(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _VALUE_CHARACTERS else f"{text[:_VALUE_CHARACTERS]}..."
 
 
 def _error(trial: Trial) -> str:
@@ -301,9 +308,12 @@ def _error(trial: Trial) -> str:
     except Exception:  # noqa: BLE001 - a workload's own exception class may do anything when it is unpickled
         return "see error.txt in the trial's folder"
     cause = getattr(error, "cause", None) or error
-    text = str(cause).strip()
+    try:
+        text = str(cause).strip()
+    except Exception:  # noqa: BLE001 - so may its text
+        text = "(an error without a text)"
     if isinstance(cause, ray.exceptions.RayActorError):
-        text = text.splitlines()[0]
+        text = text.partition("\n")[0]
     elif not isinstance(cause, EnergysweepError):
         text = f"{type(cause).__name__}: {text}"
-    return text[-2000:]
+    return text[-_ERROR_CHARACTERS:]

@@ -123,8 +123,8 @@ class RunningSweep:
             self._board,
             self._metering.key,
         )
-        objective = self._spec.objective
-        self._recorder = Recorder(ledger, objective, began, self._is_pruned, self._ended, self._changed)
+        rules = {stage: objective.rule for stage, objective in objectives(self._spec).items()}
+        self._recorder = Recorder(ledger, rules, began, self._is_pruned, self._ended, self._changed)
         self._standing = Standing(self._spec, self._grid, self._recorder, self._poller, began)
         self._take_over(before)
         with logged_to(folder / LOG_NAME), terminated_like_interrupted():
@@ -227,7 +227,6 @@ class RunningSweep:
                 problems.append(f"trial {record.row.trial} failed{because(record.row.error)}")
             elif record.iterations == 0:
                 problems.append(f"trial {record.row.trial} reported no result")
-            elif (metric := wanted[record.row.stage].metric) not in record.results:
-                reported = ", ".join(record.results) or "nothing"
-                problems.append(f"trial {record.row.trial} never reported {metric!r} (it reported {reported})")
+            elif (why := record.without_objective(wanted[record.row.stage].metric)) is not None:
+                problems.append(f"trial {record.row.trial} {why}")
         return problems

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -14,8 +15,11 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from energysweep.errors import InputError
+from energysweep.objective import FirstHeld, number, reached_limit
 from energysweep.spec import Choice, LogUniform, Point, RandInt, SweepSpec, Uniform
 from energysweep.tuning.points import KEY, Checkpoints, wrap
+
+_WORST = 1e300  # less than the largest float, so that Tune can still interpolate
 
 
 def optuna_search(spec: SweepSpec, checkpoints: Checkpoints) -> Searcher:
@@ -98,6 +102,7 @@ class RepeatedSearch(Searcher):
         self._suggestion_of: dict[str, str] = {}
         self._missing: dict[str, int] = {}
         self._reached: dict[str, list[Mapping[str, Any]]] = {}
+        self._last: dict[str, dict[str, Any]] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The config of the next trial."""
@@ -112,22 +117,30 @@ class RepeatedSearch(Searcher):
         self._suggestion_of[trial_id] = first
         return {KEY: point}
 
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Remember the last value of each metric: not every report has all of them."""
+        known = {metric: result[metric] for metric in self._metrics if metric in result}
+        self._last[trial_id] = self._last.get(trial_id, {}) | known
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Take note of what a trial has reached."""
         first = self._suggestion_of.pop(trial_id, None)
         if first is None:
             return
         self._missing[first] -= 1
+        last = self._last.pop(trial_id, {})
         if result is not None and not error:
-            self._reached[first].append(result)
+            self._reached[first].append(last | result)
         if self._missing[first] == 0:
             reached = self._reached.pop(first)
             means = {
                 metric: statistics.fmean(values)
                 for metric in self._metrics
-                if (values := [result[metric] for result in reached if metric in result])
+                if (values := [value for result in reached if (value := number(result.get(metric))) is not None])
             }
-            self._searcher.on_trial_complete(first, means or None, error=not means)
+            # Optuna can learn nothing from a part of what it asked for.
+            is_known = len(means) == len(self._metrics)
+            self._searcher.on_trial_complete(first, means if is_known else None, error=not is_known)
 
     def save(self, checkpoint_path: str) -> None:
         """Save the inner searcher; Tune saves the rest by ``get_state``."""
@@ -176,10 +189,27 @@ class Asha(_KnowsEnded, ASHAScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Tune's hook."""
-        decision: str = super().on_trial_result(tune_controller, trial, result)
-        if decision == TrialScheduler.STOP and result.get(self._resource, 0) < self._maximum:
+        used, value = number(result.get(self._resource)), self._judged(result)
+        if used is not None and used >= self._maximum:
+            return str(TrialScheduler.STOP)
+        if used is None or value is None:  # a later report may tell
+            return str(TrialScheduler.CONTINUE)
+        decision: str = super().on_trial_result(tune_controller, trial, result | {self._metric: value})
+        if decision == TrialScheduler.STOP:
             self.pruned.add(trial.trial_id)
         return decision
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Tune's hook."""
+        if number(result.get(self._resource)) is not None and (value := self._judged(result)) is not None:
+            super().on_trial_complete(tune_controller, trial, result | {self._metric: value})
+
+    def _judged(self, result: Mapping[str, Any]) -> float | None:
+        """What a result is compared by; None: it tells nothing. A loss that grew to infinity is worse than others."""
+        value = result.get(self._metric)
+        if isinstance(value, float) and math.isinf(value) and (value > 0) == (self._mode == "min"):
+            return math.copysign(_WORST, value)
+        return number(value)
 
 
 def scheduler(spec: SweepSpec) -> Fifo | Asha:
@@ -207,20 +237,18 @@ class StopRule(Stopper):
 
     def __init__(self, spec: SweepSpec) -> None:
         self._stop = dict(spec.stop)
-        self._objective = spec.objective
-        self._in_a_row: dict[str, int] = {}
+        self._objective = spec.objective.rule
+        self._stops_at_target = spec.objective.stop_at_target
+        self._held: dict[str, FirstHeld[None]] = {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether the trial ends with this result."""
-        if any(result.get(metric, float("-inf")) >= limit for metric, limit in self._stop.items()):
+        if any(reached_limit(result.get(metric), limit) for metric, limit in self._stop.items()):
             return True
-        objective = self._objective
-        value = result.get(objective.metric)
-        if not objective.stop_at_target or objective.target is None or value is None:
+        if not self._stops_at_target:
             return False
-        reached = value >= objective.target if objective.mode == "max" else value <= objective.target
-        self._in_a_row[trial_id] = self._in_a_row.get(trial_id, 0) + 1 if reached else 0
-        return self._in_a_row[trial_id] >= objective.patience
+        held = self._held.setdefault(trial_id, FirstHeld(self._objective.patience))
+        return held.see(self._objective.reached_by(self._objective.value(result)), None)
 
     def stop_all(self) -> bool:
         """Never all at once."""

@@ -72,7 +72,7 @@ class Standing:
                 RunningTrial(
                     self._label(record),
                     record.iterations,
-                    record.results.get(metric),
+                    record.objective,
                     totals.trials.get(record.row.trial),
                 )
                 for record in records

@@ -6,7 +6,9 @@ import inspect
 import logging
 import math
 import os
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,13 +27,14 @@ from energysweep.agent.keys import new_key
 from energysweep.agent.protocol import Hello
 from energysweep.agent.server import DEFAULT_PORT
 from energysweep.agent.shown import ShownMetrics
-from energysweep.errors import AgentError, AgentUnreachable, InputError, LeaseRefused
+from energysweep.errors import AgentError, AgentUnreachable, InputError, LeaseRefused, SweepError
 from energysweep.meters import Component
 from energysweep.meters.visible_gpus import name_gpus, visible_ids
+from energysweep.records import readable
 from energysweep.tuning.board import Board
 from energysweep.tuning.labels import own_label
 from energysweep.tuning.points import hardware_of, unwrap
-from energysweep.tuning.results import OURS, own_metrics
+from energysweep.tuning.results import OURS, own_metrics, passed_on
 
 log = logging.getLogger(__name__)
 
@@ -131,12 +134,15 @@ def metered_class(
 
         def setup(self, config: dict[str, Any], **parameters: Any) -> None:
             self._energy.begin(self, self._point)
-            super().setup(config, **parameters)
+            with _errors_said():
+                super().setup(config, **parameters)
 
         def step(self) -> dict[str, Any]:
-            result: dict[str, Any] = super().step()
-            # The duplicate only says that a function has returned; Tune does not log it.
-            return result if RESULT_DUPLICATE in result else result | self._energy.report(result)
+            return self._energy.added_to(super().step(), is_function)
+
+        def train(self) -> dict[str, Any]:
+            with _errors_said():
+                return dict(super().train())
 
         def reset(self, new_config: dict[str, Any], *args: Any, **kwargs: Any) -> bool:
             # What the old function does from here on, in its finally clauses, reaches no result.
@@ -158,13 +164,28 @@ def metered_class(
 
         @classmethod
         def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory | None:
-            if resources is not None:
-                return resources(config)
-            return super().default_resource_request(unwrap(dict(config)))
+            return resources(config) if resources else super().default_resource_request(unwrap(dict(config)))
 
-    Metered.__name__ = Metered.__qualname__ = getattr(base, "_name", None) or base.__name__
-    Metered.__doc__ = base.__doc__
-    return Metered
+    return _named_like(base, Metered)
+
+
+def _named_like(base: type[Trainable], subclass: type[Trainable]) -> type[Trainable]:
+    subclass.__name__ = subclass.__qualname__ = getattr(base, "_name", None) or base.__name__
+    subclass.__doc__ = base.__doc__
+    return subclass
+
+
+@contextmanager
+def _errors_said() -> Iterator[None]:
+    """An error whose text Ray cannot pass on, and would end the worker over, is passed on as one that it can."""
+    try:
+        yield
+    except Exception as error:
+        whole = "".join(traceback.format_exception(error))
+        if readable(whole) == whole:
+            raise
+        log.error("%s", readable(whole))  # noqa: TRY400 - its own text would end the worker here, too
+        raise SweepError(readable("".join(traceback.format_exception_only(error)).strip())) from None
 
 
 def _as_class(trainable: Callable[..., Any] | type[Trainable] | str) -> type[Trainable]:
@@ -212,8 +233,19 @@ class _TrialEnergy:
         except AgentError as error:
             self._unmeasured(error)
 
-    def report(self, result: Mapping[str, Any]) -> dict[str, float]:
-        """What a result carries beside the workload's own metrics."""
+    def added_to(self, result: dict[str, Any], is_function: bool) -> dict[str, Any]:
+        """A step's result with what it carries beside the workload's own metrics."""
+        if RESULT_DUPLICATE in result:  # only says that a function has returned; Tune does not log it
+            return result
+        if self._metering.run is not None:  # one's own Tuner gets what one's workload reports
+            passed = passed_on(result, self._metering.shown)
+            if is_function:  # Tune keeps this one with the checkpoint, too
+                result.clear()
+                result.update(passed)
+            result = passed
+        return result | self._report(result)
+
+    def _report(self, result: Mapping[str, Any]) -> dict[str, float]:
         before = self._last
         try:
             if self._lease is None:

@@ -5,6 +5,7 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,3 +111,22 @@ def test_a_metric_that_diverged_has_no_mean_and_breaks_no_table(loss: float) -> 
     rows = rows_of(configurations_csv(summarise(replace(data, results=results))))
     means = {row["param.batch_size"]: row["loss.mean"] for row in rows}
     assert means == {"16": "n/a", "64": "0.5", "256": "0.5"}
+
+
+@pytest.mark.parametrize("value", [10**400, "high", True, None, float("nan"), "bad\udcff", "a\0b", "=1+1"], ids=ascii)
+def test_a_report_is_written_whatever_the_ledger_has_as_a_metric(tmp_path: Path, value: Any) -> None:
+    data = example()
+    results = [row._replace(metrics={**row.metrics, "states": value, f"{value}"[:9]: 1.0}) for row in data.results]
+    odd = [row._replace(metrics={"accuracy": value}) if "-16-" in row.trial else row for row in results]
+    for rows, objective in ((results, "n/a" if value is None else None), (odd, None)):
+        summary = write_report(tmp_path, replace(data, results=rows))
+        table = rows_of((tmp_path / "trials.csv").read_text(encoding="utf-8"))
+        assert len(table) == 18
+        assert json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+        assert "<html" in (tmp_path / "report.html").read_text(encoding="utf-8")
+        assert objective is None or {row["states"] for row in table} == {objective}
+    for trial in summary.trials:
+        if "-16-" in trial.trial:
+            assert (trial.objective, trial.reached_target, trial.energy_to_target_joules) == (None, False, None)
+        else:
+            assert trial.objective is not None

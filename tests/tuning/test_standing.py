@@ -56,7 +56,9 @@ def record(
     rate: float, status: TrialStatus, joules: float | None, hardware: str = "cpu", stage: str = ""
 ) -> TrialRecord:
     row = TrialRow("id", {"rate": rate, "depth": 1}, 0, hardware, status, 1, 1.0, None, None, stage)
-    return TrialRecord(row, joules_at_target=joules)
+    found = TrialRecord(row)
+    found.at_target.see(joules is not None, joules)
+    return found
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,8 @@ class LedgerData:
     Attributes:
         run: what the driver noted about the run. Keys: ``id``, ``name``, ``spec`` (the sweep as a mapping),
             ``started_at``, ``duration_seconds``, ``status`` (``running``, ``done``, ``failed`` or ``interrupted``),
-            ``objective`` (``metric``, ``mode``, ``target``, ``patience``), ``stages`` (by name, the stage's
+            ``planned_trials`` (how many it makes), ``objective`` (``metric``, ``mode``, ``target``, ``patience``),
+            ``stages`` (by name, the stage's
             ``objective``), ``varying`` (names of the parameters that differ between configurations), ``carbon``
             (``grams_per_kwh``, ``zone``, ``year``, ``source``, ``pue``), ``meters`` (by node, a sentence
             on what was taken and why not better), ``versions`` (by package).

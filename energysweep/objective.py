@@ -12,6 +12,9 @@ from decimal import Decimal
 from numbers import Real
 from typing import Any, Generic, Literal, TypeVar
 
+from energysweep.records import OPEN, TrialStatus
+
+Outcome = Literal["reached", "missed", "open", "failed"]
 _Report = TypeVar("_Report")
 
 
@@ -82,6 +85,24 @@ class Objective:
         """Whether a reported value is at the target or beyond; False without a target, and for what is no number."""
         known = number(value)
         return known is not None and self.target is not None and not self.better(self.target, known)
+
+
+def outcome(status: TrialStatus, *, reached: bool) -> Outcome:
+    """What a trial says of its configuration and the target: the one rule of tables, charts, analyses and displays.
+
+    Only one that ran to its end, or was stopped for being worse than others, has missed the target, also if it never
+    reported the objective. What is open says nothing yet, and a crash says nothing of a configuration, unless the
+    target was reached before.
+
+    Args:
+        status: the trial's.
+        reached: whether it has reached the target and held it.
+    """
+    if reached:
+        return "reached"
+    if status in OPEN:
+        return "open"
+    return "failed" if status == "failed" else "missed"
 
 
 @dataclass(slots=True)

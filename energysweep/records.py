@@ -18,6 +18,7 @@ NODE_BUCKETS: tuple[Bucket, ...] = ("overhead", "other_sweeps", "background", "u
 READ_AT_MOST_EVERY_SECONDS = 0.1
 
 TrialStatus = Literal["pending", "running", "completed", "pruned", "failed", "interrupted"]
+OPEN: frozenset[TrialStatus] = frozenset({"pending", "running", "interrupted"})  # it goes on, now or on a resume
 
 
 class EnergyRow(NamedTuple):

@@ -15,13 +15,15 @@ from pydantic import TypeAdapter
 
 from energysweep.objective import Objective
 from energysweep.reporting import Summary, write_whole
+from energysweep.reporting.extent import extent
 from energysweep.reporting.headline import headline
 from energysweep.reporting.summary import configurations_of, stages_of
 from energysweep.reporting.ties import with_ties
 from energysweep.reporting.trials import TrialSummary
 
 _SUMMARY: Final = TypeAdapter(Summary)
-_WORKED_OUT: Final = {"configurations", "headline", "stages"}
+_WORKED_OUT: Final = {"configurations", "extent", "headline", "stages"}
+_NO_EXTENT: Final = {"status": "", "planned": 0, "ended": 0, "failed": 0, "open": 0}
 _NO_HEADLINE: Final = {"sentence": "", "worst_to_best_energy_ratio": None, "cheapest": None, "dearest": None}
 
 
@@ -44,13 +46,14 @@ def read_extract(path: Path) -> Summary:
     """The run again, with everything worked out that its report shows."""
     said: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     metrics = said.pop("stage_metrics")
-    bare = _SUMMARY.validate_python({**said, "configurations": (), "headline": _NO_HEADLINE, "stages": ()})
+    nothing = {"configurations": (), "extent": _NO_EXTENT, "headline": _NO_HEADLINE, "stages": ()}
+    bare = _SUMMARY.validate_python({**said, **nothing})
     own = [trial for trial in bare.trials if not trial.stage]
     configurations = with_ties(configurations_of(own, bare.objective, bare.varying), bare.objective)
     stages = stages_of(bare.trials, {name: Objective(metric) for name, metric in metrics.items() if metric})
-    return replace(
-        bare, configurations=configurations, headline=headline(configurations, bare.objective), stages=stages
-    )
+    found = extent({"status": bare.status}, bare.trials)
+    said_of_all = headline(configurations, bare.objective, found)
+    return replace(bare, configurations=configurations, extent=found, headline=said_of_all, stages=stages)
 
 
 def read_extracts(folder: Path) -> list[Summary]:

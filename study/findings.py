@@ -24,8 +24,8 @@ from energysweep.analysis.effects import Acts
 from energysweep.analysis.trials import grouped
 from energysweep.reporting import Summary
 from energysweep.reporting.answers_regimes import reuses_text
-from energysweep.reporting.answers_settings import bound_text, cause, count, surely_text
-from energysweep.reporting.text import ratio_text
+from energysweep.reporting.answers_settings import cause, count, surely_text
+from energysweep.reporting.text import or_more_text, ratio_text
 from study.verdicts import Verdict, acts_as_said, below_one, pays_after, reaches, sooner
 
 ABSTRACT: Final = "abstract"
@@ -96,7 +96,7 @@ def _extremes_text(found: Extremes[str], run: Summary) -> str:
     ours = ratio_text(found.ratio.energy, estimated=run.estimated)
     if found.at_least is None:
         return ours
-    bound = f"{bound_text(found.at_least, run)} ({surely_text(found.at_least, run)})"
+    bound = f"{or_more_text(found.at_least, estimated=run.estimated)} ({surely_text(found.at_least, run)})"
     return f"{ours}; of {count(len(found.censored), 'setting')} that did not always arrive, one takes {bound}"
 
 

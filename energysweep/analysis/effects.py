@@ -29,7 +29,7 @@ from energysweep.analysis.cells import (
 )
 from energysweep.analysis.intervals import Estimate, exponential, student
 from energysweep.analysis.target import measured, with_meters
-from energysweep.analysis.trials import TrialLike, canonical, grouped, own, varying
+from energysweep.analysis.trials import TrialLike, canonical, decided, grouped, own, varying
 
 Quantity = Literal["energy", "epochs", "joules_per_epoch"]
 Acts = Literal["epochs", "joules_per_epoch", "both", "neither"]
@@ -99,7 +99,7 @@ def effects(trials: Sequence[TrialLike], quantity: Quantity, parameters: Sequenc
     Returns:
         None if no parameter's effect can be told: fewer than two cells, or levels that never occur together.
     """
-    named = [(_settings(trial), trial) for trial in own(trials)]
+    named = [(_settings(trial), trial) for trial in decided(own(trials))]
     names = tuple(parameters) if parameters is not None else _names([trial for _, trial in named])
     groups = grouped(named, lambda pair: canonical([pair[0].get(name) for name in names]))
     cells, censored, unmeasured = [], [], 0

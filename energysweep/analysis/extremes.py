@@ -11,13 +11,14 @@ from energysweep.analysis.intervals import Estimate, ratio_of_means
 from energysweep.analysis.target import (
     Ratio,
     ToTarget,
+    always_arrives,
     measured,
     needed_at_least,
     ratio_to_target,
     to_target,
     with_meters,
 )
-from energysweep.analysis.trials import TrialLike
+from energysweep.analysis.trials import TrialLike, decided
 
 _Name = TypeVar("_Name")
 
@@ -47,8 +48,9 @@ class Extremes(Generic[_Name]):
 
 def worst_to_best(groups: Sequence[tuple[_Name, Sequence[TrialLike]]]) -> Extremes[_Name] | None:
     """Compare configurations, given as pairs of a name and its repeats; None if fewer than two always arrived."""
-    summed = [(name, trials, to_target(trials)) for name, trials in groups]
-    always = [each for each in summed if each[2].complete and len(measured(each[1])) == len(each[1])]
+    known = [(name, decided(trials)) for name, trials in groups]
+    summed = [(name, trials, to_target(trials)) for name, trials in known]
+    always = [each for each in summed if always_arrives(each[1])]
     if len(always) < 2:
         return None
     always.sort(key=lambda each: _joules(each[2]))
@@ -87,6 +89,11 @@ def at_least(censored: Sequence[TrialLike], cheapest: Sequence[TrialLike]) -> Es
     if ratio is None or not ratio.has_interval:
         return ratio
     return replace(with_meters(ratio, censored, cheapest), high=math.inf)
+
+
+def stands_out(bound: Estimate | None) -> bool:
+    """Whether there is a bound that can be told from 1, or one repeat only, of which nobody knows."""
+    return bound is not None and (bound.low is None or bound.low > 1)
 
 
 def _joules(each: ToTarget) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 
 from energysweep.analysis.intervals import Estimate, geometric_mean, mean_of_ratios
 from energysweep.analysis.target import Ratio, measured, paired_ratio_to_target, ratio_to_target, with_meters
-from energysweep.analysis.trials import TrialLike, canonical, grouped, own, paired
+from energysweep.analysis.trials import TrialLike, canonical, decided, grouped, own, paired
 
 _Sides = tuple[Sequence[TrialLike], Sequence[TrialLike]]  # one configuration's repeats on the two profiles
 _Quantity = Callable[[float, int], float]  # of a trial's joules and epochs to the target
@@ -52,7 +52,7 @@ class SideBySide:
 
 def side_by_side(trials: Sequence[TrialLike]) -> tuple[SideBySide, ...]:
     """Every two hardware profiles that a sweep's own trials ran on, in the order in which they first appear."""
-    by_hardware = grouped(own(trials), lambda trial: trial.hardware)
+    by_hardware = grouped(decided(own(trials)), lambda trial: trial.hardware)
     found = [_pair(first, second, by_hardware) for first, second in combinations(by_hardware, 2)]
     return tuple(each for each in found if each is not None)
 

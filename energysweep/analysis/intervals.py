@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist, fmean, variance
 from typing import Final
 
@@ -86,7 +86,9 @@ def geometric_mean(values: Sequence[float]) -> Estimate | None:
     half_width = None
     if len(logs) > 1:
         half_width = student(len(logs) - 1) * math.sqrt(variance(logs) / len(logs))
-    return exponential(fmean(logs), half_width, len(logs))
+    found = exponential(fmean(logs), half_width, len(logs))
+    # No rounding where there is nothing to average: a single 10 J is 10 J.
+    return replace(found, value=values[0]) if min(values) == max(values) else found
 
 
 def ratio_of_means(first: Sequence[float], second: Sequence[float]) -> Estimate | None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from energysweep.analysis.intervals import geometric_mean
 from energysweep.analysis.target import Ratio, measured, to_target, with_meters
-from energysweep.analysis.trials import TrialLike, grouped, own, rest_of
+from energysweep.analysis.trials import TrialLike, decided, grouped, own, rest_of
 
 TASKS: Final = "tasks"  # the parameter: a list of names; one is a single task's model, several are a shared model
 
@@ -48,7 +48,7 @@ class Multitask:
 def multitask(trials: Sequence[TrialLike]) -> tuple[Multitask, ...]:
     """Every shared model of a sweep for whose tasks there are separate models under the same other settings."""
     found = []
-    for members in grouped(own(trials), lambda trial: rest_of(trial, {TASKS})).values():
+    for members in grouped(decided(own(trials)), lambda trial: rest_of(trial, {TASKS})).values():
         by_tasks = grouped((trial for trial in members if _tasks(trial)), _tasks)
         for tasks, shared in by_tasks.items():
             if len(tasks) > 1 and all((task,) in by_tasks for task in tasks):

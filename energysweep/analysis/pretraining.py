@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 from energysweep.analysis.fieller import fieller
 from energysweep.analysis.intervals import student
 from energysweep.analysis.target import Ratio, paired_ratio_to_target, ratio_to_target
-from energysweep.analysis.trials import Observation, TrialLike, grouped, own, rest_of
+from energysweep.analysis.trials import Observation, TrialLike, decided, grouped, own, rest_of
 
 PRETRAINED: Final = "pretrained"  # the parameter: null, or {from: STAGE, freeze_encoder: true or false}
 
@@ -86,7 +86,7 @@ def pretraining(trials: Sequence[TrialLike]) -> tuple[BreakEven, ...]:
     """
     found = []
     stages = grouped((trial for trial in trials if trial.stage), lambda trial: (trial.stage, trial.hardware))
-    for members in grouped(own(trials), lambda trial: rest_of(trial, {PRETRAINED})).values():
+    for members in grouped(decided(own(trials)), lambda trial: rest_of(trial, {PRETRAINED})).values():
         scratch = [trial for trial in members if use_of(trial) is None]
         for use, tuned in grouped((trial for trial in members if use_of(trial)), use_of).items():
             if scratch and use is not None:

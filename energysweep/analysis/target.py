@@ -6,18 +6,19 @@ geometric means over trials, and for ratios of such means
     energy to target = epochs to target * joules per epoch
 
 holds exactly. A trial that never reached the target is censored: all that is known is that it would have needed more
-than it spent. It enters no mean; ``at_least_joules`` is the bound that it gives.
+than it spent. It enters no mean; ``at_least_joules`` is the bound that it gives. A trial that has not ended, or that
+crashed, says nothing: it is in no group.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from energysweep.analysis.intervals import Estimate, geometric_mean, ratio_of_means
-from energysweep.analysis.trials import TrialLike, paired, unseen_joules
+from energysweep.analysis.trials import TrialLike, decided, paired, unseen_joules
 
 _Over = Callable[[Sequence[float], Sequence[float]], Estimate | None]  # a ratio of two groups of values
 
@@ -27,7 +28,7 @@ class ToTarget:
     """The repeats of one configuration on their way to the target.
 
     Attributes:
-        trials: how many there are.
+        trials: how many there are that say whether they reached the target.
         reached: how many reached the target.
         energy_joules, epochs, joules_per_epoch: geometric means over those that reached it with a measured energy.
         at_least_joules: the geometric mean of all, with what the censored ones spent in place of what they would have
@@ -93,6 +94,7 @@ def measured(trials: Sequence[TrialLike]) -> list[tuple[float, int]]:
 
 def to_target(trials: Sequence[TrialLike]) -> ToTarget:
     """The repeats of one configuration summed up."""
+    trials = decided(trials)
     known = measured(trials)
     reached = sum(trial.reached_target is True for trial in trials)
     bound = geometric_mean(needed_at_least(trials) or []) if reached < len(trials) else None
@@ -106,11 +108,18 @@ def to_target(trials: Sequence[TrialLike]) -> ToTarget:
     )
 
 
+def always_arrives(trials: Sequence[TrialLike]) -> bool:
+    """Whether every trial that says so reached the target, with a known energy, and there is one."""
+    trials = decided(trials)
+    return len(measured(trials)) == len(trials) > 0
+
+
 def needed_at_least(trials: Sequence[TrialLike]) -> list[float] | None:
     """Each trial's energy to the target; of a censored one what it spent, which is less than it would have needed.
 
     None if any of them is not known: a mean of the others is no bound of the mean of all.
     """
+    trials = decided(trials)
     joules = [trial.energy_to_target_joules if trial.reached_target else trial.energy_joules for trial in trials]
     known = [each for each in joules if each is not None and each > 0]
     return known if len(known) == len(joules) else None
@@ -122,6 +131,7 @@ def ratio_to_target(first: Sequence[TrialLike], second: Sequence[TrialLike]) -> 
     None unless all trials of both groups reached the target with a measured energy: a mean of the lucky ones is not
     compared.
     """
+    first, second = decided(first), decided(second)
     return _ratio(first, second, ratio_of_means) if _all_arrived(first, second) else None
 
 
@@ -130,16 +140,23 @@ def paired_ratio_to_target(first: Sequence[TrialLike], second: Sequence[TrialLik
 
     None unless both groups have the same seeds and all trials reached the target.
     """
+    first, second = decided(first), decided(second)
     pairs = paired(first, second)
     if not len(pairs) == len(first) == len(second) or not _all_arrived(first, second):
         return None
     return _ratio([one for one, _ in pairs], [other for _, other in pairs], _ratio_of_pairs)
 
 
+def told_apart_by_meters(ratio: Estimate, first: Sequence[TrialLike], second: Sequence[TrialLike]) -> bool:
+    """Whether their meters alone, whatever the repeats say, could tell a ratio from 1."""
+    point = replace(ratio, low=ratio.value, high=ratio.value)
+    return not with_meters(point, first, second).contains(1.0)
+
+
 def with_meters(ratio: Estimate, first: Sequence[TrialLike], second: Sequence[TrialLike]) -> Estimate:
     """A ratio of energies with an interval that also has room for what the meters cannot have seen.
 
-    The rule is that of ``reporting.ties``: counters' steps, time without readings and what a report's reading is too
+    Counters' steps, time without readings and what a report's reading is too
     old for set the least width; what a kind of meter gets wrong cancels, unless the two sides were read by different
     kinds.
     """
@@ -150,7 +167,7 @@ def with_meters(ratio: Estimate, first: Sequence[TrialLike], second: Sequence[Tr
 
 
 def _all_arrived(*groups: Sequence[TrialLike]) -> bool:
-    return all(len(measured(trials)) == len(trials) > 0 for trials in groups)
+    return all(always_arrives(trials) for trials in groups)
 
 
 def _ratio(first: Sequence[TrialLike], second: Sequence[TrialLike], over: _Over) -> Ratio | None:

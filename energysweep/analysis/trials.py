@@ -18,7 +18,7 @@ class TrialLike(Protocol):
         stage: the stage of the sweep that it belongs to; empty for the sweep's own trials.
         energy_joules: what it spent in all.
         iterations: how many epochs (reports) that were.
-        reached_target: None if there was no target.
+        reached_target: None if there was no target, or if it is not known: it has not ended, or crashed.
         energy_to_target_joules: what it had spent when it reached the target; None if it did not.
         iterations_to_target: how many epochs that were.
         objective: its last value of the objective.
@@ -105,6 +105,11 @@ def grouped(rows: Iterable[_Row], key: Callable[[_Row], _Key]) -> dict[_Key, lis
 def own(trials: Sequence[_Trial]) -> list[_Trial]:
     """The sweep's own trials, without those of its stages."""
     return [trial for trial in trials if not trial.stage]
+
+
+def decided(trials: Iterable[_Trial]) -> list[_Trial]:
+    """Those of which is known whether they reached the target: the others say nothing of their configuration."""
+    return [trial for trial in trials if trial.reached_target is not None]
 
 
 def varying(trials: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:

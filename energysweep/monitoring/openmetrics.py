@@ -29,6 +29,7 @@ from energysweep.metrics import FAMILIES
 from energysweep.monitoring.charged import Spent, charged_samples, overhead
 from energysweep.monitoring.course import Course, RunClock, Sample, course_between, course_of, every_step
 from energysweep.records import TRIAL_BUCKETS, ResultRow, TrialRow
+from energysweep.reporting.model import Summary
 from energysweep.reporting.ranking import ranked
 from energysweep.reporting.summary import summarise
 from energysweep.reporting.trials import TrialSummary
@@ -195,13 +196,10 @@ def _sweep_samples(data: LedgerData, started_at: float, end: float, intensity: I
         if intensity is not None:
             zone = (intensity.zone, intensity.source)
             yield "energysweep_grid_intensity_grams_per_kwh", zone, intensity.grams_per_kwh, at
-    yield "energysweep_sweep_end_timestamp_seconds", (name,), end, end
-    states: dict[str, int] = {}
-    for trial in data.trials:
-        states[trial.status] = states.get(trial.status, 0) + 1
-    for state, number in states.items():
-        yield "energysweep_sweep_trials", (name, state), number, end
     summary = summarise(data)
+    yield "energysweep_sweep_end_timestamp_seconds", (name,), end, end
+    for state, number in _states(data, summary).items():
+        yield "energysweep_sweep_trials", (name, state), number, end
     trials = own(summary.trials)
     scheduler = Scheduler.model_validate((run.get("spec") or {}).get("scheduler") or {})
     saved = saved_joules(map(_effort, trials), scheduler)
@@ -217,6 +215,15 @@ def _sweep_samples(data: LedgerData, started_at: float, end: float, intensity: I
         if values:
             best = max(values) if objective.mode == "max" else min(values)
             yield "energysweep_sweep_best", (name, objective.metric), best, end
+
+
+def _states(data: LedgerData, summary: Summary) -> dict[str, int]:
+    """The number of trials by state; those that never began are in no row of the ledger."""
+    states: dict[str, int] = {}
+    for trial in data.trials:
+        states[trial.status] = states.get(trial.status, 0) + 1
+    never_begun = summary.extent.planned - len(data.trials)
+    return states | ({"pending": states.get("pending", 0) + never_begun} if never_begun else {})
 
 
 def _effort(trial: TrialSummary) -> Effort:

@@ -9,17 +9,15 @@ from typing import Final
 from energysweep.analysis import StudyEnergy, study_energy
 from energysweep.reporting.answers_regimes import hardware_lines, multitask_lines, pretraining_lines
 from energysweep.reporting.answers_settings import Line, setting_lines, why_lines
+from energysweep.reporting.extent import open_text
 from energysweep.reporting.model import Summary
 from energysweep.reporting.text import emissions_text, energy_text, percent_text
 from energysweep.reporting.values import total
 
-# Beside the answers stand numbers of another kind, and no reader should have to guess why they differ.
 MEANS_NOTE: Final = (
-    "In the answers the energy of a setting is the geometric mean over its repeats, every ratio is of such means, and a"
-    " tie is a ratio whose 95 % interval holds 1; only a break-even is of arithmetic means, because the energies of its"
-    " uses add up. A run's own sentence, its bars and the energies of configurations side by side are arithmetic means,"
-    " and a tie there is two intervals that overlap, which is more cautious. So the two may differ in joules, in ratios"
-    " and in who is called tied or even cheapest."
+    "An energy to the target is the geometric mean over the repeats that reached it, every ratio is of such means, and"
+    " a tie is a ratio whose 95 % interval holds 1. Energies of whole trials are arithmetic means; so is a break-even,"
+    " because the energies of its uses add up. A trial that has not ended, or that failed, is in no mean."
 )
 
 
@@ -64,7 +62,7 @@ def sentence(summary: Summary) -> str:
         return summary.headline.sentence
     lines = [*pretraining_lines(summary), *multitask_lines(summary)]
     texts = [f"{line.brief[:1].upper()}{line.brief[1:]}" for line in lines]
-    return " ".join(texts) or summary.headline.sentence
+    return " ".join([*texts, open_text(summary.extent)]).rstrip() if texts else summary.headline.sentence
 
 
 def cost_line(summaries: Sequence[Summary]) -> Line:

@@ -6,10 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from energysweep.analysis import Effect, Effects, Estimate, Extremes, Ratio, acts_on, effects, to_target, worst_to_best
+from energysweep.analysis import (
+    Effect,
+    Effects,
+    Estimate,
+    Extremes,
+    Ratio,
+    acts_on,
+    effects,
+    to_target,
+    worst_to_best,
+)
+from energysweep.analysis.extremes import stands_out
 from energysweep.reporting.groups import ConfigurationSummary
 from energysweep.reporting.model import Summary
-from energysweep.reporting.text import energy_text, percent_text, ratio_text, value_text
+from energysweep.reporting.text import energy_text, or_more_text, percent_text, ratio_text, value_text
 
 _ACTS: Final = {
     "epochs": "acts on the epochs",
@@ -42,7 +53,7 @@ class Line:
 
 
 def setting_lines(summary: Summary) -> list[Line]:
-    """The cheapest setting, and what the dearest takes: geometric means, as everywhere in the answers."""
+    """The cheapest setting, and what the dearest takes: the same as the headline says, with intervals."""
     if not summary.comparable or summary.objective is None:
         return []
     found = extremes(summary)
@@ -52,15 +63,20 @@ def setting_lines(summary: Summary) -> list[Line]:
     brief = f"{found.cheapest.title} reaches {goal} for {_joules(found.cheapest)}; {_takes(found, summary)}."
     dearest = "The dearest" if found.at_least is None else "The dearest that always arrived"
     detail = [f"{dearest} is {found.dearest.title}, {_joules(found.dearest)}."]
-    if found.tied:
-        detail.append(f"{_names(found.tied)} cannot be told from the cheapest.")
-    elif found.ratio.tied is None:
-        detail.append("One repeat: no interval, and ties cannot be told.")
-    else:
+    tied = [each for each in summary.configurations if each.tied_with_cheapest]
+    unknown = any(each.tied_with_cheapest is None for each in summary.configurations)
+    if tied:
+        detail.append(f"{_names(tied)} cannot be told from the cheapest.")
+    if unknown:
+        detail.append(f"One repeat: no interval, and {'other ' if tied else ''}ties cannot be told.")
+    elif not tied:
         detail.append("No other setting is tied with the cheapest.")
+    settings = count(len(summary.configurations), "setting")
     if found.censored:
-        settings = count(len(summary.configurations), "setting")
         detail.append(f"{len(found.censored)} of {settings} did not always arrive, not compared.")
+    silent = sum(1 for each in summary.configurations if not each.reached_target and not each.missed_target)
+    if silent:
+        detail.append(f"{silent} of {settings} cannot be told of yet: no trial of theirs has ended well.")
     return [Line(_short(found, summary), brief, " ".join(detail))]
 
 
@@ -71,11 +87,6 @@ def extremes(summary: Summary) -> Extremes[ConfigurationSummary] | None:
     return worst_to_best([(each, each.trials) for each in summary.configurations])
 
 
-def bound_text(bound: Estimate, summary: Summary) -> str:
-    """``x5.48 or more``: what a setting that did not always arrive takes over the cheapest, as it was seen."""
-    return f"{bare_ratio(bound, summary)} or more"
-
-
 def surely_text(bound: Estimate, summary: Summary) -> str:
     """``95 %: at least x2.66``: where the bound's interval begins; without one, that there is none."""
     if bound.low is None:
@@ -83,24 +94,22 @@ def surely_text(bound: Estimate, summary: Summary) -> str:
     return f"95 %: at least {bare_ratio(replace(bound, value=bound.low), summary)}"
 
 
-def stands_out(bound: Estimate | None) -> bool:
-    """Whether there is a bound that can be told from 1, or one repeat only, of which nobody knows."""
-    return bound is not None and (bound.low is None or bound.low > 1)
-
-
 def _takes(found: Extremes[ConfigurationSummary], summary: Summary) -> str:
-    times = ratio_text(found.ratio.energy, estimated=summary.estimated) + (", a tie" if found.ratio.tied else "")
+    times = ratio_text(found.ratio.energy, estimated=summary.estimated)
+    times += ", a tie" if found.dearest.tied_with_cheapest else ""
     bound = found.at_least
     if bound is None:
         return f"the dearest takes {times}"
-    missed = f"one that did not takes {bound_text(bound, summary)} ({surely_text(bound, summary)})"
+    missed = (
+        f"one that did not takes {or_more_text(bound, estimated=summary.estimated)} ({surely_text(bound, summary)})"
+    )
     return f"the dearest that always arrived takes {times}; {missed}"
 
 
 def _short(found: Extremes[ConfigurationSummary], summary: Summary) -> str:
     if found.at_least is not None and stands_out(found.at_least):
-        return bound_text(found.at_least, summary)
-    return "a tie" if found.ratio.tied else bare_ratio(found.ratio.energy, summary)
+        return or_more_text(found.at_least, estimated=summary.estimated)
+    return "a tie" if found.dearest.tied_with_cheapest else bare_ratio(found.ratio.energy, summary)
 
 
 def why_lines(summary: Summary) -> list[Line]:

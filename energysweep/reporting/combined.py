@@ -8,8 +8,9 @@ from dataclasses import replace
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from energysweep.analysis.extremes import stands_out
 from energysweep.reporting.answers import MEANS_NOTE, Answer, answers, sentence, study_answers
-from energysweep.reporting.answers_settings import bare_ratio, bound_text, extremes, stands_out, surely_text
+from energysweep.reporting.answers_settings import bare_ratio, extremes, surely_text
 from energysweep.reporting.charts import Figure
 from energysweep.reporting.compare import cell_text, compare, comparison_table
 from energysweep.reporting.figures import figures_of_a_part
@@ -28,6 +29,7 @@ from energysweep.reporting.study_tables import (
     runs_table,
     settings_table,
 )
+from energysweep.reporting.text import or_more_text
 from energysweep.reporting.whole_host import whole_host_list
 
 
@@ -77,11 +79,11 @@ def combined_markdown(summaries: Sequence[Summary]) -> str:
 
 def headline(summaries: Sequence[Summary]) -> str:
     """The largest difference at equal accuracy that any of the runs has seen, with where a bound's interval begins."""
-    found = [(each, most.ratio, most.at_least) for each in summaries if (most := extremes(each)) is not None]
+    found = [(each, most) for each in summaries if (most := extremes(each)) is not None]
     told = [
-        (each, bound if bound is not None and stands_out(bound) else ratio.energy, bound)
-        for each, ratio, bound in found
-        if stands_out(bound) or not ratio.tied
+        (each, most.at_least if most.at_least and stands_out(most.at_least) else most.ratio.energy, most.at_least)
+        for each, most in found
+        if stands_out(most.at_least) or not most.dearest.tied_with_cheapest
     ]
     if not told:
         return f"{len(summaries)} run{'s' if len(summaries) != 1 else ''} side by side"
@@ -89,7 +91,7 @@ def headline(summaries: Sequence[Summary]) -> str:
     times = f"up to {bare_ratio(largest, summary)}"
     remarks = [summary.name, *(["estimated"] if summary.estimated else [])]
     if largest is bound:
-        times = bound_text(largest, summary)
+        times = or_more_text(largest, estimated=summary.estimated)
         remarks.append(surely_text(largest, summary))
     return f"At equal accuracy the dearest setting takes {times} the energy of the cheapest ({', '.join(remarks)})"
 

@@ -10,10 +10,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from energysweep.analysis.target import always_arrives
 from energysweep.reporting.groups import ConfigurationSummary
 from energysweep.reporting.model import Summary
 from energysweep.reporting.text import NOT_AVAILABLE, TIMES, energy_text, value_text
-from energysweep.reporting.values import Spread
+from energysweep.reporting.values import mean_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +36,13 @@ class Cell:
     """One configuration in one column.
 
     Attributes:
+        joules: its energy: the geometric mean of those to the target, the arithmetic one of whole trials.
         energy_ratio: its energy over that of the first column that shares configurations; None if either is missing,
             or, at a target, is a mean of the lucky ones among its trials.
     """
 
     configuration: ConfigurationSummary
+    joules: float | None
     energy_ratio: float | None
 
 
@@ -120,7 +123,9 @@ def comparison_table(comparison: Comparison) -> RenderableType:
     for row in comparison.rows:
         table.add_row(Text(row.config), *(Text(cell_text(row.cells[place], comparison)) for place in comparison.shared))
     what = "Energy to target" if comparison.at_target else "Energy of a trial"
-    return Group(Text(f"{what} (arithmetic mean), and its ratio to the first run", style="bold"), Text(), table, *notes)
+    mean = "geometric" if comparison.at_target else "arithmetic"
+    title = Text(f"{what} ({mean} mean), and its ratio to the first run", style="bold")
+    return Group(title, Text(), table, *notes)
 
 
 def cell_text(cell: Cell | None, comparison: Comparison) -> str:
@@ -128,12 +133,11 @@ def cell_text(cell: Cell | None, comparison: Comparison) -> str:
     if cell is None:
         return NOT_AVAILABLE
     each = cell.configuration
-    if comparison.at_target and each.reached_target == 0:
-        return "not reached"
-    spread = each.energy_to_target_joules if comparison.at_target else each.energy_joules
-    text = energy_text(spread.mean if spread else None, estimated=each.estimated)
-    if comparison.at_target and each.reached_target != len(each.trials):
-        text += f", {each.reached_target} of {len(each.trials)}"
+    if comparison.at_target and each.to_target_text:
+        return each.to_target_text
+    text = energy_text(cell.joules, estimated=each.estimated)
+    if comparison.at_target and (not each.arrives or each.open or each.failed):
+        text += f", {each.arrival_text}"
     return text if cell.energy_ratio is None else f"{text} ({TIMES}{cell.energy_ratio:.2f})"
 
 
@@ -160,18 +164,22 @@ def _cells(
     def joules(configuration: ConfigurationSummary | None) -> float | None:
         if configuration is None:
             return None
-        if at_target and configuration.reached_target != len(configuration.trials):
-            return None
-        spread: Spread | None = configuration.energy_to_target_joules if at_target else configuration.energy_joules
-        return None if spread is None else spread.mean
+        if not at_target:
+            return mean_of(configuration.energy_joules)
+        spread = configuration.energy_to_target_joules
+        return spread.geometric_mean if spread else None
 
-    first = joules(found[shared[0]])
+    def compared(configuration: ConfigurationSummary | None) -> float | None:
+        lucky = configuration is not None and at_target and not always_arrives(configuration.trials)
+        return None if lucky else joules(configuration)
+
+    first = compared(found[shared[0]])
 
     def cell(configuration: ConfigurationSummary | None) -> Cell | None:
         if configuration is None:
             return None
-        own = joules(configuration)
-        return Cell(configuration, own / first if own is not None and first else None)
+        own = compared(configuration)
+        return Cell(configuration, joules(configuration), own / first if own is not None and first else None)
 
     return tuple(cell(configuration) for configuration in found)
 

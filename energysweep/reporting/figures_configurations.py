@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import plotly.graph_objects as go
 
@@ -23,6 +23,7 @@ from energysweep.reporting.charts import (
 )
 from energysweep.reporting.groups import ConfigurationSummary
 from energysweep.reporting.model import Summary
+from energysweep.reporting.ranking import compared_joules, compared_mean
 from energysweep.reporting.text import energy_text, number_text
 from energysweep.reporting.values import Spread
 
@@ -104,7 +105,7 @@ def _hover(configuration: ConfigurationSummary) -> str:
 def energy_to_target(summary: Summary) -> Figure | None:
     """A bar per configuration, cheapest first; those that did not arrive say so. Without a target, whole energy."""
     bars = [(each, _bar(each, summary)) for each in summary.configurations]
-    bars.sort(key=lambda bar: (_mean_or_infinity(bar[1]), bar[0].title))
+    bars.sort(key=lambda bar: (_end(bar[1]), bar[0].title))
     shown = bars[:MOST_BARS]
     if not any(spread for _, spread in shown):
         return None
@@ -119,21 +120,30 @@ def energy_to_target(summary: Summary) -> Figure | None:
     return Figure(
         "energy-bars",
         f"Energy to reach {summary.objective.metric} {summary.objective.target:g}",
-        "Least energy first, over the trials that arrived (pale: not all of them did). Bars end at the arithmetic mean;"
+        "Least energy first, over the trials that arrived (pale: not all of them did). Bars end at the geometric mean;"
         " lines are one standard deviation." + more,
         plot,
         wide,
     )
 
 
-def _bar(configuration: ConfigurationSummary, summary: Summary) -> Spread | None:
-    return configuration.energy_to_target_joules if summary.has_target else configuration.energy_joules
+def _bar(configuration: ConfigurationSummary, summary: Summary) -> _Bar | None:
+    spread = compared_joules(configuration, summary.objective)
+    joules = compared_mean(configuration, summary.objective)
+    return None if spread is None or joules is None else _Bar(joules, spread.std)
 
 
-def _bars(bars: Sequence[tuple[ConfigurationSummary, Spread | None]], quantity: str, *, estimated: bool) -> go.Figure:
-    unit = EnergyUnit.for_values([spread.mean for _, spread in bars if spread], estimated=estimated)
+class _Bar(NamedTuple):
+    """Where a bar ends, and its standard deviation."""
+
+    joules: float
+    std: float | None
+
+
+def _bars(bars: Sequence[tuple[ConfigurationSummary, _Bar | None]], quantity: str, *, estimated: bool) -> go.Figure:
+    unit = EnergyUnit.for_values([bar.joules for _, bar in bars if bar], estimated=estimated)
     positions = list(range(len(bars)))
-    ends_joules = [spread.mean + (spread.std or 0.0) if spread else 0.0 for _, spread in bars]
+    ends_joules = [bar.joules + (bar.std or 0.0) if bar else 0.0 for _, bar in bars]
     labels = [lines(each.title) for each, _ in bars]
     pitch = 14 + 14 * max(label.count("<br>") + 1 for label in labels)
     plot = empty_plot(height=100 + pitch * len(bars))
@@ -141,14 +151,14 @@ def _bars(bars: Sequence[tuple[ConfigurationSummary, Spread | None]], quantity: 
         orientation="h",
         y=positions,
         width=min(0.8, 26 / pitch),
-        x=unit.all_scaled(spread.mean if spread else None for _, spread in bars),
-        error_x=error_bar(unit.all_scaled(spread.std if spread else None for _, spread in bars), INK),
+        x=unit.all_scaled(bar.joules if bar else None for _, bar in bars),
+        error_x=error_bar(unit.all_scaled(bar.std if bar else None for _, bar in bars), INK),
         marker={"color": [BLUE if _always(each) else SKY for each, _ in bars]},
         hovertext=[_hover(each) for each, _ in bars],
         hoverinfo="text",
     )
-    for position, (each, spread), end_joules in zip(positions, bars, ends_joules, strict=True):
-        text = _bar_text(each, spread, unit)
+    for position, (each, bar), end_joules in zip(positions, bars, ends_joules, strict=True):
+        text = _bar_text(each, bar, unit)
         plot.add_annotation(x=unit.scaled(end_joules), y=position, text=text, showarrow=False, xanchor="left", xshift=5)
     # Room for the text behind the longest bar.
     plot.update_xaxes(title=unit.title(quantity), range=[0, 1.35 * max(ends_joules) / unit.joules or 1.0])
@@ -157,19 +167,19 @@ def _bars(bars: Sequence[tuple[ConfigurationSummary, Spread | None]], quantity: 
     return plot
 
 
-def _bar_text(configuration: ConfigurationSummary, spread: Spread | None, unit: EnergyUnit) -> str:
-    reached, trials = configuration.reached_target, len(configuration.trials)
-    if spread is None:
-        if not configuration.ended:
-            return "no trial finished"
-        return "not reached" if reached == 0 else "not measured"
-    value = unit.text(spread.mean)
-    return value if reached in (None, trials) else f"{value}, {reached} of {trials}"
+def _bar_text(configuration: ConfigurationSummary, bar: _Bar | None, unit: EnergyUnit) -> str:
+    if bar is None:
+        if configuration.reached_target is not None and configuration.to_target_text:
+            return configuration.to_target_text
+        return "not measured" if configuration.ended else configuration.arrival_text
+    value = unit.text(bar.joules)
+    all_told = len(configuration.ended) == len(configuration.trials)
+    return value if _always(configuration) and all_told else f"{value}, {configuration.arrival_text}"
 
 
 def _always(configuration: ConfigurationSummary) -> bool:
-    return configuration.reached_target in (None, len(configuration.trials))
+    return configuration.reached_target is None or configuration.arrives
 
 
-def _mean_or_infinity(spread: Spread | None) -> float:
-    return math.inf if spread is None else spread.mean
+def _end(bar: _Bar | None) -> float:
+    return math.inf if bar is None else bar.joules

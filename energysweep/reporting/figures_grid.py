@@ -192,10 +192,9 @@ def _heatmap(
 
 def _arrived(each: ConfigurationSummary) -> str | None:
     """What a cell says of trials that never reached the target; None where all did."""
-    reached, trials = each.reached_target, len(each.trials)
-    if reached in (None, trials):
+    if each.reached_target is None or (each.arrives and not each.open and not each.failed):
         return None
-    return f"{reached} of {trials}" if reached else "not<br>reached"
+    return (each.to_target_text or each.arrival_text).replace(" reached", "<br>reached").replace(", ", "<br>")
 
 
 def _categories(name: str, values: Sequence[str]) -> dict[str, Any]:

@@ -37,11 +37,7 @@ def parameters_at_work(summary: Summary) -> list[Figure]:
     With a target both are those of the way there, also of a trial that goes on after it.
     """
     factors = _factors_to_target if summary.has_target else _factors_of_all
-    points = [
-        (trial, *both)
-        for trial in summary.trials
-        if not trial.stage and trial.ended_as_planned and (both := factors(trial)) is not None
-    ]
+    points = [(trial, *both) for trial in summary.trials if not trial.stage and (both := factors(trial)) is not None]
     if not points:
         return []
     goal = "to the target" if summary.has_target else "run"
@@ -111,8 +107,10 @@ def _factors_to_target(trial: TrialSummary) -> tuple[float, int] | None:
 
 
 def _factors_of_all(trial: TrialSummary) -> tuple[float, int] | None:
-    """The same over the whole trial."""
+    """The same over the whole trial; None of one that did not end as planned."""
     joules, count = trial.joules_per_iteration, trial.iterations
+    if not trial.ended_as_planned:
+        return None
     return (joules, count) if joules and count else None
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from energysweep.objective import Outcome
+from energysweep.reporting.text import NOT_AVAILABLE
 from energysweep.reporting.trials import TrialSummary
 from energysweep.reporting.values import Spread, joined_sources, mean_of, spread_dict, total
 
@@ -14,14 +16,15 @@ class ConfigurationSummary:
     """The repeats of one set of parameters on one hardware profile.
 
     Means are over the trials that ended as planned (``TrialSummary.ended_as_planned``); the energy to the target is
-    over all trials that reached it and over no others, so read it together with ``reached_target`` of ``trials``.
+    over all trials that reached it and over no others, so read it together with ``arrival_text``.
 
     Attributes:
         config: the parameters that differ between configurations, as a short text.
         title: ``config``, with the hardware where the sweep has several.
         pareto: no other configuration has less energy and as good an objective, or a better one for no more energy.
-        tied_with_cheapest: its energy cannot be told from that of the cheapest one (see ``ties``); False for that one.
-            Both are None in a sweep whose configurations do not do the same work: its energies are not ranked.
+        tied_with_cheapest: its energy cannot be told from that of the cheapest one (see ``ties``); False for that one,
+            None where a single repeat leaves it open. Both are None in a sweep whose configurations do not do the
+            same work: its energies are not ranked.
     """
 
     config: str
@@ -40,8 +43,55 @@ class ConfigurationSummary:
     @property
     def reached_target(self) -> int | None:
         """How many of its trials reached the target; None if the sweep has none."""
-        known = [trial.reached_target for trial in self.trials if trial.reached_target is not None]
-        return sum(known) if known else None
+        return self._counted("reached")
+
+    @property
+    def missed_target(self) -> int | None:
+        """How many of its trials ran to their end, or were pruned, and did not reach it; None without a target."""
+        return self._counted("missed")
+
+    def _counted(self, outcome: Outcome) -> int | None:
+        outcomes = [trial.outcome for trial in self.trials]
+        return None if None in outcomes else outcomes.count(outcome)
+
+    @property
+    def open(self) -> int:
+        """How many of its trials have not ended, and have not reached the target before."""
+        return sum(1 for trial in self.trials if trial.is_open and trial.outcome != "reached")
+
+    @property
+    def failed(self) -> int:
+        """How many of its trials crashed, and have not reached the target before."""
+        return sum(1 for trial in self.trials if trial.status == "failed" and trial.outcome != "reached")
+
+    @property
+    def arrives(self) -> bool:
+        """Whether every trial that says anything of the target reached it, and there is one."""
+        return bool(self.reached_target) and not self.missed_target
+
+    @property
+    def arrival_text(self) -> str:
+        """How many trials reached the target, of those that say; and what the others are: ``1 of 1, 2 open``.
+
+        Without a target: how many trials have ended.
+        """
+        if self.reached_target is None:
+            counted = [f"{len(self.ended)} ended"] if self.ended else []
+        else:
+            known = self.reached_target + (self.missed_target or 0)
+            counted = [f"{self.reached_target} of {known}"] if known else []
+        return ", ".join([*counted, *self._rest()]) or NOT_AVAILABLE
+
+    @property
+    def to_target_text(self) -> str | None:
+        """What stands in place of an energy to the target where there is none; None where a trial reached it."""
+        if self.reached_target:
+            return None
+        return "not reached" if self.missed_target else ", ".join(self._rest()) or NOT_AVAILABLE
+
+    def _rest(self) -> list[str]:
+        parts = ((self.open, "open"), (self.failed, "failed"))
+        return [f"{number} {name}" for number, name in parts if number]
 
     @property
     def energy_joules(self) -> Spread | None:
@@ -106,10 +156,13 @@ class ConfigurationSummary:
             "parameters": self.parameters,
             "trials": len(self.trials),
             "reached_target": self.reached_target,
+            "missed_target": self.missed_target,
+            "open": self.open,
+            "failed": self.failed,
             "energy_joules": spread_dict(self.energy_joules),
             "emissions_grams": spread_dict(self.emissions_grams),
             "objective": spread_dict(self.objective),
-            "energy_to_target_joules": spread_dict(self.energy_to_target_joules),
+            "energy_to_target_joules": with_geometric_mean(self.energy_to_target_joules),
             "power_watts": mean_of(self.power_watts),
             "joules_per_iteration": mean_of(self.joules_per_iteration),
             "iterations_to_target": mean_of(self.iterations_to_target),
@@ -119,6 +172,11 @@ class ConfigurationSummary:
             "tied_with_cheapest": self.tied_with_cheapest,
             "source": self.source,
         }
+
+
+def with_geometric_mean(spread: Spread | None) -> dict[str, Any] | None:
+    found = spread_dict(spread)
+    return None if spread is None or found is None else found | {"geometric_mean": spread.geometric_mean}
 
 
 @dataclass(frozen=True, slots=True)

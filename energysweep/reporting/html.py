@@ -25,7 +25,9 @@ from energysweep.reporting.charts import Figure
 from energysweep.reporting.figures import figures
 from energysweep.reporting.model import Summary
 from energysweep.reporting.not_measured import ENOUGH_COVERAGE, not_measured
+from energysweep.reporting.ranking import some_open
 from energysweep.reporting.ties import note
+from energysweep.reporting.trials import OUTCOMES
 from energysweep.reporting.values import mean_of
 
 
@@ -53,6 +55,8 @@ def report_html(summary: Summary, data: LedgerData, grafana_url: str | None = No
         answers=answers(summary),
         means_note=MEANS_NOTE,
         gaps=not_measured(summary),
+        some_open=some_open(summary.configurations),
+        outcomes=OUTCOMES,
         tie_note=note(summary.configurations, summary.objective),
         facts=_facts(data),
         meter_sentences=_sentences(data.run.get("meters")),

@@ -13,7 +13,8 @@ from energysweep.carbon import Intensity
 from energysweep.objective import Objective
 from energysweep.reporting.analyses import analyses
 from energysweep.reporting.balance import MeterSummary, Part, Totals
-from energysweep.reporting.groups import ConfigurationSummary, StageSummary
+from energysweep.reporting.extent import Extent
+from energysweep.reporting.groups import ConfigurationSummary, StageSummary, with_geometric_mean
 from energysweep.reporting.ranking import same_work
 from energysweep.reporting.trials import ESTIMATE, TrialSummary
 from energysweep.reporting.values import finite, spread_dict
@@ -63,6 +64,7 @@ class Summary:
         parts: one for each time that a driver worked on the run; empty if it noted none.
         lost_nodes: where an agent took the end of a lease with it.
         unmeasured_gpus: GPUs that trials held and no meter counted: node, name, and how many trials.
+        extent: how far it has come; what is open.
         workload: what was trained, as the sweep names it; empty if it is not known.
     """
 
@@ -79,6 +81,7 @@ class Summary:
     headline: Headline
     meters: tuple[MeterSummary, ...]
     carbon: Intensity | None
+    extent: Extent
     parts: tuple[Part, ...] = ()
     lost_nodes: tuple[str, ...] = ()
     unmeasured_gpus: tuple[tuple[str, str, int], ...] = ()
@@ -122,6 +125,7 @@ class Summary:
             "started": None if self.started_at is None else datetime.fromtimestamp(self.started_at, UTC).isoformat(),
             "duration_seconds": self.duration_seconds,
             "objective": None if self.objective is None else asdict(self.objective),
+            "trials": self.extent.to_dict(),
             "totals": asdict(self.totals),
             "configurations": [configuration.to_dict() for configuration in self.configurations],
             "stages": [stage.to_dict() for stage in self.stages],
@@ -141,6 +145,6 @@ def _reference(configuration: ConfigurationSummary | None) -> dict[str, Any] | N
     return {
         "config": configuration.config,
         "hardware": configuration.hardware,
-        "energy_to_target_joules": spread_dict(configuration.energy_to_target_joules),
+        "energy_to_target_joules": with_geometric_mean(configuration.energy_to_target_joules),
         "energy_joules": spread_dict(configuration.energy_joules),
     }

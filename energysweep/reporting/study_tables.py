@@ -78,7 +78,7 @@ def settings_table(summaries: Sequence[Summary]) -> str:
     return table(
         head,
         (
-            [run.name, each.title, f"{each.reached_target} of {len(each.trials)}", *_three(each, run)]
+            [run.name, each.title, each.arrival_text, *_three(each, run)]
             for run in summaries
             if run.has_target
             for each in run.configurations

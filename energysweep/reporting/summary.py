@@ -13,6 +13,7 @@ from energysweep.carbon import Intensity
 from energysweep.ledger import LedgerData
 from energysweep.objective import Objective
 from energysweep.reporting.balance import in_windows_with_leases, meter, parts, totals
+from energysweep.reporting.extent import extent
 from energysweep.reporting.groups import ConfigurationSummary, StageSummary
 from energysweep.reporting.headline import headline
 from energysweep.reporting.keys import order
@@ -40,11 +41,12 @@ def summarise(data: LedgerData, carbon: Intensity | None = None) -> Summary:
     }
     trials = summarise_trials(data, objectives, names, intensity)
     own_trials = [trial for trial in trials if not trial.stage]
+    found = extent(run, trials)
     configurations = with_ties(configurations_of(own_trials, objective, names), objective)
     return Summary(
         sweep=str(run.get("id", "")),
         name=str(run.get("name", run.get("id", ""))),
-        status=str(run.get("status", "running")),
+        status=found.status,
         started_at=run.get("started_at"),
         duration_seconds=run.get("duration_seconds"),
         objective=objective,
@@ -57,9 +59,10 @@ def summarise(data: LedgerData, carbon: Intensity | None = None) -> Summary:
         ),
         trials=trials,
         configurations=configurations,
-        headline=headline(configurations, objective),
+        headline=headline(configurations, objective, found),
         meters=tuple(meter(row) for row in in_windows_with_leases(data, data.meters)),
         carbon=intensity,
+        extent=found,
         parts=parts(run),
         lost_nodes=() if run.get("status") == "running" else _lost_nodes(data),
         unmeasured_gpus=_unmeasured_gpus(data),

@@ -66,6 +66,9 @@ def _configuration_row(configuration: ConfigurationSummary) -> Row:
         "hardware": configuration.hardware,
         "trials": len(configuration.trials),
         "reached_target": configuration.reached_target,
+        "missed_target": configuration.missed_target,
+        "open": configuration.open,
+        "failed": configuration.failed,
         "pareto": configuration.pareto,
         "tied_with_cheapest": configuration.tied_with_cheapest,
         "lost_joules.total": configuration.lost_joules,
@@ -76,7 +79,9 @@ def _configuration_row(configuration: ConfigurationSummary) -> Row:
     names = dict.fromkeys(name for cells in ended for name in cells)
     for name in names or _quantities(configuration.trials[0]):
         row |= _spread_cells(name, Spread.over(number(cells.get(name)) for cells in ended))
-    row |= _spread_cells("energy_to_target_joules", configuration.energy_to_target_joules)
+    to_target = configuration.energy_to_target_joules
+    row |= _spread_cells("energy_to_target_joules", to_target)
+    row["energy_to_target_joules.geometric_mean"] = to_target.geometric_mean if to_target else None
     return row | {"source": configuration.source}
 
 

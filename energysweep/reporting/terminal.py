@@ -10,6 +10,7 @@ from energysweep.reporting.answers import sentence
 from energysweep.reporting.groups import ConfigurationSummary, StageSummary
 from energysweep.reporting.model import Summary
 from energysweep.reporting.not_measured import not_measured
+from energysweep.reporting.ranking import compared_mean, some_open
 from energysweep.reporting.text import emissions_text, energy_text, number_text
 from energysweep.reporting.ties import note
 from energysweep.reporting.values import mean_of
@@ -25,6 +26,8 @@ def terminal_table(summary: Summary) -> RenderableType:
         columns.insert(0, summary.objective.metric)
     if summary.has_target:
         columns = [f"to target{estimated}", "reached", *columns]
+    elif some_open(summary.configurations):
+        columns.insert(0, "trials")
     if any(each.tied_with_cheapest for each in summary.configurations):
         columns.append("tie")
     for column in columns:
@@ -47,10 +50,11 @@ def _stage_note(stage: StageSummary) -> str:
 def _cells(each: ConfigurationSummary, summary: Summary) -> list[str]:
     cells = [each.title]
     if summary.has_target:
-        to_target = mean_of(each.energy_to_target_joules)
-        shown = energy_text(to_target, estimated=each.estimated, brief=True)
-        cells.append("not reached" if each.reached_target == 0 else shown)
-        cells.append(f"{each.reached_target} of {len(each.trials)}")
+        joules = compared_mean(each, summary.objective)
+        cells.append(each.to_target_text or energy_text(joules, estimated=each.estimated, brief=True))
+        cells.append(each.arrival_text)
+    elif some_open(summary.configurations):
+        cells.append(each.arrival_text)
     if summary.objective is not None:
         cells.append(number_text(mean_of(each.objective)))
     return [
@@ -62,5 +66,5 @@ def _cells(each: ConfigurationSummary, summary: Summary) -> list[str]:
 
 
 def _rank(each: ConfigurationSummary, summary: Summary) -> float:
-    mean = mean_of(each.energy_to_target_joules if summary.has_target else each.energy_joules)
+    mean = compared_mean(each, summary.objective)
     return float("inf") if mean is None else mean

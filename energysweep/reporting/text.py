@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from energysweep.analysis.intervals import Estimate
@@ -73,6 +74,11 @@ def ratio_text(ratio: Estimate, *, estimated: bool = False) -> str:
     if ratio.low is not None and ratio.high is not None:
         text += f" ({number_text(ratio.low)} to {number_text(ratio.high)})"
     return _marked(text, estimated, brief=True)
+
+
+def or_more_text(bound: Estimate, *, estimated: bool = False) -> str:
+    """``x5.48 or more``: a lower bound of a ratio, without its interval."""
+    return f"{ratio_text(replace(bound, low=None, high=None), estimated=estimated)} or more"
 
 
 def percent_text(ratio: float | None) -> str:

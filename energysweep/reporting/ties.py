@@ -1,42 +1,25 @@
-"""Which configurations cannot be told from the cheapest one.
+"""Which configurations cannot be told from the cheapest one: the one rule of a report's sentence, tables and answers.
 
-The interval of a configuration's energy (to the target; without one, of a whole trial) is its mean, plus and minus the
-larger of two half widths:
+Two configurations are tied if the 95 % interval of the ratio of their energies holds 1: Welch's interval of the
+logarithms over the repeats, which is at least as wide as what their own meters cannot have seen (the known steps of
+their counters, the part of their time without good readings, and, of an energy to the target, what a reading of a
+tenth of a second ago had not seen yet). What a kind of meter gets wrong, it gets wrong for both, so that it cancels;
+where the kinds differ the interval is wider by both uncertainties (``meters.accuracy``).
 
-- over n > 1 repeats, Student's 95 % interval of the mean: t(n - 1) * std / sqrt(n);
-- what its own meters cannot have seen: the known steps of their counters, the part of its time without good readings,
-  and, of an energy to the target, what a reading of a tenth of a second ago had not seen yet.
-
-Two configurations whose intervals overlap are tied. What a kind of meter gets wrong, it gets wrong for both, so that it
-cancels in their comparison; where the kinds differ it does not, and each interval is wider by its own meters' relative
-uncertainty (``meters.accuracy``). One repeat tells nothing about the spread between repeats: its interval is only the
-meters', and ``note`` says so.
+One repeat tells nothing about the spread between repeats: then two are tied if their meters cannot tell them apart, and
+otherwise nobody knows.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from statistics import fmean
+from dataclasses import replace
 
-from energysweep.analysis.intervals import student
-from energysweep.analysis.trials import unseen_joules
+from energysweep.analysis.intervals import Estimate, ratio_of_means
+from energysweep.analysis.target import told_apart_by_meters, with_meters
 from energysweep.objective import Objective
 from energysweep.reporting.groups import ConfigurationSummary
-from energysweep.reporting.ranking import compared_joules, compared_trials, ranked
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """An energy, and how far it may be off to each side."""
-
-    joules: float
-    half_width_joules: float
-
-    def overlaps(self, other: Interval) -> bool:
-        """Whether one energy can be told from the other."""
-        return abs(self.joules - other.joules) <= self.half_width_joules + other.half_width_joules
+from energysweep.reporting.ranking import compared_trials, ranked
 
 
 def with_ties(
@@ -46,9 +29,8 @@ def with_ties(
     members = [each for _, each in ranked(configurations, objective)]
     if not members:
         return tuple(configurations)
-    cheapest = members[0]
-    tied = {id(each) for each in members[1:] if _tied(each, cheapest, objective)}
-    return tuple(replace(each, tied_with_cheapest=id(each) in tied) for each in configurations)
+    tied = {id(each): _tied(each, members[0], objective) for each in members[1:]}
+    return tuple(replace(each, tied_with_cheapest=tied.get(id(each), False)) for each in configurations)
 
 
 def note(configurations: Sequence[ConfigurationSummary], objective: Objective | None) -> str | None:
@@ -56,42 +38,29 @@ def note(configurations: Sequence[ConfigurationSummary], objective: Objective | 
     members = [each for _, each in ranked(configurations, objective)]
     if len(members) < 2:
         return None
-    if any(len(compared_trials(each, objective)) == 1 for each in members):
+    if any(each.tied_with_cheapest is None for each in members):
         return (
-            "Some configurations have one repeat only: their intervals hold no more than what the meters cannot have"
-            " seen, and others may be tied as well. Set repeats to 3 or more."
+            "Some configurations have one repeat only: whether they are tied with the cheapest is not known, unless"
+            " their meters cannot tell them apart. Set repeats to 3 or more."
         )
-    return "A tie is called where 95 % intervals over the repeats overlap; few repeats make wide intervals."
+    return "A tie is called where the 95 % interval of a ratio over the repeats holds 1; few repeats make wide ones."
 
 
-def interval(configuration: ConfigurationSummary, objective: Objective | None, *, absolute: bool) -> Interval | None:
-    """The interval of a configuration's energy; None without a measured one.
-
-    Args:
-        configuration: whose.
-        objective: the sweep's.
-        absolute: whether it is compared with other kinds of meters, so that their systematic errors count.
-    """
-    spread = compared_joules(configuration, objective)
-    if spread is None:
+def ratio_to_cheapest(
+    configuration: ConfigurationSummary, cheapest: ConfigurationSummary, objective: Objective | None
+) -> Estimate | None:
+    """What it needs over what the cheapest needs; None if an energy is not known, or not above 0."""
+    sides = [compared_trials(each, objective) for each in (configuration, cheapest)]
+    first, second = ([joules for _, joules in side] for side in sides)
+    if not first or not second or min(*first, *second) <= 0:
         return None
-    trials = compared_trials(configuration, objective)
-    unseen = fmean(unseen_joules(trial) or 0.0 for trial, _ in trials)
-    repeats_joules = 0.0
-    if spread.std is not None:
-        repeats_joules = student(spread.n - 1) * spread.std / math.sqrt(spread.n)
-    half_width_joules = max(repeats_joules, unseen)
-    if absolute:
-        # Of a meter about which nothing is known, nothing can be told apart.
-        half_width_joules += fmean(
-            math.inf if trial.relative_uncertainty is None else trial.relative_uncertainty * joules
-            for trial, joules in trials
-        )
-    return Interval(spread.mean, half_width_joules)
+    ratio = ratio_of_means(first, second)
+    return None if ratio is None else with_meters(ratio, *([trial for trial, _ in side] for side in sides))
 
 
-def _tied(one: ConfigurationSummary, other: ConfigurationSummary, objective: Objective | None) -> bool:
-    absolute = one.source != other.source
-    intervals = [interval(each, objective, absolute=absolute) for each in (one, other)]
-    first, second = intervals
-    return first is not None and second is not None and first.overlaps(second)
+def _tied(one: ConfigurationSummary, other: ConfigurationSummary, objective: Objective | None) -> bool | None:
+    ratio = ratio_to_cheapest(one, other, objective)
+    if ratio is None or ratio.has_interval:
+        return None if ratio is None else ratio.contains(1.0)
+    sides = ([trial for trial, _ in compared_trials(each, objective)] for each in (one, other))
+    return None if told_apart_by_meters(ratio, *sides) else True

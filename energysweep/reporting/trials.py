@@ -14,14 +14,28 @@ from energysweep.analysis.trials import grouped
 from energysweep.carbon import Intensity
 from energysweep.ledger import LedgerData
 from energysweep.meters.accuracy import uncertainty
-from energysweep.objective import Objective, first_held
-from energysweep.records import AttemptRow, EnergyRow, LeaseRow, ResultRow, TrialRow, TrialStatus
+from energysweep.objective import Objective, Outcome, first_held, outcome
+from energysweep.records import (
+    OPEN,
+    AttemptRow,
+    EnergyRow,
+    LeaseRow,
+    ResultRow,
+    TrialRow,
+    TrialStatus,
+)
 from energysweep.reporting.attempts import lost_by_attempt, spent_by_attempt
 from energysweep.reporting.balance import emissions_grams
 from energysweep.reporting.keys import label, order
 from energysweep.reporting.values import joined_sources
 
 ESTIMATE: Final = "estimate"  # the source whose numbers are a model's, not a counter's
+OUTCOMES: Final[dict[Outcome, str]] = {
+    "reached": "reached",
+    "missed": "not reached",
+    "open": "open",
+    "failed": "failed",
+}
 _Counter = tuple[str, str, str, str]  # host, window, device, source
 
 
@@ -45,7 +59,7 @@ class TrialSummary:
         metrics: the last value of each reported metric.
         objective: the last finite value of the objective's metric.
         iterations: number of its last report.
-        reached_target: None if the sweep has no target.
+        outcome: whether it reached the target, or why that is not known; None if its objective has no target.
         energy_to_target_joules: its energy at the first of the reports that reached the target and held it for
             ``patience`` reports; None if it never did.
         iterations_to_target: the number of that report.
@@ -77,11 +91,21 @@ class TrialSummary:
     metrics: dict[str, Any]
     objective: float | None
     iterations: int | None
-    reached_target: bool | None
+    outcome: Outcome | None
     energy_to_target_joules: float | None
     iterations_to_target: int | None
     error: str | None
     stage: str = ""
+
+    @property
+    def reached_target(self) -> bool | None:
+        """None if there is no target, or if it is not known whether the trial reaches it."""
+        return {"reached": True, "missed": False}.get(self.outcome or "")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has not ended: it never began, runs, or was interrupted."""
+        return self.status in OPEN
 
     @property
     def joules_per_iteration(self) -> float | None:
@@ -187,7 +211,9 @@ def _trial(
         metrics=metrics,
         objective=_last_objective(reports, objective),
         iterations=reports[-1].iteration if reports else None,
-        reached_target=None if objective is None or objective.target is None else at_target is not None,
+        outcome=None
+        if objective is None or objective.target is None
+        else outcome(row.status, reached=at_target is not None),
         energy_to_target_joules=at_target.energy_joules if at_target else None,
         iterations_to_target=at_target.iteration if at_target else None,
         error=row.error,

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
+
+from energysweep.analysis.intervals import geometric_mean
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Values over repeats: their mean, sample standard deviation (None for a single value) and number."""
+    """Values over repeats.
+
+    Attributes:
+        mean: the arithmetic mean.
+        std: the sample standard deviation; None for a single value.
+        n: how many values there are.
+        geometric_mean: None if a value is not positive.
+    """
 
     mean: float
     std: float | None
     n: int
+    geometric_mean: float | None = field(default=None, compare=False)  # it follows from the same values
 
     @classmethod
     def over(cls, values: Iterable[float | None]) -> Spread | None:
@@ -23,7 +33,13 @@ class Spread:
         known = [value for value in values if value is not None]
         if not known:
             return None
-        return cls(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None, len(known))
+        std = statistics.stdev(known) if len(known) > 1 else None
+        return cls(statistics.fmean(known), std, len(known), _geometric_mean(known))
+
+
+def _geometric_mean(values: Sequence[float]) -> float | None:
+    found = geometric_mean(values) if all(value > 0 for value in values) else None
+    return found.value if found else None
 
 
 def joined_sources(sources: Iterable[str]) -> str | None:
@@ -44,7 +60,7 @@ def total(values: Iterable[float | None]) -> float | None:
 
 def spread_dict(spread: Spread | None) -> dict[str, Any] | None:
     """A spread for summary.json."""
-    return None if spread is None else asdict(spread)
+    return None if spread is None else {"mean": spread.mean, "std": spread.std, "n": spread.n}
 
 
 def finite(value: Any) -> Any:

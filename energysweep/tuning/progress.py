@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from energysweep.agent.accounts import Cheapest
+from energysweep.records import OPEN
 from energysweep.reporting.text import emissions_text, energy_text, power_text
 
 PLAIN_EVERY_SECONDS = 15.0
@@ -64,8 +65,8 @@ class Status:
 
     @property
     def done(self) -> int:
-        """Trials that have ended in whatever way."""
-        return sum(number for state, number in self.counts.items() if state not in ("pending", "running"))
+        """Trials that have ended, well or badly; one that an earlier part of the run has left goes on."""
+        return sum(number for state, number in self.counts.items() if state not in OPEN)
 
     @property
     def seconds_left(self) -> float | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import fmean
 
 from energysweep import spec as specs
 from energysweep.agent.accounts import Cheapest, Sweep
 from energysweep.analysis.early_stopping import Effort, saved_joules
+from energysweep.analysis.intervals import geometric_mean
 from energysweep.analysis.trials import canonical, grouped
 from energysweep.carbon import Intensity
+from energysweep.objective import Outcome, outcome
 from energysweep.spec import SweepSpec
 from energysweep.tuning.labels import trial_label
 from energysweep.tuning.progress import RunningTrial, Status
@@ -39,12 +40,13 @@ class Standing:
 
     def show_on(self, dashboard: Sweep) -> None:
         """Bring what dashboards show of the sweep up to now."""
-        best = self._recorder.best()
+        best, metric = self._recorder.best(), self._spec.objective.metric
         records = self._recorder.records()
         counts = self._recorder.counts()
         is_over = dashboard.ended_at is not None
-        dashboard.trials = counts if is_over else with_waiting(counts, specs.trial_count(self._spec).trials)
-        dashboard.best = {} if best is None else {self._spec.objective.metric: best}
+        planned = specs.trial_count(self._spec).trials
+        dashboard.trials = with_never_begun(counts, planned) if is_over else with_waiting(counts, planned)
+        dashboard.best = {} if best is None else {metric: best}
         dashboard.cheapest = cheapest(records, self._varying)
         dashboard.charged = self._poller.totals.charged()
         dashboard.saved_joules = self._saved_joules(records)
@@ -109,11 +111,17 @@ def with_waiting(counts: Mapping[str, int], planned: int) -> dict[str, int]:
     return {"pending": waiting} | begun if waiting > 0 else begun
 
 
-def cheapest(records: Iterable[TrialRecord], varying: Sequence[str]) -> Cheapest | None:
-    """The configuration whose trials took the least to reach the target, by their mean, as reports rank them.
+def with_never_begun(counts: Mapping[str, int], planned: int) -> dict[str, int]:
+    """The states of a sweep that has ended, with those trials ``pending`` that never began."""
+    never = planned - sum(counts.values())
+    return {**counts, "pending": counts.get("pending", 0) + never} if never > 0 else dict(counts)
 
-    One that sometimes fails to reach it is cheap only when it is lucky: those in which no trial has ended without it
-    are compared, if there are any.
+
+def cheapest(records: Iterable[TrialRecord], varying: Sequence[str]) -> Cheapest | None:
+    """The configuration whose trials took the least to reach the target, by their geometric mean, as reports rank them.
+
+    One that sometimes fails to reach it is cheap only when it is lucky: those in which no trial has missed it are
+    compared, if there are any.
 
     Args:
         records: the trials so far. A mean is over those that have reached the target.
@@ -127,11 +135,14 @@ def cheapest(records: Iterable[TrialRecord], varying: Sequence[str]) -> Cheapest
         if not joules:
             continue
         row = trials[0].row
-        missed = any(record.joules_at_target is None and _has_ended(record) for record in trials)
-        found = Cheapest(specs.label(row.parameters, varying), row.hardware, fmean(joules))
+        mean = geometric_mean(joules) if all(each > 0 for each in joules) else None
+        if mean is None:
+            continue
+        missed = any(_outcome(record) == "missed" for record in trials)
+        found = Cheapest(specs.label(row.parameters, varying), row.hardware, mean.value)
         (sometimes if missed else always).append(found)
     return min(always or sometimes, key=lambda each: each.energy_joules, default=None)
 
 
-def _has_ended(record: TrialRecord) -> bool:
-    return record.row.status not in ("pending", "running")
+def _outcome(record: TrialRecord) -> Outcome:
+    return outcome(record.row.status, reached=record.joules_at_target is not None)

@@ -237,8 +237,8 @@ def test_the_headline_compares_at_equal_target(summary: Summary) -> None:
     headline = summary.headline
     assert headline.worst_to_best_energy_ratio == pytest.approx(8)  # 168 J over 21 J
     assert headline.sentence == (
-        "Reaching accuracy 0.92 took between 21.0 J and 168 J (\N{MULTIPLICATION SIGN}8.0); cheapest: learning_rate=0.1"
-        " batch_size=256, tied with 5 others; 2 of 9 configurations did not reach it in every trial."
+        "Reaching accuracy 0.92 took between 21.0 J and 168 J (\N{MULTIPLICATION SIGN}8.00); cheapest:"
+        " learning_rate=0.1 batch_size=256; 2 of 9 configurations did not reach it in every trial."
     )
 
 

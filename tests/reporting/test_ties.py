@@ -1,7 +1,9 @@
-"""When configurations are called ties, with intervals worked out by hand."""
+"""When configurations are called ties, with intervals worked out by hand, and that a report says one thing."""
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -9,9 +11,10 @@ import pytest
 from energysweep.ledger import LedgerData
 from energysweep.records import EnergyRow, LeaseRow, MeterRow, TrialRow
 from energysweep.reporting import summarise, terminal_table
+from energysweep.reporting.answers_settings import setting_lines
 from energysweep.reporting.groups import ConfigurationSummary
 from energysweep.reporting.model import Summary
-from energysweep.reporting.ties import Interval, interval, note
+from energysweep.reporting.ties import note, ratio_to_cheapest
 from tests.reporting.example import example
 from tests.reporting.test_compare import printed
 
@@ -48,15 +51,21 @@ def first(summary: Summary) -> ConfigurationSummary:
     return summary.configurations[0]
 
 
-def test_the_interval_over_repeats_is_student_s() -> None:
-    # 10, 12, 14: mean 12, std 2, t(2) = 4.3027, so 4.3027 * 2 / sqrt(3) = 4.9683
-    found = interval(first(sweep({"a": [10, 12, 14]})), None, absolute=False)
-    assert found == Interval(12, pytest.approx(4.9683, abs=1e-4))
+def test_the_interval_of_a_ratio_over_repeats_is_welch_s_of_the_logarithms() -> None:
+    # logs of 10, 10 e^0.2 and of 20, 20 e^0.2: each has variance 0.02 and error 0.01, together 0.02 with 2 degrees of
+    # freedom, so 4.3027 * sqrt(0.02) = 0.60849 to each side of ln 2.
+    step = math.exp(0.2)
+    both = sweep({"a": [10, 10 * step], "b": [20, 20 * step]}).configurations
+    found = ratio_to_cheapest(both[1], both[0], None)
+    assert found is not None
+    assert (found.value, found.low, found.high) == pytest.approx((2, 2 / 1.83766, 2 * 1.83766), rel=1e-4)
 
 
-def test_overlapping_intervals_are_a_tie() -> None:
-    # 12 +- 4.97 reaches 16.97; 20 +- 4.97 begins at 15.03; 23 +- 4.97 begins at 18.03
-    assert ties(sweep({"a": [10, 12, 14], "b": [18, 20, 22], "c": [21, 23, 25]})) == ["x=b"]
+def test_a_ratio_whose_interval_holds_1_is_a_tie() -> None:
+    # The same interval to each side, a factor of 1.83766: it holds 1 for a ratio of 1.8, and not for one of 1.9.
+    step = math.exp(0.2)
+    near, far = ([factor * 10, factor * 10 * step] for factor in (1.8, 1.9))
+    assert ties(sweep({"a": [10, 10 * step], "b": near, "c": far})) == ["x=b"]
 
 
 def test_the_cheapest_is_not_tied_with_itself() -> None:
@@ -65,25 +74,27 @@ def test_the_cheapest_is_not_tied_with_itself() -> None:
     assert ties(summary) == ["x=b"]
 
 
-def test_one_repeat_has_only_its_meter_s_interval() -> None:
-    found = interval(first(sweep({"a": [10]}, covered_seconds=9, resolution_joules=0.5)), None, absolute=False)
-    assert found == Interval(10, pytest.approx(1.5))  # a tenth of the time unseen, and a step of the counter
-    assert ties(sweep({"a": [10], "b": [10.1]})) == []
-    assert ties(sweep({"a": [10], "b": [12]}, covered_seconds=9)) == ["x=b"]  # 11 and 10.8
+def test_of_one_repeat_a_tie_is_only_known_where_the_meters_cannot_tell_them_apart() -> None:
+    blind = sweep({"a": [10], "b": [12]}, covered_seconds=9)  # a tenth of the time unseen: 1.1 * 1.1 = 1.21 above 1.2
+    assert [each.tied_with_cheapest for each in blind.configurations] == [False, True]
+    sharp = sweep({"a": [10], "b": [10.1]})
+    assert [each.tied_with_cheapest for each in sharp.configurations] == [False, None]
+    assert sharp.to_dict()["configurations"][1]["tied_with_cheapest"] is None
+    assert "tied" not in sharp.headline.sentence
 
 
 def test_one_repeat_is_said_to_leave_ties_open() -> None:
     summary = sweep({"a": [10], "b": [10.1]})
     said = note(summary.configurations, None)
     assert said is not None
-    assert "others may be tied as well" in said
+    assert "tied with the cheapest is not known" in said
     assert said in " ".join(printed(terminal_table(summary)).split())
 
 
 def test_several_repeats_say_how_ties_are_called() -> None:
     said = note(sweep({"a": [10, 12], "b": [30, 31]}).configurations, None)
     assert said is not None
-    assert "95 % intervals" in said
+    assert "95 % interval" in said
 
 
 def test_a_single_configuration_needs_no_word_about_ties() -> None:
@@ -93,9 +104,9 @@ def test_a_single_configuration_needs_no_word_about_ties() -> None:
 def test_what_a_kind_of_meter_gets_wrong_cancels_within_the_kind_only() -> None:
     energies = {"a": [100.0, 100.0], "b": [115.0, 115.0]}
     assert ties(sweep(energies)) == []
-    # RAPL's 10 % of 100 J and the estimate's 100 % of 115 J: 110 J and 0 J overlap
+    # RAPL's 10 % and the estimate's 100 %: a factor of 1.1 * 2 to each side of 1.15
     assert ties(sweep(energies, sources={"b": "estimate"})) == ["x=b"]
-    assert ties(sweep(energies, sources={"b": "replay"})) == []  # 110 J and 115 J do not
+    assert ties(sweep(energies, sources={"b": "replay"})) == []  # a factor of 1.1
     assert ties(sweep(energies, sources={"b": "crystal-ball"})) == ["x=b"]  # about which nothing is known
 
 
@@ -110,29 +121,52 @@ def test_the_headline_names_few_ties_and_counts_many() -> None:
     assert "tied" not in sweep({"a": near, "c": far}).headline.sentence
 
 
+def times_ten(data: LedgerData, trials: str) -> LedgerData:
+    """The same, where these trials had spent ten times as much at each report."""
+    rows = data.results
+    many = [row._replace(energy_joules=10 * (row.energy_joules or 0)) if row.trial in trials else row for row in rows]
+    return replace(data, results=many)
+
+
 def test_a_configuration_that_does_not_always_arrive_is_in_no_tie() -> None:
-    data = example()
-    lucky = "t-0.1-64-1"  # without its results, one of two repeats arrives, for 30 J
-    ties_of = [each for each in summarise(data).configurations if each.tied_with_cheapest]
-    assert "learning_rate=0.1 batch_size=64" in [each.config for each in ties_of]
-    without = replace(data, results=[row for row in data.results if row.trial != lucky])
-    assert "learning_rate=0.1 batch_size=64" not in ties(summarise(without))
+    config = "learning_rate=0.1 batch_size=64"
+    data = times_ten(example(), "t-0.01-64-1")  # one of its neighbours takes 50 and 550 J
+    assert config not in ties(summarise(data))
+    wide = times_ten(example(), "t-0.1-64-1")  # 30 and 330 J, of which nobody can tell 20 and 22 J
+    assert config in ties(summarise(wide))
+    without = replace(wide, results=[row for row in wide.results if row.trial != "t-0.1-64-1"])  # one arrives
+    assert config not in ties(summarise(without))
 
 
-def test_the_example_s_ties_are_those_worked_out_by_hand() -> None:
-    # Two repeats x and 1.1 x: mean 1.05 x, and 12.7062 * (0.1 x / sqrt(2)) / sqrt(2) = 0.6353 x to each side.
-    # The cheapest, x = 20, reaches 33.71. x = 80 begins at 33.18, x = 160 at 66.35.
-    assert ties(summarise(example())) == [
-        "learning_rate=0.01 batch_size=16",
-        "learning_rate=0.01 batch_size=64",
-        "learning_rate=0.01 batch_size=256",
-        "learning_rate=0.1 batch_size=16",
-        "learning_rate=0.1 batch_size=64",
-    ]
+def test_headline_table_and_answer_name_the_same_ties() -> None:
+    summary = summarise(times_ten(example(), "t-0.1-64-1 t-0.01-64-1"))
+    (line,) = setting_lines(summary)
+    one, other = ties(summary)
+    assert f", tied with {other} and {one};" in summary.headline.sentence
+    assert f"{one} and {other} cannot be told from the cheapest." in line.detail
+    assert "ties cannot be told" not in line.detail
+
+
+def test_headline_and_answer_say_the_same_ratio_and_the_same_cheapest() -> None:
+    # Spread repeats part the arithmetic from the geometric mean: 20 and 220 J are 120 or 66.3 J.
+    summary = summarise(times_ten(example(), "t-0.1-256-1"))
+    (line,) = setting_lines(summary)
+    times = re.findall("\N{MULTIPLICATION SIGN}[0-9.]+", summary.headline.sentence)
+    assert times
+    assert times[0] in line.brief
+    assert summary.headline.cheapest is not None
+    assert line.brief.startswith(f"{summary.headline.cheapest.title} reaches")
+    table = printed(terminal_table(summary))
+    (row,) = [each for each in table.splitlines() if each.startswith(f"{summary.headline.cheapest.title} ")]
+    joules = summary.headline.cheapest.energy_to_target_joules
+    assert joules is not None
+    assert joules.geometric_mean is not None
+    assert f"for {joules.geometric_mean:.1f} J" in line.brief
+    assert f"{joules.geometric_mean:.1f} J" in row
 
 
 def test_the_table_and_summary_json_mark_ties() -> None:
-    summary = sweep({"a": [10, 12, 14], "b": [18, 20, 22]})
+    summary = sweep({"a": [10, 12, 14], "b": [12, 14, 16]})
     (row,) = [line for line in printed(terminal_table(summary)).splitlines() if line.startswith("x=b")]
     assert row.endswith("with cheapest")
     assert [each["tied_with_cheapest"] for each in summary.to_dict()["configurations"]] == [False, True]

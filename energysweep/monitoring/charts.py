@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
-from energysweep.monitoring.panels import Json, Panel, Unit, as_table, steps
+from energysweep.monitoring.fields import Json, Unit, named, override
+from energysweep.monitoring.panels import Panel, at_end, steps
+
+_TEXT = {"titleSize": 13, "valueSize": 14}  # pixels; Grafana's own sizes depend on how many bars there are
 
 
 def stat(
@@ -49,12 +53,15 @@ def timeseries(
     stacked: bool = False,
     lines: tuple[str, ...] = (),
     limit: float | None = None,
+    names: Mapping[str, tuple[str, str]] | None = None,
 ) -> Panel:
     """Lines over time.
 
     Args:
+        targets: those that must be seen in the legend first.
         stacked: areas upon each other; ``lines`` names the queries (by reference) that are lines over them.
         limit: drawn as a line.
+        names: of series that are known: their names for people, and their colours.
     """
     custom: Json = {
         "drawStyle": "line",
@@ -72,15 +79,14 @@ def timeseries(
         custom["axisSoftMax"] = 2 * limit
         defaults["thresholds"] = steps("transparent", (limit, "red"))
     overrides = tuple(
-        {
-            "matcher": {"id": "byFrameRefID", "options": reference},
-            "properties": [
-                {"id": "custom.stacking", "value": {"mode": "none", "group": "A"}},
-                {"id": "custom.fillOpacity", "value": 0},
-                {"id": "custom.lineWidth", "value": 2},
-                {"id": "color", "value": {"mode": "fixed", "fixedColor": "text"}},
-            ],
-        }
+        override(
+            "byFrameRefID",
+            reference,
+            ("custom.stacking", {"mode": "none", "group": "A"}),
+            ("custom.fillOpacity", 0),
+            ("custom.lineWidth", 2),
+            ("color", {"mode": "fixed", "fixedColor": "text"}),
+        )
         for reference in lines
     )
     options = {
@@ -88,11 +94,12 @@ def timeseries(
         "tooltip": {"mode": "multi", "sort": "desc"},
     }
     return Panel(
-        title, description, "timeseries", unit, empty, targets, options, width, height, custom, defaults, overrides
+        *(title, description, "timeseries", unit, empty, targets, options, width, height, custom, defaults),
+        (*named(names or {}), *overrides),
     )
 
 
-def barchart(
+def bars(
     title: str,
     description: str,
     unit: Unit,
@@ -102,28 +109,32 @@ def barchart(
     *,
     width: int = 12,
     height: int = 9,
-    horizontal: bool = True,
+    names: Mapping[str, tuple[str, str]] | None = None,
 ) -> Panel:
-    """A bar per row of an instant query, named by one of its labels."""
+    """A bar per row of an instant query, from 0 on, under its name and beside its number.
+
+    No chart of bars: on its axis Grafana would give a name that looks like a number the unit of the panel.
+
+    Args:
+        label: whose value is a bar's name.
+        names: of bars that are known: their names for people, and their colours.
+    """
     options = {
-        "orientation": "horizontal" if horizontal else "vertical",
-        "xField": label,
-        "xTickLabelRotation": 0,
-        "xTickLabelMaxLength": 40,
-        "showValue": "auto",
-        "stacking": "none",
-        "groupWidth": 0.7,
-        "barWidth": 0.9,
-        "fullHighlight": False,
-        "legend": {"displayMode": "hidden", "placement": "bottom", "showLegend": False, "calcs": []},
-        "tooltip": {"mode": "single", "sort": "none"},
+        "reduceOptions": {"values": False, "calcs": ["lastNotNull"], "fields": ""},
+        "orientation": "horizontal",
+        "displayMode": "basic",
+        "valueMode": "text",
+        "namePlacement": "top",
+        "showUnfilled": True,
+        "sizing": "manual",
+        "minVizWidth": 8,
+        "minVizHeight": 36,
+        "maxVizHeight": 48,
+        "text": _TEXT,
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False, "calcs": []},
     }
-    custom = {"fillOpacity": 80, "lineWidth": 0, "axisSoftMin": 0}
-    defaults = {"color": {"mode": "palette-classic"}}
-    transformations = (
-        {"id": "organize", "options": {"excludeByName": {"Time": True}, "renameByName": {"Value": title}}},
-    )
+    defaults = {"color": {"mode": "fixed", "fixedColor": "blue"}, "min": 0}
     return Panel(
-        *(title, description, "barchart", unit, empty, (as_table("A", expression),), options, width, height),
-        *(custom, defaults, (), transformations),
+        *(title, description, "bargauge", unit, empty, (at_end("A", expression, f"{{{{{label}}}}}"),), options),
+        *(width, height, None, defaults, named(names or {})),
     )

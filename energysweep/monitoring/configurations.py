@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 from energysweep.monitoring import variables
-from energysweep.monitoring.charts import barchart
+from energysweep.monitoring.charts import bars
 from energysweep.monitoring.dashboard import dashboard
-from energysweep.monitoring.panels import Json, Panel, Unit
+from energysweep.monitoring.fields import (
+    CONFIGURATION,
+    COUNT,
+    GRAMS,
+    HARDWARE,
+    JOULES,
+    JOULES_BAR,
+    METRIC,
+    MOMENT,
+    NAME,
+    PART,
+    SWEEP,
+    VALUE,
+    Json,
+    Unit,
+)
+from energysweep.monitoring.panels import Panel
 from energysweep.monitoring.queries import last, latest, named
 from energysweep.monitoring.tables import Column, table
 from energysweep.monitoring.trials import (
@@ -24,6 +40,7 @@ from energysweep.monitoring.trials import (
 UID = "energysweep-configurations"
 
 _EMPTY = "no trial in this time range"
+_MEASURED = "(${measured:text})"
 _RANGE = "Of every trial within the time range, whether it runs or has ended."
 _ESTIMATE = "An estimate is a model of the hardware, not a measurement; the tables tell which part is one."
 
@@ -48,10 +65,10 @@ def configurations_dashboard() -> Json:
             variables.measured_sweeps("measured_sweeps"),
         ],
         [
-            ("Configurations: trials within the time range", _configurations()),
-            ("Values of $parameter: trials within the time range", _values()),
-            ("Hardware: trials within the time range", _hardware()),
-            ("Sweeps", [_sweeps()]),
+            (f"Configurations: trials within the time range {_MEASURED}", _configurations()),
+            (f"Values of $parameter: trials within the time range {_MEASURED}", _values()),
+            (f"Hardware: trials within the time range {_MEASURED}", _hardware()),
+            ("Sweeps (${measured_sweeps:text})", _sweeps()),
         ],
     )
 
@@ -59,19 +76,21 @@ def configurations_dashboard() -> Json:
 def _configurations() -> list[Panel]:
     by = "config, hardware"
 
-    def bars(title: str, unit: Unit, expression: str) -> Panel:
-        dearest = f"topk(15, {mean(by, expression)})"
-        name = f'label_join({dearest}, "name", " ", "config", "hardware")'
+    def dearest(title: str, unit: Unit, expression: str) -> Panel:
+        most = f"topk(15, {mean(by, expression)})"
+        name = f'label_join({most}, "name", " ", "config", "hardware")'
         query = f"sort_desc({named(name, 'name')})"
         words = f"Mean per trial, for the 15 dearest configurations. {_RANGE} {_ESTIMATE}"
-        return barchart(title, words, unit, _EMPTY, query, "name", height=10)
+        return bars(title, words, unit, _EMPTY, query, "name", height=10)
 
-    columns = {"config": Column("Configuration"), "hardware": Column("Hardware")} | _columns(by)
+    columns = {"config": Column("Configuration", CONFIGURATION), "hardware": Column("Hardware", HARDWARE)} | _columns(
+        by
+    )
     return [
-        bars("Energy per configuration ($measured)", "joule", energy()),
-        bars("CO2e per configuration ($measured)", "massg", emissions()),
+        dearest("$measured Energy per configuration", "joule", energy()),
+        dearest("$measured CO2e per configuration", "massg", emissions()),
         table(
-            "All configurations ($measured)",
+            "$measured All configurations",
             f"Per trial, and the sum over all trials of a configuration. {_RANGE} {_ESTIMATE}",
             _EMPTY,
             columns,
@@ -83,14 +102,14 @@ def _configurations() -> list[Panel]:
 
 def _columns(by: str) -> dict[str, Column]:
     return {
-        "energy": Column("Mean energy", mean(by, energy()), "joule", gauge=True),
-        "least": Column("Least", f"min by ({by}) ({energy()})", "joule"),
-        "most": Column("Most", f"max by ({by}) ({energy()})", "joule"),
-        "grams": Column("Mean CO2e", mean(by, emissions()), "massg"),
-        "metric": Column("Mean metric", mean(by, objective()), decimals=4),
-        "trials": Column("Trials", f"count by ({by}) ({energy()})"),
-        "sum": Column("Energy of all", f"sum by ({by}) ({energy()})", "joule"),
-        "estimated": Column("Estimated part", estimated_part(by), "percentunit", decimals=0),
+        "energy": Column("Mean energy", JOULES_BAR, mean(by, energy())),
+        "least": Column("Least", JOULES, f"min by ({by}) ({energy()})"),
+        "most": Column("Most", JOULES, f"max by ({by}) ({energy()})"),
+        "grams": Column("Mean CO2e", GRAMS, mean(by, emissions())),
+        "metric": Column("Mean metric", METRIC, mean(by, objective()), "Mean $metric"),
+        "trials": Column("Trials", COUNT, f"count by ({by}) ({energy()})"),
+        "sum": Column("Energy of all", JOULES, f"sum by ({by}) ({energy()})"),
+        "estimated": Column("Estimated", PART, estimated_part(by)),
     }
 
 
@@ -104,25 +123,25 @@ def _values() -> list[Panel]:
         f"Mean over all trials with the same value of the parameter, whatever their others are. {_RANGE} {_ESTIMATE}"
     )
     return [
-        barchart(
-            *("Energy per value of $parameter ($measured)", words, "joule", empty),
+        bars(
+            *("$measured Energy per value of $parameter", words, "joule", empty),
             *(f"sort_desc({by_value('avg', joules)})", "value"),
             width=8,
         ),
-        barchart(
-            *("CO2e per value of $parameter ($measured)", words, "massg", empty),
+        bars(
+            *("$measured CO2e per value of $parameter", words, "massg", empty),
             *(f"sort_desc({by_value('avg', grams)})", "value"),
             width=8,
         ),
         table(
-            "Values of $parameter ($measured)",
+            "$measured Values of $parameter",
             words,
             empty,
             {
-                "value": Column("Value"),
-                "energy": Column("Mean energy", by_value("avg", joules), "joule"),
-                "metric": Column("Mean metric", by_value("avg", objective(_WITH_PARAMETER)), decimals=4),
-                "trials": Column("Trials", by_value("count", joules)),
+                "value": Column("Value", VALUE),
+                "energy": Column("Mean energy", JOULES, by_value("avg", joules)),
+                "metric": Column("Mean metric", METRIC, by_value("avg", objective(_WITH_PARAMETER)), "Mean $metric"),
+                "trials": Column("Trials", COUNT, by_value("count", joules)),
             },
             width=8,
             sort="Mean energy",
@@ -135,59 +154,70 @@ def _hardware() -> list[Panel]:
         f"Mean per trial of each hardware profile; a sweep that names none has one without a name. {_RANGE} {_ESTIMATE}"
     )
     return [
-        barchart(
-            *("Energy per hardware ($measured)", words, "joule", _EMPTY),
+        bars(
+            *("$measured Energy per hardware", words, "joule", _EMPTY),
             *(f"sort_desc({named(mean('hardware', energy()), 'hardware')})", "hardware"),
             height=7,
         ),
-        barchart(
-            *("CO2e per hardware ($measured)", words, "massg", _EMPTY),
+        bars(
+            *("$measured CO2e per hardware", words, "massg", _EMPTY),
             *(f"sort_desc({named(mean('hardware', emissions()), 'hardware')})", "hardware"),
             height=7,
         ),
         table(
-            "Hardware ($measured)",
+            "$measured Hardware",
             words,
             _EMPTY,
-            {"hardware": Column("Hardware")} | _columns("hardware"),
+            {"hardware": Column("Hardware", NAME)} | _columns("hardware"),
             height=5,
             sort="Mean energy",
         ),
     ]
 
 
-def _sweeps() -> Panel:
+def _sweeps() -> list[Panel]:
     def of_sweep(metric: str) -> str:
         return f"max by (sweep) ({last(metric, SWEEPS)})"
 
     cheapest = latest("energysweep_sweep_cheapest_energy_to_target_joules", SWEEPS)
     info = f"max by (sweep, name, owner) ({last('energysweep_sweep_info', SWEEPS)})"
-    return table(
-        "Sweeps ($measured_sweeps)",
-        "Sweeps side by side. Energy and CO2e are of whole sweeps, trials and overhead, as their drivers tell; those of"
-        " trials, and their number, are of the chosen ones within the time range. Least energy to target is the"
-        " cheapest configuration's, the mean over its trials that reached it. Saved by early stopping is always an"
-        " estimate."
-        f" {_ESTIMATE}",
-        _EMPTY,
-        {
-            "sweep": Column("Sweep"),
-            "whole": Column("Energy", charged_energy("sweep"), "joule", gauge=True),
-            "whole_grams": Column("CO2e", charged_emissions("sweep"), "massg"),
-            "energy": Column("Trials' energy", f"sum by (sweep) ({energy()})", "joule"),
-            "grams": Column("Trials' CO2e", f"sum by (sweep) ({emissions()})", "massg"),
-            "estimated": Column("Estimated part", charged_estimated_part("sweep"), "percentunit", decimals=0),
-            "saved": Column("Saved (estimate)", of_sweep("energysweep_sweep_saved_energy_joules"), "joule"),
-            "trials": Column("Trials", f"count by (sweep) ({energy()})"),
-            "cheapest": Column("Least energy to target", f"min by (sweep) ({cheapest})", "joule"),
-            "begins": Column(
-                "Begins", f"1000 * {of_sweep('energysweep_sweep_start_timestamp_seconds')}", "dateTimeAsIso"
-            ),
-            "ends": Column("Ends", f"1000 * {of_sweep('energysweep_sweep_end_timestamp_seconds')}", "dateTimeAsIso"),
-            "name": Column("Name"),
-            "owner": Column("Owner"),
-            "info": Column("Told", info, hidden=True),
-        },
-        height=7,
-        sort="Energy",
-    )
+    begins, ends = (f"1000 * {of_sweep(f'energysweep_sweep_{end}_timestamp_seconds')}" for end in ("start", "end"))
+    return [
+        table(
+            "$measured_sweeps Sweeps",
+            "Sweeps side by side. Energy and CO2e are of whole sweeps, trials and overhead, as their drivers tell;"
+            " those of trials, and their number, are of the chosen ones within the time range. Least to target is the"
+            " cheapest configuration's energy, the mean over its trials that reached it. Saved, by early stopping, is"
+            f" always an estimate. {_ESTIMATE}",
+            _EMPTY,
+            {
+                "sweep": Column("Sweep", SWEEP),
+                "whole": Column("Energy", JOULES_BAR, charged_energy("sweep")),
+                "whole_grams": Column("CO2e", GRAMS, charged_emissions("sweep")),
+                "energy": Column("Trials' energy", JOULES, f"sum by (sweep) ({energy()})"),
+                "grams": Column("Trials' CO2e", GRAMS, f"sum by (sweep) ({emissions()})"),
+                "estimated": Column("Estimated", PART, charged_estimated_part("sweep")),
+                "saved": Column("Saved (≈)", JOULES, of_sweep("energysweep_sweep_saved_energy_joules")),
+                "trials": Column("Trials", COUNT, f"count by (sweep) ({energy()})"),
+                "cheapest": Column("Least to target", JOULES, f"min by (sweep) ({cheapest})"),
+            },
+            height=7,
+            sort="Energy",
+        ),
+        table(
+            "When they ran, and whose they are",
+            "As their drivers tell; of a Tuner of one's own no driver tells. Without an end, a sweep still runs, or its"
+            " driver was killed.",
+            "no driver told of a sweep in this time range",
+            {
+                "sweep": Column("Sweep", SWEEP),
+                "begins": Column("Begins", MOMENT, begins),
+                "ends": Column("Ends", MOMENT, ends),
+                "name": Column("Name", NAME),
+                "owner": Column("Owner", NAME),
+                "info": Column("Told", COUNT, info, hidden=True),
+            },
+            height=7,
+            sort="Begins",
+        ),
+    ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from energysweep import __version__
-from energysweep.monitoring.panels import DATASOURCE, Json, Panel
+from energysweep.monitoring.fields import Json
+from energysweep.monitoring.panels import DATASOURCE, Panel
 from energysweep.monitoring.queries import now
 
 TAG = "energysweep"
@@ -38,7 +39,7 @@ def dashboard(
         "schemaVersion": _SCHEMA_VERSION,
         "editable": True,
         "graphTooltip": 1,
-        "refresh": "10s",
+        "refresh": "30s",
         "time": {"from": "now-1h", "to": "now"},
         "timezone": "browser",
         "fiscalYearStartMonth": 0,

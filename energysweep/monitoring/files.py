@@ -7,8 +7,8 @@ from pathlib import Path
 
 from energysweep.errors import InputError
 from energysweep.monitoring.configurations import configurations_dashboard
+from energysweep.monitoring.fields import Json
 from energysweep.monitoring.nodes import nodes_dashboard
-from energysweep.monitoring.panels import Json
 from energysweep.monitoring.sweep import sweep_dashboard
 
 

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from energysweep.monitoring import variables
-from energysweep.monitoring.charts import barchart, stat, timeseries
+from energysweep.monitoring.charts import bars, stat, timeseries
 from energysweep.monitoring.dashboard import dashboard
-from energysweep.monitoring.panels import Json, Panel, at_end, over_time, steps
+from energysweep.monitoring.fields import (
+    COUNT,
+    HARDWARE,
+    JOULES,
+    JOULES_BAR,
+    NODE,
+    OWNERS,
+    SWEEP,
+    WORD,
+    Json,
+)
+from energysweep.monitoring.panels import Panel, at_end, over_time, steps
 from energysweep.monitoring.queries import (
     NODE_BUCKETS,
     NODE_ENERGY,
@@ -26,7 +37,6 @@ from energysweep.monitoring.trials import INFO, TRIALS
 UID = "energysweep-nodes"
 
 NODES = 'node=~"$node"'
-BUCKETS = ("trials", "overhead", "background", "unreserved_idle")
 
 _EMPTY = "no agent in this time range"
 _ESTIMATE = "An estimate is a model of the hardware, not a measurement; its source is called estimate."
@@ -52,8 +62,8 @@ def nodes_dashboard() -> Json:
             variables.measured(NODE_ENERGY, NODES),
         ],
         [
-            ("Power", [_power_by_device(), _power_by_owner()]),
-            ("Whose energy", [_owners(), _owner_bars(), _trials_by_sweep()]),
+            ("Power (${measured:text})", [_power_by_device(), _power_by_owner()]),
+            ("Whose energy (${measured:text})", [_owners(), _owner_bars(), _trials_by_sweep()]),
             ("Do the books balance?", [_conservation(), _failures(), _events()]),
             ("Agents", _agents()),
         ],
@@ -62,7 +72,7 @@ def nodes_dashboard() -> Json:
 
 def _power_by_device() -> Panel:
     return timeseries(
-        "Power by device ($measured)",
+        "$measured Power by device",
         f"Mean power between scrapes, by device, with what measured it. {_SHARED} {_ESTIMATE}",
         "watt",
         _EMPTY,
@@ -74,16 +84,17 @@ def _power_by_device() -> Panel:
 def _power_by_owner() -> Panel:
     buckets = f"sum by (bucket) ({node_power(NODE_BUCKETS, NODES)})"
     return timeseries(
-        "Power by owner, and the meters ($measured)",
-        "trials: of all sweeps; overhead: drivers, Ray, agents; background: everything else that ran;"
-        " unreserved_idle: the idle floor that no trial had reserved. The line is what the meters saw; it should lie on"
+        "$measured Power by owner, and the meters",
+        "Trials: of all sweeps; overhead: drivers, Ray, agents; background: everything else that ran;"
+        " unreserved idle: the idle floor that no trial had reserved. The line is what the meters saw; it should lie on"
         f" the top of the areas. {_SHARED} {_ESTIMATE}",
         "watt",
         _EMPTY,
+        over_time("meters", f"sum({node_power(NODE_ENERGY, NODES)})", "Meters"),
         over_time("A", buckets, "{{bucket}}"),
-        over_time("meters", f"sum({node_power(NODE_ENERGY, NODES)})", "meters"),
         stacked=True,
         lines=("meters",),
+        names=OWNERS,
     )
 
 
@@ -96,18 +107,19 @@ def _owners() -> Panel:
         f"sum by (node) ({node_energy(NODE_BUCKETS, NODES)})",
         f"sum by (node) ({node_energy(NODE_ENERGY, NODES)})",
     )
-    columns = {bucket: Column(bucket.replace("_", " ").capitalize(), of(bucket), "joule") for bucket in BUCKETS}
+    columns = {bucket: Column(name, JOULES, of(bucket)) for bucket, (name, _) in OWNERS.items()}
     return table(
-        "Energy by owner against the meters ($measured)",
-        "What was booked to each owner within the time range, and what the meters saw."
+        "$measured Energy by owner against the meters",
+        "What was booked to each owner within the time range, and what the meters saw. A difference below a millijoule"
+        " is the rounding of sums, and shown as 0."
         f" {_RESTARTS} {_DIVIDED} {_ESTIMATE}",
         _EMPTY,
-        {"node": Column("Node")}
+        {"node": Column("Node", NODE)}
         | columns
         | {
-            "booked": Column("All owners", booked, "joule"),
-            "metered": Column("Meters", metered, "joule"),
-            "difference": Column("Difference", f"{booked} - {metered}", "joule"),
+            "booked": Column("All owners", JOULES, booked),
+            "metered": Column("Meters", JOULES, metered),
+            "difference": Column("Difference", JOULES, f"round({booked} - {metered}, 0.001)"),
         },
         height=5,
         sort="Meters",
@@ -115,13 +127,14 @@ def _owners() -> Panel:
 
 
 def _owner_bars() -> Panel:
-    return barchart(
-        "Energy by owner ($measured)",
+    return bars(
+        "$measured Energy by owner",
         f"Over all chosen nodes, within the time range. {_RESTARTS} {_DIVIDED} {_ESTIMATE}",
         "joule",
         _EMPTY,
         f"sort_desc(sum by (bucket) ({node_energy(NODE_BUCKETS, NODES)}))",
         "bucket",
+        names=OWNERS,
     )
 
 
@@ -129,15 +142,15 @@ def _trials_by_sweep() -> Panel:
     energy = f"sum by (sweep, trial, node) ({highest(TRIAL_ENERGY, TRIALS)})"
     by_sweep = f"sum by (sweep, node, hardware) ({described(energy, last(TRIAL_INFO, INFO))})"
     return table(
-        "Energy of trials by sweep ($measured)",
+        "$measured Energy of trials by sweep",
         "The owner called trials, by sweep and hardware profile: all that trials within the time range have used, also"
         f" before it. {_ESTIMATE}",
         "no trial in this time range",
         {
-            "node": Column("Node"),
-            "sweep": Column("Sweep"),
-            "hardware": Column("Hardware"),
-            "energy": Column("Energy", by_sweep, "joule", gauge=True),
+            "node": Column("Node", NODE),
+            "sweep": Column("Sweep", SWEEP),
+            "hardware": Column("Hardware", HARDWARE),
+            "energy": Column("Energy", JOULES_BAR, by_sweep),
         },
         width=12,
         sort="Energy",
@@ -152,7 +165,7 @@ def _conservation() -> Panel:
         "percentunit",
         _EMPTY,
         over_time("A", now("energysweep_node_conservation_error_ratio", NODES), "{{node}}"),
-        width=8,
+        width=7,
         limit=0.01,
     )
 
@@ -176,12 +189,12 @@ def _events() -> Panel:
         " intervals whose energy is unknown and booked to nobody.",
         _EMPTY,
         {
-            "node": Column("Node"),
-            "meter": Column("Meter"),
-            "event": Column("Event"),
-            "count": Column("Times", increase("energysweep_meter_events_total", NODES), decimals=0),
+            "node": Column("Node", NODE),
+            "meter": Column("Meter", WORD),
+            "event": Column("Event", WORD),
+            "count": Column("Times", COUNT, increase("energysweep_meter_events_total", NODES)),
         },
-        width=8,
+        width=9,
         sort="Times",
     )
 

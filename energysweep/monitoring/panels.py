@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
 
-Json = dict[str, Any]
+from energysweep.monitoring.fields import Json, Unit
 
 DATASOURCE: Json = {"type": "prometheus", "uid": "${datasource}"}
 # The format of a panel's options. Grafana puts an XY chart without it through the changes for the format before 11.1.
 _PLUGIN_VERSION = "11.6.0"
-
-Unit = Literal[
-    "joule", "watt", "massg", "percentunit", "percent", "s", "none", "short", "dateTimeAsIso", "suffix:g/kWh"
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +18,8 @@ class Panel:
     Attributes:
         title, description: for people; variables in them are filled in by Grafana.
         kind: Grafana's name of the panel's type.
-        unit: of its numbers.
-        empty: shown where there is no number.
+        unit: of its numbers; None where each field has its own.
+        empty: shown where there is nothing at all.
         targets: its queries.
         options, custom: as the type of panel has them.
         defaults: further keys of the field configuration.
@@ -35,7 +30,7 @@ class Panel:
     title: str
     description: str
     kind: str
-    unit: Unit
+    unit: Unit | None
     empty: str
     targets: tuple[Json, ...]
     options: Json
@@ -48,7 +43,9 @@ class Panel:
 
     def json(self, number: int, x: int, y: int) -> Json:
         """The panel at a place."""
-        defaults: Json = {"unit": self.unit, "noValue": self.empty, **(self.defaults or {})}
+        defaults: Json = {"noValue": self.empty, **(self.defaults or {})}
+        if self.unit is not None:
+            defaults["unit"] = self.unit
         if self.custom:
             defaults["custom"] = self.custom
         return {

@@ -5,7 +5,24 @@ from __future__ import annotations
 from energysweep.monitoring import variables
 from energysweep.monitoring.charts import stat, timeseries
 from energysweep.monitoring.dashboard import dashboard
-from energysweep.monitoring.panels import Json, Panel, at_end, over_time
+from energysweep.monitoring.fields import (
+    CONFIGURATION,
+    COUNT,
+    GRAMS,
+    HARDWARE,
+    JOULES,
+    JOULES_BAR,
+    METRIC,
+    OWNERS,
+    PART,
+    STATES,
+    SWEEP,
+    TRIAL,
+    WATTS,
+    WORD,
+    Json,
+)
+from energysweep.monitoring.panels import Panel, at_end, over_time
 from energysweep.monitoring.queries import (
     SWEEP_ENERGY,
     TRIAL_ENERGY,
@@ -43,6 +60,12 @@ _WHOLE = (
 _NO_TRIAL = "no trial yet"
 _ESTIMATE = "An estimate is a model of the hardware, not a measurement; What measured it names the sources."
 
+_PARTS = {
+    "overhead": ("overhead", OWNERS["overhead"][1]),
+    "trials before their first scrape": ("trials before their first scrape", "#a0a4a8"),
+    "all others": ("all others", "#6e7378"),
+}
+
 _CHEAPEST = "energysweep_sweep_cheapest_energy_to_target_joules"
 _OF_TRIALS, _OVERHEAD = 'bucket="trials"', 'bucket="overhead"'
 _POWER_NOW = described(per_trial(now(TRIAL_POWER, TRIALS)), now(TRIAL_INFO, INFO))
@@ -62,10 +85,13 @@ def sweep_dashboard() -> Json:
             variables.measured_sweeps(),
         ],
         [
-            ("So far", _so_far()),
-            ("Where the power goes", [_power(), _states(), *_power_by_others()]),
-            ("What it buys: trials within the time range", [_energy_and_objective(), _configurations()]),
-            ("Trials within the time range, and what measured them", [_trials(), _sources()]),
+            ("So far (${measured:text})", _so_far()),
+            ("Where the power goes (${measured:text})", [_power(), _states(), *_power_by_others(), _sources()]),
+            (
+                "What it buys: trials within the time range (${measured:text})",
+                [_energy_and_objective(), _configurations()],
+            ),
+            ("Trials within the time range (${measured:text})", [_trials()]),
         ],
     )
 
@@ -74,21 +100,22 @@ def _so_far() -> list[Panel]:
     cheapest = f"bottomk(1, {latest(_CHEAPEST, SWEEPS)})"
     return [
         stat(
-            "Energy so far ($measured)",
+            "$measured Energy so far",
             f"Active energy and idle share of all trials, and the overhead. {_WHOLE} {_ESTIMATE}",
             "joule",
             _NO_TRIAL,
             at_end("A", f"sum({charged_energy('sweep')})", "energy"),
         ),
         stat(
-            "CO2e so far ($measured)",
+            "$measured CO2e so far",
             f"These joules times PUE times the intensity of the grid, in grams of CO2e. {_WHOLE} {_ESTIMATE}",
             "massg",
             _NO_TRIAL,
             at_end("A", f"sum({charged_emissions('sweep')})", "emissions"),
+            width=3,
         ),
         stat(
-            "Power now ($measured)",
+            "$measured Power now",
             f"What all open trials draw together, over the last second. {_ESTIMATE}",
             "watt",
             "no trial runs",
@@ -106,23 +133,28 @@ def _so_far() -> list[Panel]:
             text="value_and_name",
         ),
         stat(
-            "Cheapest at target so far ($measured)",
-            "Energy that the cheapest configuration took to reach the target, as the sweep's driver tells: the mean"
-            " over its trials that reached it. One in which a trial ended without it counts only while there is no"
-            f" other; empty for an objective without a target. {_ESTIMATE}",
-            "joule",
-            "no configuration has reached the target",
-            at_end("A", cheapest, "{{config}} {{hardware}}"),
-            width=6,
-            text="value_and_name",
-        ),
-        stat(
-            "Saved by early stopping (estimate)",
-            "What the trials that a scheduler stopped early would have used beyond that, had they gone on like the"
-            " trials that were not stopped. Always an estimate: nobody has run them to their end.",
+            "≈ Saved",
+            "By early stopping: what the trials that a scheduler stopped early would have used beyond that, had they"
+            " gone on like the trials that were not stopped. Always an estimate: nobody has run them to their end.",
             "joule",
             "nothing was stopped early",
             at_end("A", f"sum({last('energysweep_sweep_saved_energy_joules', SWEEPS)})", "saved"),
+            width=3,
+        ),
+        table(
+            "$measured Cheapest at target so far",
+            "Energy that the cheapest configuration took to reach the target, as the sweep's driver tells: the mean"
+            " over its trials that reached it. One in which a trial ended without it counts only while there is no"
+            f" other; empty for an objective without a target. {_ESTIMATE}",
+            "no configuration has reached the target",
+            {
+                "sweep": Column("Sweep", SWEEP, hidden=True),
+                "config": Column("Configuration", CONFIGURATION),
+                "hardware": Column("Hardware", HARDWARE),
+                "cheapest": Column("Energy", JOULES, cheapest),
+            },
+            width=8,
+            height=4,
         ),
     ]
 
@@ -136,7 +168,7 @@ def _power() -> Panel:
 
     unseen = f"{of_sweep(', ' + _OF_TRIALS)} - (sum({rate(TRIAL_ENERGY, SWEEPS)}) or vector(0))"
     return timeseries(
-        "Power by trial ($measured)",
+        "$measured Power by trial",
         "Mean power between scrapes. The line is of the sweep's own counter, so the area under it is the sweep's energy"
         " since the first scrape. The 40 trials that draw most at each moment are shown by themselves, the others"
         " together. What trials drew before their first scrape, which is all of one that is shorter than the scrape"
@@ -144,14 +176,16 @@ def _power() -> Panel:
         f" {_ESTIMATE}",
         "watt",
         "no trial ran in this time range",
-        over_time("A", f"topk(40, {watts})", "{{config}} {{hardware}} · {{trial}}"),
-        over_time("B", f"{rest} > 0.001", "all others"),
-        over_time("unseen", f"clamp_min({unseen}, 0)", "trials before their first scrape"),
-        over_time("overhead", of_sweep(", " + _OVERHEAD), "overhead"),
         over_time("sweep", of_sweep(), "the sweep"),
+        over_time("overhead", of_sweep(", " + _OVERHEAD), "overhead"),
+        over_time("unseen", f"clamp_min({unseen}, 0)", "trials before their first scrape"),
+        over_time("B", f"{rest} > 0.001", "all others"),
+        over_time("A", f"topk(40, {watts})", "{{config}} {{hardware}} · {{trial}}"),
         width=16,
+        height=11,
         stacked=True,
         lines=("sweep",),
+        names=_PARTS,
     )
 
 
@@ -165,15 +199,17 @@ def _power_by_others() -> list[Panel]:
     by_configuration = over_time("A", f"topk(20, sum by (config, hardware) ({watts}))", "{{config}} {{hardware}}")
     return [
         timeseries(
-            *("Power by configuration ($measured)", f"The 20 that draw most at each moment. {words}", "watt", empty),
+            *("$measured Power by configuration", f"The 20 that draw most at each moment. {words}", "watt", empty),
             by_configuration,
-            height=8,
+            width=10,
+            height=10,
             stacked=True,
         ),
         timeseries(
-            *("Power by node ($measured)", words, "watt", empty),
+            *("$measured Power by node", words, "watt", empty),
             over_time("A", f"sum by (node) ({watts})", "{{node}}"),
-            height=8,
+            width=6,
+            height=10,
             stacked=True,
         ),
     ]
@@ -188,62 +224,66 @@ def _states() -> Panel:
         "no driver told of this sweep in this time range",
         over_time("A", states, "{{state}}"),
         width=8,
+        height=11,
         stacked=True,
+        names=STATES,
     )
 
 
 def _energy_and_objective() -> Panel:
     return xychart(
-        "Energy against $metric ($measured)",
+        "$measured Energy against $metric",
         "A point per trial: its energy, and the last value of the metric that it reported. A trial that moved between"
         f" nodes shows the larger of its last values there. {_RANGE} {_ESTIMATE}",
         "no trial has reported this metric",
-        Column("Energy", energy(), "joule"),
-        Column("Metric", objective()),
-        {"config": "Configuration", "hardware": "Hardware", "trial": "Trial"},
-        height=10,
+        Column("Energy", JOULES, energy()),
+        Column("Metric", METRIC, objective(), "$metric"),
+        {
+            "config": Column("Configuration", CONFIGURATION),
+            "hardware": Column("Hardware", HARDWARE),
+            "trial": Column("Trial", TRIAL),
+        },
+        width=9,
+        height=11,
     )
 
 
 def _configurations() -> Panel:
     by = "config, hardware"
     return table(
-        "Configurations ($measured)",
+        "$measured Configurations",
         f"Mean over the trials of each configuration, also over those that still run. {_RANGE} {_ESTIMATE}",
         _NO_TRIAL,
         {
-            "config": Column("Configuration"),
-            "hardware": Column("Hardware"),
-            "energy": Column("Energy per trial", mean(by, energy()), "joule", gauge=True),
-            "grams": Column("CO2e per trial", mean(by, emissions()), "massg"),
-            "metric": Column("Mean metric", mean(by, objective()), decimals=4),
-            "trials": Column("Trials", f"count by ({by}) ({energy()})"),
+            "config": Column("Configuration", CONFIGURATION),
+            "hardware": Column("Hardware", HARDWARE),
+            "energy": Column("Mean energy", JOULES_BAR, mean(by, energy())),
+            "grams": Column("Mean CO2e", GRAMS, mean(by, emissions())),
+            "metric": Column("Mean metric", METRIC, mean(by, objective()), "Mean $metric"),
+            "trials": Column("Trials", COUNT, f"count by ({by}) ({energy()})"),
         },
-        width=12,
-        height=10,
-        sort="Energy per trial",
+        width=15,
+        height=11,
+        sort="Mean energy",
     )
 
 
 def _trials() -> Panel:
     return table(
-        "Trials ($measured)",
+        "$measured Trials",
         f"Every trial within the time range; power is of those that run. {_ESTIMATE}",
         _NO_TRIAL,
         {
-            "sweep": Column("Sweep", hidden=True),
-            "trial": Column("Trial"),
-            "config": Column("Configuration"),
-            "hardware": Column("Hardware"),
-            "energy": Column("Energy", energy(), "joule", gauge=True),
-            "estimated": Column(
-                "Estimated part", estimated_part("sweep, trial, config, hardware"), "percentunit", decimals=0
-            ),
-            "grams": Column("CO2e", emissions(), "massg"),
-            "power": Column("Power now", _POWER_NOW, "watt"),
-            "metric": Column("Metric", objective(), decimals=4),
+            "sweep": Column("Sweep", SWEEP, hidden=True),
+            "trial": Column("Trial", TRIAL),
+            "config": Column("Configuration", CONFIGURATION),
+            "hardware": Column("Hardware", HARDWARE),
+            "energy": Column("Energy", JOULES_BAR, energy()),
+            "estimated": Column("Estimated", PART, estimated_part("sweep, trial, config, hardware")),
+            "grams": Column("CO2e", GRAMS, emissions()),
+            "power": Column("Power now", WATTS, _POWER_NOW),
+            "metric": Column("Metric", METRIC, objective(), "$metric"),
         },
-        width=18,
         height=10,
         sort="Energy",
     )
@@ -258,11 +298,11 @@ def _sources() -> Panel:
         f" replay: a recorded or invented trace. {_WHOLE}",
         _NO_TRIAL,
         {
-            "component": Column("Component"),
-            "source": Column("Source"),
-            "energy": Column("Energy", by_source, "joule"),
+            "component": Column("Component", WORD),
+            "source": Column("Source", WORD),
+            "energy": Column("Energy", JOULES_BAR, by_source),
         },
-        width=6,
+        width=8,
         height=10,
         sort="Energy",
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from energysweep.monitoring.panels import Json, Panel, Unit, as_table
+from energysweep.monitoring.fields import NOTHING_IN_CELLS, SWEEP, Field, Json, column, override
+from energysweep.monitoring.panels import Panel, as_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,19 +15,17 @@ class Column:
 
     Attributes:
         title: shown; also the name that overrides match.
+        field: what it holds.
         query: its expression, or None for a column that is a label.
-        unit: of its numbers.
-        gauge: drawn as a bar behind the number.
+        shown: a heading with variables, which is shown in place of the title.
         hidden: of a query: only its labels are of interest; of a label: it only joins rows.
-        decimals: None: as Grafana thinks fit.
     """
 
     title: str
+    field: Field
     query: str | None = None
-    unit: Unit = "none"
-    gauge: bool = False
+    shown: str | None = None
     hidden: bool = False
-    decimals: int | None = None
 
 
 def table(
@@ -50,10 +49,13 @@ def table(
     options: Json = {"showHeader": True, "frameIndex": 0, "cellHeight": "sm"}
     options["sortBy"] = [{"displayName": sort, "desc": descending}] if sort else []
     return Panel(
-        *(title, description, "table", "none", empty, targets, options, width, height),
+        *(title, description, "table", None, empty, targets, options, width, height),
         {"align": "auto", "cellOptions": {"type": "auto"}, "inspect": False},
         None,
-        tuple(_override(column) for column in columns.values() if column.query is not None and not column.hidden),
+        (
+            NOTHING_IN_CELLS,
+            *(column(each.title, each.field, each.shown) for each in columns.values() if not each.hidden),
+        ),
         joined(columns),
     )
 
@@ -77,31 +79,19 @@ def joined(columns: Mapping[str, Column]) -> tuple[Json, ...]:
     )
 
 
-def _override(column: Column) -> Json:
-    properties: list[Json] = [{"id": "unit", "value": column.unit}]
-    if column.decimals is not None:
-        properties.append({"id": "decimals", "value": column.decimals})
-    if column.gauge:
-        properties.append({"id": "custom.cellOptions", "value": {"type": "gauge", "mode": "basic"}})
-        properties.append({"id": "color", "value": {"mode": "fixed", "fixedColor": "blue"}})
-        properties.append({"id": "min", "value": 0})
-    return {"matcher": {"id": "byName", "options": column.title}, "properties": properties}
-
-
 def xychart(
     title: str,
     description: str,
     empty: str,
     x: Column,
     y: Column,
-    labels: Mapping[str, str],
+    labels: Mapping[str, Column],
     *,
     width: int = 12,
     height: int = 9,
 ) -> Panel:
-    """A point per row of two queries that are joined by their labels (by label: its title)."""
-    columns = {"x": x, "y": y} | {label: Column(name) for label, name in labels.items()}
-    columns["sweep"] = Column("Sweep", hidden=True)
+    """A point per row of two queries that are joined by their labels (columns by label)."""
+    columns = {"x": x, "y": y, **labels, "sweep": Column("Sweep", SWEEP, hidden=True)}
     options = {
         "mapping": "manual",
         "series": [
@@ -117,14 +107,18 @@ def xychart(
     }
     custom = {"show": "points", "pointSize": {"fixed": 8}, "fillOpacity": 60, "axisPlacement": "auto"}
     overrides = tuple(
-        {
-            "matcher": {"id": "byName", "options": axis.title},
-            "properties": [{"id": "unit", "value": axis.unit}, {"id": "custom.axisLabel", "value": axis.title}],
-        }
+        override(
+            "byName",
+            axis.title,
+            ("unit", axis.field.unit),
+            ("custom.axisLabel", axis.shown or axis.title),
+            # Joules from 0 on: between two that are nearly the same, the same few digits would stand at every tick.
+            *([("custom.axisSoftMin", 0)] if axis.field.unit == "joule" else []),
+        )
         for axis in (x, y)
     )
     targets = tuple(as_table(name, axis.query or "") for name, axis in (("x", x), ("y", y)))
     return Panel(
-        *(title, description, "xychart", x.unit, empty, targets, options, width, height),
+        *(title, description, "xychart", None, empty, targets, options, width, height),
         *(custom, {"color": {"mode": "palette-classic"}}, overrides, joined(columns)),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from energysweep.monitoring.dashboard import HIDDEN, choice, newest
-from energysweep.monitoring.panels import Json
+from energysweep.monitoring.fields import Json
 from energysweep.monitoring.queries import NODE_ENERGY, SWEEP_ENERGY, TRIAL_ENERGY, TRIAL_INFO, TRIAL_RESULT
 from energysweep.monitoring.trials import INFO, SWEEPS, TRIALS
 
@@ -62,8 +62,11 @@ def parameter() -> Json:
 
 
 def measured(series: str = TRIAL_ENERGY, where: str = TRIALS) -> Json:
-    """How the energy is known, for the titles of panels: an estimate must say so wherever its number stands."""
+    """How the energy is known: an estimate must say so wherever its number stands.
 
+    Its value is a sign for the titles of panels, which Grafana cuts at their ends: ≈ of an estimate, ↻ of a replay,
+    else a space. Its text has the words, for headings: ``${measured:text}``.
+    """
     return _measured((series, where))
 
 
@@ -77,17 +80,19 @@ def _measured(*of_series: tuple[str, str]) -> Json:
         found = (f"last_over_time({series}{{{where}, source{source}}}[$__range])" for series, where in of_series)
         return f"group({' or '.join(found)})"
 
-    def named(expression: str, words: str) -> str:
-        return f'label_replace({expression}, "text", "{words}", "", "")'
+    def told(expression: str, words: str, sign: str) -> str:
+        return f'label_replace(label_replace({expression}, "text", "{words}", "", ""), "sign", "{sign}", "", "")'
 
     estimated, otherwise = of('="estimate"'), of('!="estimate"')
     cases = (
-        named(f"{estimated} and on () {otherwise}", "≈ partly estimated"),
-        named(estimated, "≈ estimated"),
-        named(of('="replay"'), "replayed"),
-        named(of('=~".+"'), "measured"),
-        named("vector(1)", "nothing metered"),
+        told(f"{estimated} and on () {otherwise}", "≈ partly estimated", "≈"),
+        told(estimated, "≈ estimated", "≈"),
+        told(of('="replay"'), "↻ replayed", "↻"),
+        told(of('=~".+"'), "measured", " "),
+        told("vector(1)", "nothing metered", " "),
     )
     query = f"query_result({' or on () '.join(cases)})"
-    variable = newest("measured", "Measured", query, "How the energy is known.", '/text="([^"]+)"/')
+    variable = newest(
+        "measured", "Measured", query, "How the energy is known.", '/sign="(?<value>[^"]+)".*text="(?<text>[^"]+)"/'
+    )
     return variable | {"hide": HIDDEN}

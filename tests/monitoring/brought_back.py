@@ -84,9 +84,9 @@ def told(summary: Summary, parameter: str) -> Told:
     def chart(title: str, name: str, column: Numbers) -> Told:
         return {(title, "A"): ((name,), column)}
 
-    configurations = table("All configurations ($measured)", ("config", "hardware"), of_configuration)
-    hardware = table("Hardware ($measured)", ("hardware",), of_hardware)
-    values = table("Values of $parameter ($measured)", ("value",), of_value)
+    configurations = table("$measured All configurations", ("config", "hardware"), of_configuration)
+    hardware = table("$measured Hardware", ("hardware",), of_hardware)
+    values = table("$measured Values of $parameter", ("value",), of_value)
 
     def of(table: Told, reference: str) -> Numbers:
         return next(column for (_, name), (_, column) in table.items() if name == reference)
@@ -99,12 +99,12 @@ def told(summary: Summary, parameter: str) -> Told:
         **configurations,
         **hardware,
         **{key: each for key, each in values.items() if key[1] in ("energy", "metric", "trials")},
-        **chart("Energy per configuration ($measured)", "name", _dearest(named(of(configurations, "energy")))),
-        **chart("CO2e per configuration ($measured)", "name", _dearest(named(of(configurations, "grams")))),
-        **chart("Energy per hardware ($measured)", "hardware", named(of(hardware, "energy"))),
-        **chart("CO2e per hardware ($measured)", "hardware", named(of(hardware, "grams"))),
-        **chart("Energy per value of $parameter ($measured)", "value", of(values, "energy")),
-        **chart("CO2e per value of $parameter ($measured)", "value", of(values, "grams")),
+        **chart("$measured Energy per configuration", "name", _dearest(named(of(configurations, "energy")))),
+        **chart("$measured CO2e per configuration", "name", _dearest(named(of(configurations, "grams")))),
+        **chart("$measured Energy per hardware", "hardware", named(of(hardware, "energy"))),
+        **chart("$measured CO2e per hardware", "hardware", named(of(hardware, "grams"))),
+        **chart("$measured Energy per value of $parameter", "value", of(values, "energy")),
+        **chart("$measured CO2e per value of $parameter", "value", of(values, "grams")),
     }
     return joined | _of_sweep(summary)
 
@@ -114,7 +114,7 @@ def differing(view: View, data: LedgerData, parameter: str) -> dict[tuple[str, s
     summary = summarise(data)
     # The report's end is by the driver's clock, from its beginning on; a lease may be closed later by the agent's.
     end = max([summary.span()[1], *(lease.closed_at or 0.0 for lease in data.leases)])
-    ends = {("Sweeps ($measured_sweeps)", "ends"): (("sweep",), {(summary.sweep,): 1000 * end})}
+    ends = {("When they ran, and whose they are", "ends"): (("sweep",), {(summary.sweep,): 1000 * end})}
     found = {}
     for (title, reference), (labels, expected) in (told(summary, parameter) | ends).items():
         seen = shown(view, title, reference, labels, parameter=parameter)
@@ -141,8 +141,12 @@ def _of_sweep(summary: Summary) -> Told:
         "begins": 1000 * begin,
         "ends": 1000 * end,
     }
+
+    def panel(reference: str) -> str:
+        return "When they ran, and whose they are" if reference in ("begins", "ends") else "$measured_sweeps Sweeps"
+
     return {
-        ("Sweeps ($measured_sweeps)", reference): (("sweep",), {} if value is None else {(summary.sweep,): value})
+        (panel(reference), reference): (("sweep",), {} if value is None else {(summary.sweep,): value})
         for reference, value in columns.items()
     }
 

@@ -22,6 +22,6 @@ VARIABLES = [
 ]
 # No data, and why.
 EMPTY_WHILE_IT_RUNS = {
-    ("Power by trial ($measured)", "B"): "fewer than 40 trials",
-    ("Sweeps ($measured_sweeps)", "ends"): "the sweep has not ended",
+    ("$measured Power by trial", "B"): "fewer than 40 trials",
+    ("When they ran, and whose they are", "ends"): "the sweep has not ended",
 }

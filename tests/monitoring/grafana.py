@@ -15,7 +15,7 @@ import requests
 
 Json = dict[str, Any]
 
-_VARIABLE = re.compile(r"\$(?:\{(\w+)(?::\w+)?\}|(\w+))")
+_VARIABLE = re.compile(r"\$(?:\{(\w+)(?::(\w+))?\}|(\w+))")
 _LABEL_VALUES = re.compile(r"label_values\((.*), (\w+)\)")
 _QUERY_RESULT = re.compile(r"query_result\((.*)\)", re.DOTALL)
 ALL = "$__all"
@@ -46,11 +46,13 @@ class View:
         for variable in dashboard["templating"]["list"]:
             if variable["type"] == "query":
                 options = self.options(variable, chosen)
-                chosen[variable["name"]] = variable["allValue"] if variable["includeAll"] else next(iter(options), "")
+                first = next(iter(options), "")
+                chosen[variable["name"]] = variable["allValue"] if variable["includeAll"] else first
+                chosen[f"{variable['name']}:text"] = options.get(first, first)
         return chosen
 
-    def options(self, variable: Json, chosen: Mapping[str, str]) -> list[str]:
-        """The list of a variable, in order."""
+    def options(self, variable: Json, chosen: Mapping[str, str]) -> dict[str, str]:
+        """The list of a variable, in order: the text of each value."""
         query = self.fill(variable["query"]["query"], chosen)
         if found := _LABEL_VALUES.fullmatch(query):
             match, label = found.groups()
@@ -59,8 +61,8 @@ class View:
             values = [_text(series) for series in self.instant(found.group(1))]
         else:
             raise Refused(f"no query of a variable: {query}")
-        values = list(dict.fromkeys(_matched(values, variable["regex"])))
-        return sorted(values, key=str.lower) if variable["sort"] == 1 else values
+        found = _matched(values, variable["regex"])
+        return dict(sorted(found.items(), key=lambda each: each[1].lower())) if variable["sort"] == 1 else found
 
     def fill(self, text: str, chosen: Mapping[str, str]) -> str:
         """Text with its variables filled in; unknown ones stay as they are."""
@@ -72,7 +74,12 @@ class View:
             "__interval": f"{interval}s",
             "__rate_interval": f"{max(interval + self.scrape_seconds, 4 * self.scrape_seconds)}s",
         }
-        return _VARIABLE.sub(lambda found: values.get(found.group(1) or found.group(2), found.group()), text)
+
+        def value(found: re.Match[str]) -> str:
+            braced, form, plain = found.groups()
+            return values.get(f"{braced}:text" if form == "text" else braced or plain, found.group())
+
+        return _VARIABLE.sub(value, text)
 
     def instant(self, query: str) -> list[Json]:
         """Result of a query at the end of the time range."""
@@ -135,10 +142,18 @@ def _text(series: Json) -> str:
     return f"{{{labels}}} {series['value'][1]} {series['value'][0] * 1000:.0f}"
 
 
-def _matched(values: list[str], regex: str) -> list[str]:
-    """What a variable's regular expression leaves: its first group; each of several matches with the flag g."""
+def _matched(values: list[str], regex: str) -> dict[str, str]:
+    """What a variable's regular expression leaves, as text by value.
+
+    Its groups of these names, or its first group; each of several matches with the flag g.
+    """
     if not regex:
-        return values
+        return {value: value for value in values}
     pattern, flags = regex[1:].rsplit("/", 1)
-    found = [list(re.finditer(pattern, value)) for value in values]
-    return [match.group(1) for matches in found for match in (matches if "g" in flags else matches[:1])]
+    options: dict[str, str] = {}
+    for value in values:
+        matches = list(re.finditer(pattern.replace("(?<", "(?P<"), value))
+        for match in matches if "g" in flags else matches[:1]:
+            groups = match.groupdict() or {"value": match.group(1), "text": match.group(1)}
+            options.setdefault(groups["value"], groups["text"])
+    return options

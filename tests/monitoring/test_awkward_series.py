@@ -131,7 +131,7 @@ def column(view: View, uid: str, title: str, reference: str, label: str, **chose
 
 
 def of_configurations(view: View, reference: str, **chosen: str) -> dict[str, float]:
-    return column(view, "energysweep-configurations", "All configurations ($measured)", reference, "config", **chosen)
+    return column(view, "energysweep-configurations", "$measured All configurations", reference, "config", **chosen)
 
 
 def test_a_joule_counts_once_wherever_its_trial_and_its_agent_were(view: View) -> None:
@@ -148,32 +148,37 @@ def test_which_part_is_an_estimate_is_told_and_stands_in_the_titles(view: View) 
     configurations = DASHBOARDS["energysweep-configurations"]
     (measured,) = (each for each in configurations["templating"]["list"] if each["name"] == "measured")
     chosen = view.choose(configurations)
-    assert view.options(measured, chosen)[0] == "≈ partly estimated"
-    assert view.options(measured, chosen | {"node": escaped("a")})[0] == "measured"
-    assert view.options(measured, chosen | {"node": escaped("elsewhere")})[0] == "nothing metered"
+
+    def told(chosen: dict[str, str]) -> tuple[str, str]:
+        """What is chosen: the sign of titles, the words of headings."""
+        return next(iter(view.options(measured, chosen).items()))
+
+    assert told(chosen) == ("≈", "≈ partly estimated")
+    assert told(chosen | {"node": escaped("a")}) == (" ", "measured")
+    assert told(chosen | {"node": escaped("elsewhere")}) == (" ", "nothing metered")
 
 
 def test_trials_without_hardware_and_configuration_have_a_name_on_the_axis(view: View) -> None:
-    hardware = column(view, "energysweep-configurations", "Energy per hardware ($measured)", "A", "hardware")
+    hardware = column(view, "energysweep-configurations", "$measured Energy per hardware", "A", "hardware")
     assert hardware == {"cpu": 95, "(none)": 5}
-    names = column(view, "energysweep-configurations", "Energy per configuration ($measured)", "A", "name")
+    names = column(view, "energysweep-configurations", "$measured Energy per configuration", "A", "name")
     assert names == {"x=1 cpu": 150, f"{INFO['2'][0]} cpu": 40, "(none)": 5}
 
 
 def test_a_value_with_spaces_is_one_value(view: View) -> None:
-    title = "Values of $parameter ($measured)"
+    title = "$measured Values of $parameter"
     values = column(view, "energysweep-configurations", title, "energy", "value", parameter="name")
     assert values == {'"a b"': 40}
 
 
 def test_sweeps_are_listed_from_the_newest_and_those_that_no_driver_tells_of_at_the_end(view: View) -> None:
     (sweep,) = (each for each in DASHBOARDS["energysweep-sweep"]["templating"]["list"] if each["name"] == "sweep")
-    assert view.options(sweep, {}) == ["s", "own"]
+    assert list(view.options(sweep, {})) == ["s", "own"]
 
 
 def of_nodes_dashboard(view: View, reference: str, minutes: int) -> dict[str, float]:
     """A column of the table of owners, by node, over the first minutes."""
-    title = "Energy by owner against the meters ($measured)"
+    title = "$measured Energy by owner against the meters"
     return column(replace(view, end=BEGAN + 60 * minutes), "energysweep-nodes", title, reference, "node")
 
 
@@ -222,7 +227,7 @@ def test_owners_sum_up_to_the_meters_however_many_agents_a_node_has(view: View, 
 
 @pytest.mark.parametrize("node", ["twice", "shared", "overlapping"])
 def test_the_areas_of_a_shared_node_reach_the_meters_line_and_not_beyond(view: View, node: str) -> None:
-    dashboard, title = DASHBOARDS["energysweep-nodes"], "Power by owner, and the meters ($measured)"
+    dashboard, title = DASHBOARDS["energysweep-nodes"], "$measured Power by owner, and the meters"
     hour = replace(view, end=BEGAN + 3600)
     areas, (meters,) = (
         hour.ask(target(dashboard, title, reference), hour.choose(dashboard) | {"node": escaped(node)})
@@ -260,6 +265,6 @@ def test_the_document_s_queries_count_a_joule_once(view: View) -> None:
 
 
 def test_the_cheapest_configuration_is_the_one_that_was_named_last_and_not_a_lucky_one_before(view: View) -> None:
-    title = "Cheapest at target so far ($measured)"
-    assert column(view, "energysweep-sweep", title, "A", "config", sweep="s") == {"x=2": 30}
-    assert column(view, "energysweep-configurations", "Sweeps ($measured_sweeps)", "cheapest", "sweep") == {"s": 30}
+    title = "$measured Cheapest at target so far"
+    assert column(view, "energysweep-sweep", title, "cheapest", "config", sweep="s") == {"x=2": 30}
+    assert column(view, "energysweep-configurations", "$measured_sweeps Sweeps", "cheapest", "sweep") == {"s": 30}

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -14,6 +15,8 @@ from energysweep import __version__
 from energysweep.cli import main
 from energysweep.metrics import FAMILIES
 from energysweep.monitoring import TAG, VERSION_TAG, Json, dashboards, export
+from energysweep.monitoring.fields import OWNERS, STATES
+from energysweep.records import TrialStatus
 from tests.monitoring.grafana import panels
 
 EXPORTED = Path(__file__).parents[2] / "deploy" / "grafana" / "dashboards"
@@ -103,23 +106,75 @@ def test_a_panel_says_what_it_is_in_which_unit_and_what_it_means_if_it_is_empty(
     defaults = panel["fieldConfig"]["defaults"]
     assert panel["title"]
     assert panel["description"].endswith(".")
-    assert defaults["unit"]
     assert defaults["noValue"] not in {"", "-", "0"}
+    # Where several fields hold several things, no field may take what was meant for another.
+    assert bool(defaults.get("unit")) == (panel["type"] not in ("table", "xychart"))
 
 
-@every_panel
-def test_a_column_of_numbers_has_a_unit(dashboard: Json, panel: Json) -> None:
-    if panel["type"] == "table":
-        names = panel["transformations"][1]["options"]["renameByName"]
-        hidden = panel["transformations"][1]["options"]["excludeByName"]
-        columns = {f"Value #{target['refId']}" for target in panel["targets"]}
-        numbers = {names[column] for column in columns - hidden.keys()}
-        units = {
-            override["matcher"]["options"]
-            for override in panel["fieldConfig"]["overrides"]
-            if any(each["id"] == "unit" and each["value"] for each in override["properties"])
-        }
-        assert units == numbers
+def columns(panel: Json) -> dict[str, Json]:
+    """The columns of a table that are shown: their properties by their names."""
+    return {
+        override["matcher"]["options"]: {each["id"]: each["value"] for each in override["properties"]}
+        for override in panel["fieldConfig"]["overrides"]
+        if override["matcher"]["id"] == "byName"
+    }
+
+
+TABLES = [(dashboard, panel) for dashboard, panel in ALL if panel["type"] == "table"]
+every_table = pytest.mark.parametrize(
+    ("dashboard", "panel"), TABLES, ids=[f"{dashboard['uid']}-{panel['title']}" for dashboard, panel in TABLES]
+)
+
+
+@every_table
+def test_every_column_says_what_it_holds(dashboard: Json, panel: Json) -> None:
+    organize = panel["transformations"][1]["options"]
+    shown = {name for field, name in organize["renameByName"].items() if field not in organize["excludeByName"]}
+    assert columns(panel).keys() == shown
+    queried = {organize["renameByName"][f"Value #{target['refId']}"] for target in panel["targets"]} & shown
+    assert {name for name, of in columns(panel).items() if of["unit"] != "string"} == queried
+    assert all(of.get("custom.width") or of.get("custom.minWidth") for of in columns(panel).values())
+
+
+@every_table
+def test_what_a_whole_panel_says_when_it_is_empty_is_said_by_no_cell(dashboard: Json, panel: Json) -> None:
+    first = panel["fieldConfig"]["overrides"][0]
+    assert first == {
+        "matcher": {"id": "byRegexp", "options": "/.*/"},
+        "properties": [{"id": "noValue", "value": ""}],
+    }
+
+
+@every_table
+def test_a_table_is_not_wider_than_its_panel(dashboard: Json, panel: Json) -> None:
+    """Of a window of 1600 pixels, of which Grafana's menu takes 300; narrower ones have no menu beside them."""
+    column = (1260 - 23 * 8) / 24
+    wide = panel["gridPos"]["w"]
+    inner = wide * column + (wide - 1) * 8 - 2 - 10  # borders, scroll bar
+    assert sum(of.get("custom.width", of.get("custom.minWidth", 0)) for of in columns(panel).values()) <= inner
+
+
+@every_table
+def test_bars_in_cells_are_scaled_by_their_own_column_alone(dashboard: Json, panel: Json) -> None:
+    for of in columns(panel).values():
+        if of.get("custom.cellOptions", {}).get("type") == "gauge":
+            assert (of["min"], of["fieldMinMax"]) == (0, True)
+
+
+@pytest.mark.parametrize(("title", "names"), [("Trials by state", STATES), ("Power by owner, and the meters", OWNERS)])
+def test_what_is_known_has_the_same_name_and_colour_whatever_else_there_is(
+    title: str, names: dict[str, tuple[str, str]]
+) -> None:
+    (panel,) = (panel for _, panel in ALL if panel["title"].endswith(title))
+    assert {series: (of["displayName"], of["color"]["fixedColor"]) for series, of in columns(panel).items()} == names
+    assert len({color for _, color in names.values()}) == len(names)
+
+
+def test_every_state_and_every_bucket_of_a_node_is_known() -> None:
+    assert STATES.keys() == set(get_args(TrialStatus))
+    (family,) = (each for each in FAMILIES if each.name == "energysweep_node_bucket_energy_joules_total")
+    told = re.findall(r"\w+", family.help.partition("bucket: ")[2])
+    assert OWNERS.keys() == set(told) - {"or"}
 
 
 @every_panel
@@ -127,8 +182,8 @@ def test_where_energy_may_be_an_estimate_the_panel_says_so(dashboard: Json, pane
     quantities = ("energy_joules", "power_watts", "emissions_grams", "energy_to_target_joules")
     if any(quantity in target["expr"] for target in panel["targets"] for quantity in quantities):
         names_source = any("source" in target["expr"].split("(energysweep_")[0] for target in panel["targets"])
-        is_titled = "$measured" in panel["title"] or "estimate" in panel["title"]
-        assert is_titled or names_source
+        # At the beginning, because Grafana cuts titles at their ends.
+        assert panel["title"].startswith(("$measured", "≈")) or names_source
         assert "estimate" in panel["description"].lower()
 
 

@@ -26,8 +26,8 @@ from tests.monitoring.watched import ROOT, Watched, watched
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 NOW = {
-    ("Power now ($measured)", "A"),
-    ("Trials ($measured)", "power"),
+    ("$measured Power now", "A"),
+    ("$measured Trials", "power"),
     ("Agents that answer", "A"),
     ("Open leases", "A"),
 }
@@ -69,7 +69,7 @@ def test_a_query_finds_data_when_all_series_are_gone(sweep: Watched, dashboard: 
     found = view.ask(query, view.choose(dashboard))
     is_live = (title, query["refId"]) in NOW
     assert is_live == (query["instant"] and "$__range" not in query["expr"])  # the rest looks back
-    assert bool(found) != (is_live or (title, query["refId"]) == ("Power by trial ($measured)", "B"))
+    assert bool(found) != (is_live or (title, query["refId"]) == ("$measured Power by trial", "B"))
 
 
 @pytest.mark.parametrize("moment", ["while_it_ran", "long_after"])
@@ -81,13 +81,13 @@ def test_a_variable_has_values(sweep: Watched, dashboard: Json, variable: Json, 
         "sweep": ["watched"],
         "hardware": ["large", "small"],
         "parameter": ["depth", "rate"],
-        "measured": ["replayed"],
     }
-    found = view.options(variable, chosen)
+    options = view.options(variable, chosen)
+    found = list(options)
     if variable["name"] == "metric":
         assert found[0] == "accuracy"  # the objective
-    elif variable["name"] == "measured":
-        assert found[0] == "replayed"
+    elif variable["name"].startswith("measured"):
+        assert (found[0], options[found[0]]) == ("↻", "↻ replayed")
     else:
         assert found == expected.get(variable["name"], found) != []
 
@@ -125,7 +125,7 @@ def test_configurations_are_told_with_the_ledger_s_joules_and_grams(sweep: Watch
     for trial in sweep.data.trials:
         config = " ".join(f"{name}={trial.parameters[name]:g}" for name in ("rate", "depth"))
         expected[config, trial.hardware] = of_trial[trial.trial]
-    title, view = "All configurations ($measured)", sweep.long_after()
+    title, view = "$measured All configurations", sweep.long_after()
     joules = numbers(ask(view, "energysweep-configurations", title, "sum"), "config", "hardware")
     grams = numbers(ask(view, "energysweep-configurations", title, "grams"), "config", "hardware")
     assert len(joules) == 16
@@ -135,7 +135,7 @@ def test_configurations_are_told_with_the_ledger_s_joules_and_grams(sweep: Watch
 
 @pytest.mark.parametrize("moment", ["while_it_ran", "long_after"])
 def test_the_joules_of_all_owners_are_those_of_the_meter(sweep: Watched, moment: str) -> None:
-    title, view = "Energy by owner against the meters ($measured)", getattr(sweep, moment)()
+    title, view = "$measured Energy by owner against the meters", getattr(sweep, moment)()
 
     def of(reference: str) -> float:
         return number(ask(view, "energysweep-nodes", title, reference))
@@ -144,12 +144,12 @@ def test_the_joules_of_all_owners_are_those_of_the_meter(sweep: Watched, moment:
     assert sum(owners) == pytest.approx(of("booked"), rel=1e-9)
     assert of("booked") == pytest.approx(of("metered"), rel=1e-9)
     assert of("difference") == pytest.approx(0, abs=1e-6)
-    bars = ask(view, "energysweep-nodes", "Energy by owner ($measured)", "A")
+    bars = ask(view, "energysweep-nodes", "$measured Energy by owner", "A")
     assert sorted(float(bar["value"][1]) for bar in bars) == pytest.approx(sorted(owners))
 
 
 def test_the_areas_of_all_owners_reach_the_line_of_the_meters(sweep: Watched) -> None:
-    title, view = "Power by owner, and the meters ($measured)", sweep.while_it_ran()
+    title, view = "$measured Power by owner, and the meters", sweep.while_it_ran()
     areas: dict[float, float] = {}
     for series in ask(view, "energysweep-nodes", title, "A"):
         for when, watts in series["values"]:
@@ -167,8 +167,8 @@ def test_the_areas_of_all_owners_reach_the_line_of_the_meters(sweep: Watched) ->
 
 def test_the_trials_of_all_sweeps_are_the_owner_that_is_called_trials(sweep: Watched) -> None:
     view = sweep.long_after()
-    by_sweep = ask(view, "energysweep-nodes", "Energy of trials by sweep ($measured)", "energy")
-    owner = number(ask(view, "energysweep-nodes", "Energy by owner against the meters ($measured)", "trials"))
+    by_sweep = ask(view, "energysweep-nodes", "$measured Energy of trials by sweep", "energy")
+    owner = number(ask(view, "energysweep-nodes", "$measured Energy by owner against the meters", "trials"))
     # A trial shows all that it has used; a node, what it has since Prometheus first saw its agent, which takes seconds.
     first = 'sum(min_over_time(energysweep_node_bucket_energy_joules_total{bucket="trials"}[$__range]))'
     before = number(view.instant(view.fill(first, {})))
@@ -178,9 +178,10 @@ def test_the_trials_of_all_sweeps_are_the_owner_that_is_called_trials(sweep: Wat
 def test_of_more_trials_than_are_shown_the_rest_is_drawn_together(sweep: Watched) -> None:
     view, dashboard = sweep.while_it_ran(), DASHBOARDS["energysweep-sweep"]
     chosen = view.choose(dashboard)
-    (panel,) = (panel for panel in panels(dashboard) if panel["title"] == "Power by trial ($measured)")
-    one, rest = (view.fill(target["expr"].replace("topk(40, ", "topk(1, "), chosen) for target in panel["targets"][:2])
-    every = view.fill(panel["targets"][0]["expr"], chosen)
+    (panel,) = (panel for panel in panels(dashboard) if panel["title"] == "$measured Power by trial")
+    of = {target["refId"]: target["expr"] for target in panel["targets"]}
+    one, rest = (view.fill(of[reference].replace("topk(40, ", "topk(1, "), chosen) for reference in ("A", "B"))
+    every = view.fill(of["A"], chosen)
 
     def total(expression: str) -> dict[float, float]:
         return {when: float(watts) for series in view.lines(f"sum({expression})") for when, watts in series["values"]}
@@ -193,7 +194,7 @@ def test_of_more_trials_than_are_shown_the_rest_is_drawn_together(sweep: Watched
 
 def test_a_parameter_is_told_value_by_value(sweep: Watched) -> None:
     view = sweep.long_after()
-    title = "Values of $parameter ($measured)"
+    title = "$measured Values of $parameter"
     by_rate = numbers(ask(view, "energysweep-configurations", title, "trials", parameter="rate"), "value")
     by_depth = numbers(ask(view, "energysweep-configurations", title, "trials", parameter="depth"), "value")
     assert by_rate == {("0.01",): 4, ("0.05",): 4, ("0.1",): 4, ("0.15",): 4}
@@ -204,7 +205,7 @@ def test_chosen_values_are_taken_as_they_are(sweep: Watched) -> None:
     view = sweep.long_after()
 
     def trials(**chosen: str) -> float:
-        found = ask(view, "energysweep-configurations", "Sweeps ($measured_sweeps)", "trials", **chosen)
+        found = ask(view, "energysweep-configurations", "$measured_sweeps Sweeps", "trials", **chosen)
         return sum(float(series["value"][1]) for series in found)
 
     assert trials() == 16
@@ -224,8 +225,8 @@ def test_the_queries_in_the_document_find_every_trial_and_configuration(sweep: W
 def test_points_have_both_coordinates(sweep: Watched) -> None:
     view = sweep.long_after()
     labels = ("sweep", "trial", "config", "hardware")
-    x = numbers(ask(view, "energysweep-sweep", "Energy against $metric ($measured)", "x"), *labels)
-    y = numbers(ask(view, "energysweep-sweep", "Energy against $metric ($measured)", "y"), *labels)
+    x = numbers(ask(view, "energysweep-sweep", "$measured Energy against $metric", "x"), *labels)
+    y = numbers(ask(view, "energysweep-sweep", "$measured Energy against $metric", "y"), *labels)
     assert x.keys() == y.keys()
     assert len(x) == 16
 
@@ -233,9 +234,9 @@ def test_points_have_both_coordinates(sweep: Watched) -> None:
 def test_what_early_stopping_saved_and_what_was_cheapest_is_what_the_driver_told(sweep: Watched) -> None:
     view = sweep.long_after()
     assert "pruned" in {trial.status for trial in sweep.data.trials}
-    assert number(ask(view, "energysweep-sweep", "Saved by early stopping (estimate)", "A")) > 0
+    assert number(ask(view, "energysweep-sweep", "≈ Saved", "A")) > 0
     # It changes until the end, and a sweep of seconds is too short for what is looked for once a minute.
-    cheapest = number(ask(sweep.just_after(), "energysweep-sweep", "Cheapest at target so far ($measured)", "A"))
+    cheapest = number(ask(sweep.just_after(), "energysweep-sweep", "$measured Cheapest at target so far", "cheapest"))
     best = summarise(sweep.data).headline.cheapest
     assert best is not None
     assert best.energy_to_target_joules is not None
@@ -246,10 +247,10 @@ def test_what_early_stopping_saved_and_what_was_cheapest_is_what_the_driver_told
 def test_brought_back_weeks_later_every_number_is_that_of_the_report(
     sweep: Watched, tmp_path: Path, parameter: str
 ) -> None:
-    saved = number(ask(sweep.just_after(), "energysweep-sweep", "Saved by early stopping (estimate)", "A"))
+    saved = number(ask(sweep.just_after(), "energysweep-sweep", "≈ Saved", "A"))
     with brought_back(tmp_path, sweep.data) as view:
         differences = differing(view, sweep.data, parameter)
-        found = shown(view, "Sweeps ($measured_sweeps)", "saved", ("sweep",))
+        found = shown(view, "$measured_sweeps Sweeps", "saved", ("sweep",))
     assert differences == {}
     assert found == {("watched",): pytest.approx(saved, rel=0.01)}
 
@@ -260,8 +261,8 @@ def test_what_the_sweep_has_cost_is_what_its_report_charges(sweep: Watched) -> N
     assert totals.overhead_joules is not None
     expected = totals.trials_energy_joules + totals.overhead_joules
     for view in (sweep.just_after(), sweep.long_after()):
-        assert number(ask(view, "energysweep-sweep", "Energy so far ($measured)", "A")) == pytest.approx(expected)
-        grams = number(ask(view, "energysweep-sweep", "CO2e so far ($measured)", "A"))
+        assert number(ask(view, "energysweep-sweep", "$measured Energy so far", "A")) == pytest.approx(expected)
+        grams = number(ask(view, "energysweep-sweep", "$measured CO2e so far", "A"))
         assert grams == pytest.approx(totals.emissions_grams)
 
 

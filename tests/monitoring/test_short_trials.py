@@ -28,7 +28,7 @@ SWEEP, CONFIGURATIONS = (
     next(dashboard for dashboard in dashboards() if dashboard["uid"] == uid)
     for uid in ("energysweep-sweep", "energysweep-configurations")
 )
-POWER = "Power by trial ($measured)"
+POWER = "$measured Power by trial"
 
 
 def trials() -> Iterator[tuple[str, int, int]]:
@@ -114,13 +114,13 @@ def test_joules_and_grams_so_far_are_those_of_the_sweep_however_short_the_range_
         query = target(SWEEP, title, reference)
         return numbers(last_minutes.ask(query, last_minutes.choose(SWEEP)))
 
-    assert asked("Energy so far ($measured)") == {(): pytest.approx(TOTAL)}
-    assert asked("CO2e so far ($measured)") == {(): pytest.approx(TOTAL * 1e-4)}
+    assert asked("$measured Energy so far") == {(): pytest.approx(TOTAL)}
+    assert asked("$measured CO2e so far") == {(): pytest.approx(TOTAL * 1e-4)}
     assert asked("What measured it", "energy") == {(): pytest.approx(TOTAL)}
     # The table says that it is of trials within the range, and it is.
-    rows = last_minutes.ask(target(SWEEP, "Trials ($measured)", "energy"), last_minutes.choose(SWEEP))
+    rows = last_minutes.ask(target(SWEEP, "$measured Trials", "energy"), last_minutes.choose(SWEEP))
     assert 20 < len(rows) < 50
-    beside = target(CONFIGURATIONS, "Sweeps ($measured_sweeps)", "whole")
+    beside = target(CONFIGURATIONS, "$measured_sweeps Sweeps", "whole")
     assert numbers(last_minutes.ask(beside, last_minutes.choose(CONFIGURATIONS)), "sweep") == {
         ("s",): pytest.approx(TOTAL)
     }
@@ -128,5 +128,5 @@ def test_joules_and_grams_so_far_are_those_of_the_sweep_however_short_the_range_
 
 def test_a_sweep_that_has_ended_is_told_of_in_any_range_with_its_series(view: View) -> None:
     later = replace(view, start=BEGAN + ENDED, end=BEGAN + ENDED + 7200)
-    found = later.ask(target(SWEEP, "Energy so far ($measured)", "A"), later.choose(SWEEP))
+    found = later.ask(target(SWEEP, "$measured Energy so far", "A"), later.choose(SWEEP))
     assert numbers(found) == {(): pytest.approx(TOTAL)}

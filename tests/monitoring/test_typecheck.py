@@ -17,7 +17,7 @@ from tests.conftest import need
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-KINDS = {"barchart": "BarChart", "stat": "Stat", "table": "Table", "timeseries": "TimeSeries", "xychart": "XYChart"}
+KINDS = {"bargauge": "BarGauge", "stat": "Stat", "table": "Table", "timeseries": "TimeSeries", "xychart": "XYChart"}
 
 
 @pytest.fixture(scope="module")

@@ -38,9 +38,9 @@ from tests.web import get
 
 # No data, and why.
 NOT_HERE = {
-    ("Power by trial ($measured)", "B"): "fewer than 40 trials",
-    ("Saved by early stopping (estimate)", "A"): "no scheduler stops a trial early",
-    ("Sweeps ($measured_sweeps)", "saved"): "no scheduler stops a trial early",
+    ("$measured Power by trial", "B"): "fewer than 40 trials",
+    ("≈ Saved", "A"): "no scheduler stops a trial early",
+    ("$measured_sweeps Sweeps", "saved"): "no scheduler stops a trial early",
 }
 
 pytestmark = [
@@ -268,7 +268,8 @@ def test_a_query_of_a_panel_finds_data(watched: Watched, dashboard: Json, title:
 @pytest.mark.parametrize(("dashboard", "variable"), VARIABLES)
 def test_a_variable_has_the_values_of_both_nodes(watched: Watched, dashboard: Json, variable: Json) -> None:
     view = watched.just_after()
-    found = view.options(variable, view.choose(dashboard))
+    options = view.options(variable, view.choose(dashboard))
+    found = list(options)
     expected = {
         "sweep": ["watched"],
         "hardware": [],  # the sweep names none
@@ -277,7 +278,7 @@ def test_a_variable_has_the_values_of_both_nodes(watched: Watched, dashboard: Js
         "metric": ["score"],
     }
     if variable["name"].startswith("measured"):
-        assert found[0] == "replayed"
+        assert (found[0], options[found[0]]) == ("↻", "↻ replayed")
     else:
         assert found == expected[variable["name"]]
 
@@ -314,7 +315,7 @@ def test_on_both_nodes_the_joules_of_all_owners_are_those_of_the_meters(watched:
     view, dashboard = watched.just_after(), DASHBOARDS["energysweep-nodes"]
 
     def of(reference: str) -> dict[tuple[str, ...], float]:
-        query = target(dashboard, "Energy by owner against the meters ($measured)", reference)
+        query = target(dashboard, "$measured Energy by owner against the meters", reference)
         return numbers(view.ask(query, view.choose(dashboard)), "node")
 
     owners = [of(bucket) for bucket in ("trials", "overhead", "background", "unreserved_idle")]
@@ -338,8 +339,8 @@ def test_what_the_sweep_has_cost_is_what_its_report_charges_on_both_nodes(watche
     assert totals.trials_energy_joules is not None
     assert totals.overhead_joules is not None
     joules = totals.trials_energy_joules + totals.overhead_joules
-    assert number("Energy so far ($measured)") == pytest.approx(joules)
-    assert number("CO2e so far ($measured)") == pytest.approx(totals.emissions_grams)
+    assert number("$measured Energy so far") == pytest.approx(joules)
+    assert number("$measured CO2e so far") == pytest.approx(totals.emissions_grams)
 
 
 def test_brought_back_weeks_later_every_number_is_that_of_the_report(watched: Watched, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 // What a dashboard of ours may be: Grafana's own types, with the options of each kind of panel instead of `unknown`.
 
 import type { AnnotationQuery, Dashboard, DataSourceRef, FieldConfig, Panel, RowPanel, VariableModel } from '@grafana/schema';
-import type * as BarChart from 'panelcfg/barchart';
+import type * as BarGauge from 'panelcfg/bargauge';
 import type * as Stat from 'panelcfg/stat';
 import type * as Table from 'panelcfg/table';
 import type * as TimeSeries from 'panelcfg/timeseries';
@@ -60,14 +60,14 @@ type PanelOf<Kind extends string, Options, Custom> = Omit<Plain<Panel>, Loose> &
   transformations: Transformation[];
   options: Plain<Options>;
   fieldConfig: {
-    defaults: Omit<Plain<FieldConfig>, 'custom'> & { unit: string; noValue: string; custom?: Plain<Custom> };
+    defaults: Omit<Plain<FieldConfig>, 'custom'> & { unit?: string; noValue: string; custom?: Plain<Custom> };
     overrides: Array<{ matcher: { id: string; options: unknown }; properties: Array<{ id: string; value: unknown }> }>;
   };
 };
 
 type AnyPanel =
   | Plain<RowPanel>
-  | PanelOf<'barchart', BarChart.Options, BarChart.FieldConfig>
+  | PanelOf<'bargauge', BarGauge.Options, never>
   | PanelOf<'stat', Stat.Options, never>
   | PanelOf<'table', Table.Options, Table.FieldConfig>
   | PanelOf<'timeseries', TimeSeries.Options, TimeSeries.FieldConfig>

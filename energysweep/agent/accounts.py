@@ -66,7 +66,7 @@ class Lease:
     @property
     def owner(self) -> Owner:
         """Its name in attribution."""
-        return Owner("lease", self.id)
+        return Owner("lease", self.id, self.run)
 
 
 @dataclass(slots=True)

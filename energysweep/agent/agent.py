@@ -6,19 +6,18 @@ sees, ``books`` books, ``keeper`` keeps both over a restart.
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from energysweep.agent import keys, limits
 from energysweep.agent.accounts import Energy, Lease, Sweep
-from energysweep.agent.attribution import Owner
 from energysweep.agent.books import SERIES_SECONDS, Books
 from energysweep.agent.floors import FloorMemory
 from energysweep.agent.keeper import Keeper
 from energysweep.agent.observer import Observer
 from energysweep.agent.picture import Health, Picture, take_picture
+from energysweep.agent.presence import Presence, Speaker
 from energysweep.agent.processes import ProcessTable, Root
 from energysweep.agent.quiet import QUIET_SECONDS, QuietSeconds
 from energysweep.agent.state import Address, StateFile
@@ -30,8 +29,6 @@ from energysweep.records import READ_AT_MOST_EVERY_SECONDS
 
 SCAN_AT_MOST_EVERY_SECONDS = 0.002  # a trial that opens where another just closed needs no second scan
 ABANDONED_SECONDS = 60.0  # how long a sweep without any process keeps its window: its driver may come back
-REBIND_SECONDS = 30.0  # how long a closed window waits for its driver's last poll before its run may get another key
-REJOIN_SECONDS = 60.0  # how long a restarted agent waits for those that it knows to be back
 _PICTURE_SECONDS = 1.5  # a tick later, so that a scrape of an agent that saves at each tick need not wait for it
 
 
@@ -73,8 +70,7 @@ class Agent:
         self.windows, self.node, self.node_watts = self._books.windows, self._books.node, self._books.node_watts
         self._picture: Picture | None = None
         self._keeper = Keeper(host, self._observer, self._books, state, self._take_picture)
-        self._awaited: set[str | Root] = set()
-        self._awaited_until = -math.inf
+        self._presence = Presence(self._observer)
         self._observe()
 
     # A restart -------------------------------------------------------------------------------------------------------
@@ -86,8 +82,7 @@ class Agent:
         """
         with self.lock:
             if self._keeper.restore():
-                self._awaited = {*self._observer.leases, *self._observer.members}
-                self._awaited_until = self.host.clock() + REJOIN_SECONDS
+                self._presence.await_all(self.host.clock())
                 self._observe()
 
     def save(self) -> None:
@@ -132,7 +127,7 @@ class Agent:
             LeaseRefused: the run has another key, or there are too many runs.
         """
         with self.lock:
-            self._check_key(run, key, peer)
+            keys.check(run, key, peer, self.windows.get(run), self.host.clock())
             window = self._books.open_window(run)
             if window is None:
                 limits.make_room_for_window(self.windows, peer)
@@ -143,17 +138,6 @@ class Agent:
                 self._note_change()
             return window
 
-    def _check_key(self, run: str, key: str, peer: str) -> None:
-        window = self.windows.get(run)
-        if window is None or keys.fits(key, window.key):
-            return
-        # Its owner may begin again under the same name once nothing of it can be lost.
-        if window.closed is None or window.peer != peer or self.host.clock() - window.closed < REBIND_SECONDS:
-            raise LeaseRefused(
-                f"run {run!r} on this host has another key: it is somebody else's, or was begun by another driver less"
-                " than two minutes ago"
-            )
-
     def close_window(self, run: str) -> None:
         """Close a run's leases and its window, after a last reading. The window can still be read."""
         with self.lock:
@@ -163,22 +147,32 @@ class Agent:
             self._close_leases(lambda lease: lease.run == run)
             self._observe()
             window.close()
-            members = self._observer.members.items()
-            self._observer.members = {root: owner for root, owner in members if owner != Owner("run", run)}
+            self._presence.leave(lambda _, member: member.run == run)
             self._note_change()
 
-    def join(self, run: str, root: Root) -> None:
-        """A process of a run's own (its driver, or a worker): what it does without a lease is the run's overhead."""
-        with self.lock:
-            self._observer.advance()
-            self._observer.members[root] = Owner("run", run)
-            self._awaited.discard(root)
+    def join(self, run: str, root: Root, speaker: int | None = None) -> None:
+        """A process of a run's own (its driver, or a worker): what it does without a lease is the run's overhead.
 
-    def leave(self, root: Root) -> None:
-        """A process of a run has gone."""
+        It is, until ``disconnect``, for each of its connections.
+
+        Args:
+            run: the run.
+            root: the process.
+            speaker: the number of the connection that says so; None: the process itself, whoever speaks for it.
+        """
         with self.lock:
             self._observer.advance()
-            self._observer.members.pop(root, None)
+            self._presence.join(root, run, speaker)
+
+    def disconnect(self, speaker: Speaker) -> None:
+        """A connection has ended: close the leases that it holds; its process is no member by it any more.
+
+        A lease that another connection has taken over stays open.
+        """
+        with self.lock:
+            self._close_leases(lambda lease: self._presence.holds(speaker, lease.id))
+            self._observer.advance()
+            self._presence.leave(lambda other, _: other == speaker)
 
     # Leases ----------------------------------------------------------------------------------------------------------
 
@@ -192,6 +186,7 @@ class Agent:
         gpus: Mapping[str, float],
         config: str = "",
         hardware: str = "",
+        speaker: int | None = None,
     ) -> Energy:
         """From now on the process tree works for the trial.
 
@@ -204,18 +199,20 @@ class Agent:
             cpus: reserved logical CPUs.
             gpus: fractions of GPUs, by the names that ``Opened.held`` takes.
             config, hardware: short readable texts for the dashboards.
+            speaker: the number of the connection that asks, and holds the lease from now on.
 
         Returns:
             What earlier leases of this trial on this host have cost.
 
         Raises:
-            LeaseRefused: no window, or the lease is another process's or trial's, or closed.
+            LeaseRefused: no window, or the lease is another process's or trial's, or a later connection has taken it
+                over.
         """
         with self.lock:
             window = self._books.open_window(run)
             if window is None:
                 raise LeaseRefused(f"run {run!r} has no open window on this host")
-            if self._is_open_again(window, lease_id, trial, root):
+            if self._is_open_again(window, lease_id, trial, root, speaker):
                 return window.trial(trial).energy()
             limits.check_room_for_lease(self.windows, self._observer.leases.values(), window, trial)
             held = self._observer.held_gpus(gpus)
@@ -232,10 +229,11 @@ class Agent:
             account = window.trial(trial)
             account.config, account.hardware = config or account.config, hardware or account.hardware
             self._observer.leases[lease_id] = lease
+            self._presence.hold(lease_id, speaker)
             self._note_change()
             return account.energy()
 
-    def _is_open_again(self, window: Window, lease_id: str, trial: str, root: Root) -> bool:
+    def _is_open_again(self, window: Window, lease_id: str, trial: str, root: Root, speaker: int | None) -> bool:
         """Whether a client asks again for a lease that it has, perhaps after the agent's restart."""
         if lease_id not in window.leases:
             if any(lease_id in other.leases for other in self.windows.values()):
@@ -244,16 +242,18 @@ class Agent:
         lease = window.leases[lease_id]
         if (lease.trial, lease.root) != (trial, root):
             raise LeaseRefused(f"lease {lease_id} is of another trial or process")
-        self._awaited.discard(lease_id)
+        if lease.closed is None:  # of a closed one only its trial's energy is told
+            self._presence.hold(lease_id, speaker)
         return True
 
-    def report(self, lease_id: str, results: Mapping[str, float] | None = None) -> Energy:
+    def report(self, lease_id: str, results: Mapping[str, float] | None = None, speaker: int | None = None) -> Energy:
         """What the lease's trial has cost until now, over all its leases on this host.
 
         Raises:
-            LeaseRefused: there is no such open lease.
+            LeaseRefused: there is no such open lease, or a later connection has taken it over.
         """
         with self.lock:
+            self._presence.check_holder(lease_id, speaker)
             lease = self._observer.leases.get(lease_id)
             if lease is None:
                 raise LeaseRefused(f"lease {lease_id} is not open")
@@ -264,13 +264,15 @@ class Agent:
             self._note_change()
             return account.energy()
 
-    def close_lease(self, run: str, lease_id: str) -> Energy:
+    def close_lease(self, run: str, lease_id: str, speaker: int | None = None) -> Energy:
         """Take a last reading and close the lease; closing it again only tells what the trial has cost.
 
         Raises:
-            LeaseRefused: the run never had such a lease, or its driver has settled it.
+            LeaseRefused: the run never had such a lease, its driver has settled it, or a later connection has taken it
+                over.
         """
         with self.lock:
+            self._presence.check_holder(lease_id, speaker)
             window = self.windows.get(run)
             if window is None or lease_id not in window.leases:
                 raise LeaseRefused(f"run {run!r} has no lease {lease_id}")
@@ -441,22 +443,23 @@ class Agent:
         for lease in meant:
             self.windows[lease.run].close_lease(lease)
             del self._observer.leases[lease.id]
+            self._presence.release(lease.id)
         self._note_change()
 
     def _dismiss_awaited(self) -> None:
         """Let go of those whom a restarted agent has waited for, and who have not come back."""
-        if not self._awaited or self.host.clock() < self._awaited_until:
-            return
-        self._close_leases(lambda lease: lease.id in self._awaited)
-        members = self._observer.members.items()
-        self._observer.members = {root: owner for root, owner in members if root not in self._awaited}
-        self._awaited = set()
+        missing = self._presence.missing(self.host.clock())
+        if missing:
+            self._close_leases(lambda lease: lease.id in missing)
+            self._presence.leave(lambda speaker, _: speaker in missing)
 
     def _close_abandoned(self) -> None:
         """Close the windows of sweeps whose processes have all gone."""
-        now = self._observer.advanced
+        now, clocks = self._observer.advanced, self._observer.clocks
+        alive = {each.run for each in self._observer.members if clocks.alive(each.root)}
+        alive |= {each.run for each in self._observer.leases.values() if clocks.alive(each.root)}
         for window in self._books.open_windows():
-            if Owner("run", window.run) in self._observer.members.values():
+            if window.run in alive:
                 window.last_seen = now
             elif now - window.last_seen > ABANDONED_SECONDS:
                 self.close_window(window.run)

@@ -29,11 +29,29 @@ class Owner(NamedTuple):
     Attributes:
         kind: ``lease``; ``run`` for a sweep's own processes without a lease (driver, workers between trials);
             ``shared`` for what serves every sweep of the host (the agent).
-        name: the lease's id, the run's id, or empty.
+        name: the lease's id, or empty.
+        run: the run's id, the lease's run, or empty.
+        also: others whose they are as well, see ``nesting``; leases first, at most one of each run.
     """
 
     kind: Literal["lease", "run", "shared"]
     name: str = ""
+    run: str = ""
+    also: tuple[Owner, ...] = ()
+
+    @property
+    def all(self) -> tuple[Owner, ...]:
+        """Each of those whose they are."""
+        return (self._replace(also=()), *self.also) if self.also else (self,)
+
+    def of(self, run: str) -> Owner | None:
+        """Which of these is of a run; None if none is."""
+        return next((each for each in self.all if each.run == run), None)
+
+
+def member(run: str) -> Owner:
+    """A run's own processes without a lease."""
+    return Owner("run", run=run)
 
 
 SHARED = Owner("shared")
@@ -77,8 +95,11 @@ class Usage:
 
     @property
     def is_gpu_shared(self) -> bool:
-        """Several leases held this device, or the driver has seen processes of others than the one that did."""
-        return len(self.gpu_seconds) > 0 and len({*self.gpu_seconds, *(self.gpu_present or {})}) > 1
+        """Leases that are not one in the other held this device, or the driver has seen processes of others there."""
+        if not self.gpu_seconds:
+            return False
+        always = set.intersection(*(set(owner.all) for owner in self.gpu_seconds))
+        return not always or any(owner is None or not always & {*owner.all} for owner in self.gpu_present or {})
 
 
 def _added(
@@ -171,7 +192,8 @@ def _split_gpu(device: Device, joules: float, usage: Usage) -> dict[Owner, float
         # Also to owners who hold no part of it: the driver has seen their processes.
         return _split_by_processes(joules, utilisation)
     if holders and present:
-        holders = {owner: seconds for owner, seconds in holders.items() if owner in present}
+        seen = {each for owner in present if owner is not None for each in owner.all}
+        holders = {owner: seconds for owner, seconds in holders.items() if not seen.isdisjoint(owner.all)}
         if not holders:
             return _split_by_processes(joules, present)
     return _split(joules, holders, whole=sum(holders.values()))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import socketserver
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,13 +42,15 @@ class Desk:
     Attributes:
         connections: those that are open.
         pace: of hellos.
+        numbers: of the connections, in the order in which they were made.
     """
 
     agent: Agent
-    hello: Callable[[protocol.Hello, Root, str], dict[str, Any]]
+    hello: Callable[[protocol.Hello, Root, Connection], dict[str, Any]]
     retire: Callable[[Connection], None]
     connections: set[Connection] = field(default_factory=set)
     pace: Pace = field(default_factory=Pace)
+    numbers: Iterator[int] = field(default_factory=itertools.count)
 
 
 class LeaseServer(GuardedServer):
@@ -69,6 +72,7 @@ class Connection(socketserver.StreamRequestHandler):
         self.agent = self.desk.agent
         self.desk.connections.add(self)
         self.peer = self.server.peer(self.connection, self.client_address)
+        self.number = next(self.desk.numbers)
         self.run = ""
         self.leases: set[str] = set()
         self.root: Root | None = None
@@ -88,11 +92,8 @@ class Connection(socketserver.StreamRequestHandler):
     def finish(self) -> None:
         """Close what it holds."""
         self.desk.connections.discard(self)
-        for lease in self.leases:
-            with contextlib.suppress(LeaseRefused):  # its driver has settled it
-                self.agent.close_lease(self.run, lease)
         if self.root is not None:
-            self.agent.leave(self.root)
+            self.agent.disconnect(self.number)
         with contextlib.suppress(ConnectionError):
             super().finish()
 
@@ -162,7 +163,7 @@ class Connection(socketserver.StreamRequestHandler):
         return self._welcome(request, proof.root())
 
     def _welcome(self, request: protocol.Hello, root: Root) -> dict[str, Any]:
-        answer = self.desk.hello(request, root, self.peer)
+        answer = self.desk.hello(request, root, self)
         self.root, self.run = root, request.run
         self.server.stay(self.connection)
         return answer
@@ -181,14 +182,15 @@ class Connection(socketserver.StreamRequestHandler):
                 request.gpus,
                 request.config,
                 request.hardware,
+                self.number,
             )
             self.leases.add(request.lease)
             return energy
         self._check_own(request.lease)
         if isinstance(request, protocol.Report):
-            return self.agent.report(request.lease, request.results)
+            return self.agent.report(request.lease, request.results, self.number)
         self.leases.discard(request.lease)
-        return self.agent.close_lease(self.run, request.lease)
+        return self.agent.close_lease(self.run, request.lease, self.number)
 
     def _check_own(self, lease: str) -> None:
         if lease not in self.leases:

@@ -110,7 +110,7 @@ class Keeper:
             counters=list(observer.counters.values()),
             node_joules=books.node.joules,
             windows=[window.saved() for window in books.windows.values()],
-            members=observer.members,
+            members=sorted(observer.members),
             before_tick=books.before_tick,
             quiet_watts=books.quiet_watts,
             processes=list((observer.clocks.before or {}).values()),

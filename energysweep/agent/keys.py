@@ -10,6 +10,11 @@ import hashlib
 import hmac
 import secrets
 
+from energysweep.agent.windows import Window
+from energysweep.errors import LeaseRefused
+
+REBIND_SECONDS = 30.0  # how long a closed window waits for its driver's last poll before its run may get another key
+
 
 def new_key() -> str:
     """128 random bits."""
@@ -24,3 +29,25 @@ def fingerprint(key: str) -> str:
 def fits(key: str, known: str) -> bool:
     """Whether it is the key with this fingerprint; takes as long whatever the answer is."""
     return hmac.compare_digest(fingerprint(key), known)
+
+
+def check(run: str, key: str, peer: str, window: Window | None, now: float) -> None:
+    """Whether somebody may open a run's window, or join it.
+
+    Args:
+        run, key: what is said.
+        peer: who says it.
+        window: the run's, None if it has none.
+        now: the host's clock.
+
+    Raises:
+        LeaseRefused: the run has another key.
+    """
+    if window is None or fits(key, window.key):
+        return
+    # Its owner may begin again under the same name once nothing of it can be lost.
+    if window.closed is None or window.peer != peer or now - window.closed < REBIND_SECONDS:
+        raise LeaseRefused(
+            f"run {run!r} on this host has another key: it is somebody else's, or was begun by another driver less"
+            " than two minutes ago"
+        )

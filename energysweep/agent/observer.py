@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from energysweep.agent.accounts import Lease
-from energysweep.agent.attribution import SHARED, Owner, Usage, by_owner
+from energysweep.agent.attribution import SHARED, Owner, Usage, by_owner, member
 from energysweep.agent.counters import Counter
+from energysweep.agent.nesting import enclosing, joined, layered
 from energysweep.agent.processes import CpuClocks, Proc, ProcessTable, Root
-from energysweep.agent.state import Saved
+from energysweep.agent.state import Member, Saved
 from energysweep.host import Host
 from energysweep.meters import Device, Opened
 from energysweep.meters.base import gpu_text
@@ -49,7 +50,7 @@ class Observer:
     def __init__(self, host: Host, meters: Opened, own: Root | None, table: ProcessTable | None) -> None:
         self.counters: dict[str, Counter] = {device.name: Counter(device) for device in meters.devices}
         self.leases: dict[str, Lease] = {}
-        self.members: dict[Root, Owner] = {}
+        self.members: set[Member] = set()
         self.first_window_at: float | None = None
         self._host = host
         self._meters = meters
@@ -60,6 +61,7 @@ class Observer:
         self.advanced = self.read_at = host.clock()
         self.busy_seconds = self._table.busy_seconds()
         self._absent: set[str] = set()
+        self._around: dict[Owner, Owner] = {}
 
     def begin(self) -> None:
         """A window is about to be opened; a replayed trace begins with the first one."""
@@ -77,7 +79,7 @@ class Observer:
         self._restore_counters(saved)
         self.advanced, self.read_at, self.busy_seconds = saved.advanced, saved.read_at, saved.busy_seconds
         self.clocks.before = {process.pid: process for process in saved.processes}
-        self.members = saved.members
+        self.members = set(saved.members)
 
     def _restore_counters(self, saved: Saved) -> None:
         self.first_window_at = saved.first_window_at
@@ -114,30 +116,54 @@ class Observer:
         self._advance_to(self._host.clock())
 
     def _advance_to(self, now: float) -> None:
-        cpu_seconds = self.clocks.advance(self._roots())
+        roots = self._roots()
+        cpu_seconds = self.clocks.advance(roots)
         busy = self._table.busy_seconds()
         seconds, self.advanced = now - self.advanced, now
         busy_cpu_seconds, self.busy_seconds = max(0.0, busy - self.busy_seconds), busy
+        used_by_lease: dict[str, float] = {}
+        for whose, used in cpu_seconds.items():
+            for each in whose.all:
+                if each.kind == "lease":
+                    used_by_lease[each.name] = used_by_lease.get(each.name, 0.0) + used
         for lease in self.leases.values():
             lease.held_seconds += seconds
-            lease.cpu_seconds += cpu_seconds.get(lease.owner, 0.0)
-        for counter in self.counters.values():
-            if counter.device.name in self._absent:
+            lease.cpu_seconds += used_by_lease.get(lease.id, 0.0)
+        leases = {lease.owner: lease for lease in self.leases.values()}
+        around = self._around = self._nesting(roots, leases)
+        held_seconds = dict.fromkeys(leases, seconds)
+        reserved = layered({each: seconds * lease.reserved_cpus for each, lease in leases.items()}, around)
+        for name, counter in self.counters.items():
+            if name in self._absent:
                 continue
             usage = counter.usage
             usage.seconds += seconds
             usage.busy_cpu_seconds += busy_cpu_seconds
-            _accumulate(usage.cpu_seconds, cpu_seconds.items())
-            for lease in self.leases.values():
-                _hold(usage, counter.device.name, lease, seconds)
-            if any(counter.device.name in lease.gpus for lease in self.leases.values()):
+            _accumulate(usage.cpu_seconds, cpu_seconds)
+            _accumulate(usage.held_seconds, held_seconds)
+            _accumulate(usage.reserved_cpu_seconds, reserved)
+            held = {each: seconds * lease.gpus[name] for each, lease in leases.items() if name in lease.gpus}
+            if held:
+                _accumulate(usage.gpu_seconds, layered(held, around))
                 usage.gpu_held_seconds += seconds
 
+    def _nesting(self, roots: Mapping[Root, Owner], leases: Collection[Owner]) -> dict[Owner, Owner]:
+        """By lease the next one around it. A tree whose root has ended since the last scan is where it was then."""
+        known = {inner: outer for inner, outer in self._around.items() if inner in leases and outer in leases}
+        owner_of = self.clocks.owners(roots)
+        found = enclosing(owner for root in roots if (owner := owner_of(root.pid)) is not None)
+        return known | enclosing(roots.values()) | found
+
     def _roots(self) -> dict[Root, Owner]:
-        roots: dict[Root, Owner] = {self._own: SHARED} if self._own else {}
-        roots.update(self.members)
+        claims: dict[Root, list[Owner]] = {}
+        oldest_first = sorted(self.leases.values(), key=lambda lease: lease.opened)
+        for lease in oldest_first[::-1]:  # the newest is the innermost
+            claims.setdefault(lease.root, []).append(lease.owner)
         # The process of a worker is a member of its run and, while it works for a trial, the lease's.
-        roots.update((lease.root, lease.owner) for lease in self.leases.values())
+        for each in sorted(self.members):
+            claims.setdefault(each.root, []).append(member(each.run))
+        roots = {self._own: SHARED} if self._own else {}
+        roots.update((root, joined(owners)) for root, owners in claims.items())
         return roots
 
     def _ask_who_uses_gpus(self) -> None:
@@ -145,10 +171,10 @@ class Observer:
         held = {name: counter for name, counter in self.counters.items() if counter.usage.gpu_seconds}
         if not held:
             return
-        roots = self._roots()
+        owner_of = self.clocks.owners(self._roots())
 
         def owners(by_pid: Mapping[int, float] | None) -> dict[Owner | None, float] | None:
-            return by_owner(by_pid, self.clocks.sees, lambda pid: self.clocks.owner(pid, roots))
+            return by_owner(by_pid, self.clocks.sees, owner_of)
 
         for meter in self._meters.gpu_details:
             for name, pids in meter.processes(held).items():
@@ -176,16 +202,8 @@ class Observer:
         return "; ".join([self._meters.summary(), *said])
 
 
-def _hold(usage: Usage, device: str, lease: Lease, seconds: float) -> None:
-    owner = lease.owner
-    _accumulate(usage.held_seconds, [(owner, seconds)])
-    _accumulate(usage.reserved_cpu_seconds, [(owner, seconds * lease.reserved_cpus)])
-    if device in lease.gpus:
-        _accumulate(usage.gpu_seconds, [(owner, seconds * lease.gpus[device])])
-
-
-def _accumulate(sums: dict[Owner, float], more: Iterable[tuple[Owner, float]]) -> None:
-    for owner, amount in more:
+def _accumulate(sums: dict[Owner, float], more: Mapping[Owner, float]) -> None:
+    for owner, amount in more.items():
         sums[owner] = sums.get(owner, 0.0) + amount
 
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from energysweep.agent.attribution import Owner
+from energysweep.agent.nesting import inside
 from energysweep.host import busy_ticks, processors
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -152,7 +153,7 @@ class CpuClocks:
     def advance(self, roots: Mapping[Root, Owner]) -> dict[Owner, float]:
         """Scan, and say what CPU seconds each owner's trees used since the scan before.
 
-        The nearest ancestor that is a root owns a process. The first scan only sets the clocks.
+        The ancestors that are roots own a process, see ``nesting``. The first scan only sets the clocks.
 
         Args:
             roots: the owned trees.
@@ -173,9 +174,9 @@ class CpuClocks:
             if parent is not None:
                 after[pid] = parent
 
-    def owner(self, pid: int, roots: Mapping[Root, Owner]) -> Owner | None:
-        """Whose process it was at the last scan; None if nobody's."""
-        return _Owners(self.before or {}, roots)(pid)
+    def owners(self, roots: Mapping[Root, Owner]) -> Callable[[int], Owner | None]:
+        """Says whose process a pid was at the last scan; None if nobody's."""
+        return _Owners(self.before or {}, roots)
 
     def sees(self, pid: int) -> bool:
         """Whether the process was there at the last scan, zombies included."""
@@ -246,7 +247,7 @@ def _same(process: Process, later: Process | None) -> bool:
 
 
 class _Owners:
-    """Looks up the nearest owned ancestor, remembering what it found on the way."""
+    """Looks up the owned ancestors, remembering what it found on the way."""
 
     def __init__(self, processes: Mapping[int, Process], roots: Mapping[Root, Owner]) -> None:
         self._processes = processes
@@ -256,14 +257,16 @@ class _Owners:
     def __call__(self, pid: int) -> Owner | None:
         path = []
         while pid not in self._found:
-            process = self._processes.get(pid)
+            self._found[pid] = None  # a pid that was used again during the scan could close a circle
             path.append(pid)
+            process = self._processes.get(pid)
             if process is None:
-                self._found[pid] = None
-            elif (process.pid, process.started) in self._roots:
-                self._found[pid] = self._roots[Root(process.pid, process.started)]
-            else:
-                pid = process.parent
+                break
+            pid = process.parent
         owner = self._found[pid]
-        self._found.update(dict.fromkeys(path, owner))
+        for pid in reversed(path):
+            process = self._processes.get(pid)
+            claim = self._roots.get(process.root) if process is not None else None
+            owner = owner if claim is None else inside(claim, owner)
+            self._found[pid] = owner
         return owner

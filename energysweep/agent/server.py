@@ -160,7 +160,7 @@ class AgentServer:
         if self._lock_file is not None:
             self._lock_file.close()
 
-    def hello(self, request: protocol.Hello, root: Root, peer: str) -> dict[str, Any]:
+    def hello(self, request: protocol.Hello, root: Root, connection: Connection) -> dict[str, Any]:
         """A process of a run introduces itself.
 
         Raises:
@@ -171,11 +171,11 @@ class AgentServer:
             raise ConnectionAbortedError
         if request.quiet:
             self.agent.measure_quiet(time.sleep, without=request.idle_power_watts)
-        window = self.agent.open_window(request.run, request.idle_power_watts, request.key, peer)
+        window = self.agent.open_window(request.run, request.idle_power_watts, request.key, connection.peer)
         # A worker says hello with the sweep as it began; the driver may have told more since.
         if request.sweep is not None and window.sweep.started_at is None:
             window.sweep = dataclasses.replace(request.sweep, agents=window.sweep.agents)
-        self.agent.join(request.run, root)
+        self.agent.join(request.run, root, connection.number)
         return {
             "host": self.agent.host.boot_id,
             "node": self.agent.host.node,

@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter
 
 from energysweep.agent.accounts import Trial
-from energysweep.agent.attribution import Owner
 from energysweep.agent.counters import Counter
 from energysweep.agent.processes import Process, Root
 from energysweep.agent.protocol import within_bounds
@@ -30,7 +29,7 @@ from energysweep.agent.windows import SavedWindow
 from energysweep.errors import one_line
 from energysweep.meters.base import Component
 
-FORMAT = 2
+FORMAT = 3
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +45,13 @@ class Address(NamedTuple):
     port: int
 
 
+class Member(NamedTuple):
+    """A process that works for a run."""
+
+    root: Root
+    run: str
+
+
 @dataclass(slots=True)
 class Saved:
     """All that an agent knows, at one moment between two readings.
@@ -55,7 +61,8 @@ class Saved:
         first_window_at: the clock when the first window was opened (a replay's time 0), None before.
         advanced, read_at, ticked: the clock at the last scan, reading and tick.
         busy_seconds: CPU time of the host at the last scan.
-        counters, node_joules, windows, members: as the agent has them.
+        counters, node_joules, windows: as the agent has them.
+        members: the processes that work for a run.
         before_tick: total joules by device at the last tick.
         quiet_watts: the measured idle floors.
         processes: the last scan.
@@ -71,7 +78,7 @@ class Saved:
     counters: list[Counter]
     node_joules: dict[tuple[Component, str], float]
     windows: list[SavedWindow]
-    members: dict[Root, Owner]
+    members: list[Member]
     before_tick: dict[str, float]
     quiet_watts: dict[str, float]
     processes: list[Process]
@@ -195,5 +202,9 @@ def _pairs(value: Any) -> Any:
 def _mapping(content: dict[str, Any]) -> dict[Any, Any]:
     pairs = content.get("pairs")
     if len(content) == 1 and isinstance(pairs, list):
-        return {tuple(key) if isinstance(key, list) else key: value for key, value in pairs}
+        return {_key(key): value for key, value in pairs}
     return content
+
+
+def _key(key: Any) -> Any:
+    return tuple(map(_key, key)) if isinstance(key, list) else key

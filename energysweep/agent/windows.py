@@ -201,16 +201,24 @@ class Window:
         self._add(device, "", "unreserved_idle", shares.unreserved_idle)
 
     def _book_owner(self, device: Device, owner: Owner, bucket: str, joules: float, sweeps: int) -> None:
-        if owner.kind == "lease" and owner.name in self.leases:
-            self._add(device, owner.name, bucket, joules)
-            account = self.trial(self.leases[owner.name].trial).joules
-            key = (device.component, bucket, device.source)
-            account[key] = account.get(key, 0.0) + joules
-        elif owner.kind == "shared":
+        if owner.kind == "shared":
             self._add(device, "", "overhead", joules / sweeps)
             self._add(device, "", "other_sweeps", joules - joules / sweeps)
-        else:
-            self._add(device, "", "overhead" if owner == Owner("run", self.run) else "other_sweeps", joules)
+            return
+        own = owner.of(self.run)
+        if own is None:
+            self._add(device, "", "other_sweeps", joules)
+        elif own.kind == "run":
+            part = joules / sum(each.kind == "run" for each in owner.all)  # runs of one process share what it draws
+            self._add(device, "", "overhead", part)
+            self._add(device, "", "other_sweeps", joules - part)
+        elif own.name in self.leases:
+            self._add(device, own.name, bucket, joules)
+            account = self.trial(self.leases[own.name].trial).joules
+            key = (device.component, bucket, device.source)
+            account[key] = account.get(key, 0.0) + joules
+        else:  # of an earlier window of this run
+            self._add(device, "", "other_sweeps", joules)
 
     def _add(self, device: Device, lease: str, bucket: str, joules: float) -> None:
         self._tally.add(device, lease, bucket, joules, self.revision)

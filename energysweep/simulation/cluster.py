@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from random import Random
 
 from energysweep.agent.processes import Root
+from energysweep.agent.state import Member
 from energysweep.errors import LeaseRefused
 from energysweep.ledger import FILE_NAME, Ledger
 from energysweep.simulation.driver import BALANCE, Driver, Opening
@@ -27,6 +29,7 @@ class Plan:
         seed: everything at random comes from it.
         faults: the chance of each kind of fault, by reading, poll or step; 0 is a perfect world.
         keeps_state: agents write their state, so that they can be restarted.
+        blocks: the chance of a trial, by step, to meter a block inside of it over a second connection, or to end that.
     """
 
     nodes: int = 5
@@ -36,6 +39,7 @@ class Plan:
     seed: int = 1
     faults: float = 0.0
     keeps_state: bool = True
+    blocks: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -47,6 +51,7 @@ class Trial:
         lease: the id of its lease; ``is_leased``: an agent has confirmed it and is there.
         cpu_seconds, gpu_seconds: what it really used while it was leased.
         told_joules: what its agent told it last, by window.
+        block: the number of a second connection of its worker, which has a lease of another run.
     """
 
     id: str
@@ -62,6 +67,7 @@ class Trial:
     cpu_seconds: float = 0.0
     gpu_seconds: float = 0.0
     told_joules: dict[str, float] = field(default_factory=dict)
+    block: int | None = None
 
 
 class Cluster:
@@ -89,6 +95,7 @@ class Cluster:
         self._waiting = list(reversed(self.trials))
         self._running: list[Trial] = []
         self._restarts: dict[str, float] = {}
+        self._connections = count()
 
     def _node(self, number: int, state: Path | None) -> Node:
         return Node(number, lambda: self.seconds, self._random, self.plan.faults, number % 2 == 1, state)
@@ -126,6 +133,8 @@ class Cluster:
         self._place_trials()
         for trial in self._running:
             self._lease(trial)
+            if self.plan.blocks and self._random.random() < self.plan.blocks:
+                self._block(trial)
         for node in self._standing():
             if node.agent is not None and not self._strikes(2.0):
                 node.agent.tick()
@@ -238,11 +247,12 @@ class Cluster:
         if node is None or worker is None:
             return
         node.processes.kill(worker.pid)
+        self._end_block(trial)
         if node.agent is not None:
             if closes_lease and trial.is_leased:
                 with suppress(LeaseRefused):
                     node.agent.close_lease(trial.driver.run, trial.lease)
-            node.agent.leave(worker)
+            node.agent.disconnect(Member(worker, trial.driver.run))
         node.reserved_cpus -= trial.cpus
         node.reserved_gpu -= trial.gpu
         trial.node, trial.worker, trial.is_leased, trial.lease = None, None, False, ""
@@ -285,6 +295,28 @@ class Cluster:
         except LeaseRefused:  # a restarted agent has closed it
             trial.lease = ""
 
+    def _block(self, trial: Trial) -> None:
+        """What ``track`` does inside of a trial: a run of its own, whose lease is the same process's."""
+        node, worker = trial.node, trial.worker
+        if node is None or worker is None or node.agent is None:
+            return
+        if trial.block is not None:
+            self._end_block(trial)
+            return
+        self._count("block in a trial")
+        trial.block = next(self._connections)
+        run = f"block-{trial.block}"
+        node.agent.open_window(run, IDLE_WATTS)
+        node.agent.join(run, worker, trial.block)
+        gpus = {"GPU-0": trial.gpu} if trial.gpu else {}
+        node.agent.open_lease(run, run, "block", worker, trial.cpus, gpus, speaker=trial.block)
+
+    def _end_block(self, trial: Trial) -> None:
+        if trial.block is not None and trial.node is not None and trial.node.agent is not None:
+            trial.node.agent.disconnect(trial.block)
+            trial.node.agent.close_window(f"block-{trial.block}")
+        trial.block = None
+
     def _enter(self, node: Node, driver: Driver) -> None:
         if node.agent is None:
             return
@@ -313,3 +345,8 @@ class Cluster:
         booked = sum(node.agent.node.joules.values())
         if abs(booked - metered) > BALANCE * metered + 1e-9:
             self.drivers[0].violations.append(f"{node.name}: {booked} J in its account, {metered} J metered")
+        for run, window in node.agent.windows.items():
+            booked = sum(row.joules for row in window.energy_rows(0))
+            metered = sum(row.joules for row in window.meter_rows())
+            if run.startswith("block-") and abs(booked - metered) > BALANCE * metered + 1e-9:
+                self.drivers[0].violations.append(f"{run}: {booked} J booked, {metered} J metered")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from energysweep.agent.floors import FloorMemory
+from energysweep.agent.state import Member
 from energysweep.errors import LeaseRefused
 from energysweep.meters import Device
 from energysweep.records import LeaseRow, MeterRow
@@ -212,7 +213,7 @@ def test_a_run_s_own_processes_are_its_overhead_until_they_leave(host: FakeHost)
     host.open("t", worker)
     host.work(1.0, {driver: 1.0, worker: 3.0})
     host.agent.tick()
-    host.agent.leave(host.tree.of(driver))
+    host.agent.disconnect(Member(host.tree.of(driver), "r"))
     host.work(1.0, {driver: 1.0})
     host.agent.tick()
     assert host.buckets() == pytest.approx({"overhead": 25, "lease-t active": 75, "background": 100})
@@ -451,7 +452,7 @@ def test_a_sweep_whose_processes_have_all_gone_keeps_its_window_for_a_minute(hos
     host.wait(100.0)
     host.agent.tick()
     assert window.closed is None
-    host.agent.leave(host.tree.of(driver))
+    host.agent.disconnect(Member(host.tree.of(driver), "r"))
     host.wait(59.0)
     host.agent.tick()
     assert window.closed is None

@@ -17,6 +17,7 @@ from tests.agent.fake_host import CPU, DRAM, GPU, FakeHost
 
 RUNS = ("r", "s")
 TRIALS = ("t", "u", "v")
+BLOCKS = ("x", "y")  # runs of their own, opened by second connections of the workers, or of their children
 Event = tuple[Callable[..., None], str, str, int]
 
 
@@ -26,8 +27,8 @@ class Driver:
     def __init__(self, host: FakeHost, ledger: Ledger) -> None:
         self._host = host
         self._ledger = ledger
-        self._since = dict.fromkeys(RUNS, 0)
-        self._windows = dict.fromkeys(RUNS, "")
+        self._since = dict.fromkeys((*RUNS, *BLOCKS), 0)
+        self._windows = dict.fromkeys((*RUNS, *BLOCKS), "")
 
     def poll(self, run: str, *, lost: bool = False, repeated: bool = False) -> None:
         if run not in self._host.agent.windows:
@@ -51,7 +52,8 @@ class Story:
         self.driver = Driver(self.host, ledger)
         self.workers = {(run, trial): self.host.tree.fork() for run in RUNS for trial in TRIALS}
         self.held: dict[tuple[str, str], str] = {}
-        self.leases = 0
+        self.blocks: dict[str, int] = {}
+        self.leases = self.opened = 0
 
     def open(self, run: str, trial: str, amount: int) -> None:
         if (run, trial) in self.held:
@@ -59,6 +61,7 @@ class Story:
         self.agent.open_window(run, {"cpu": 20} if amount % 2 else None)
         self.agent.join(run, self.host.tree.of(self.workers[run, "t"]))
         self.leases += 1
+        self.opened += 1
         lease = self.held[run, trial] = f"lease-{self.leases}"
         gpus = {"GPU-1": 0.5} if amount % 3 == 0 else {}
         self.agent.open_lease(run, lease, trial, self.host.tree.of(self.workers[run, trial]), amount % 4, gpus)
@@ -88,6 +91,23 @@ class Story:
         self.agent.tick()
         self.held.pop((run, trial), None)
 
+    def block(self, run: str, trial: str, amount: int) -> None:
+        """A connection of another run, from a process of the trial's tree, comes or goes."""
+        block = BLOCKS[amount % 2]
+        if block in self.blocks:
+            self.agent.disconnect(self.blocks.pop(block))
+            return
+        worker = self.workers[run, trial]
+        root = self.host.tree.of(worker if amount % 3 else self.host.tree.fork(worker))
+        self.leases += 1
+        self.blocks[block] = self.leases
+        self.agent.open_window(block, {"cpu": 30} if amount % 5 else None)
+        self.agent.join(block, root, self.leases)
+        if amount % 7:
+            gpus = {"GPU-1": 0.5} if amount % 4 == 0 else {}
+            self.agent.open_lease(block, f"lease-{self.leases}", "t", root, amount % 3, gpus, speaker=self.leases)
+            self.opened += 1
+
     def tick(self, *_: object) -> None:
         self.agent.tick()
 
@@ -111,11 +131,13 @@ class Story:
         self.agent.tick()
         for run, trial in list(self.held):
             self.close(run, trial, 0)
-        for run in RUNS:
+        for connection in self.blocks.values():
+            self.agent.disconnect(connection)
+        for run in (*RUNS, *BLOCKS):
             self.driver.poll(run)
 
 
-OFTEN = (Story.open, Story.work, Story.tick, Story.fail, Story.poll)
+OFTEN = (Story.open, Story.work, Story.tick, Story.fail, Story.poll, Story.block)
 SELDOM = (Story.close, Story.report, Story.wait, Story.child, Story.die)
 events = st.tuples(
     st.sampled_from([*OFTEN, *OFTEN, *SELDOM]), st.sampled_from(RUNS), st.sampled_from(TRIALS), st.integers(0, 100)
@@ -145,7 +167,7 @@ def test_all_buckets_of_a_window_are_what_its_meters_saw(events: list[Event]) ->
         assert booked[key] == pytest.approx(joules, rel=1e-9, abs=1e-9)
 
     # Every lease is there, closed, and what the agent told the trials is what the ledger has for them.
-    assert len(data.leases) == story.leases
+    assert len(data.leases) == story.opened
     assert all(lease.closed_at is not None for lease in data.leases)
     trial_of = {lease.lease: lease.trial for lease in data.leases}
     for run, window in story.host.agent.windows.items():

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from energysweep.agent.accounts import Sweep
-from energysweep.agent.agent import REJOIN_SECONDS
+from energysweep.agent.presence import REJOIN_SECONDS
 from energysweep.agent.state import Address, StateFile
 from energysweep.errors import LeaseRefused
 from energysweep.meters import Device

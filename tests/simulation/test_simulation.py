@@ -32,6 +32,7 @@ plans = st.builds(
     steps=st.integers(1, 16),
     seed=st.integers(0, 2**32),
     faults=st.sampled_from([0.0, 0.05, 0.2]),
+    blocks=st.sampled_from([0.0, 0.3]),
 )
 
 
@@ -44,16 +45,24 @@ def test_in_any_schedule_of_leases_loads_faults_and_polls_the_buckets_are_what_t
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_hundreds_of_trials_with_faults_of_every_kind_leave_no_joule_out(seed: int, tmp_path: Path) -> None:
-    cluster = simulate(Plan(nodes=5, trials=200, steps=500, faults=0.03, seed=seed), tmp_path)
+    cluster = simulate(Plan(nodes=5, trials=200, steps=500, faults=0.03, seed=seed, blocks=0.05), tmp_path)
     assert cluster.violations == []
-    for event in ("agent killed", "agent restarted", "worker killed", "trial moved", "trial completed"):
+    for event in (
+        "block in a trial",
+        "agent killed",
+        "agent restarted",
+        "worker killed",
+        "trial moved",
+        "trial completed",
+    ):
         assert cluster.events[event] > 0, event
     for fault in ("reset", "jump", "spike", "frozen readings", "frozen counter", "missed"):
         assert sum(node.meter.faults.get(fault, 0) for node in cluster.nodes) > 0, fault
 
 
-def test_in_a_perfect_world_every_trial_gets_what_it_really_used(tmp_path: Path) -> None:
-    cluster = simulate(Plan(nodes=3, trials=60, steps=300, faults=0.0, seed=7), tmp_path)
+@pytest.mark.parametrize("blocks", [0.0, 0.2])
+def test_in_a_perfect_world_every_trial_gets_what_it_really_used(tmp_path: Path, blocks: float) -> None:
+    cluster = simulate(Plan(nodes=3, trials=60, steps=300, faults=0.0, seed=7, blocks=blocks), tmp_path)
     assert cluster.is_done
     active: dict[str, float] = defaultdict(float)
     metered = 0.0

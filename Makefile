@@ -55,6 +55,7 @@ docs: $(INSTALLED)  ## documents that are made from code
 charts: $(INSTALLED)  ## the dashboards and rules that the chart energysweep carries: a chart cannot read files outside of its folder
 	$(BIN)/energysweep dashboards export helm/energysweep/files/dashboards
 	mkdir -p helm/energysweep/files/rules && cp deploy/prometheus/rules/*.yml helm/energysweep/files/rules/
+	cp helm/energysweep-agent/files/test.py helm/energysweep/files/agent-test.py
 
 constraints: $(INSTALLED)  ## pin what is installed now
 	(head -n 2 constraints.txt; $(BIN)/pip freeze --exclude-editable | grep -v -e '^torch==' -e '^setuptools==') > constraints.new

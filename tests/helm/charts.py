@@ -56,6 +56,7 @@ def render_text(
     kinds: Sequence[str] = ALL_KINDS,
     release: str = "power",
     program: str = "helm",
+    tests: bool = False,
 ) -> str:
     """The manifests as text.
 
@@ -66,8 +67,11 @@ def render_text(
         kinds: custom resources that the cluster knows.
         release: its name; the namespace is ``team-a``.
         program: Helm of which version.
+        tests: with the pods of ``helm test``.
     """
     arguments: list[str | Path] = ["template", release, chart, "--namespace", "team-a"]
+    if not tests:
+        arguments.append("--skip-tests")
     for file in values:
         arguments += ["--values", file]
     for setting in settings if values else (IMAGE, *settings):
@@ -91,9 +95,10 @@ def render(
     settings: tuple[str, ...] = (),
     kinds: tuple[str, ...] = ALL_KINDS,
     release: str = "power",
+    tests: bool = False,
 ) -> tuple[Document, ...]:
     """The manifests; made once for all tests, which leave them as they are."""
-    text = render_text(chart, *values, settings=settings, kinds=kinds, release=release)
+    text = render_text(chart, *values, settings=settings, kinds=kinds, release=release, tests=tests)
     return load_all(text)
 
 

@@ -16,6 +16,7 @@ from tests.helm.pods import pods
 POD = "spec.template.spec"
 HEAD = "spec.headGroupSpec.template.spec"
 WORKERS = "spec.workerGroupSpecs.*.template.spec"
+GROUPS = "RayCluster/power: metadata.annotations.energysweep/worker-groups"
 AGENTS = ("DaemonSet/energysweep-agent-cpu", "DaemonSet/energysweep-agent-gpu")
 
 
@@ -110,7 +111,7 @@ UPGRADES: list[tuple[Path, str, tuple[str, ...], set[str]]] = [
         TEAM,
         "default",
         ("workerGroups.cpu.maxReplicas=9",),
-        {"RayCluster/power: spec.workerGroupSpecs.*.maxReplicas"},
+        {"RayCluster/power: spec.workerGroupSpecs.*.maxReplicas", GROUPS},
     ),
     (
         TEAM,
@@ -122,7 +123,7 @@ UPGRADES: list[tuple[Path, str, tuple[str, ...], set[str]]] = [
         TEAM,
         "default",
         ("image.tag=0.1.1",),
-        {f"RayCluster/power: {group}.containers.*.image" for group in (HEAD, WORKERS)},
+        {*(f"RayCluster/power: {group}.containers.*.image" for group in (HEAD, WORKERS)), GROUPS},
     ),
     (TEAM, "default", ("auth.secretName=mine",), {"RayCluster/power: spec.authOptions.secretName"}),
     (TEAM, "default", ("results.size=20Gi",), {"PersistentVolumeClaim/power-results: spec.resources.requests.storage"}),
@@ -239,7 +240,9 @@ def test_the_next_release_changes_labels_and_images_and_no_volume(chart: Path, t
     found = changes(render(chart), render(package))
     assert found
     assert refused(render(chart), render(package)) == []
-    allowed = re.compile(r".*(\.image|labels\.(helm\.sh/chart|app\.kubernetes\.io/version))")
+    allowed = re.compile(
+        r".*(\.image|labels\.(helm\.sh/chart|app\.kubernetes\.io/version)|annotations\.energysweep/worker-groups)"
+    )
     assert [change for change in found if not allowed.fullmatch(change)] == []
     assert not [change for change in found if "PersistentVolumeClaim" in change or "selector" in change.lower()]
     # Labels of Ray's pods stay: a new chart with the same image replaces no pod.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -268,6 +269,16 @@ def test_any_program_comes_along(cluster: JobCluster, sweep_folder: Path) -> Non
     options = [part for each in ("workload=null", "command=[./train.sh]", "parameters={}") for part in ("--set", each)]
     ended(cluster.submit(sweep_folder, "sweep.yaml", "--run-id", "sh", "--fetch", "back", *options), 0)
     assert [row.metrics["score"] for row in read(sweep_folder / "back" / "sh").results] == [7]
+
+
+@slow
+def test_what_helm_test_runs_on_a_cluster_says_what_measured_its_trials(cluster: JobCluster) -> None:
+    program = Path(__file__).parents[2] / "helm" / "energysweep" / "files" / "test.py"
+    environment = {**cluster.environment, "DASHBOARD": cluster.url, "SETTINGS": "[]"}
+    command = [sys.executable, str(program)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=400)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"two trials have run and cost [0-9.]+ J; measured: .*cpu by estimate", done.stdout)
 
 
 @slow

@@ -36,28 +36,68 @@ headGroupSpec:
     spec:
       {{- include "energysweep.rayPod" (dict "root" . "name" "ray-head" "of" .Values.head) | nindent 6 }}
 workerGroupSpecs:
-  {{- range $name, $group := .Values.workerGroups }}
-  {{- if gt ($group.minReplicas | int64) ($group.maxReplicas | int64) }}
-  {{- fail (printf "workerGroups.%s: minReplicas %v is more than maxReplicas %v" $name $group.minReplicas $group.maxReplicas) }}
+  {{- include "energysweep.workerGroups" . | nindent 2 }}
+{{- end }}
+
+{{/*
+The groups of workers, as they are to be applied. The list is one field to Kubernetes, and others write to it: Ray's autoscaler its
+`replicas`, Kueue the nodes of a job. So an upgrade that does not change the groups repeats the list as it stands in the cluster:
+nothing is taken back, and Helm 4's server-side apply finds no conflict. One that changes them takes over `replicas`.
+*/}}
+{{- define "energysweep.workerGroups" -}}
+{{- $isJob := eq .Values.mode "job" -}}
+{{- $kind := ternary "RayJob" "RayCluster" $isJob -}}
+{{- $live := dict -}}
+{{- if .Capabilities.APIVersions.Has (printf "ray.io/v1/%s" $kind) }}
+{{- $name := ternary (include "energysweep.jobName" .) (include "energysweep.name" .) $isJob -}}
+{{- $live = lookup "ray.io/v1" $kind .Release.Namespace $name -}}
+{{- end -}}
+{{- $cluster := ternary (dig "spec" "rayClusterSpec" dict $live) (dig "spec" dict $live) $isJob -}}
+{{- $groups := get $cluster "workerGroupSpecs" | default list -}}
+{{- if and $groups (eq (include "energysweep.groupsHash" .) (dig "metadata" "annotations" "energysweep/worker-groups" "" $live)) -}}
+{{ toYaml $groups }}
+{{- else -}}
+{{- $replicas := dict -}}
+{{- if and .Values.autoscaling.enabled (not $isJob) }}
+{{- range $groups }}{{ if hasKey . "replicas" }}{{ $_ := set $replicas .groupName .replicas }}{{ end }}{{ end -}}
+{{- end -}}
+{{ include "energysweep.wantedGroups" (dict "root" . "replicas" $replicas) | trim }}
+{{- end -}}
+{{- end }}
+
+{{/* Tells whether an upgrade changes the groups: an annotation of what was applied last. */}}
+{{- define "energysweep.groupsHash" -}}
+{{ include "energysweep.wantedGroups" (dict "root" . "replicas" dict) | sha256sum }}
+{{- end }}
+
+{{/* The groups as the values say. Called with (dict "root" $ "replicas" how many there are now, by name). */}}
+{{- define "energysweep.wantedGroups" -}}
+{{- $root := .root -}}
+{{- $replicas := .replicas -}}
+{{- range $name, $group := $root.Values.workerGroups }}
+{{- if gt ($group.minReplicas | int64) ($group.maxReplicas | int64) }}
+{{- fail (printf "workerGroups.%s: minReplicas %v is more than maxReplicas %v" $name $group.minReplicas $group.maxReplicas) }}
+{{- end }}
+- groupName: {{ $name }}
+  minReplicas: {{ $group.minReplicas | int64 }}
+  maxReplicas: {{ $group.maxReplicas | int64 }}
+  {{- if not $root.Values.autoscaling.enabled }}
+  replicas: {{ $group.maxReplicas | int64 }}
+  {{- else if hasKey $replicas $name }}
+  replicas: {{ min (max (get $replicas $name | int64) ($group.minReplicas | int64)) ($group.maxReplicas | int64) }}
   {{- end }}
-  - groupName: {{ $name }}
-    minReplicas: {{ $group.minReplicas | int64 }}
-    maxReplicas: {{ $group.maxReplicas | int64 }}
-    {{- if not $.Values.autoscaling.enabled }}
-    replicas: {{ $group.maxReplicas }}
-    {{- end }}
-    rayStartParams: {}
-    {{- with $group.rayLabels }}
-    labels:
-      {{- toYaml . | nindent 6 }}
-    {{- end }}
-    template:
-      metadata:
-        labels:
-          {{- include "energysweep.podLabels" (dict "root" $ "component" "ray-worker") | nindent 10 }}
-      spec:
-        {{- include "energysweep.rayPod" (dict "root" $ "name" "ray-worker" "of" $group) | nindent 8 }}
-  {{- else }}
-  []
+  rayStartParams: {}
+  {{- with $group.rayLabels }}
+  labels:
+    {{- toYaml . | nindent 4 }}
   {{- end }}
+  template:
+    metadata:
+      labels:
+        {{- include "energysweep.podLabels" (dict "root" $root "component" "ray-worker") | nindent 8 }}
+    spec:
+      {{- include "energysweep.rayPod" (dict "root" $root "name" "ray-worker" "of" $group) | nindent 6 }}
+{{- else -}}
+[]
+{{- end }}
 {{- end }}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from energysweep.confines import confines
 from energysweep.errors import MeterUnavailable
 from energysweep.host import BYTES_PER_GIB
 from energysweep.meters import Device, Host, Opened, Processors, energy_between, open_meters, processors
@@ -56,12 +57,17 @@ class DeviceReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the doctor found."""
+    """What the doctor found.
+
+    Attributes:
+        confines: what is hidden from a program here, and what that means for the numbers.
+    """
 
     kernel: str
     boot_id: str | None
     cpus: Processors | None
     in_container: bool
+    confines: tuple[str, ...]
     kinds: tuple[KindReport, ...]
     summary: str
     devices: tuple[DeviceReport, ...]
@@ -103,6 +109,7 @@ def examine(
         boot_id=_boot_id(host.proc_root),
         cpus=_processors(host.proc_root),
         in_container=any(marker.exists() for marker in container_markers),
+        confines=tuple(confines(host)),
         kinds=kinds,
         summary=summary,
         devices=devices,
@@ -165,8 +172,9 @@ def _watch(opened: Opened, host: Host, seconds: float, sleep: Callable[[float], 
 
 def _render_host(report: Report) -> list[str]:
     place = "in a container" if report.in_container else "not in a container"
+    confined = [f"  note: {said}" for said in report.confines]
     if report.cpus is None:
-        return ["Host", f"  kernel {report.kernel}; {place}; procfs says nothing about its processors"]
+        return ["Host", f"  kernel {report.kernel}; {place}; procfs says nothing about its processors", *confined]
     cpus = report.cpus
     memory = "unknown" if cpus.memory_bytes is None else f"{cpus.memory_bytes / BYTES_PER_GIB:.1f} GiB"
     machine = "a virtual machine" if cpus.is_virtual else "not seen to be a virtual machine"
@@ -175,6 +183,7 @@ def _render_host(report: Report) -> list[str]:
         f"  processor: {cpus.model or 'unknown model'}; sockets: {cpus.sockets}; logical CPUs: {cpus.logical_cpus}",
         f"  memory: {memory}; kernel: {report.kernel}; boot_id: {report.boot_id or 'unknown'}",
         f"  {machine}, {place}",
+        *confined,
     ]
 
 

@@ -6,6 +6,7 @@ files of its own.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import socket
@@ -14,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from energysweep.errors import InputError
 
 BYTES_PER_GIB = 1024**3
 
@@ -43,16 +46,21 @@ class Host:
     wall_clock: Callable[[], float] = time.time
 
     @classmethod
-    def here(cls) -> Host:
+    def here(cls, proc_root: Path = Path("/proc")) -> Host:
         """This host. ENERGYSWEEP_NODE names it, otherwise its host name does.
 
-        ENERGYSWEEP_HOST replaces its identity, where several hosts are played on one machine.
+        ENERGYSWEEP_HOST replaces its identity, where several hosts are played on one machine, or the kernel has none.
+
+        Raises:
+            InputError: the host has no identity.
         """
-        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return cls(
-            node=os.environ.get("ENERGYSWEEP_NODE") or socket.gethostname(),
-            boot_id=os.environ.get("ENERGYSWEEP_HOST") or boot_id,
-        )
+        kernels_own = proc_root / "sys/kernel/random/boot_id"
+        boot_id = os.environ.get("ENERGYSWEEP_HOST") or _read_or_empty(kernels_own).strip()
+        if not boot_id:
+            said = f"{kernels_own} cannot be read: give each boot of each host a name of its own"
+            raise InputError(said, key="ENERGYSWEEP_HOST")
+        node = os.environ.get("ENERGYSWEEP_NODE") or socket.gethostname()
+        return cls(proc_root=proc_root, node=node, boot_id=boot_id)
 
     @property
     def powercap_roots(self) -> tuple[Path, ...]:
@@ -71,9 +79,11 @@ class Processors:
     Attributes:
         model: the processor's name, None if the kernel gives none (most ARM machines).
         sockets: how many packages there are.
-        logical_cpus: how many CPUs are online; those of the whole host, also inside a container.
+        logical_cpus: how many CPUs are online: those of the whole host, also inside a container, unless its procfs
+            shows a part only (lxcfs).
         is_virtual: the host is itself a virtual machine. Seen on x86 only, where the processor says so.
-        memory_bytes: the host's memory, None if unknown.
+        memory_bytes: the host's memory, or the container's part of it where procfs shows that; None if unknown.
+        cpus_of_sockets: how many logical CPUs these packages have; None if the kernel does not say (not on x86).
     """
 
     model: str | None
@@ -81,26 +91,54 @@ class Processors:
     logical_cpus: int
     is_virtual: bool
     memory_bytes: int | None
+    cpus_of_sockets: int | None = None
+
+    @property
+    def part(self) -> float:
+        """The part of the packages that procfs shows; 1 if that is all."""
+        return min(1.0, self.logical_cpus / self.cpus_of_sockets) if self.cpus_of_sockets else 1.0
 
 
 def processors(proc_root: Path) -> Processors:
     """Reads ``cpuinfo``, ``stat`` and ``meminfo``.
 
+    A container's procfs may show its own CPUs in any of them (lxcfs), while each still says how many its package has.
+
     Raises:
-        OSError: ``stat`` cannot be read; without it nothing is known.
+        OSError: neither ``cpuinfo`` nor ``stat`` can be read.
     """
     cpuinfo = _read_or_empty(proc_root / "cpuinfo")
     model = re.search(r"^model name\s*:\s*(\S.*?)\s*$", cpuinfo, re.MULTILINE)
     flags = re.search(r"^flags\s*:(.*)$", cpuinfo, re.MULTILINE)
     memory = re.search(r"^MemTotal:\s*(\d+) kB", _read_or_empty(proc_root / "meminfo"), re.MULTILINE)
-    stat = (proc_root / "stat").read_text(encoding="ascii")
+    stat = _read_or_empty(proc_root / "stat") if cpuinfo else (proc_root / "stat").read_text(encoding="ascii")
+    listed = len(re.findall(r"^processor\s*:", cpuinfo, re.MULTILINE))
+    logical_cpus = len(re.findall(r"^cpu\d+ ", stat, re.MULTILINE)) or listed or 1
+    siblings = _siblings(cpuinfo)
+    sockets, cpus_of_sockets = len(siblings) or 1, sum(siblings.values()) or None
+    if cpus_of_sockets and listed < logical_cpus > cpus_of_sockets:
+        # Only cpuinfo is a container's: the packages that it leaves out are like those that it shows.
+        sockets = math.ceil(logical_cpus * sockets / cpus_of_sockets)
+        cpus_of_sockets = logical_cpus
     return Processors(
         model=model[1] if model else None,
-        sockets=len(set(re.findall(r"^physical id\s*:\s*(\d+)", cpuinfo, re.MULTILINE))) or 1,
-        logical_cpus=len(re.findall(r"^cpu\d+ ", stat, re.MULTILINE)) or 1,
+        sockets=sockets,
+        logical_cpus=logical_cpus,
         is_virtual=flags is not None and "hypervisor" in flags[1].split(),
         memory_bytes=int(memory[1]) * 1024 if memory else None,
+        cpus_of_sockets=cpus_of_sockets,
     )
+
+
+def _siblings(cpuinfo: str) -> dict[str, int]:
+    """The logical CPUs of each package that is shown, 0 where that is not said."""
+    found: dict[str, int] = {}
+    for block in cpuinfo.split("\n\n"):
+        package = re.search(r"^physical id\s*:\s*(\d+)", block, re.MULTILINE)
+        siblings = re.search(r"^siblings\s*:\s*(\d+)", block, re.MULTILINE)
+        if package:
+            found[package[1]] = int(siblings[1]) if siblings else 0
+    return found
 
 
 def nvidia_boards(sys_root: Path) -> int:
@@ -118,14 +156,31 @@ def busy_ticks(proc_root: Path) -> int:
     Guests are inside user time. Stolen time is another machine's.
 
     Raises:
-        OSError, ValueError: ``stat`` cannot be read, or is none.
+        OSError, ValueError: ``stat`` cannot be read, or is none: a sandbox (gVisor) shows zeros.
     """
     with (proc_root / "stat").open(encoding="ascii") as file:
-        name, *fields = file.readline().split()
+        name, *fields = file.readline().split() or [""]
     if name != "cpu" or len(fields) < 7:
         raise ValueError("its first line is not the sum over all CPUs")
+    if not any(int(field) for field in fields):
+        raise ValueError("it shows nothing but zeros, as sandboxes do")
     user, nice, system, _idle, _iowait, irq, softirq = (int(field) for field in fields[:7])
     return user + nice + system + irq + softirq
+
+
+def shows_a_part(proc_root: Path) -> str | None:
+    """Why procfs does not say what the whole host does, in one clause; None if it does.
+
+    Then a counter of the whole host cannot be shared out: what others draw would go to those who are shown.
+    """
+    try:
+        busy_ticks(proc_root)
+        cpus = processors(proc_root)
+    except (OSError, ValueError) as error:
+        return f"{proc_root / 'stat'} does not say how busy the host is ({getattr(error, 'strerror', None) or error})"
+    if cpus.part < 1:
+        return f"{proc_root} shows {cpus.logical_cpus} of the processor's {cpus.cpus_of_sockets} logical CPUs"
+    return None
 
 
 def _read_or_empty(path: Path) -> str:

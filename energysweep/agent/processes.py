@@ -9,9 +9,11 @@ and a worker that dies is not charged to the raylet that reaps it.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -20,6 +22,9 @@ from energysweep.agent.nesting import inside
 from energysweep.host import busy_ticks, processors
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+# It has ended, before or after its file was opened; or procfs is mounted with hidepid, and it is another user's.
+_NOT_SEEN = frozenset({errno.ENOENT, errno.ESRCH, errno.EACCES, errno.EPERM})
 
 
 class Process(NamedTuple):
@@ -54,12 +59,12 @@ class Root(NamedTuple):
 
 
 def read_process(proc_root: Path, pid: int) -> Process | None:
-    """The process, zombies included; None if there is none."""
+    """The process, zombies included; None if there is none that can be seen."""
     return _parse(f"{proc_root}/{pid}/stat", pid)
 
 
 def scan(proc_root: Path) -> dict[int, Process]:
-    """All processes. Costs about 10 microseconds for each: 1 to 2 ms on a small machine."""
+    """All processes that can be seen. Costs about 10 microseconds for each: 1 to 2 ms on a small machine."""
     root = str(proc_root)
     processes = {}
     for entry in os.listdir(root):  # noqa: PTH208 - Path.iterdir costs twice as much on this hot path
@@ -73,26 +78,27 @@ def scan(proc_root: Path) -> dict[int, Process]:
 def _parse(path: str, pid: int) -> Process | None:
     try:
         descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return None
-    try:
-        line = os.read(descriptor, 4096)
-    except ProcessLookupError:  # it ended between open and read
-        return None
-    finally:
-        os.close(descriptor)
-    if not line:
-        return None
+        try:
+            line = os.read(descriptor, 4096)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno in _NOT_SEEN:
+            return None
+        raise
     # The name may hold spaces and parentheses: the fields begin after the last one.
     fields = line[line.rfind(b")") + 2 :].split(None, 20)
-    return Process(
-        pid,
-        parent=int(fields[1]),
-        started=int(fields[19]),
-        own_ticks=int(fields[11]) + int(fields[12]),
-        reaped_ticks=int(fields[13]) + int(fields[14]),
-        alive=fields[0] != b"Z",
-    )
+    try:
+        return Process(
+            pid,
+            parent=int(fields[1]),
+            started=int(fields[19]),
+            own_ticks=int(fields[11]) + int(fields[12]),
+            reaped_ticks=int(fields[13]) + int(fields[14]),
+            alive=fields[0] != b"Z",
+        )
+    except (IndexError, ValueError):  # nothing, or what only a sandbox makes of it
+        return None
 
 
 class ProcessTable(Protocol):
@@ -121,7 +127,15 @@ class Proc:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self.logical_cpus = processors(root).logical_cpus
+        try:
+            self.logical_cpus = processors(root).logical_cpus
+        except OSError:
+            self.logical_cpus = os.cpu_count() or 1
+        try:
+            self._busy_seconds = busy_ticks(root) / TICKS_PER_SECOND
+            self._tells_busy = True
+        except (OSError, ValueError):
+            self._busy_seconds, self._tells_busy = 0.0, False
 
     def scan(self) -> dict[int, Process]:
         """All processes, by pid."""
@@ -132,8 +146,14 @@ class Proc:
         return read_process(self._root, pid)
 
     def busy_seconds(self) -> float:
-        """CPU time of all CPUs since boot."""
-        return busy_ticks(self._root) / TICKS_PER_SECOND
+        """CPU time of all CPUs since boot, as it was said last; 0 where procfs does not tell it.
+
+        Then only the processes that can be seen count: no counter of the whole host is taken there.
+        """
+        if self._tells_busy:
+            with suppress(OSError, ValueError):
+                self._busy_seconds = busy_ticks(self._root) / TICKS_PER_SECOND
+        return self._busy_seconds
 
 
 class CpuClocks:

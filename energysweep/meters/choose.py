@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 
 from energysweep.errors import InputError, MeterUnavailable
-from energysweep.host import Host, nvidia_boards
+from energysweep.host import Host, nvidia_boards, shows_a_part
 from energysweep.meters import estimate, nvml, rapl, replay
 from energysweep.meters.base import COMPONENTS, Component, Device, GpuDetails, GpuPart, Meter
 from energysweep.meters.estimate import EstimateMeter
@@ -156,8 +156,9 @@ def open_meters(kinds: Sequence[str], host: Host | None = None) -> Opened:
                     opened.callback(meter.close)
                     meters.append(meter)
         _check_overlap(meters)
-        notes += _notes(meters)
+        notes += _notes(meters, shows_a_part(host.proc_root))
         if "auto" in kinds:
+            notes = [note for note in notes if note.kinds]
             automatic, automatic_notes = _open_automatic(host, without={note.component for note in notes})
             meters += automatic
             notes += automatic_notes
@@ -215,12 +216,23 @@ def _check_overlap(meters: Sequence[Meter]) -> None:
             owners[thing] = meter.kind
 
 
-def _notes(meters: Sequence[Meter]) -> list[Choice]:
+def _notes(meters: Sequence[Meter], part_shown: str | None = None) -> list[Choice]:
+    """What the components are measured by.
+
+    Args:
+        meters: open ones.
+        part_shown: why procfs does not say what the whole host does, if it does not.
+    """
     notes = []
     for component in COMPONENTS:
         kinds = tuple(meter.kind for meter in meters if any(device.component == component for device in meter.devices))
+        lacking = [meter.lacking.get(component) for meter in meters if isinstance(meter, EstimateMeter)]
         if kinds:
-            notes.append(Choice(component, kinds, _detail(meters, component)))
+            too_much = f"it counts the whole host, whose other users are not seen: {part_shown}"
+            reason = too_much if rapl.KIND in kinds and part_shown else None
+            notes.append(Choice(component, kinds, _detail(meters, component), reason))
+        elif any(lacking):
+            notes.append(Choice(component, (), reason="; ".join(why for why in lacking if why)))
     return notes
 
 
@@ -263,6 +275,9 @@ def _automatic_cpu_and_dram(host: Host, wanted: tuple[Component, ...]) -> tuple[
         counter = RaplMeter(host.powercap_roots, wanted)
     except MeterUnavailable as error:
         return _estimated(host, wanted, f"no RAPL: {error.reason}", error.hint)
+    part_shown = shows_a_part(host.proc_root)
+    if part_shown:
+        return _estimated(host, wanted, f"no RAPL: it counts the whole host, and {part_shown}", None)
     meters: list[Meter] = [counter]
     notes = _notes(meters)
     if "dram" in wanted and not any(device.component == "dram" for device in counter.devices):
@@ -285,5 +300,7 @@ def _estimated(
         meters: list[Meter] = [EstimateMeter(host.proc_root, host.clock, wanted)]
     except MeterUnavailable as error:
         return [], [Choice(component, (), reason=f"{reason}; no estimate: {error.reason}") for component in wanted]
-    first, *others = _notes(meters)
-    return meters, [replace(first, reason=reason, hint=hint), *others]
+    notes = [note if note.kinds else replace(note, reason=f"no estimate: {note.reason}") for note in _notes(meters)]
+    first, *others = notes
+    why = "; ".join(part for part in (reason, first.reason) if part)
+    return meters, [replace(first, reason=why, hint=hint), *others]

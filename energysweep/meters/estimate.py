@@ -43,7 +43,8 @@ def cpu_power(cpus: Processors) -> CpuPower:
     """What the host's processors draw when all are busy.
 
     The TDP of each socket where CodeCarbon's table has the model; otherwise CodeCarbon's 4 W per logical CPU. A virtual
-    machine has a part of its host's processor and cannot see how large a part: it gets the smaller of the two.
+    machine has a part of its host's processor and cannot see how large a part: it gets the smaller of the two. A
+    container whose procfs shows its own CPUs only (lxcfs) gets their part of the TDP.
     """
     per_cpu_watts = tables.default_watts_per_cpu()
     by_count = CpuPower(
@@ -52,10 +53,11 @@ def cpu_power(cpus: Processors) -> CpuPower:
     socket_watts = tables.tdp_watts(cpus.model) if cpus.model else None
     if socket_watts is None:
         return by_count
-    by_model = CpuPower(
-        socket_watts * cpus.sockets,
-        f"{socket_watts:g} W TDP" + (f" each of {cpus.sockets} sockets" if cpus.sockets > 1 else ""),
-    )
+    watts = socket_watts * cpus.sockets * cpus.part
+    origin = f"{socket_watts:g} W TDP" + (f" each of {cpus.sockets} sockets" if cpus.sockets > 1 else "")
+    if cpus.part < 1:
+        origin = f"{watts:g} W for {cpus.logical_cpus} of {cpus.cpus_of_sockets} logical CPUs of {origin}"
+    by_model = CpuPower(watts, origin)
     if cpus.is_virtual and by_count.watts < by_model.watts:
         return CpuPower(by_count.watts, f"{by_count.origin} of a virtual machine")
     return by_model
@@ -70,8 +72,11 @@ class EstimateMeter:
         components: which of ``cpu`` and ``dram`` to estimate.
         ticks_per_second: the unit of ``/proc/stat`` (USER_HZ).
 
+    Attributes:
+        lacking: why there is no estimate of a component that was asked for.
+
     Raises:
-        MeterUnavailable: procfs does not say how busy the CPUs are, or how much memory there is.
+        MeterUnavailable: procfs does not say how busy the CPUs are, nor how much memory there is.
     """
 
     kind = KIND
@@ -89,18 +94,26 @@ class EstimateMeter:
         self._ticks_per_second = ticks_per_second or os.sysconf("SC_CLK_TCK")
         try:
             cpus = processors(proc_root)
-            busy_ticks(proc_root)
         except (OSError, ValueError) as error:
             raise MeterUnavailable(f"{self._stat}: {error}") from error
         self._logical_cpus = cpus.logical_cpus
         self.cpu = cpu_power(cpus)
-        devices = []
+        devices: list[Device] = []
+        self.lacking: dict[Component, str] = {}
         if "cpu" in components:
-            devices.append(self._cpu_device())
-        if "dram" in components and cpus.memory_bytes is not None:
-            devices.append(_dram_device(cpus.memory_bytes))
+            try:
+                busy_ticks(proc_root)
+            except (OSError, ValueError) as error:
+                self.lacking["cpu"] = f"{self._stat}: {error}"
+            else:
+                devices.append(self._cpu_device())
+        if "dram" in components:
+            if cpus.memory_bytes is None:
+                self.lacking["dram"] = f"{proc_root / 'meminfo'} does not say how much memory there is"
+            else:
+                devices.append(_dram_device(cpus.memory_bytes))
         if not devices:
-            raise MeterUnavailable(f"{proc_root / 'meminfo'} does not say how much memory there is")
+            raise MeterUnavailable("; ".join(self.lacking.values()))
         self.devices = tuple(devices)
 
     def remarks(self, component: Component) -> list[str]:

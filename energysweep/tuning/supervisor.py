@@ -49,11 +49,23 @@ def _end_children() -> None:
 
 
 def _children() -> list[int]:
-    me = os.getpid()
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
-    return [int(pid) for pid in Path(f"/proc/{me}/task/{me}/children").read_text().split()]
+    return listed_children(Path("/proc"), os.getpid())
+
+
+def listed_children(proc_root: Path, parent: int) -> list[int]:
+    """The children of a process; where the kernel keeps no list of them, those that name it as their parent."""
+    with contextlib.suppress(OSError):
+        return [int(pid) for pid in (proc_root / f"{parent}/task/{parent}/children").read_text().split()]
+    found = []
+    for file in proc_root.glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, IndexError):  # it has ended
+            line = file.read_bytes()
+            if line[line.rfind(b")") + 2 :].split()[1] == str(parent).encode():
+                found.append(int(file.parent.name))
+    return found
 
 
 def _reap() -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.meters.fake_powercap import FakePowercap
 from tests.meters.fake_proc import write_proc
-from tests.namespaces import RESTRICTED, WITHOUT_CAPABILITIES, need_namespaces
+from tests.namespaces import REPOSITORY, RESTRICTED, WITHOUT_CAPABILITIES, need_namespaces
 
 READ = """
 import sys
@@ -49,3 +49,37 @@ def test_root_without_any_capability_reads_rapl_s_counters(counters: list[str]) 
 
 def test_another_user_does_not_and_is_told_why(counters: list[str]) -> None:
     assert "energy_uj" in read([*RESTRICTED, *counters])
+
+
+HIDDEN = """
+import os, sys
+from pathlib import Path
+from energysweep.agent.processes import Proc, read_process, scan
+from energysweep.confines import confines
+from energysweep.host import Host
+seen = scan(Path("/proc"))
+print(os.getpid() in seen, 1 in seen, read_process(Path("/proc"), 1), Proc(Path("/proc")).busy_seconds() > 0)
+print([said for said in confines(Host()) if "hidepid" in said])
+"""
+
+
+@pytest.mark.parametrize("option", ["hidepid=0", "hidepid=1", "hidepid=2"])
+def test_processes_that_procfs_hides_are_left_out_and_said_to_be(option: str) -> None:
+    need_namespaces()
+    mount = f'mount -t proc -o {option} proc /proc && exec "$@"'
+    command = ["unshare", "--mount", "--pid", "--fork", "sh", "-c", f"{mount} & wait", "sh"]
+    done = subprocess.run(
+        [*command, *RESTRICTED, sys.executable, "-c", HIDDEN],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=REPOSITORY,
+    )
+    first, said = done.stdout.splitlines()
+    assert first.split()[0] == "True"
+    assert first.split()[-1] == "True"
+    if option == "hidepid=0":
+        assert said == "[]"
+    else:
+        assert first == "True False None True"
+        assert "a process that a trial runs as another user is not charged to it" in said

@@ -54,6 +54,41 @@ def test_a_process_is_read_with_a_name_of_spaces_and_parentheses(tree: FakeTree)
     assert read_process(tree.root, 77) is None
 
 
+@pytest.mark.parametrize("text", ["", "2 (a)", "2 (a) S x 0 0", f"2 (a) S 1 {'0 ' * 17}soon 0"])
+def test_a_process_that_procfs_says_nothing_of_is_not_there(tree: FakeTree, text: str) -> None:
+    pid, other = tree.fork(), tree.fork()
+    (tree.root / str(pid) / "stat").write_text(text)
+    assert read_process(tree.root, pid) is None
+    assert set(scan(tree.root)) == {INIT, other}
+
+
+def test_a_process_that_goes_in_the_middle_of_a_scan_is_not_there(tree: FakeTree) -> None:
+    (tree.root / "77").mkdir()  # it was listed, and its file has gone
+    assert set(scan(tree.root)) == {INIT}
+
+
+@pytest.mark.parametrize("stat", [None, "", "intr 0\n", "cpu  0 0 0 0 0 0 0 0 0 0\n"])
+def test_a_procfs_that_does_not_tell_how_busy_the_host_is_says_0_for_good(tree: FakeTree, stat: str | None) -> None:
+    file = tree.root / "stat"
+    told = file.read_text()
+    file.unlink() if stat is None else file.write_text(stat)
+    table = Proc(tree.root)
+    assert (table.busy_seconds(), table.logical_cpus) == (0.0, 4)
+    file.write_text(told.replace("cpu  0", "cpu  500"))
+    assert table.busy_seconds() == 0.0  # no work of years in one second
+
+
+def test_a_reading_of_the_busy_time_that_fails_once_is_made_good_by_the_next(tree: FakeTree) -> None:
+    tree.work(INIT, 3 * TICKS_PER_SECOND)
+    table = Proc(tree.root)
+    told = (tree.root / "stat").read_text()
+    (tree.root / "stat").unlink()
+    assert table.busy_seconds() == 3.0
+    (tree.root / "stat").write_text(told)
+    tree.work(INIT, TICKS_PER_SECOND)
+    assert table.busy_seconds() == 4.0
+
+
 def test_the_first_scan_only_sets_the_clocks(tree: FakeTree) -> None:
     tree.work(INIT, 100)
     assert CpuClocks(Proc(tree.root)).advance({tree.of(INIT): A}) == {}

@@ -13,7 +13,7 @@ from energysweep.meters import Host, open_meters
 from .fake_clock import FakeClock
 from .fake_nvml import FakeGpu, FakeInstance, FakeNvml
 from .fake_powercap import FakePowercap, two_packages
-from .fake_proc import write_proc
+from .fake_proc import write_proc, write_stat
 
 NO_NVML = FakeNvml(init_failure=pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
 
@@ -213,6 +213,43 @@ def test_an_agent_that_sees_one_of_two_boards_takes_no_number_for_it(tmp_path: P
     assert opened.held({"0": 1.0}) == {"0": 1.0}
     assert opened.held({"GPU-a": 1.0}) == {"GPU-a": 1.0}
     opened.close()
+
+
+PARTS = {
+    "lxcfs": ({"logical_cpus": 4, "siblings": 128}, None, "shows 4 of the processor's 128 logical CPUs"),
+    "zeros": ({}, "cpu  0 0 0 0 0 0 0 0 0 0\ncpu0 0 0 0 0 0 0 0 0 0 0\n", "it shows nothing but zeros"),
+    "no cpus": ({}, "intr 0\nctxt 5\n", "its first line is not the sum over all CPUs"),
+    "nothing": ({}, "", "its first line is not the sum over all CPUs"),
+    "none": ({}, None, "No such file or directory"),
+}
+
+
+@pytest.mark.parametrize("kind", PARTS)
+def test_a_counter_of_the_whole_host_is_not_shared_out_among_the_few_who_are_shown(tmp_path: Path, kind: str) -> None:
+    cpus, stat, said = PARTS[kind]
+    two_packages(tmp_path / "sys")
+    here = host(tmp_path, **cpus)
+    if stat is not None:
+        (here.proc_root / "stat").write_text(stat)
+    elif kind == "none":
+        (here.proc_root / "stat").unlink()
+    opened = open_meters(["auto"], here)
+    assert "rapl" not in {device.source for device in opened.devices}
+    assert ("cpu" in {device.component for device in opened.devices}) == (kind == "lxcfs")
+    assert "no RAPL: it counts the whole host, and " in opened.summary()
+    assert said in opened.summary()
+    assert "dram by estimate (10 W for its size" in opened.summary()
+    asked = open_meters(["rapl"], here)  # who asks for it has it, and is told
+    assert asked.summary().count("it counts the whole host, whose other users are not seen: ") == 2
+
+
+def test_what_an_estimate_that_was_asked_for_lacks_is_said(tmp_path: Path) -> None:
+    here = host(tmp_path)
+    write_stat(here.proc_root, idle=0)
+    summary = open_meters(["estimate"], here).summary()
+    assert summary.startswith("meters: no CPU (")
+    assert "it shows nothing but zeros" in summary
+    assert "dram by estimate (10 W for its size)" in summary
 
 
 def test_an_old_gpu_beside_a_new_one_is_named_where_only_counters_were_asked_for(tmp_path: Path) -> None:

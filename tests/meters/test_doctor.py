@@ -64,6 +64,19 @@ def test_a_meter_that_is_asked_for_and_not_there_is_no_error_for_the_doctor(tmp_
     assert "the meter rapl is not available here" in report.summary
 
 
+def test_what_is_hidden_from_a_program_stands_beside_the_host(tmp_path: Path) -> None:
+    clock, proc = FakeClock(10.0), write_proc(tmp_path / "proc", siblings=128)
+    host = Host(tmp_path / "sys", proc, tmp_path / "no-mount", clock, NO_NVML)
+    text = doctor.render(doctor.examine(host=host, sleep=clock.advance))
+    assert f"  note: {proc} shows 4 of the processor's 128 logical CPUs: an estimate is of what is shown" in text
+    assert f"  note: {proc} hides other users' processes (hidepid)" in text
+    (proc / "cpuinfo").unlink()
+    (proc / "stat").unlink()
+    text = doctor.render(doctor.examine(host=host, sleep=clock.advance))
+    assert "procfs says nothing about its processors" in text
+    assert "stat does not say how busy the host is (No such file or directory)" in text
+
+
 def test_an_unknown_kind_is_an_input_error(tmp_path: Path) -> None:
     host = Host(tmp_path / "sys", write_proc(tmp_path / "proc"), tmp_path / "no-mount", FakeClock(), NO_NVML)
     with pytest.raises(InputError, match="is no kind of meter"):

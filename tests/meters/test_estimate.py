@@ -148,3 +148,65 @@ def test_the_estimate_is_quiet_leaves_no_files_and_does_not_load_pandas(tmp_path
     )
     assert (done.stdout, done.stderr) == ("[]\nFalse\n", "")
     assert list(tmp_path.iterdir()) == []
+
+
+# A procfs that is not the whole host's --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cpus", "siblings", "listed", "sockets", "watts"),
+    [
+        (4, 128, 4, 1, 280 * 4 / 128),  # lxcfs
+        (4, 128, 4, 2, 560 * 4 / 256),  # of two packages, both of which it shows
+        (4, 128, 128, 1, 280 * 4 / 128),  # of which only stat is the container's
+        (128, 128, 4, 1, 280.0),  # only cpuinfo is: the host is seen
+        (256, 128, 4, 1, 560.0),  # and a second package that cpuinfo does not list
+        (128, 128, 128, 1, 280.0),
+        (128, 64, 128, 2, 560.0),
+        (128, None, 128, 1, 280.0),
+        (8, 1, 8, 1, 280.0),  # firmware that says nonsense
+    ],
+)
+def test_a_container_has_the_part_of_the_processor_that_it_is_shown(
+    tmp_path: Path, cpus: int, siblings: int | None, listed: int, sockets: int, watts: float
+) -> None:
+    proc = write_proc(tmp_path, logical_cpus=cpus, siblings=siblings, listed_cpus=listed, sockets=sockets)
+    assert cpu_power(processors(proc)).watts == pytest.approx(watts)
+
+
+def test_the_part_of_a_container_is_said_and_its_own_load_fills_it(tmp_path: Path) -> None:
+    clock = FakeClock(100.0)
+    proc = write_proc(tmp_path, logical_cpus=4, siblings=128)
+    meter = EstimateMeter(proc, clock, ("cpu",), ticks_per_second=100)
+    assert meter.remarks("cpu") == ["8.75 W for 4 of 128 logical CPUs of 280 W TDP"]
+    write_stat(proc, user=40_000)  # all four for 100 s
+    assert meter.read()[0].energy_joules == pytest.approx(875.0)
+
+
+def test_a_virtual_machine_that_shows_a_part_gets_the_smaller_of_the_two() -> None:
+    assert cpu_power(Processors(EPYC, 1, 4, is_virtual=True, memory_bytes=None, cpus_of_sockets=128)).watts == 8.75
+    assert cpu_power(Processors(EPYC, 1, 4, is_virtual=True, memory_bytes=None, cpus_of_sockets=8)).watts == 16.0
+
+
+def test_a_sandbox_that_shows_zeros_has_no_estimate_of_its_cpus_and_one_of_its_memory(tmp_path: Path) -> None:
+    proc = write_proc(tmp_path)
+    write_stat(proc, idle=0)
+    with pytest.raises(MeterUnavailable, match="nothing but zeros, as sandboxes do"):
+        EstimateMeter(proc, components=("cpu",))
+    meter = EstimateMeter(proc, FakeClock(1.0))
+    assert [device.name for device in meter.devices] == ["dram"]
+    assert meter.lacking["cpu"].endswith("stat: it shows nothing but zeros, as sandboxes do")
+
+
+def test_memory_that_is_not_known_is_said_to_be(tmp_path: Path) -> None:
+    proc = write_proc(tmp_path)
+    (proc / "meminfo").unlink()
+    meter = EstimateMeter(proc)
+    assert [device.name for device in meter.devices] == ["cpu"]
+    assert "does not say how much memory" in meter.lacking["dram"]
+
+
+def test_cpus_that_stat_does_not_list_are_those_of_cpuinfo(tmp_path: Path) -> None:
+    proc = write_proc(tmp_path, logical_cpus=6)
+    (proc / "stat").write_text("cpu  100 0 100 1000 0 0 0 0 0 0\nintr 0\n")
+    assert processors(proc).logical_cpus == 6

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from energysweep.confines import confines
 from energysweep.errors import MeterUnavailable
 from energysweep.host import BYTES_PER_GIB
 from energysweep.meters import Device, Host, Opened, Processors, energy_between, open_meters, processors
+from energysweep.terminal import say
 
 MEASURED_KINDS = {
     "rapl": "measured: CPU packages, and DRAM on most servers",
@@ -138,7 +138,7 @@ def render(report: Report) -> str:
 
 def main(meters: Sequence[str] = ("auto",)) -> int:
     """Writes the report to stdout; the exit status is 0, whatever it says."""
-    sys.stdout.write(render(examine(meters)) + "\n")
+    say(render(examine(meters)))
     return 0
 
 

@@ -17,17 +17,43 @@ Errors of other libraries are translated into one of these where the library is 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 _SHOWN_CHARACTERS = 300
+_PLACE_CHARACTERS = 4200  # the longest path that Linux opens has 4095 bytes
+_PROBLEM_CHARACTERS = 2000
+# ECMA-48: control sequences (colours, the cursor), control strings (titles, links, the clipboard), the rest.
+_ESCAPE_SEQUENCE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[PX\]^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x80-\x9f\n]*(?:\x07|\x1b\\|\x9c)"
+    r"|\x1b[ -/]*[0-~]"
+)
 
 
-def one_line(said: object) -> str:
-    """Another program's words as a part of a message: one line, of at most 300 characters.
+def one_line(said: object, at_most: int = _SHOWN_CHARACTERS) -> str:
+    """Somebody else's words as a part of a message: one line, of at most so many characters.
 
     What cannot be printed is left out: a terminal would carry it out.
     """
-    text = "".join(letter for letter in str(said) if letter.isprintable() or letter.isspace())
+    # A text of megabytes is no message: its beginning is enough.
+    text = "".join(letter for letter in str(said)[: 10 * at_most] if letter.isprintable() or letter.isspace())
     text = " ".join(text.split())
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]} ..."
+    return text if len(text) <= at_most else f"{text[:at_most]} ..."
+
+
+def printable(text: str) -> str:
+    """A text of several lines without what a terminal would carry out, or show as something else than it is.
+
+    Out go escape sequences as a whole, and every other character that controls, turns the direction of writing or has
+    no width. Line ends stay: a carriage return is one, too, or what follows it would hide what stands before it.
+    """
+    if text.isprintable():
+        return text
+    text = _ESCAPE_SEQUENCE.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else " " if letter.isspace() else "" for letter in text
+    )
 
 
 class EnergysweepError(Exception):
@@ -42,6 +68,7 @@ class InputError(EnergysweepError):
         file: the file it stands in, if it is in one.
         key: the key path inside that file, such as ``parameters.learning_rate.grid[0]``.
         line: the line in that file, counted from 1.
+        others: more of them that were found at the same time; each is a line of its own in the message.
     """
 
     def __init__(
@@ -51,13 +78,15 @@ class InputError(EnergysweepError):
         file: str | None = None,
         key: str | None = None,
         line: int | None = None,
+        others: Iterable[InputError | str] = (),
     ) -> None:
         self.problem = problem
         self.file = file
         self.key = key
         self.line = line
-        place = ":".join(str(part) for part in (file, line) if part is not None)
-        super().__init__(": ".join(part for part in (place, key, problem) if part))
+        place = ":".join(one_line(part, _PLACE_CHARACTERS) for part in (file, line) if part is not None)
+        first = ": ".join(part for part in (place, one_line(key or ""), one_line(problem, _PROBLEM_CHARACTERS)) if part)
+        super().__init__("\n".join([first, *map(str, others)]))
 
 
 class SweepError(EnergysweepError):

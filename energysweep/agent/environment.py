@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
 
 from energysweep.errors import InputError
+from energysweep.inputs import seconds
 
 
 def seconds_of(variable: str, default: float) -> float:
@@ -14,11 +14,7 @@ def seconds_of(variable: str, default: float) -> float:
     Raises:
         InputError: it is no number of seconds.
     """
-    text = os.environ.get(variable) or str(default)
     try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise InputError(f"{text!r} is no number of seconds", key=variable)
-    return seconds
+        return seconds(os.environ.get(variable) or str(default))
+    except ValueError as error:
+        raise InputError(str(error), key=variable) from None

@@ -1,16 +1,20 @@
-"""What several commands share: options, a run's folder, printing."""
+"""What several commands share: options, a run's folder, how they fail."""
 
 from __future__ import annotations
 
 import argparse
-import math
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
-from energysweep.errors import InputError
+from energysweep import inputs
+from energysweep.errors import InputError, one_line
+from energysweep.terminal import note
+
+_T = TypeVar("_T")
 
 EXIT_FAILED = 1
 EXIT_INPUT = 2
@@ -19,7 +23,7 @@ EXIT_INTERRUPTED = 130
 
 def fail(message: str, code: int) -> int:
     """Tell on standard error; returns ``code``."""
-    print(f"energysweep: {message}", file=sys.stderr)
+    note(f"energysweep: {message}")
     return code
 
 
@@ -64,25 +68,31 @@ def add_metrics_port(parser: argparse.ArgumentParser) -> None:
 def add_file_sd(parser: argparse.ArgumentParser, what: str) -> None:
     """The option --file-sd."""
     parser.add_argument(
-        "--file-sd", metavar="FILE", type=Path, help=f"keep a file for Prometheus' file_sd that names {what}"
+        "--file-sd", metavar="FILE", type=path, help=f"keep a file for Prometheus' file_sd that names {what}"
     )
 
 
 def seconds(text: str) -> float:
     """The type of an option that is a duration."""
+    return _given(inputs.seconds, text)
+
+
+def path(text: str) -> Path:
+    """The type of an option that is a path. Shells leave the ``~`` of ``--option=~/folder`` to the program."""
+    return _given(inputs.checked_path, text)
+
+
+def _given(check: Callable[[str], _T], text: str) -> _T:
     try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
-    return value
+        return check(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def port(text: str) -> int:
     """The type of an option that is a port."""
-    if not text.isdigit() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535, 0 for any free one")
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{one_line(text, 60)!r} is no port: 0 to 65535, 0 for any free one")
     return int(text)
 
 
@@ -104,16 +114,6 @@ def check_output(file: Path | None, key: str) -> None:
         raise InputError(f"{file}: cannot be written ({error.strerror or error})", key=key) from error
 
 
-def print_table(table: Any) -> None:
-    """Print for a terminal, or for a file."""
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = 160  # a file or a pipe has no width to fit into
-    console.print(table)
-
-
 def run_folder(folder: Path) -> Path:
     """The folder, if it is a run's.
 
@@ -122,8 +122,8 @@ def run_folder(folder: Path) -> Path:
     """
     from energysweep.ledger import FILE_NAME
 
-    if not folder.is_dir():
+    if not inputs.is_folder(folder):
         raise InputError("there is no such folder", file=str(folder))
-    if not (folder / FILE_NAME).is_file():
+    if not inputs.is_file(folder / FILE_NAME):
         raise InputError(f"this is no run folder: it has no {FILE_NAME}", file=str(folder))
     return folder

@@ -6,13 +6,12 @@ import argparse
 import os
 import re
 import signal
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from energysweep.cli.common import add_command, add_file_sd, fail, port, seconds
+from energysweep.cli.common import add_command, add_file_sd, fail, path, port, seconds
 from energysweep.errors import AgentRunning
+from energysweep.terminal import note
 
 
 def add(commands: Any) -> None:
@@ -20,7 +19,7 @@ def add(commands: Any) -> None:
     agent = add_command(commands, "agent", _agent, "serve this host as its agent, as a daemon")
     agent.add_argument("--meter", metavar="KIND[:ARG]", action="append", help="default: auto; may be given again")
     agent.add_argument(
-        "--socket", metavar="PATH", type=Path, help="default: ENERGYSWEEP_SOCKET, or a path of this user"
+        "--socket", metavar="PATH", type=path, help="default: ENERGYSWEEP_SOCKET, or a path of this user"
     )
     agent.add_argument("--bind", metavar="ADDRESS", default="127.0.0.1", help="of HTTP and TCP; default: 127.0.0.1")
     agent.add_argument("--port", metavar="N", type=port, default=9770, help="of HTTP; default: 9770")
@@ -82,7 +81,7 @@ def _agent(arguments: argparse.Namespace) -> int:
         signal.signal(number, lambda *_: server.end())
     places = [str(server.socket_path), server.url]
     places += [] if server.lease_port is None else [f"leases on {arguments.bind} port {server.lease_port}"]
-    print(f"{server.agent.notes}\nserving {', '.join(places)}", file=sys.stderr, flush=True)
+    note(f"{server.agent.notes}\nserving {', '.join(places)}")
     if told is not None:
         told()
     # Another thread may be the one that the kernel interrupts with a signal: then nothing wakes this one to handle it.

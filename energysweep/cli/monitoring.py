@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 from typing import Any
 
-from energysweep.cli.common import Parser, add_command
+from energysweep.cli.common import Parser, add_command, path
 from energysweep.errors import SweepError
+from energysweep.terminal import say
 
 
 def add(commands: Any) -> None:
@@ -17,7 +17,7 @@ def add(commands: Any) -> None:
     dashboards = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
 
     export = add_command(dashboards, "export", _export, "write them as files for Grafana's import or provisioning")
-    export.add_argument("folder", metavar="DIR", type=Path)
+    export.add_argument("folder", metavar="DIR", type=path)
 
     publish = add_command(dashboards, "publish", _publish, "put them on a Grafana server; somebody's changes are kept")
     publish.add_argument(
@@ -53,7 +53,7 @@ def _publish(arguments: argparse.Namespace) -> int:
     )
     missing = []
     for each in done:
-        print(f"{each.done}: {each.what}{f' ({each.why})' if each.why else ''}")
+        say(f"{each.done}: {each.what}{f' ({each.why})' if each.why else ''}")
         if each.done == "not published":
             missing.append(each.what)
     if missing:
@@ -65,5 +65,5 @@ def _export(arguments: argparse.Namespace) -> int:
     from energysweep.monitoring import export
 
     for file in export(arguments.folder):
-        print(file)
+        say(file)
     return 0

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from energysweep.cli.common import add_command, check_output, print_table, run_folder
+from energysweep.cli.common import add_command, check_output, path, run_folder
 from energysweep.errors import InputError
+from energysweep.terminal import say, show
 
 
 def add(commands: Any) -> None:
     """Add them to the command line."""
     report = add_command(commands, "report", _report, "write a run's report again")
-    report.add_argument("folder", metavar="RUN_DIR", type=Path)
+    report.add_argument("folder", metavar="RUN_DIR", type=path)
     report.add_argument("--carbon", metavar="KEY=VALUE,...", help="for another grid, such as country=FRA")
-    report.add_argument("--openmetrics", metavar="FILE", type=Path, help="also write its series for promtool")
+    report.add_argument("--openmetrics", metavar="FILE", type=path, help="also write its series for promtool")
     report.add_argument("--prometheus", metavar="URL", help="compare the ledger with what this Prometheus holds")
     report.add_argument("--grafana", metavar="URL", help="link to this Grafana; else to the run's ENERGYSWEEP_GRAFANA")
 
     compare = add_command(commands, "compare", _compare, "several runs: what they answer together, and side by side")
-    compare.add_argument("folders", metavar="RUN_DIR", type=Path, nargs="+")
-    compare.add_argument("--html", metavar="FILE", type=Path, help="write the combined report as a page, too")
+    compare.add_argument("folders", metavar="RUN_DIR", type=path, nargs="+")
+    compare.add_argument("--html", metavar="FILE", type=path, help="write the combined report as a page, too")
 
-    compare.add_argument("--markdown", metavar="FILE", type=Path, help="write its tables as Markdown, too")
+    compare.add_argument("--markdown", metavar="FILE", type=path, help="write its tables as Markdown, too")
 
     explain = add_command(
         commands, "explain", _explain, "a trial's receipt, from its leases down to the meter readings"
     )
-    explain.add_argument("folder", metavar="RUN_DIR", type=Path)
+    explain.add_argument("folder", metavar="RUN_DIR", type=path)
     explain.add_argument("trial", metavar="TRIAL", help="its id, a unique beginning of it, or its label")
 
 
@@ -50,18 +50,18 @@ def _report(arguments: argparse.Namespace) -> int:
     with Ledger.open(run_folder(arguments.folder) / FILE_NAME) as ledger:
         data = ledger.read()
     summary = write_report(arguments.folder, data, grid, arguments.grafana)
-    print_table(terminal_table(summary))
-    print(f"report: {arguments.folder / 'report.html'}")
+    show(terminal_table(summary))
+    say(f"report: {arguments.folder / 'report.html'}")
     if arguments.openmetrics is not None:
         from energysweep.monitoring.openmetrics import openmetrics
 
         write_whole(arguments.openmetrics, openmetrics(data, grid))
-        print(f"series: {arguments.openmetrics}")
+        say(f"series: {arguments.openmetrics}")
     if arguments.prometheus is not None:
         from energysweep.monitoring.observed import observe
         from energysweep.monitoring.observed_table import observed_table
 
-        print_table(observed_table(observe(summary, arguments.prometheus)))
+        show(observed_table(observe(summary, arguments.prometheus)))
     return 0
 
 
@@ -84,11 +84,11 @@ def _compare(arguments: argparse.Namespace) -> int:
         write_whole(arguments.html, combined_html(summaries))
     if arguments.markdown:
         write_whole(arguments.markdown, combined_markdown(summaries))
-    print_table(combined_table(summaries))
+    show(combined_table(summaries))
     if arguments.html:
-        print(f"report: {arguments.html}")
+        say(f"report: {arguments.html}")
     if arguments.markdown:
-        print(f"tables: {arguments.markdown}")
+        say(f"tables: {arguments.markdown}")
     return 0
 
 
@@ -98,5 +98,5 @@ def _explain(arguments: argparse.Namespace) -> int:
 
     with Ledger.open(run_folder(arguments.folder) / FILE_NAME) as ledger:
         receipt = explain(ledger.read(), arguments.trial)
-    print_table(receipt_text(receipt))
+    show(receipt_text(receipt))
     return 0

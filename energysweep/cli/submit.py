@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from energysweep.cli.common import EXIT_INPUT, EXIT_INTERRUPTED, add_command, add_set, fail
+from energysweep.cli.common import EXIT_INPUT, EXIT_INTERRUPTED, add_command, add_set, fail, path
 from energysweep.errors import EnergysweepError, InputError
+from energysweep.terminal import note, say
 
 if TYPE_CHECKING:
     from energysweep.tuning.submit import Job
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 def add(commands: Any) -> None:
     """Add it to the command line."""
     submit = add_command(commands, "submit", _submit, "run a sweep as a job of a cluster; its log, its exit status")
-    submit.add_argument("sweep", metavar="SWEEP.yaml", type=Path, nargs="?")
+    submit.add_argument("sweep", metavar="SWEEP.yaml", type=path, nargs="?")
     submit.add_argument("--address", metavar="URL", help="of the cluster's dashboard, or RAY_API_SERVER_ADDRESS")
-    submit.add_argument("--fetch", metavar="DIR", type=Path, help="bring the run folder back into this one")
+    submit.add_argument("--fetch", metavar="DIR", type=path, help="bring the run folder back into this one")
     submit.add_argument("--no-wait", action="store_true", help="return when the cluster has the job")
     submit.add_argument("--job", metavar="ID", help="follow this job, submitted before, instead of a new one")
     submit.add_argument("--run-id", metavar="ID", help="default: the sweep's name and the time")
@@ -39,8 +39,8 @@ def _submit(arguments: argparse.Namespace) -> int:
         raise InputError("--no-wait has nothing to fetch yet: use submit --job ID --fetch DIR later")
     job = _found(arguments, address) if arguments.job else _submitted(arguments, address)
     if arguments.no_wait:
-        _say(f"follow it: {_later(job)} [--fetch DIR]\nstop it: {_stop(job)}")
-        print(job.id)
+        note(f"follow it: {_later(job)} [--fetch DIR]\nstop it: {_stop(job)}")
+        say(job.id)
         return 0
     return _follow(job, arguments.fetch)
 
@@ -49,14 +49,14 @@ def _submitted(arguments: argparse.Namespace, address: str) -> Job:
     from energysweep.spec import count_sentence, load_spec
 
     spec = load_spec(arguments.sweep, arguments.overrides)
-    _say(f"{spec.name}: {count_sentence(spec)}")
+    note(f"{spec.name}: {count_sentence(spec)}")
     from energysweep.tuning.run import checked_id, new_id
     from energysweep.tuning.submit import check_target, submit
 
     run_id = checked_id(arguments.run_id) if arguments.run_id else new_id(spec)
     if arguments.fetch:
         check_target(arguments.fetch / run_id, run_id)
-    return submit(spec, address, run_id, _say)
+    return submit(spec, address, run_id, note)
 
 
 def _found(arguments: argparse.Namespace, address: str) -> Job:
@@ -72,20 +72,20 @@ def _follow(job: Job, folder: Path | None) -> int:
     from energysweep.tuning.submit import fetch, wait
 
     try:
-        code = wait(job, _log, _say)
+        code = wait(job, _log, note)
     except KeyboardInterrupt:
-        _say(f"\nno longer following; the job goes on\nfollow it: {_later(job)}\nstop it: {_stop(job)}")
+        note(f"\nno longer following; the job goes on\nfollow it: {_later(job)}\nstop it: {_stop(job)}")
         return EXIT_INTERRUPTED
     if code == EXIT_INPUT:
         return code  # the cluster could not use what it got: there is no run
     if folder is None:
-        print(f"run: {job.run_id} (on the cluster; bring it with {_later(job)} --fetch DIR)")
+        say(f"run: {job.run_id} (on the cluster; bring it with {_later(job)} --fetch DIR)")
         return code
     try:
-        fetch(job, folder / job.run_id, _say)
+        fetch(job, folder / job.run_id, note)
     except EnergysweepError as error:
         return fail(str(error), code or 1)
-    print(f"report: {folder / job.run_id / 'report.html'}")
+    say(f"report: {folder / job.run_id / 'report.html'}")
     return code
 
 
@@ -97,9 +97,5 @@ def _stop(job: Job) -> str:
     return f"ray job stop {job.id} --address {job.url}"
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def _log(text: str) -> None:
-    print(text, end="", file=sys.stderr, flush=True)
+    note(text, end="")

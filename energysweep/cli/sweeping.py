@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +15,10 @@ from energysweep.cli.common import (
     add_file_sd,
     add_metrics_port,
     add_set,
-    print_table,
+    path,
 )
 from energysweep.errors import InputError
+from energysweep.terminal import note, say, show
 
 if TYPE_CHECKING:
     from energysweep.tuning.run import Run
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 def add(commands: Any) -> None:
     """Add them to the command line."""
     run = add_command(commands, "run", _run, "run a sweep, then write its report")
-    run.add_argument("sweep", metavar="SWEEP.yaml", type=Path)
+    run.add_argument("sweep", metavar="SWEEP.yaml", type=path)
     add_address(run)
-    run.add_argument("--output", metavar="DIR", type=Path, default=Path("results"), help="default: results")
+    run.add_argument("--output", metavar="DIR", type=path, default=Path("results"), help="default: results")
     run.add_argument("--run-id", metavar="ID", help="default: the sweep's name and the time")
     add_metrics_port(run)
     add_file_sd(run, "the sweep's agents")
     add_set(run)
 
     resume = add_command(commands, "resume", _resume, "go on with an interrupted run, losing no joule")
-    resume.add_argument("folder", metavar="RUN_DIR", type=Path)
+    resume.add_argument("folder", metavar="RUN_DIR", type=path)
     add_address(resume)
     add_metrics_port(resume)
     add_file_sd(resume, "the sweep's agents")
 
     validate = add_command(commands, "validate", _validate, "check a sweep's file and say how many trials it makes")
-    validate.add_argument("sweep", metavar="SWEEP.yaml", type=Path, nargs="?")
+    validate.add_argument("sweep", metavar="SWEEP.yaml", type=path, nargs="?")
     validate.add_argument("--address", metavar="ADDR", help="also check that this Ray cluster can run it")
     validate.add_argument("--schema", action="store_true", help="print the JSON Schema of sweep files, for editors")
     add_set(validate)
@@ -53,7 +53,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     spec = load_spec(arguments.sweep, arguments.overrides)
     check_workload(spec)
-    print(f"{spec.name}: {count_sentence(spec)}", file=sys.stderr)
+    note(f"{spec.name}: {count_sentence(spec)}")
 
     # Only now: bad input is told before Ray's second of import time, and nothing has been started.
     from energysweep.tuning.progress import progress_for_terminal
@@ -88,10 +88,10 @@ def _resume(arguments: argparse.Namespace) -> int:
 def _tell(done: Run) -> int:
     from energysweep.reporting import terminal_table
 
-    print_table(terminal_table(done.summary))
-    print(f"report: {done.folder / 'report.html'}")
+    show(terminal_table(done.summary))
+    say(f"report: {done.folder / 'report.html'}")
     for problem in done.problems:
-        print(f"energysweep: {problem}", file=sys.stderr)
+        note(f"energysweep: {problem}")
     if done.interrupted:
         return EXIT_INTERRUPTED
     return 0 if done.succeeded else EXIT_FAILED
@@ -101,7 +101,7 @@ def _validate(arguments: argparse.Namespace) -> int:
     from energysweep.spec import check_workload, count_sentence, json_schema, load_spec
 
     if arguments.schema:
-        print(json.dumps(json_schema(), indent=2))
+        say(json.dumps(json_schema(), indent=2))
         return 0
     if arguments.sweep is None:
         raise InputError("validate needs a sweep's file, or --schema")
@@ -111,5 +111,5 @@ def _validate(arguments: argparse.Namespace) -> int:
         from energysweep.tuning.run import check_cluster
 
         check_cluster(spec, arguments.address)
-    print(f"{spec.name}: {count_sentence(spec)}")
+    say(f"{spec.name}: {count_sentence(spec)}")
     return 0

@@ -57,7 +57,7 @@ class ReplayMeter:
         self._series = trace.series
         self._clock = clock
         # A trace of one moment has nothing to repeat.
-        self._period_seconds = trace.duration_seconds if after == "loop" and trace.duration_seconds > 0 else math.inf
+        self._period_seconds = trace.duration_seconds if after == "loop" and trace.duration_seconds > 1e-6 else math.inf
         reset = next((series.device for series in trace.series if series.is_reset), None)
         if after == "loop" and reset is not None:
             raise InputError(

@@ -10,20 +10,23 @@ may be empty. The counter itself goes on meanwhile, as a real one does.
 from __future__ import annotations
 
 import csv
+import io
 import itertools
-import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NoReturn, cast, get_args
 
-from energysweep.errors import InputError
+from energysweep.errors import InputError, one_line
+from energysweep.inputs import read_text
 from energysweep.meters.base import COMPONENTS, Component
 
 Status = Literal["ok", "missing", "error"]
 Quantity = Literal["energy_joules", "power_watts"]
 
+MAX_BYTES = 500_000_000  # a day of ten devices at 10 Hz
+MAX_NUMBER = 1e18  # joules, watts and seconds; products and sums of them stay finite
 _REQUIRED = ("time_seconds", "device", "component")
 _OPTIONAL = ("node", "max_energy_joules", "status")
 _QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
@@ -117,19 +120,19 @@ def load_trace(path: Path, node: str = "") -> Trace:
 
 def _parse(path: Path) -> tuple[Quantity, list[Row]]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            columns = [name.strip() for name in next(reader, [])]
-            quantity = _check_columns(path, columns)
-            return quantity, [
-                _Line(path, reader.line_num, columns, cells).row(quantity)
-                for cells in reader
-                if any(cell.strip() for cell in cells)
-            ]
-    except OSError as error:
-        raise InputError(f"the trace cannot be read: {error.strerror}", file=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise InputError("the trace is not a text file in UTF-8", file=str(path)) from error
+        text = read_text(path, MAX_BYTES, "a trace")
+    except InputError as error:
+        problem = f"the trace cannot be read: {error.problem.removeprefix('cannot be read: ')}"
+        raise InputError(problem, file=str(path), line=error.line) from None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        columns = [name.strip() for name in next(reader, [])]
+        quantity = _check_columns(path, columns)
+        return quantity, [
+            _Line(path, reader.line_num, columns, cells).row(quantity)
+            for cells in reader
+            if any(cell.strip() for cell in cells)
+        ]
     except csv.Error as error:
         raise InputError(f"the trace is not a CSV file: {error}", file=str(path), line=reader.line_num) from error
 
@@ -197,7 +200,7 @@ class _Line:
     def _one_of(self, column: str, allowed: Sequence[str], default: str = "") -> str:
         text = self._text(column) or default
         if text not in allowed:
-            self.wrong(f"{text!r} is none of {', '.join(allowed)}", column)
+            self.wrong(f"{one_line(repr(text), 60)} is none of {', '.join(allowed)}", column)
         return text
 
     def _number(self, column: str) -> float | None:
@@ -207,9 +210,9 @@ class _Line:
         try:
             number = float(text)
         except ValueError:
-            self.wrong(f"{text!r} is not a number", column)
-        if not math.isfinite(number) or number < 0:
-            self.wrong(f"{text} must be a finite number of 0 or more", column)
+            self.wrong(f"{one_line(repr(text), 60)} is not a number", column)
+        if not 0 <= number <= MAX_NUMBER:
+            self.wrong(f"{one_line(text, 60)} must be a finite number of 0 or more, at most {MAX_NUMBER:g}", column)
         return number
 
 

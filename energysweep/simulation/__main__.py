@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from energysweep.simulation.cluster import Cluster, Plan
+from energysweep.terminal import say
 
 
 def simulate(plan: Plan, folder: Path) -> Cluster:
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     plan = Plan(**vars(parser.parse_args(argv)))
     with tempfile.TemporaryDirectory() as folder:
         cluster = simulate(plan, Path(folder))
-    sys.stdout.write(summary(cluster) + "\n")
+    say(summary(cluster))
     return 1 if cluster.violations else 0
 
 

@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from energysweep.errors import InputError
+from energysweep.errors import InputError, one_line
+from energysweep.inputs import is_file
+from energysweep.spec.foreign import check_foreign
 from energysweep.spec.model import Choice, Grid, LogUniform, RandInt, Scheduler, SweepSpec, Uniform
-from energysweep.spec.problems import Problem
-from energysweep.spec.space import trial_count
+from energysweep.spec.problems import Problem, listed, quoted, shown
+from energysweep.spec.space import large_text, trial_count
 from energysweep.spec.stages import check_stages
 from energysweep.spec.workload import placeholders
 from energysweep.spec.yaml import KeyPath
 
 METERS = ("auto", "rapl", "nvml", "nvml_counter", "nvml_power", "estimate")
 MAX_TRIALS = 100_000  # far above what one sweep can run; a slip of the keyboard makes millions
+
+_MAX_DRAWN = 2**53  # Optuna draws in doubles
 
 _WORKLOAD = re.compile(r"(?:.+\.py|[^\W\d]\w*(?:\.[^\W\d]\w*)*):[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _REPLAY = re.compile(r"replay:(?P<path>[^?]+)(?P<query>\?.*)?")
@@ -27,14 +30,18 @@ _REPLAY = re.compile(r"replay:(?P<path>[^?]+)(?P<query>\?.*)?")
 def check(spec: SweepSpec) -> Iterator[Problem]:
     """Everything that is wrong with a sweep whose keys are each right for themselves."""
     yield from _check_program(spec)
+    yield from _check_environment(("environment",), spec.environment)
+    yield from _check_runtime_env(spec.runtime_env)
     for name, parameter in spec.parameters.items():
         yield from _check_parameter_name(spec, ("parameters", name))
         yield from _check_values(("parameters", name), parameter)
+        yield from check_foreign(("parameters", name), parameter)
         yield from _check_algorithm(spec, name, parameter)
     for stage, content in spec.stages.items():
         for name, parameter in content.parameters.items():
             yield from _check_parameter_name(spec, ("stages", stage, "parameters", name))
             yield from _check_values(("stages", stage, "parameters", name), parameter)
+            yield from check_foreign(("stages", stage, "parameters", name), parameter)
     yield from check_stages(spec)
     yield from _check_search(spec)
     yield from _check_scheduler(spec.scheduler)
@@ -48,7 +55,7 @@ def check(spec: SweepSpec) -> Iterator[Problem]:
     yield from _check_meters(spec)
     count = trial_count(spec)
     if count.trials > MAX_TRIALS:
-        yield Problem(("parameters",), f"makes {count.trials} trials; at most {MAX_TRIALS} are allowed")
+        yield Problem(("parameters",), f"makes {large_text(count.trials)} trials; at most {MAX_TRIALS} are allowed")
 
 
 def _check_program(spec: SweepSpec) -> Iterator[Problem]:
@@ -56,23 +63,41 @@ def _check_program(spec: SweepSpec) -> Iterator[Problem]:
         yield Problem(("command",), "stands beside workload; a sweep has exactly one of the two")
     elif spec.workload is not None:
         if not _WORKLOAD.fullmatch(spec.workload):
-            yield Problem(("workload",), f"must be module:attr or path.py:attr, not {spec.workload!r}")
+            yield Problem(("workload",), f"must be module:attr or path.py:attr, not {quoted(spec.workload)}")
     elif spec.command is None:
         yield Problem((), "has neither workload (module:attr or path.py:attr) nor command; exactly one is needed")
+    known = dict.fromkeys([*spec.parameters, "seed", "hardware"])
     for index, argument in enumerate(spec.command or ()):
-        yield from _check_placeholders(spec, index, argument)
+        yield from _check_placeholders(known, index, argument)
 
 
-def _check_placeholders(spec: SweepSpec, index: int, argument: str) -> Iterator[Problem]:
+def _check_placeholders(known: Mapping[str, None], index: int, argument: str) -> Iterator[Problem]:
     try:
         names = placeholders(argument)
     except ValueError as error:
-        yield Problem(("command", index), f"{error} in {argument!r}")
+        yield Problem(("command", index), f"{error} in {quoted(argument)}")
         return
-    known = [*spec.parameters, "seed", "hardware"]
-    for name in names:
+    for name in dict.fromkeys(names):
         if name not in known:
-            yield Problem(("command", index), f"{{{name}}} is no parameter (known: {', '.join(known)})")
+            yield Problem(("command", index), f"{{{one_line(name)}}} is no parameter (known: {listed(known)})")
+
+
+def _check_environment(path: KeyPath, variables: Mapping[str, str]) -> Iterator[Problem]:
+    for name in variables:
+        if not name or "=" in name:
+            yield Problem((*path, name), "no environment variable can have this name: it is empty, or holds an =")
+
+
+def _check_runtime_env(given: Mapping[str, Any]) -> Iterator[Problem]:
+    """The keys that are read here, too; the others are Ray's to judge."""
+    variables = given.get("env_vars", {})
+    if not isinstance(variables, dict) or not all(isinstance(value, str) for value in variables.values()):
+        yield Problem(("runtime_env", "env_vars"), f"must be a mapping of names to texts, not {shown(variables)}")
+    else:
+        yield from _check_environment(("runtime_env", "env_vars"), variables)
+    excludes = given.get("excludes", [])
+    if not isinstance(excludes, list) or not all(isinstance(each, str) for each in excludes):
+        yield Problem(("runtime_env", "excludes"), f"must be a list of patterns, not {shown(excludes)}")
 
 
 def _check_parameter_name(spec: SweepSpec, path: KeyPath) -> Iterator[Problem]:
@@ -88,19 +113,24 @@ def _check_parameter_name(spec: SweepSpec, path: KeyPath) -> Iterator[Problem]:
 def _check_values(path: KeyPath, parameter: Any) -> Iterator[Problem]:
     match parameter:
         case Grid(grid=values):
-            texts = [json.dumps(value, sort_keys=True) for value in values]
-            for index, text in enumerate(texts):
-                if text in texts[:index]:
-                    yield Problem((*path, "grid", index), f"{text} stands here twice")
+            seen: set[str] = set()
+            for index, value in enumerate(values):
+                text = json.dumps(value, sort_keys=True)
+                if text in seen:
+                    yield Problem((*path, "grid", index), f"{shown(value)} stands here twice")
+                seen.add(text)
             yield from _check_nan((*path, "grid"), list(values))
         case Choice(choice=values):
             yield from _check_nan((*path, "choice"), list(values))
-        case Uniform(uniform=(low, high)) if low >= high:
-            yield Problem((*path, "uniform"), f"must be [low, high] with low < high, not [{low}, {high}]")
+        case Uniform(uniform=(low, high)) if low >= high or math.isinf(high - low):
+            what = "low < high" if low >= high else "a width that is finite"
+            yield Problem((*path, "uniform"), f"must be [low, high] with {what}, not [{low}, {high}]")
         case LogUniform(loguniform=(low, high)) if low >= high:
             yield Problem((*path, "loguniform"), f"must be [low, high] with low < high, not [{low}, {high}]")
         case RandInt(randint=(low, high)) if low >= high:
             yield Problem((*path, "randint"), f"must be [low, high] with low < high, not [{low}, {high}]")
+        case RandInt(randint=(low, high)) if max(abs(low), abs(high)) > _MAX_DRAWN:
+            yield Problem((*path, "randint"), f"must lie within -2^53 and 2^53, not [{low}, {high}]")
         case constant:
             yield from _check_nan(path, constant)
 
@@ -133,6 +163,8 @@ def _check_search(spec: SweepSpec) -> Iterator[Problem]:
         yield Problem(("search", "num_samples"), "has no meaning for algorithm grid, which tries every combination")
     if search.algorithm != "grid" and search.num_samples is None:
         yield Problem(("search", "num_samples"), f"algorithm {search.algorithm} needs it: how many configurations")
+    if search.algorithm == "optuna" and not 0 <= search.seed < 2**32:
+        yield Problem(("search", "seed"), "optuna takes a seed from 0 to 2^32 - 1")
     if search.algorithm != "optuna" and search.metrics is not None:
         yield Problem(("search", "metrics"), "only algorithm optuna optimises several metrics")
 
@@ -183,10 +215,10 @@ def _check_meters(spec: SweepSpec) -> Iterator[Problem]:
         if replay is None:
             if meter not in METERS:
                 allowed = ", ".join(METERS)
-                yield Problem(path, f"must be one of {allowed} or replay:PATH[?after=hold|loop], not {meter!r}")
+                yield Problem(path, f"must be one of {allowed} or replay:PATH[?after=hold|loop], not {quoted(meter)}")
         elif replay["query"] not in (None, "?after=hold", "?after=loop"):
-            yield Problem(path, f"after the path comes ?after=hold or ?after=loop, not {replay['query']!r}")
-        elif not Path(replay["path"]).is_file():
+            yield Problem(path, f"after the path comes ?after=hold or ?after=loop, not {quoted(replay['query'])}")
+        elif not is_file(replay["path"]):
             yield Problem(path, f"there is no file {replay['path']}")
     if "auto" in spec.meters and len(spec.meters) > 1:
         yield Problem(("meters",), "auto takes the best meter of every device; it stands alone")

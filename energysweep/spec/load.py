@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from energysweep.errors import InputError
+from energysweep.inputs import checked_path, read_text
 from energysweep.spec.checks import check
-from energysweep.spec.messages import problem_from
+from energysweep.spec.messages import problems_from
 from energysweep.spec.model import SweepSpec
 from energysweep.spec.overrides import override
 from energysweep.spec.problems import Problem
 from energysweep.spec.stages import with_absolute_origins
-from energysweep.spec.yaml import Document, read_document
+from energysweep.spec.yaml import Document, KeyPath, read_document
 
 MAX_BYTES = 1_000_000
-MAX_PROBLEMS = 10
+MAX_PROBLEMS = 10  # that are listed
+MAX_COLLECTED = 50  # that are looked for
 
 
 def load_spec(path: str | Path, overrides: Sequence[str] = ()) -> SweepSpec:
@@ -31,7 +34,9 @@ def load_spec(path: str | Path, overrides: Sequence[str] = ()) -> SweepSpec:
     Raises:
         InputError: the file cannot be read or is wrong somewhere; the message lists up to ten problems by line.
     """
-    document = override(read_document(_read_text(Path(path)), str(path)), overrides)
+    path = Path(path)
+    document = override(read_document(read_text(path, MAX_BYTES, "a sweep YAML"), str(path)), overrides)
+    _check_texts(document, document.value, ())
     if document.value is None:
         raise document.error("is empty; a sweep needs at least name, objective, and workload or command")
     if not isinstance(document.value, dict):
@@ -39,11 +44,12 @@ def load_spec(path: str | Path, overrides: Sequence[str] = ()) -> SweepSpec:
     try:
         spec = SweepSpec.model_validate(document.value)
     except ValidationError as error:
-        raise _all_in_one(document, [problem_from(detail) for detail in error.errors(include_url=False)]) from None
-    source = Path(path).resolve()
-    spec = _with_absolute_paths(spec, source.parent)
+        raise _all_in_one(document, problems_from(error)) from None
+    source = path.resolve()
     spec._document, spec._source = document, source  # noqa: SLF001  private to users, set here once
-    problems = list(check(spec))
+    spec = _with_absolute_paths(spec, source.parent)
+    # Each is found as it is asked for: of a file with thousands, the first are enough to work on.
+    problems = list(islice(check(spec), MAX_COLLECTED))
     if problems:
         raise _all_in_one(document, problems)
     return spec
@@ -54,57 +60,56 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **SweepSpec.model_json_schema()}
 
 
-def _read_text(path: Path) -> str:
-    file = str(path)
-    try:
-        if path.is_dir():
-            raise InputError("is a folder, not a sweep YAML", file=file)
-        with path.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise InputError("there is no such file", file=file) from None
-    except (OSError, ValueError) as error:  # ValueError: a path with a null byte
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise InputError(f"cannot be read: {reason}", file=file) from None
-    if len(data) > MAX_BYTES:
-        raise InputError(f"is larger than {MAX_BYTES} bytes; that is no sweep YAML", file=file)
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise InputError("is not a text in UTF-8", file=file, line=line) from None
+def _check_texts(document: Document, value: Any, path: KeyPath) -> None:
+    """No file name, environment variable or argument of a program can hold a null character; so no text here does."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_texts(document, key, path)
+            _check_texts(document, item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            _check_texts(document, item, (*path, index))
+    elif isinstance(value, str) and "\0" in value:
+        raise document.error("holds a null character, which no text of a sweep may", path)
 
 
 def _with_absolute_paths(spec: SweepSpec, folder: Path) -> SweepSpec:
     """The same sweep with its paths spelled out: later it may be read in another folder."""
-    changes: dict[str, Any] = {"meters": [_absolute_meter(meter, folder) for meter in spec.meters]}
+
+    def absolute(text: str, *key: str | int) -> str:
+        try:
+            return str((folder / checked_path(text)).resolve())
+        except ValueError as error:
+            raise spec.document.error(str(error), key) from None
+
+    def absolute_meter(meter: str, index: int) -> str:
+        kind, colon, rest = meter.partition(":")
+        trace, mark, query = rest.partition("?")
+        is_path = colon and kind == "replay" and trace
+        return f"{kind}:{absolute(trace, 'meters', index)}{mark}{query}" if is_path else meter
+
+    changes: dict[str, Any] = {"meters": [absolute_meter(meter, index) for index, meter in enumerate(spec.meters)]}
     if spec.workload is not None:
         where, colon, attribute = spec.workload.rpartition(":")
         if where.endswith(".py"):
-            changes["workload"] = _absolute(where, folder) + colon + attribute
-    changes["parameters"] = with_absolute_origins(spec.parameters, spec.stages, folder)
+            changes["workload"] = absolute(where, "workload") + colon + attribute
+    changes["parameters"] = with_absolute_origins(spec, spec.parameters, ("parameters",), folder)
     if spec.stages:
         changes["stages"] = {
-            name: stage.model_copy(update={"parameters": with_absolute_origins(stage.parameters, spec.stages, folder)})
+            name: stage.model_copy(
+                update={
+                    "parameters": with_absolute_origins(spec, stage.parameters, ("stages", name, "parameters"), folder)
+                }
+            )
             for name, stage in spec.stages.items()
         }
     for key, value in (("storage", spec.storage), ("working_dir", spec.working_dir)):
         if value is not None and "://" not in value:
-            changes[key] = _absolute(value, folder)
+            changes[key] = absolute(value, key)
     return spec.model_copy(update={key: new for key, new in changes.items() if new != getattr(spec, key)})
 
 
-def _absolute_meter(meter: str, folder: Path) -> str:
-    kind, colon, rest = meter.partition(":")
-    trace, mark, query = rest.partition("?")
-    return f"{kind}:{_absolute(trace, folder)}{mark}{query}" if colon and kind == "replay" and trace else meter
-
-
-def _absolute(path: str, folder: Path) -> str:
-    return str((folder / Path(path).expanduser()).resolve())
-
-
-def _all_in_one(document: Document, problems: Iterable[Problem]) -> InputError:
+def _all_in_one(document: Document, problems: Sequence[Problem]) -> InputError:
     """One error that stands at the first problem and lists the others below it."""
 
     def line(problem: Problem) -> int:
@@ -112,7 +117,9 @@ def _all_in_one(document: Document, problems: Iterable[Problem]) -> InputError:
 
     ordered = sorted(dict.fromkeys(problems), key=line)
     first, others = ordered[0], ordered[1:]
-    more = [f"\n{document.error(problem.text, problem.path)}" for problem in others[: MAX_PROBLEMS - 1]]
-    if len(others) >= MAX_PROBLEMS:
-        more.append(f"\nand {len(others) - MAX_PROBLEMS + 1} more")
-    return document.error(first.text + "".join(more), first.path)
+    more: list[InputError | str] = [document.error(each.text, each.path) for each in others[: MAX_PROBLEMS - 1]]
+    if len(problems) >= MAX_COLLECTED:
+        more.append("and more")
+    elif len(others) >= MAX_PROBLEMS:
+        more.append(f"and {len(others) - MAX_PROBLEMS + 1} more")
+    return document.error(first.text, first.path, more)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from energysweep.spec.foreign import ELSEWHERE
 from energysweep.spec.model import Budget, Carbon, Hardware, Objective, Scheduler, Search, Stage, SweepSpec
-from energysweep.spec.problems import Problem
+from energysweep.spec.problems import Problem, did_you_mean, shown
 from energysweep.spec.yaml import KeyPath
 
 _MODELS: dict[KeyPath, type[BaseModel]] = {
@@ -25,6 +24,7 @@ _MODELS: dict[KeyPath, type[BaseModel]] = {
     ("carbon",): Carbon,
     ("budget",): Budget,
 }
+_MAX_DETAILS = 100
 _LISTS, _MAPPINGS = "be a list", "be a mapping"
 _RULES = {  # by pydantic's type of error; completed from its context
     "bool_type": "be true or false",
@@ -52,8 +52,14 @@ _RULES = {  # by pydantic's type of error; completed from its context
 }
 
 
-def problem_from(detail: ErrorDetails) -> Problem:
-    """One of ``ValidationError.errors()`` as a problem of the file."""
+def problems_from(error: ValidationError) -> list[Problem]:
+    """pydantic's errors as problems of the file; of thousands, the first ones."""
+    details = error.errors(include_url=False)
+    # One at each place: a union tells once for each of its members.
+    return list(dict.fromkeys(_problem(detail) for detail in details[:_MAX_DETAILS]))
+
+
+def _problem(detail: ErrorDetails) -> Problem:
     path = _key_path(detail["loc"])
     match detail["type"]:
         case "missing":
@@ -77,12 +83,11 @@ def _key_path(location: KeyPath) -> KeyPath:
 def _must(kind: str, detail: ErrorDetails) -> str:
     context: Mapping[str, Any] = detail.get("ctx", {})
     given = detail["input"]
-    text = f"must {_RULES[kind].format_map(context)}, not {_shown(given)}"
+    text = f"must {_RULES[kind].format_map(context)}, not {shown(given)}"
     if kind == "string_type" and isinstance(given, int | float):
-        text += f'; write "{_shown(given)}" in quotes'
+        text += f'; write "{shown(given)}" in quotes'
     if kind == "literal_error":
-        near = get_close_matches(str(given), str(context["expected"]).replace("'", " ").split(), n=1)
-        text += f"; did you mean {near[0]}?" if near else ""
+        text += did_you_mean(str(given)[:100], str(context["expected"]).replace("'", " ").split())
     return text
 
 
@@ -95,16 +100,12 @@ def _missing(path: KeyPath) -> Problem:
 
 def _unknown_key(path: KeyPath) -> str:
     allowed = sorted(_model_at(path[:-1]).model_fields)
-    near = get_close_matches(str(path[-1]), allowed, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = did_you_mean(str(path[-1]), allowed)
+    if len(path) == 1 and path[0] in ELSEWHERE:
+        hint = f"; {ELSEWHERE[str(path[0])]}"
     return f"unknown key{hint} (allowed: {', '.join(allowed)})"
 
 
 def _model_at(path: KeyPath) -> type[BaseModel]:
     named = path[:1] in (("hardware",), ("stages",))  # by names of the user's
     return _MODELS[(path[0], "*", *path[2:]) if named else path]
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else f"{text[:57]}..."

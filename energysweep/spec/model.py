@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,6 +27,7 @@ from pydantic_core import PydanticCustomError
 
 from energysweep.meters.base import Component
 from energysweep.objective import Objective as Rule
+from energysweep.spec.problems import listed
 from energysweep.spec.yaml import Document, write_document
 
 Mode = Literal["min", "max"]
@@ -99,12 +101,12 @@ _FOREIGN = {
 def _known_distribution(value: Any) -> Any:
     if not isinstance(value, dict) or (len(value) == 1 and set(value) <= set(DISTRIBUTIONS)):
         return value
-    near = [match for key in value for match in get_close_matches(key, DISTRIBUTIONS, n=1)]
-    if value and not near and not _looks_like_a_distribution(value):
+    near = [match for key in islice(value, 10) for match in get_close_matches(key[:30], DISTRIBUTIONS, n=1)]
+    if value and not near and not any(key in value for key in DISTRIBUTIONS) and not _looks_like_a_distribution(value):
         return value
     hint = f"; did you mean {near[0]}?" if near and len(value) == 1 else ""
     allowed = ", ".join(DISTRIBUTIONS)
-    message = "has the keys " + (", ".join(value) or "(none)") + hint
+    message = f"has the keys {listed(value) if value else '(none)'}{hint}"
     message += f" (allowed: a constant, or a mapping with exactly one of {allowed}; a constant that looks like one: "
     message += "{grid: [{...}]})"
     # Braces would be taken for fields of the message.

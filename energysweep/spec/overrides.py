@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from energysweep.errors import InputError
-from energysweep.spec.yaml import Document, KeyPath, key_text, read_document
+from energysweep.errors import InputError, one_line
+from energysweep.spec.yaml import MAX_DEPTH, Document, KeyPath, key_text, read_document
+
+_SHOWN_CHARACTERS = 200  # of an option in a message
 
 
 def override(document: Document, options: Sequence[str]) -> Document:
@@ -21,11 +24,15 @@ def override(document: Document, options: Sequence[str]) -> Document:
     """
     value, set_by = document.value, dict(document.overrides)
     for option in options:
-        name = f"--set {option}"
+        name = f"--set {one_line(option, _SHOWN_CHARACTERS)}"
         left, equals, text = option.partition("=")
-        if not equals or not all(left.split(".")):
-            raise InputError("write it as key.path=value", file=name)
         keys = left.strip().split(".")
+        if not equals or not all(keys):
+            raise InputError("write it as key.path=value", file=name)
+        if len(keys) > MAX_DEPTH:
+            raise InputError(f"the key is nested too deeply (more than {MAX_DEPTH} levels)", file=name)
+        if not left.isprintable():
+            raise InputError("the key holds a character that cannot be printed", file=name)
         value = _with(value, keys, read_document(text, name).value, 0, name)
         set_by[_path_in(value, keys)] = name
     return replace(document, value=value, overrides=set_by)
@@ -37,7 +44,7 @@ def _with(old: Any, keys: Sequence[str], new: Any, depth: int, name: str) -> Any
         return new
     key, here = keys[depth], key_text(tuple(keys[:depth]))
     if isinstance(old, list):
-        if not key.isdecimal() or int(key) >= len(old):
+        if not re.fullmatch(r"[0-9]{1,9}", key) or int(key) >= len(old):
             allowed = f"0 to {len(old) - 1}" if old else "none, it is empty"
             raise InputError(f"is a list; its items are {allowed}", file=name, key=here)
         index = int(key)
@@ -45,7 +52,7 @@ def _with(old: Any, keys: Sequence[str], new: Any, depth: int, name: str) -> Any
     if old is None:
         old = {}
     if not isinstance(old, dict):
-        raise InputError(f"holds the plain value {old!r}, no keys", file=name, key=here)
+        raise InputError(f"holds the plain value {one_line(repr(old), 60)}, no keys", file=name, key=here)
     return {**old, key: _with(old.get(key), keys, new, depth + 1, name)}
 
 

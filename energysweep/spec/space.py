@@ -163,5 +163,10 @@ def _shown(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
+def large_text(number: int) -> str:
+    """A count: its digits, or from 10^15 on how many there are about."""
+    return str(number) if number < 10**15 else f"about 10^{math.floor(number.bit_length() * math.log10(2))}"
+
+
 def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number} {noun}" if number == 1 else f"{large_text(number)} {noun}s"

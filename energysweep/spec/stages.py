@@ -7,12 +7,12 @@ repeat and hardware profile, and the trials of the same repeat and profile go on
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from energysweep.inputs import checked_path, is_folder, is_there
 from energysweep.spec.model import Choice, Distribution, Grid, Scheduler, Search, SweepSpec
-from energysweep.spec.problems import Problem
+from energysweep.spec.problems import Problem, did_you_mean, listed, quoted
 from energysweep.spec.yaml import KeyPath
 
 PRETRAINED = "pretrained"  # the parameter that says what a trial goes on from
@@ -55,32 +55,48 @@ def with_origin(parameters: Mapping[str, Any], path: str) -> dict[str, Any]:
     return {**parameters, PRETRAINED: {**parameters[PRETRAINED], FROM: path}}
 
 
-def with_absolute_origins(parameters: Mapping[str, Any], stages: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The parameters with the paths of checkpoints spelled out."""
+def with_absolute_origins(
+    spec: SweepSpec, parameters: Mapping[str, Any], path: KeyPath, folder: Path
+) -> dict[str, Any]:
+    """The parameters, which stand at this key path, with the paths of checkpoints spelled out.
+
+    Raises:
+        InputError: no folder can have such a path.
+    """
     changed = dict(parameters)
+    here = (*path, PRETRAINED)
+
+    def absolute(value: Any, *key: str | int) -> Any:
+        return _absolute(spec, value, (*here, *key), folder)
+
     match changed.get(PRETRAINED):
         case Grid(grid=values):
-            changed[PRETRAINED] = Grid(grid=[_absolute(value, stages, folder) for value in values])
+            changed[PRETRAINED] = Grid(grid=[absolute(value, "grid", index) for index, value in enumerate(values)])
         case Choice(choice=values):
-            changed[PRETRAINED] = Choice(choice=[_absolute(value, stages, folder) for value in values])
+            values = [absolute(value, "choice", index) for index, value in enumerate(values)]
+            changed[PRETRAINED] = Choice(choice=values)
         case Mapping() as value:
-            changed[PRETRAINED] = _absolute(value, stages, folder)
+            changed[PRETRAINED] = absolute(value)
     return changed
 
 
-def _absolute(value: Any, stages: Mapping[str, Any], folder: Path) -> Any:
+def _absolute(spec: SweepSpec, value: Any, path: KeyPath, folder: Path) -> Any:
     where = origin({PRETRAINED: value})
-    if where is None or where in stages or "://" in where or not (folder / Path(where).expanduser()).exists():
+    if where is None or where in spec.stages or "://" in where:
         return value
-    return {**value, FROM: str((folder / Path(where).expanduser()).resolve())}
+    try:
+        place = folder / checked_path(where)
+    except ValueError as error:
+        raise spec.document.error(str(error), (*path, FROM)) from None
+    return {**value, FROM: str(place.resolve())} if is_there(place) else value
 
 
 def check_stages(spec: SweepSpec) -> Iterator[Problem]:
     """What is wrong with the stages, and with what goes on from them."""
     if spec.stages and spec.command is not None:
         yield Problem(("stages",), "a command writes no checkpoint that another trial could go on from; use workload")
-    used = yield from _check_origins(spec, ("parameters",), spec.parameters, list(spec.stages))
-    earlier: list[str] = []
+    used = yield from _check_origins(spec, ("parameters",), spec.parameters, spec.stages)
+    earlier: dict[str, None] = {}  # in their order
     for name, stage in spec.stages.items():
         path = ("stages", name, "parameters")
         for key, value in stage.parameters.items():
@@ -90,14 +106,14 @@ def check_stages(spec: SweepSpec) -> Iterator[Problem]:
         objective = stage.objective
         if objective is not None and objective.stop_at_target and objective.target is None:
             yield Problem(("stages", name, "objective", "stop_at_target"), "needs a target")
-        earlier.append(name)
+        earlier[name] = None
     for name in spec.stages:
         if name not in used:
             yield Problem(("stages", name), f"no trial goes on from it; one does with {PRETRAINED}: {{from: {name}}}")
 
 
 def _check_origins(
-    spec: SweepSpec, path: KeyPath, parameters: Mapping[str, Any], stages: list[str]
+    spec: SweepSpec, path: KeyPath, parameters: Mapping[str, Any], stages: Mapping[str, Any]
 ) -> Generator[Problem, None, set[str]]:
     """Yields problems; returns the names of the stages that are gone on from."""
     used: set[str] = set()
@@ -111,8 +127,8 @@ def _check_origins(
         elif name in stages:
             used.add(name)
         elif "://" not in name and not Path(name).is_absolute():
-            yield Problem((*where, FROM), _unknown(name, stages, list(spec.stages)))
-        elif "://" not in name and not Path(name).is_dir():
+            yield Problem((*where, FROM), _unknown(name, stages, spec.stages))
+        elif "://" not in name and not is_folder(name):
             yield Problem((*where, FROM), f"there is no checkpoint folder {name}")
     return used
 
@@ -121,20 +137,20 @@ def _check_keys(path: KeyPath, value: Mapping[str, Any]) -> Iterator[Problem]:
     """A use that is trained in one way and reported in another is worse than none."""
     frozen = value.get(FREEZE, False)
     if not isinstance(frozen, bool):
-        yield Problem((*path, FREEZE), f"must be true or false, not {frozen!r} (in YAML 1.2, yes and no are text)")
+        yield Problem(
+            (*path, FREEZE), f"must be true or false, not {quoted(frozen)} (in YAML 1.2, yes and no are text)"
+        )
     for key in value:
         if key not in (FROM, FREEZE):
-            near = get_close_matches(str(key), (FROM, FREEZE), n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = did_you_mean(str(key), (FROM, FREEZE), cutoff=0.5)
             yield Problem((*path, key), f"unknown key; allowed are {FROM} and {FREEZE}{hint}")
 
 
-def _unknown(name: str, allowed: list[str], stages: list[str]) -> str:
+def _unknown(name: str, allowed: Mapping[str, Any], stages: Mapping[str, Any]) -> str:
     if name in stages:
         return f"the stage {name} runs later; a stage goes on from one that stands before it"
-    near = get_close_matches(name, allowed, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return f"{name!r} is neither a stage (there are: {', '.join(allowed) or 'none'}) nor a folder{hint}"
+    hint = did_you_mean(name, allowed)
+    return f"{quoted(name)} is neither a stage (there are: {listed(allowed)}) nor a folder{hint}"
 
 
 def _values(path: KeyPath, parameter: Any) -> Iterator[tuple[KeyPath, Any]]:

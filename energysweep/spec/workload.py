@@ -11,12 +11,13 @@ import shutil
 import string
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from energysweep.inputs import is_file
 from energysweep.spec.model import SweepSpec
+from energysweep.spec.problems import did_you_mean
 
 
 def check_workload(spec: SweepSpec) -> None:
@@ -47,8 +48,7 @@ def load_workload(spec: SweepSpec) -> Callable[..., Any]:
     found: Any = module
     for name in attribute.split("."):
         if not hasattr(found, name):
-            near = get_close_matches(name, [n for n in dir(found) if not n.startswith("_")])
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            hint = did_you_mean(name, (n for n in dir(found) if not n.startswith("_")), most=3, looked_at=5000)
             raise spec.document.error(f"{where} has no {name}{hint}", ("workload",))
         found = getattr(found, name)
     if not callable(found):
@@ -109,7 +109,7 @@ def _import_module(spec: SweepSpec, name: str) -> ModuleType:
 
 
 def _import_file(spec: SweepSpec, path: Path) -> ModuleType:
-    if not path.is_file():
+    if not is_file(path):
         raise spec.document.error(f"there is no file {path}", ("workload",))
     name = f"energysweep_workload_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     if name in sys.modules:
@@ -144,7 +144,7 @@ def _check_program(spec: SweepSpec) -> None:
     [program] = render_command(spec.command[:1], {})
     if "/" in program:
         path = Path(spec.working_dir or spec.folder) / program
-        if not path.is_file():
+        if not is_file(path):
             raise spec.document.error(f"there is no program {path}", ("command", 0))
         if not os.access(path, os.X_OK):
             raise spec.document.error(f"{path} may not be executed (chmod +x makes it so)", ("command", 0))

@@ -1,22 +1,31 @@
 """YAML as people expect it: PyYAML's parser with the scalars of YAML 1.2's core schema, and the line of every key.
 
 PyYAML alone reads ``1e-3`` as text, ``NO`` as false and ``12:30`` as 750. Source: https://yaml.org/spec/1.2.2/#103-core-schema.
+
+What a file may hold is bounded here, once for everything that reads it: how many values, how deep, how large a number.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
-from energysweep.errors import InputError
+from energysweep.errors import InputError, one_line
 
 KeyPath = tuple[str | int, ...]
 
 MAX_VALUES = 20_000  # a few aliases of aliases can stand for billions of values
+MAX_DEPTH = 60  # what reads a sweep after this goes into its values by recursion
+MAX_NUMBER = sys.float_info.max  # the one bound of whole and other numbers; a seed may have 128 bits
+_MAX_LINES = 100_000  # of which each takes PyYAML a few microseconds, whatever it holds
+_MAX_DIGITS = 400  # 1e308 written out has 309
+_MAX_DIRECTIVES = 20
+_MAX_KEY_CHARACTERS = 300  # of a key path in a message
 
 _TAG = "tag:yaml.org,2002:"
 _SCALARS = {  # first match wins
@@ -33,9 +42,51 @@ _PATTERNS = {kind: re.compile(rf"(?:{pattern})\Z") for kind, (pattern, _) in _SC
 
 
 class _Composer(yaml.SafeLoader):
-    """Only builds nodes; nothing in a file can make it construct an object."""
+    """Only builds nodes; nothing in a file can make it construct an object.
+
+    PyYAML bounds nothing and lets some of Python's own errors through; both end here as errors with a line.
+    """
 
     yaml_implicit_resolvers: Any = {}  # noqa: RUF012  PyYAML's own class attribute, here without the 1.1 rules
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._nodes = self._depth = self._directives = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Counts, before it is built."""
+        self._nodes += 1
+        if self._nodes > 2 * MAX_VALUES:  # keys are nodes, too
+            raise yaml.MarkedYAMLError(problem=_TOO_MANY, problem_mark=self.get_mark())
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise yaml.MarkedYAMLError(problem=_TOO_DEEP, problem_mark=self.get_mark())
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def scan_directive(self) -> Any:
+        """A version of thousands of digits is a ValueError of Python's."""
+        self._directives += 1
+        mark = self.get_mark()
+        if self._directives > _MAX_DIRECTIVES:
+            raise yaml.MarkedYAMLError(problem=f"more than {_MAX_DIRECTIVES} directives", problem_mark=mark)
+        try:
+            return super().scan_directive()
+        except ValueError:
+            raise yaml.MarkedYAMLError(problem="a version of too many digits", problem_mark=mark) from None
+
+    def scan_flow_scalar_non_spaces(self, double: bool, start_mark: yaml.Mark) -> Any:
+        r"""``"\UFFFFFFFF"`` is no character, which is Python's own error."""
+        try:
+            return super().scan_flow_scalar_non_spaces(double, start_mark)
+        except (ValueError, OverflowError):
+            problem = "an escape beyond the last character, \\U0010FFFF"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.get_mark()) from None
+
+
+_TOO_MANY = f"stands for more than {MAX_VALUES} values"
+_TOO_DEEP = f"is nested too deeply (more than {MAX_DEPTH} levels), or contains itself"
 
 
 class _Dumper(yaml.SafeDumper):
@@ -71,10 +122,10 @@ class Document:
     lines: Mapping[KeyPath, int] = field(default_factory=dict)
     overrides: Mapping[KeyPath, str] = field(default_factory=dict)
 
-    def error(self, problem: str, path: KeyPath = ()) -> InputError:
+    def error(self, problem: str, path: KeyPath = (), others: Iterable[InputError | str] = ()) -> InputError:
         """An error about a key, with the place where it stands (or where its nearest ancestor does)."""
         file, line = self.place(path)
-        return InputError(problem, file=file, key=key_text(path) or None, line=line)
+        return InputError(problem, file=file, key=key_text(path) or None, line=line, others=others)
 
     def place(self, path: KeyPath) -> tuple[str | None, int | None]:
         """The file (or ``--set`` option) and line of a key path."""
@@ -88,15 +139,17 @@ class Document:
 
 
 def key_text(path: KeyPath) -> str:
-    """A key path as people write it: ``parameters.learning_rate.grid[0]``."""
+    """A key path as people write it: ``parameters.learning_rate.grid[0]``. A very long one is cut."""
     text = ""
     for key in path:
+        if len(text) > _MAX_KEY_CHARACTERS:
+            return f"{text} ..."
         if isinstance(key, int):
             text += f"[{key}]"
-        elif re.fullmatch(r"[\w-]+", key):
+        elif len(key) <= _MAX_KEY_CHARACTERS and re.fullmatch(r"[\w-]+", key):
             text += f".{key}" if text else key
         else:
-            text += f'["{key}"]'
+            text += f'["{one_line(key)}"]'
     return text
 
 
@@ -104,16 +157,14 @@ def read_document(text: str, file: str | None = None) -> Document:
     """Parse one YAML document.
 
     Raises:
-        InputError: not YAML, a key twice, a tag other than YAML's own, or too large when its aliases are followed.
+        InputError: not YAML, a key twice, a tag other than YAML's own, a number beyond all bounds, half of a character,
+            or too many values or levels when its aliases are followed.
     """
-    try:
-        node = _compose(text, file)
-        if node is None:
-            return Document(None, file)
-        reader = _Reader(file)
-        value = reader.read(node, ())
-    except RecursionError:
-        raise InputError("is nested too deeply, or contains itself", file=file) from None
+    node = _compose(text, file)
+    if node is None:
+        return Document(None, file)
+    reader = _Reader(file)
+    value = reader.read(node, ())
     return Document(value, file, reader.lines)
 
 
@@ -123,19 +174,25 @@ def write_document(value: Any) -> str:
 
 
 def _compose(text: str, file: str | None) -> yaml.Node | None:
+    if text.count("\n") + text.count("\r") > 2 * _MAX_LINES:  # a line may end with both
+        raise InputError(f"has more than {_MAX_LINES} lines; that is no sweep", file=file)
     try:
         return _Composer(text).get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = None if mark is None else mark.line + 1
+        if error.problem in (_TOO_MANY, _TOO_DEEP):
+            raise InputError(error.problem, file=file, line=line) from None
         if mark is not None and _indented_by_tab(text, mark.line):
             raise InputError("a tab indents this line; YAML allows only spaces there", file=file, line=line) from None
-        problem = f"is not valid YAML: {error.problem}"
+        problem = f"is not valid YAML: {one_line(error.problem)}"
         if error.context:
-            problem += f" ({error.context})"
+            problem += f" ({one_line(error.context)})"
         raise InputError(problem, file=file, line=line) from None
-    except yaml.YAMLError as error:  # a character that YAML forbids
-        raise InputError(f"is not valid YAML: {str(error).splitlines()[0]}", file=file) from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        problem = f"is not valid YAML: it holds the character U+{ord(text[error.position]):04X}, which YAML forbids"
+        raise InputError(problem, file=file, line=line) from None
 
 
 def _indented_by_tab(text: str, line: int) -> bool:
@@ -154,6 +211,8 @@ class _Reader:
     def read(self, node: yaml.Node, path: KeyPath) -> Any:
         self.lines.setdefault(path, node.start_mark.line + 1)
         self._count(node, path)
+        if len(path) > MAX_DEPTH:
+            raise self._error(_TOO_DEEP, node, ())
         if isinstance(node, yaml.MappingNode):
             self._check_tag(node, path, "map")
             return self._mapping(node, path)
@@ -181,8 +240,13 @@ class _Reader:
                 self.lines[*path, key] = line
         return {key: self.read(value_node, (*path, key)) for key, value_node in own.items()}
 
-    def _merged(self, node: yaml.Node, path: KeyPath) -> Iterator[tuple[str, tuple[int, yaml.Node]]]:
-        """The pairs that ``<<: *anchor`` or ``<<: [*anchor, ...]`` brings along; the first of several wins."""
+    def _merged(self, node: yaml.Node, path: KeyPath, depth: int = 0) -> Iterator[tuple[str, tuple[int, yaml.Node]]]:
+        """The pairs that ``<<: *anchor`` or ``<<: [*anchor, ...]`` brings along; the first of several wins.
+
+        Each counts as a value, also if another one takes its place.
+        """
+        if depth > MAX_DEPTH:
+            raise self._error(_TOO_DEEP, node, path[:1])
         mappings = node.value if isinstance(node, yaml.SequenceNode) else [node]
         for mapping in reversed(mappings):
             self._count(mapping, path)
@@ -190,38 +254,53 @@ class _Reader:
                 raise self._error("a merge (<<) needs a mapping", mapping, path)
             for key_node, value_node in mapping.value:
                 if key_node.tag == _TAG + "merge":
-                    yield from self._merged(value_node, path)
+                    yield from self._merged(value_node, path, depth + 1)
             for key_node, value_node in mapping.value:
                 if key_node.tag != _TAG + "merge":
+                    self._count(key_node, path)
                     yield self._key(key_node, path), (key_node.start_mark.line + 1, value_node)
 
     def _key(self, node: yaml.Node, path: KeyPath) -> str:
         if node.tag not in (_TAG + "str", _TAG + "merge") or not isinstance(node.value, str):
-            shown = node.value if isinstance(node, yaml.ScalarNode) else "a list or mapping"
+            shown = one_line(node.value, 60) if isinstance(node, yaml.ScalarNode) else "a list or mapping"
             raise self._error(f"a key must be text, not {shown}; quote it", node, path)
-        return node.value
+        return self._text(node, path)
 
     def _scalar(self, node: yaml.Node, path: KeyPath) -> Any:
-        text, kind = str(node.value), node.tag.removeprefix(_TAG)
+        kind = node.tag.removeprefix(_TAG)
+        text = self._text(node, path)
         if kind == "str":
             return text
+        if len(text) > _MAX_DIGITS:
+            raise self._error("has too many digits", node, path)
         if _PATTERNS[kind].match(text) is None and not (kind == "float" and _PATTERNS["int"].match(text)):
-            raise self._error(f"{text!r} is not a value of !!{kind}", node, path)
+            raise self._error(f"{one_line(repr(text), 60)} is not a value of !!{kind}", node, path)
+        value = _value(kind, text)
+        if kind in ("int", "float") and abs(value) > MAX_NUMBER and "inf" not in text.lower():
+            raise self._error(f"is too large: a number is at most {MAX_NUMBER:.3g}, or .inf", node, path)
+        return value
+
+    def _text(self, node: yaml.Node, path: KeyPath) -> str:
+        """The text of a scalar, of whole characters."""
+        text = str(node.value)
+        if text.isascii():
+            return text
         try:
-            return _value(kind, text)
-        except ValueError:  # Python refuses integers of thousands of digits
-            raise self._error("has too many digits", node, path) from None
+            # JSON writes a character beyond U+FFFF as two halves, and every JSON is YAML.
+            return text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            raise self._error("holds half of a character (\\ud800 to \\udfff)", node, path) from None
 
     def _count(self, node: yaml.Node, path: KeyPath) -> None:
         self._values += 1
         if self._values > MAX_VALUES:
-            raise self._error(f"stands for more than {MAX_VALUES} values", node, path[:1])
+            raise self._error(_TOO_MANY, node, path[:1])
 
     def _check_tag(self, node: yaml.Node, path: KeyPath, *allowed: str) -> None:
         if node.tag == _TAG + "merge" and "str" in allowed:
             node.tag = _TAG + "str"  # << as a value is text
         if node.tag.removeprefix(_TAG) not in allowed:
-            tag = node.tag.replace(_TAG, "!!")
+            tag = one_line(node.tag.replace(_TAG, "!!"), 100)
             raise self._error(f"the tag {tag} is not allowed; a sweep holds plain values only", node, path)
 
     def _error(self, problem: str, node: yaml.Node, path: KeyPath) -> InputError:

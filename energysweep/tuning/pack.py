@@ -19,6 +19,7 @@ from pathlib import Path
 
 from energysweep.errors import EnergysweepError, InputError, SweepError
 from energysweep.ledger import FILE_NAME, Ledger
+from energysweep.terminal import note, say
 from energysweep.tuning import run_key
 
 MARK = "energysweep-folder"
@@ -117,9 +118,9 @@ def main(arguments: list[str]) -> int:
     """Print the lines. Returns the exit code."""
     try:
         for line in pack(Path(arguments[0])):
-            sys.stdout.write(f"{line}\n")
+            say(line)
     except EnergysweepError as error:
-        sys.stderr.write(f"energysweep: {error}\n")
+        note(f"energysweep: {error}")
         return 2
     return 0
 

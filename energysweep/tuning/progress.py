@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from rich.text import Text
 from energysweep.agent.accounts import Cheapest
 from energysweep.records import OPEN
 from energysweep.reporting.text import emissions_text, energy_text, power_text
+from energysweep.terminal import console, note
 
 PLAIN_EVERY_SECONDS = 15.0
 
@@ -113,23 +113,23 @@ class PlainLines:
 
     def event(self, text: str) -> None:
         """Print the event; the status, too, if the last one is some time ago."""
-        print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is what the class is for
+        note(text)
         now = time.monotonic()
         if self._status is not None and now - self._said > PLAIN_EVERY_SECONDS:
             self._said = now
-            print(line(self._status()), file=sys.stderr, flush=True)  # noqa: T201
+            note(line(self._status()))
 
     def stop(self) -> None:
         """Print how it stands at last."""
         if self._status is not None:
-            print(line(self._status()), file=sys.stderr, flush=True)  # noqa: T201
+            note(line(self._status()))
 
 
 class LiveTable:
     """A table that is drawn anew twice a second."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, on: Console) -> None:
+        self._console = on
         self._live: Live | None = None
 
     def start(self, status: Callable[[], Status]) -> None:
@@ -151,8 +151,8 @@ class LiveTable:
 
 def progress_for_terminal() -> Progress:
     """A live table if standard error is a terminal, plain lines otherwise."""
-    console = Console(stderr=True)
-    return LiveTable(console) if console.is_terminal else PlainLines()
+    to = console(stderr=True)
+    return LiveTable(to) if to.is_terminal else PlainLines()
 
 
 def line(status: Status) -> str:

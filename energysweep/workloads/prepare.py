@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from energysweep.errors import InputError
 from energysweep.spec import SweepSpec, load_spec, points, stage_spec
+from energysweep.terminal import note, say
 from energysweep.workloads import images, sensors, text
 from energysweep.workloads.data import Data
 from energysweep.workloads.settings import TrainingSettings
@@ -71,7 +72,7 @@ def _read(workload: ModuleType, settings: Any) -> Data:
     data: Data = workload.read(settings)
     took = time.monotonic() - begin
     train, test, shape = len(data.train_inputs), len(data.test_inputs), tuple(data.train_inputs.shape[1:])
-    sys.stdout.write(f"{settings.data}: {train:,} + {test:,} examples of shape {shape}, {took:.1f} s\n")
+    say(f"{settings.data}: {train:,} + {test:,} examples of shape {shape}, {took:.1f} s")
     return data
 
 
@@ -79,5 +80,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
     except InputError as problem:
-        sys.stderr.write(f"{problem}\n")
+        note(problem)
         sys.exit(2)  # as energysweep itself says that the input is wrong

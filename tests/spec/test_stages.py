@@ -96,7 +96,7 @@ def test_a_checkpoint_s_folder_is_found_from_the_file_s(tmp_path: Path) -> None:
     assert set(found) == {str(tmp_path / "checkpoint"), "base", "better"}
 
 
-@pytest.mark.parametrize("value", ["{from: x, freeze_encoder: true}", "{kind: cnn, width: 8}", "{a: {grid: [1]}}"])
+@pytest.mark.parametrize("value", ["{from: x, freeze_encoder: true}", "{kind: cnn, width: 8}", "{a: {sizes: [1]}}"])
 def test_a_mapping_that_looks_like_no_distribution_is_a_constant(tmp_path: Path, value: str) -> None:
     text = f"name: a\nworkload: w.py:f\nobjective: {{metric: m, mode: max}}\nparameters: {{model: {value}}}\n"
     (tmp_path / "sweep.yaml").write_text(text)

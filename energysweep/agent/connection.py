@@ -66,11 +66,10 @@ class Connection(socketserver.StreamRequestHandler):
     server: LeaseServer
 
     def setup(self) -> None:
-        """It counts from here on."""
+        """Nobody has introduced himself yet."""
         super().setup()
         self.desk = self.server.desk
         self.agent = self.desk.agent
-        self.desk.connections.add(self)
         self.peer = self.server.peer(self.connection, self.client_address)
         self.number = next(self.desk.numbers)
         self.run = ""
@@ -81,6 +80,7 @@ class Connection(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         """Answer each line, until it hangs up or says too much at once."""
+        self.desk.connections.add(self)
         with contextlib.suppress(ConnectionError):
             while line := self.rfile.readline(LONGEST_LINE_BYTES + 1):
                 is_too_long = len(line) > LONGEST_LINE_BYTES

@@ -2,7 +2,7 @@
 
 prometheus_client writes such text, too. But a node with 2,000 live trials has 20,000 samples, for which it takes ten
 times as long (``python -m benchmarks.run scrape``): so its objects are not built, and what a trial's samples have in
-common is made into text once. Which format a scraper gets is prometheus_client's choice.
+common is made into text once.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from prometheus_client.exposition import choose_encoder
-
+from energysweep.agent.negotiation import OPENMETRICS, content_type
 from energysweep.agent.picture import Picture, TrialPicture
 from energysweep.metrics import FAMILIES, Family
 
@@ -37,8 +36,8 @@ def exposition(picture: Picture, accept: str) -> Exposition:
         picture: of an agent.
         accept: the header ``Accept``; may be empty.
     """
-    _, content_type = choose_encoder(accept)
-    return Exposition(content_type, _text(picture, is_openmetrics="openmetrics" in content_type))
+    kind = content_type(accept)
+    return Exposition(kind, _text(picture, is_openmetrics=kind == OPENMETRICS))
 
 
 def _text(picture: Picture, *, is_openmetrics: bool) -> str:

@@ -7,9 +7,12 @@ import math
 import resource
 import socket
 import socketserver
+import sys
 import threading
 import time
 from typing import Any
+
+from energysweep.agent.complaints import COMPLAINTS
 
 MOST_CONNECTIONS = 4096  # a thread each; a host has no more trials
 
@@ -44,7 +47,10 @@ class GuardedServer(socketserver.ThreadingMixIn, socketserver.BaseServer):
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Whether there is room for it."""
-        peer = self.peer(request, client_address)
+        try:
+            peer = self.peer(request, client_address)
+        except OSError:  # it has hung up already
+            return False
         with self._guard:
             own = sum(other == peer for other, _ in self._guarded.values())
             if len(self._guarded) < self.most and own < self.most_of_peer:
@@ -69,6 +75,12 @@ class GuardedServer(socketserver.ThreadingMixIn, socketserver.BaseServer):
         for request in late:
             with contextlib.suppress(OSError):
                 request.shutdown(socket.SHUT_RDWR)  # its thread ends, and closes it
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """An error has ended a connection: it is the only one that it ends, and at most a line in the log."""
+        error = sys.exception()
+        if error is not None and not isinstance(error, ConnectionError | TimeoutError):
+            COMPLAINTS.note_error("a connection broke off", error)
 
     def shutdown_request(self, request: Any) -> None:
         """It has ended."""

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qs
 from wsgiref.simple_server import WSGIRequestHandler
 
-from prometheus_client.exposition import gzip_accepted
 from pydantic import ValidationError
 
 from energysweep.agent import keys
 from energysweep.agent.agent import Agent
+from energysweep.agent.complaints import COMPLAINTS
 from energysweep.agent.discovery import address_of, targets
 from energysweep.agent.exporter import exposition
+from energysweep.agent.negotiation import takes_gzip
 from energysweep.agent.peers import Peers
 from energysweep.agent.protocol import AGENTS
-from energysweep.errors import LeaseRefused
+from energysweep.errors import LeaseRefused, one_line
 
 Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 
 _GZIP_LEVEL = 1  # a sixth of the time of the usual 9, for a third more bytes
 _MOST_BYTES = 1_000_000  # of an order
+_NUMBER = re.compile("[0-9]{1,18}")  # of bytes, or a revision: no more digits than any of them has
+_ORDERS = ("/v1/close", "/v1/agents")
+_PAGES = ("/metrics", "/healthz", "/sd", "/v1/totals")
 
 WsgiApplication = Callable[[Environ, StartResponse], Iterable[bytes]]
 
@@ -44,7 +50,25 @@ class Application:
         self._peers = peers or Peers(None)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        match environ["PATH_INFO"]:
+        """Answer a request; what is wrong with it is told by a status of 400 and above, with the reason."""
+        body: Iterable[bytes]
+        try:
+            body = self._answer(environ, start_response)
+        except _Refused as refused:
+            body = _json(start_response, refused.status, {"error": one_line(refused.reason)}, *refused.headers)
+        except Exception as error:  # noqa: BLE001 - of one request; others are served
+            COMPLAINTS.note_error("a request over HTTP failed", error)
+            body = _json(start_response, "500 Internal Server Error", {"error": "the agent's log says why"})
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else body
+
+    def _answer(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
+        if path not in (*_PAGES, *_ORDERS):
+            raise _Refused("404 Not Found", "see /metrics, /healthz, /sd, /v1/totals")
+        allowed = ("POST",) if path in _ORDERS else ("GET", "HEAD")
+        if method not in allowed:
+            raise _Refused("405 Method Not Allowed", f"{path} takes {' and '.join(allowed)}", allowed)
+        match path:
             case "/metrics":
                 return self._metrics(environ, start_response)
             case "/healthz":
@@ -53,9 +77,7 @@ class Application:
                 return _json(start_response, "200 OK", targets(self.agents()))
             case "/v1/totals":
                 return self._totals(environ, start_response)
-            case "/v1/close" | "/v1/agents" as path if environ["REQUEST_METHOD"] == "POST":
-                return self._carry_out(path, environ, start_response)
-        return _json(start_response, "404 Not Found", {"error": "see /metrics, /healthz, /sd, /v1/totals"})
+        return self._carry_out(path, environ, start_response)
 
     def agents(self) -> dict[str, str]:
         """All that service discovery names: names of nodes by address.
@@ -68,8 +90,8 @@ class Application:
     def _metrics(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         content_type, text = exposition(self._agent.picture(), environ.get("HTTP_ACCEPT", ""))
         body = text.encode()
-        headers = [("Content-Type", content_type)]
-        if gzip_accepted(environ.get("HTTP_ACCEPT_ENCODING", "")):
+        headers = [("Content-Type", content_type), ("Vary", "Accept, Accept-Encoding")]
+        if takes_gzip(environ.get("HTTP_ACCEPT_ENCODING", "")):
             body = gzip.compress(body, _GZIP_LEVEL)
             headers.append(("Content-Encoding", "gzip"))
         start_response("200 OK", [*headers, ("Content-Length", str(len(body)))])
@@ -83,10 +105,9 @@ class Application:
     def _totals(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """What has changed after revision ``since`` of ``window``; of any other window everything."""
         run, window, since = _query(environ, "run", "window", "since")
-        if not self._is_driver(environ, run):
-            return _json(start_response, "401 Unauthorized", _NEEDS_KEY)
-        if not (since or "0").isdecimal():
-            return _json(start_response, "400 Bad Request", {"error": "since must be a whole number"})
+        self._check_driver(environ, run)
+        if since and not _NUMBER.fullmatch(since):
+            raise _Refused("400 Bad Request", "since must be a whole number of at most 18 digits")
         known = self._agent.windows.get(run)
         # A number of another window's would acknowledge what the driver never had.
         if known is not None and window and window != known.id:
@@ -94,13 +115,12 @@ class Application:
         try:
             return _json(start_response, "200 OK", self._agent.totals(run, int(since or "0")))
         except LeaseRefused as error:
-            return _json(start_response, "404 Not Found", {"error": str(error)})
+            raise _Refused("404 Not Found", str(error)) from error
 
     def _carry_out(self, order: str, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """A driver on another host: a trial of its run has ended, or the run itself; or which agents serve it."""
         run, trial, is_over = _query(environ, "run", "trial", "is_over")
-        if not self._is_driver(environ, run):
-            return _json(start_response, "401 Unauthorized", _NEEDS_KEY)
+        self._check_driver(environ, run)
         try:
             if order == "/v1/agents":
                 self._agent.update_agents(run, AGENTS.validate_json(_content(environ)))
@@ -109,44 +129,73 @@ class Application:
             else:
                 self._agent.close_window(run)
         except ValidationError as error:
-            return _json(start_response, "400 Bad Request", {"error": error.errors(include_url=False)[0]["msg"]})
+            raise _Refused("400 Bad Request", error.errors(include_url=False)[0]["msg"]) from error
         except LeaseRefused as error:
-            return _json(start_response, "404 Not Found", {"error": str(error)})
+            raise _Refused("404 Not Found", str(error)) from error
         return _json(start_response, "200 OK", {})
 
-    def _is_driver(self, environ: Environ, run: str) -> bool:
+    def _check_driver(self, environ: Environ, run: str) -> None:
         """Whether the request brings the key of the run, if there is such a run."""
         window = self._agent.windows.get(run)
         scheme, _, given = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
-        return window is None or keys.fits(given if scheme == "Bearer" else "", window.key)
+        if window is not None and not keys.fits(given if scheme == "Bearer" else "", window.key):
+            raise _Refused("401 Unauthorized", "the key of this run is needed, as a bearer token")
 
 
-_NEEDS_KEY = {"error": "the key of this run is needed, as a bearer token"}
+class _Refused(Exception):
+    """A request is answered by a status other than 200."""
+
+    def __init__(self, status: str, reason: str, allowed: tuple[str, ...] = ()) -> None:
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+        self.headers = [("Allow", ", ".join(allowed))] if allowed else []
 
 
 def _query(environ: Environ, *names: str) -> list[str]:
     """The values of a request's parameters; empty where there is none."""
     query = parse_qs(environ.get("QUERY_STRING", ""))
+    for name in names:
+        if len(query.get(name, ())) > 1:
+            raise _Refused("400 Bad Request", f"{name} is given twice")
     return [query.get(name, [""])[0] for name in names]
 
 
 def _content(environ: Environ) -> bytes:
-    """What a request brings; empty where it is too much, or does not say how much it is."""
-    length = environ.get("CONTENT_LENGTH") or "0"
-    if not length.isdecimal() or int(length) > _MOST_BYTES:
-        return b""
+    """What a request brings."""
+    length = environ.get("CONTENT_LENGTH") or ""
+    if not length:
+        raise _Refused("411 Length Required", "the request must say how long its content is")
+    if not length.isascii() or not length.isdecimal():
+        raise _Refused("400 Bad Request", "Content-Length is no number")
+    if not _NUMBER.fullmatch(length) or int(length) > _MOST_BYTES:
+        raise _Refused("400 Bad Request", f"Content-Length is too large: at most {_MOST_BYTES} bytes")
     content: bytes = environ["wsgi.input"].read(int(length))
     return content
 
 
-def _json(start_response: StartResponse, status: str, content: Any) -> list[bytes]:
+def _json(start_response: StartResponse, status: str, content: Any, *headers: tuple[str, str]) -> list[bytes]:
     body = json.dumps(content).encode()
-    start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+    start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body))), *headers])
     return [body]
 
 
+class _Errors(io.StringIO):
+    """Where wsgiref writes the traceback of a request: its last line is noted."""
+
+    def flush(self) -> None:
+        said = self.getvalue().strip().splitlines()
+        self.seek(0)
+        self.truncate()
+        if said:
+            COMPLAINTS.note("a request over HTTP broke off", f"a request over HTTP broke off: {said[-1]}")
+
+
 class QuietHandler(WSGIRequestHandler):
-    """Does not write a log line per scrape."""
+    """Does not write a log line per scrape, nor a traceback per request."""
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         """Say nothing."""
+
+    def get_stderr(self) -> io.StringIO:
+        """Where an error of this request is written."""
+        return _Errors()

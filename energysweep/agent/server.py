@@ -18,6 +18,7 @@ from wsgiref.simple_server import WSGIServer, make_server
 
 from energysweep.agent import protocol
 from energysweep.agent.agent import Agent
+from energysweep.agent.complaints import COMPLAINTS
 from energysweep.agent.connection import Connection, Desk
 from energysweep.agent.discovery import TargetsFile, url_of
 from energysweep.agent.guard import GuardedServer, allow_many_files
@@ -213,9 +214,9 @@ class AgentServer:
             ticked = time.monotonic()
             try:
                 self.agent.tick()
-            except Exception:
+            except Exception as error:  # noqa: BLE001 - it must go on
                 self.agent.tick_failures += 1
-                log.exception("a tick failed; the next one covers its interval")
+                COMPLAINTS.note("tick", "a tick failed; the next one covers its interval", error)
             self._write_targets()
             if self.connections or self.agent.open_leases:
                 idle_since = time.monotonic()

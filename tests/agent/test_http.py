@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 from pathlib import Path
 from typing import Any
 from wsgiref.util import setup_testing_defaults
@@ -10,6 +11,7 @@ import pytest
 
 from energysweep.agent.accounts import Sweep
 from energysweep.agent.http import Application
+from energysweep.agent.peers import Peers
 from tests.agent.fake_host import FakeHost
 
 
@@ -141,3 +143,76 @@ def test_only_who_brings_a_run_s_key_gets_its_totals(
     assert "energy" in browser.get("/v1/totals", query, "Bearer secret")
     browser.get("/healthz")
     assert browser.status == "200"
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("run=r&since=" + "9" * 5000, "whole number of at most 18 digits"),
+        ("run=r&since=-1", "whole number"),
+        ("run=r&since=1e3", "whole number"),
+        ("run=r&since=%D9%A3", "whole number"),  # a digit, though not of these
+        ("run=r&run=s", "run is given twice"),
+        ("run=r&since=1&since=2", "since is given twice"),
+    ],
+)
+def test_a_question_that_makes_no_sense_is_told_so(browser: Browser, query: str, reason: str) -> None:
+    assert reason in browser.get("/v1/totals", query)["error"]
+    assert browser.status == "400"
+
+
+def test_a_run_that_nobody_could_have_is_not_found(browser: Browser) -> None:
+    for query in ("run=%ff%00%", "run=" + "x" * 200, "run=%", "&&&=;", ""):
+        assert "has no window" in browser.get("/v1/totals", query)["error"]
+        assert browser.status == "404"
+
+
+def test_a_page_is_read_and_an_order_is_posted(browser: Browser) -> None:
+    assert browser.get("/v1/close", "run=r") == {"error": "/v1/close takes POST"}
+    assert browser.status == "405"
+    assert browser.get("/metrics", body=b"") == {"error": "/metrics takes GET and HEAD"}
+    assert browser.get("/v2/close", "run=r") == {"error": "see /metrics, /healthz, /sd, /v1/totals"}
+    assert browser.status == "404"
+
+
+@pytest.mark.parametrize(
+    ("length", "status"),
+    [("", "411"), ("x", "400"), ("-1", "400"), ("٣", "400"), ("9" * 5000, "400"), ("1000001", "400"), ("2", "200")],
+)
+def test_a_content_says_how_long_it_is(host: FakeHost, browser: Browser, length: str, status: str) -> None:
+    host.agent.open_window("open to all")
+    environ = {"REQUEST_METHOD": "POST", "PATH_INFO": "/v1/agents", "QUERY_STRING": "run=open+to+all"}
+    setup_testing_defaults(environ)
+    environ |= {"CONTENT_LENGTH": length, "wsgi.input": io.BytesIO(b"{}")}
+    assert json.loads(b"".join(browser._application(environ, browser._start))).get("error") != ""
+    assert browser.status == status
+
+
+@pytest.mark.parametrize("body", [b"", b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}", b"\xff", b'{"a": 1}', b"null"])
+def test_agents_that_are_none_are_refused_in_one_line(host: FakeHost, browser: Browser, body: bytes) -> None:
+    host.agent.open_window("open to all")
+    reason = browser.get("/v1/agents", "run=open+to+all", body=body)["error"]
+    assert browser.status == "400"
+    assert 0 < len(reason) <= 304
+    assert host.agent.agents() == {}
+
+
+def test_an_error_of_ours_is_one_line_in_the_log_and_ends_one_request(
+    host: FakeHost, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Peers):
+        def agents(self) -> dict[str, str]:
+            raise ZeroDivisionError("a fault\nof ours")
+
+        @property
+        def are_named(self) -> bool:
+            return True
+
+    browser = Browser(Application(host.agent, "http://10.0.0.7:9770", Broken(None)))
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            assert browser.get("/sd") == {"error": "the agent's log says why"}
+            assert browser.status == "500"
+    assert browser.get("/healthz")["node"] == "node-a"
+    (message,) = [message for message in caplog.messages if "ZeroDivisionError" in message]
+    assert message.startswith("a request over HTTP failed: ZeroDivisionError: a fault of ours (agents, line ")

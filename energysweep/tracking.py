@@ -100,7 +100,7 @@ def track(
             measured.energy_joules = spent.energy_joules - before.energy_joules
             measured.active_energy_joules = spent.active_energy_joules - before.active_energy_joules
             measured.emissions_grams = grid.emissions_grams(measured.energy_joules)
-            measured.source = client.agent["notes"]
+            measured.source = "; ".join(said for said in (client.agent["notes"], named.problem) if said)
             client.close_window()
     finally:
         client.close()

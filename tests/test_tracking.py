@@ -76,6 +76,13 @@ def test_a_block_gets_its_joules_and_grams(meters: list[str]) -> None:
     assert measured.source.startswith("meters: cpu by replay")
 
 
+def test_a_gpu_that_has_no_name_is_said_to_be_unmeasured_and_the_rest_is_measured(meters: list[str]) -> None:
+    with track("work", meters=meters, gpus=[7]) as measured:
+        burn(0.2)
+    assert (measured.energy_joules or 0) > 0
+    assert "; GPU 7 may be any board of the host (" in measured.source
+
+
 def test_a_joule_of_an_inner_block_is_not_booked_to_the_outer_one_of_the_same_name(meters: list[str]) -> None:
     with track("first", meters=meters):
         pass  # its agent is there for the others: no start of one is part of their time

@@ -102,7 +102,7 @@ class _NvmlMeter:
         found = {}
         for gpu in self._gpus:
             with suppress(self._api.NVMLError):  # a GPU that does not answer has no instance to hold
-                for instance in self._library.instances(gpu):
+                for instance in self._library.instances(gpu, only_well=True):
                     found.update(dict.fromkeys(instance.names, GpuPart(gpu.uuid, instance.part)))
         return found
 

@@ -165,19 +165,25 @@ class NvmlLibrary:
         except ValueError:
             return "nothing"
 
-    def instances(self, gpu: Gpu) -> list[Instance]:
+    def instances(self, gpu: Gpu, *, only_well: bool = False) -> list[Instance]:
         """The MIG instances that the GPU has now; they come and go while it works.
 
+        Args:
+            gpu: the board.
+            only_well: leave out an instance that answers with an error; or else all of them are unknown.
+
         Raises:
-            NVMLError: the GPU or the driver does not answer.
+            NVMLError: the GPU, an instance of it, or the driver does not answer.
         """
         if not gpu.is_partitioned:
             return []
         # The greatest number of instances is that of the board's compute slices: 7 of an A100 or H100, 4 of an A30.
         slices = self.api.nvmlDeviceGetMaxMigDeviceCount(gpu.handle)
+        left_out = (self.api.NVMLError,) if only_well else ()
         found = []
         for index in range(slices):
-            with suppress(self.api.NVMLError_NotFound, self.api.NVMLError_InvalidArgument):  # no instance there
+            # There is no instance at such an index, or it has just gone.
+            with suppress(self.api.NVMLError_NotFound, self.api.NVMLError_InvalidArgument, *left_out):
                 handle = self.api.nvmlDeviceGetMigDeviceHandleByIndex(gpu.handle, index)
                 found.append(self._instance(gpu, handle, slices))
         return found

@@ -54,7 +54,7 @@ _SHORTEST_RANGE_JOULES = 100.0
 # millisecond may differ between two looks at it.
 _COMPARISONS = 3
 _COMPARISON_SECONDS = 0.02
-_STEP_MICROJOULES = 250_000
+_STEP_MICROJOULES = 500_000
 
 _ZONE = re.compile(r"(?P<interface>intel-rapl(?:-tpmi|-mmio)?):(?P<numbers>\d+(?::\d+)*)")
 _DIE = re.compile(r"(?P<socket>(?:package|dram)-\d+)-die-\d+")

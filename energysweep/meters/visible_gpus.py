@@ -194,5 +194,5 @@ def _instances(library: NvmlLibrary) -> tuple[str, ...]:
     found: list[str] = []
     for gpu in library.gpus:
         with suppress(library.api.NVMLError):  # a GPU that does not answer has no instance to hold
-            found += [instance.names[0] for instance in library.instances(gpu)]
+            found += [instance.names[0] for instance in library.instances(gpu, only_well=True)]
     return tuple(found)

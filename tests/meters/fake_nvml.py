@@ -11,13 +11,17 @@ import pynvml
 
 @dataclass
 class FakeInstance:
-    """A MIG instance: its compute slices, and the pids that work in it (or the error code of that query)."""
+    """A MIG instance: its compute slices, and the pids that work in it (or the error code of that query).
+
+    ``failure`` is what every query of the instance raises (an NVML error code).
+    """
 
     uuid: str
     slices: int
     gpu_instance: int
     pids: list[int] | int = field(default_factory=list)
     compute_instance: int = 0
+    failure: int | None = None
 
 
 @dataclass
@@ -108,7 +112,7 @@ class FakeNvml:
 
     def nvmlDeviceGetUUID(self, handle: Handle) -> str:  # noqa: N802
         gpu = self._answering(handle)
-        return gpu.uuid if handle.instance is None else handle.instance.uuid
+        return gpu.uuid if handle.instance is None else self._instance(handle).uuid
 
     def nvmlDeviceGetName(self, handle: Handle) -> str:  # noqa: N802
         return self._answering(handle).model
@@ -176,6 +180,8 @@ class FakeNvml:
         gpu = self._answering(handle)
         if handle.instance is None or handle.instance not in (gpu.instances or ()):
             raise pynvml.NVMLError(pynvml.NVML_ERROR_INVALID_ARGUMENT)
+        if handle.instance.failure is not None:
+            raise pynvml.NVMLError(handle.instance.failure)
         return handle.instance
 
     def _answering(self, handle: Handle) -> FakeGpu:

@@ -340,6 +340,15 @@ def test_a_board_in_mig_mode_is_one_device_with_instances_by_both_their_names() 
     assert meter.instances() == {}
 
 
+@pytest.mark.parametrize("code", [pynvml.NVML_ERROR_UNKNOWN, pynvml.NVML_ERROR_NOT_SUPPORTED])
+def test_a_sick_mig_instance_does_not_hide_the_others_of_its_board(code: int) -> None:
+    sick, well = FakeInstance("MIG-x", 3, 2, failure=code), FakeInstance("MIG-y", 4, 1, [11])
+    meter = NvmlCounter(FakeNvml(FakeGpu("GPU-a", instances=[sick, well])))
+    assert set(meter.instances()) == {"MIG-y", "MIG-GPU-a/1/0"}
+    # but who is on the board is unknown as long as one of them is
+    assert meter.process_utilisation() == {"GPU-a": None}
+
+
 def test_processes_in_mig_instances_count_with_the_part_of_their_instance() -> None:
     small, large = FakeInstance("MIG-x", 2, 2, [10, 11]), FakeInstance("MIG-y", 4, 1, [11])
     board = FakeGpu("GPU-a", slices=8, instances=[small, large])

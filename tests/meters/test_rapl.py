@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -267,10 +268,10 @@ def test_dies_that_are_alike_by_chance_part_while_they_are_looked_at(tmp_path: P
 
     def pause(for_seconds: float) -> None:
         seconds.append(for_seconds)
-        tree.set("intel-rapl:0", 3_500_000)
+        tree.set("intel-rapl:0", 4_000_000)
 
     meter = RaplMeter([tree.flat], pause=pause)
-    assert joules(meter) == {"package-0-die-0": 3.5, "package-0-die-1": 3.0}
+    assert joules(meter) == {"package-0-die-0": 4.0, "package-0-die-1": 3.0}
     assert seconds == [0.02]
     assert meter.remarks("cpu") == []
 
@@ -391,3 +392,39 @@ def test_a_tree_of_nothing_that_counts_says_what_there_is(tmp_path: Path) -> Non
     FakePowercap(tmp_path).zone("intel-rapl:0", "", 0)
     with pytest.raises(MeterUnavailable, match="neither packages nor psys; intel-rapl:0 has no name"):
         open_at(tmp_path)
+
+
+@pytest.mark.slow
+def test_of_any_tree_each_counter_is_counted_once(tmp_path: Path, chance: random.Random) -> None:
+    """Sockets of one zone, of dies, mirrored or not, with DRAM; shown again by other interfaces, in any order."""
+    for number in range(300):
+        tree = FakePowercap(tmp_path / str(number))
+        zones: list[tuple[str, str, int]] = []  # interface, name, energy
+        expected_uj = 0
+
+        def counter() -> int:
+            return chance.randrange(10**9, 10**10, 10**6)  # no two are within a step of each other
+
+        for socket in range(chance.randint(1, 4)):
+            dies = chance.choice([1, 1, 2, 4])
+            is_mirrored = dies > 1 and chance.random() < 0.5
+            energies = [counter()] * dies if is_mirrored else [counter() for _ in range(dies)]
+            expected_uj += energies[0] if is_mirrored else sum(energies)
+            for die, energy_uj in enumerate(energies):
+                name = f"package-{socket}" + (f"-die-{die}" if dies > 1 else "")
+                zones += [("intel-rapl", name, energy_uj)]
+                zones += [("intel-rapl-mmio", name, energy_uj)] if chance.random() < 0.3 else []
+        zones += [("intel-rapl", "psys", counter())] if chance.random() < 0.3 else []
+        chance.shuffle(zones)
+        for index, (interface, name, energy_uj) in enumerate(zones):
+            tree.zone(f"{interface}:{index}", name, energy_uj)
+            if interface == "intel-rapl" and name.startswith("package") and chance.random() < 0.5:
+                dram_uj = counter()
+                expected_uj += dram_uj
+                tree.zone(f"{interface}:{index}:0", "core", energy_uj // 2)
+                tree.zone(f"{interface}:{index}:1", "dram", dram_uj)
+        roots = [tree.flat, tree.devices]
+        chance.shuffle(roots)
+        meter = RaplMeter(roots, pause=lambda _seconds: None)
+        assert sum(joules(meter).values()) == pytest.approx(expected_uj / 1e6), zones
+        assert len({device.name for device in meter.devices}) == len(meter.devices)

@@ -286,3 +286,39 @@ def test_trials_that_clone_each_other_add_up_to_what_was_spent(own_ray: Path) ->
         assert energy[-1] <= spent.get(result.metrics["trial_id"], 0.0) + 1e-6
     # One whose last report came within 0.1 s of its first reading has none yet, but not all of them are so quick.
     assert max(result.metrics["energy_joules"] for result in results) > 0
+
+
+BOARD = "GPU-11111111-2222-3333-4444-555555555555"
+
+
+def timed(config: dict[str, float]) -> None:
+    import time
+
+    for _ in range(3):
+        time.sleep(0.5)
+        tune.report({"at_seconds": time.monotonic()})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("visible", [BOARD, "0"])
+def test_the_gpu_that_ray_gives_a_trial_is_charged_by_its_uuid_and_no_number_is(
+    agent_home: Path, monkeypatch: pytest.MonkeyPatch, visible: str
+) -> None:
+    trace = agent_home / "trace.csv"
+    boards = "".join(f"{at},{name},gpu,{watts}\n" for at in (0, 1) for name, watts in (("GPU-x", 900), (BOARD, 200)))
+    trace.write_text(f"time_seconds,device,component,power_watts\n{boards}")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    ray.init(address="local", num_gpus=1, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    try:
+        (result,) = tune.Tuner(
+            energysweep.metered(tune.with_resources(timed, {"cpu": 1, "gpu": 1}), meters=(f"replay:{trace}",)),
+            run_config=tune.RunConfig(storage_path=str(agent_home / "results"), verbose=0),
+        ).fit()
+    finally:
+        ray.shutdown()
+    first, *_, last = result.metrics_dataframe[["energy_joules", "at_seconds"]].values.tolist()
+    joules, seconds = last[0] - first[0], last[1] - first[1]
+    if visible == BOARD:  # a reading may be a tenth of a second old
+        assert 200 * (seconds - 0.1) <= joules <= 200 * (seconds + 0.1)
+    else:
+        assert joules == 0

@@ -176,12 +176,13 @@ def _hardware() -> list[Panel]:
 
 
 def _sweeps() -> list[Panel]:
-    def of_sweep(metric: str) -> str:
-        return f"max by (sweep) ({last(metric, SWEEPS)})"
-
+    start, end = (f"energysweep_sweep_{edge}_timestamp_seconds" for edge in ("start", "end"))
+    # Of a sweep that was interrupted and resumed, the first part began, and the last one ends or still runs.
+    began = f"min by (sweep) (min_over_time({start}{{{SWEEPS}}}[$__range]))"
+    ended = f"max by (sweep) ({last(end, SWEEPS)}) > max by (sweep) ({last(start, SWEEPS)})"
+    saved = f"max by (sweep) ({latest('energysweep_sweep_saved_energy_joules', SWEEPS)})"
     cheapest = latest("energysweep_sweep_cheapest_energy_to_target_joules", SWEEPS)
     info = f"max by (sweep, name, owner) ({last('energysweep_sweep_info', SWEEPS)})"
-    begins, ends = (f"1000 * {of_sweep(f'energysweep_sweep_{end}_timestamp_seconds')}" for end in ("start", "end"))
     return [
         table(
             "$measured_sweeps Sweeps",
@@ -197,7 +198,7 @@ def _sweeps() -> list[Panel]:
                 "energy": Column("Trials' energy", JOULES, f"sum by (sweep) ({energy()})"),
                 "grams": Column("Trials' CO2e", GRAMS, f"sum by (sweep) ({emissions()})"),
                 "estimated": Column("Estimated", PART, charged_estimated_part("sweep")),
-                "saved": Column("Saved (≈)", JOULES, of_sweep("energysweep_sweep_saved_energy_joules")),
+                "saved": Column("Saved (≈)", JOULES, saved),
                 "trials": Column("Trials", COUNT, f"count by (sweep) ({energy()})"),
                 "cheapest": Column("Least to target", JOULES, f"min by (sweep) ({cheapest})"),
             },
@@ -211,8 +212,8 @@ def _sweeps() -> list[Panel]:
             "no driver told of a sweep in this time range",
             {
                 "sweep": Column("Sweep", SWEEP),
-                "begins": Column("Begins", MOMENT, begins),
-                "ends": Column("Ends", MOMENT, ends),
+                "begins": Column("Begins", MOMENT, f"1000 * {began}"),
+                "ends": Column("Ends", MOMENT, f"1000 * ({ended})"),
                 "name": Column("Name", NAME),
                 "owner": Column("Owner", NAME),
                 "info": Column("Told", COUNT, info, hidden=True),

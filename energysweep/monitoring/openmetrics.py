@@ -211,9 +211,8 @@ def _sweep_samples(data: LedgerData, started_at: float, end: float, intensity: I
             for joules, cheapest in ranked(summary.configurations, objective)[:1]:
                 who = (name, cheapest.config, cheapest.hardware)
                 yield "energysweep_sweep_cheapest_energy_to_target_joules", who, joules, end
-        values = [trial.objective for trial in trials if trial.objective is not None]
-        if values:
-            best = max(values) if objective.mode == "max" else min(values)
+        best = objective.best(trial.objective for trial in trials)
+        if best is not None:
             yield "energysweep_sweep_best", (name, objective.metric), best, end
 
 

@@ -50,12 +50,14 @@ def last(metric: str, where: str) -> str:
 def latest(metric: str, where: str) -> str:
     """What a gauge of a sweep shows at the moment, or showed last within the range.
 
-    For a gauge whose labels name something that changes: the series of those that it named before have a last value,
-    too, and must not be taken for what the sweep ended with. The series that was there last is looked for once a
-    minute, because it stays for five after the sweep's end; where that finds none, the lowest last value is shown.
+    For a gauge that changes: a sweep that was interrupted and resumed has its series twice, from two agents, and where
+    labels name what changes, the series of those that they named before have a last value, too. Neither must be taken
+    for what the sweep ended with. The series that was there last is looked for once a minute, because it stays for
+    five after the sweep's end; where that finds none, the lowest last value is shown.
     """
-    seen = f"max by ({_LABELS[metric]}) (max_over_time(timestamp({metric}{{{where}}})[$__range:1m]))"
-    ended = f"{last(metric, where)} and topk by (sweep) (1, {seen})"
+    series = f"{metric}{{{where}}}"
+    seen = f"topk by (sweep) (1, max_over_time(timestamp({series})[$__range:1m]))"
+    ended = f"max by ({_LABELS[metric]}) (last_over_time({series}[$__range]) and {seen})"
     return f"{now(metric, where)} or on (sweep) ({ended}) or on (sweep) bottomk by (sweep) (1, {last(metric, where)})"
 
 

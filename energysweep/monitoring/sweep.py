@@ -30,7 +30,6 @@ from energysweep.monitoring.queries import (
     TRIAL_POWER,
     described,
     highest,
-    last,
     latest,
     now,
     per_trial,
@@ -125,10 +124,10 @@ def _so_far() -> list[Panel]:
         stat(
             "Best so far",
             "The best of the trials' last values of the objective, as the sweep's driver tells. Like reports, it judges"
-            " a trial by the last value that it reported: it may get worse.",
+            " a trial by the last number that it reported: it may get worse.",
             "none",
             "no result yet",
-            at_end("A", last("energysweep_sweep_best", SWEEPS), "{{metric}}"),
+            at_end("A", latest("energysweep_sweep_best", SWEEPS), "{{metric}}"),
             width=3,
             text="value_and_name",
         ),
@@ -138,7 +137,7 @@ def _so_far() -> list[Panel]:
             " gone on like the trials that were not stopped. Always an estimate: nobody has run them to their end.",
             "joule",
             "nothing was stopped early",
-            at_end("A", f"sum({last('energysweep_sweep_saved_energy_joules', SWEEPS)})", "saved"),
+            at_end("A", f"sum({latest('energysweep_sweep_saved_energy_joules', SWEEPS)})", "saved"),
             width=3,
         ),
         table(

@@ -81,6 +81,24 @@ def of_agents() -> Iterator[str]:
             yield f"energysweep_agent_open_leases{{{labels}}} 2 {BEGAN + 60 * minute}"
 
 
+def of_parts() -> Iterator[str]:
+    """A sweep that was interrupted and resumed: another agent tells of its second part."""
+    parts = (("b:9770", 0, 3, 0.5, 12), ("b:9771", 10, 14, 0.3, 7))
+    yield "# TYPE energysweep_sweep_start_timestamp_seconds gauge"
+    for instance, first, last, _, _ in parts:
+        for minute in range(first, last + 1):
+            labels = f'sweep="s",instance="{instance}"'
+            yield f"energysweep_sweep_start_timestamp_seconds{{{labels}}} {BEGAN + 60 * first} {BEGAN + 60 * minute}"
+    yield "# TYPE energysweep_sweep_end_timestamp_seconds gauge"
+    yield f'energysweep_sweep_end_timestamp_seconds{{sweep="s",instance="b:9770"}} {BEGAN + 180} {BEGAN + 180}'
+    for name, place, labels in (("best", 3, 'metric="loss",'), ("saved_energy_joules", 4, "")):
+        yield f"# TYPE energysweep_sweep_{name} gauge"
+        for part in parts:
+            for minute in range(part[1], part[2] + 1):
+                own = f'sweep="s",{labels}instance="{part[0]}"'
+                yield f"energysweep_sweep_{name}{{{own}}} {part[place]} {BEGAN + 60 * minute}"
+
+
 def openmetrics() -> str:
     """The series, with a scrape a minute."""
     lines = ["# TYPE energysweep_trial_energy_joules counter"]
@@ -108,8 +126,7 @@ def openmetrics() -> str:
     lines += [
         *of_nodes(),
         *of_agents(),
-        "# TYPE energysweep_sweep_start_timestamp_seconds gauge",
-        f'energysweep_sweep_start_timestamp_seconds{{sweep="s",instance="b:9770"}} {BEGAN} {BEGAN}',
+        *of_parts(),
         "# EOF",
     ]
     return "\n".join(lines) + "\n"
@@ -268,3 +285,12 @@ def test_the_cheapest_configuration_is_the_one_that_was_named_last_and_not_a_luc
     title = "$measured Cheapest at target so far"
     assert column(view, "energysweep-sweep", title, "cheapest", "config", sweep="s") == {"x=2": 30}
     assert column(view, "energysweep-configurations", "$measured_sweeps Sweeps", "cheapest", "sweep") == {"s": 30}
+
+
+def test_a_sweep_that_was_resumed_shows_what_its_last_part_told(view: View) -> None:
+    """Also where the first part had told of more, and of an end."""
+    assert column(view, "energysweep-sweep", "Best so far", "A", "metric", sweep="s") == {"loss": 0.3}
+    assert list(column(view, "energysweep-sweep", "≈ Saved", "A", "sweep", sweep="s").values()) == [7]
+    when = "When they ran, and whose they are"
+    assert column(view, "energysweep-configurations", when, "begins", "sweep") == {"s": 1000 * BEGAN}
+    assert column(view, "energysweep-configurations", when, "ends", "sweep") == {}

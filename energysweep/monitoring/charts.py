@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from energysweep.monitoring.fields import Json, Unit, named, override
+from energysweep.monitoring.fields import NONE, Json, Unit, named, override
 from energysweep.monitoring.panels import Panel, at_end, steps
+from energysweep.monitoring.tables import Group, filled, grouping
 
 _TEXT = {"titleSize": 13, "valueSize": 14}  # pixels; Grafana's own sizes depend on how many bars there are
 
@@ -22,10 +23,17 @@ def stat(
     text: Literal["value", "value_and_name", "name"] = "value",
     thresholds: Json | None = None,
     mappings: tuple[Json, ...] = (),
+    sum_of: tuple[str, str] | None = None,
 ) -> Panel:
-    """One number, or a few."""
+    """One number, or a few.
+
+    Args:
+        sum_of: the title of a table, and the column whose sum is the number. There are no queries then.
+    """
     options = {
-        "reduceOptions": {"values": False, "calcs": ["lastNotNull"], "fields": ""},
+        "reduceOptions": {"values": False, "calcs": ["lastNotNull"], "fields": ""}
+        if sum_of is None
+        else {"values": False, "calcs": ["sum"], "fields": f"/^{sum_of[1]}$/"},
         "orientation": "auto",
         "textMode": text,
         "colorMode": "value" if thresholds else "none",
@@ -39,7 +47,11 @@ def stat(
     defaults["mappings"] = list(mappings)
     if thresholds:
         defaults["thresholds"] = thresholds
-    return Panel(title, description, "stat", unit, empty, targets, options, width, height, defaults=defaults)
+    return Panel(
+        *(title, description, "stat", unit, empty, targets, options, width, height),
+        defaults=defaults,
+        source=sum_of and sum_of[0],
+    )
 
 
 def timeseries(
@@ -104,23 +116,25 @@ def bars(
     description: str,
     unit: Unit,
     empty: str,
-    expression: str,
-    label: str,
     *,
+    query: tuple[str, str] | None = None,
+    means: tuple[str, tuple[Group, ...]] | None = None,
     width: int = 12,
     height: int = 9,
     names: Mapping[str, tuple[str, str]] | None = None,
 ) -> Panel:
-    """A bar per row of an instant query, from 0 on, under its name and beside its number.
+    """A bar per row, from 0 on, under its name and beside its number. One of both gives the rows.
 
     No chart of bars: on its axis Grafana would give a name that looks like a number the unit of the panel.
 
     Args:
-        label: whose value is a bar's name.
+        query: an expression, and the label whose value is a bar's name.
+        means: the title of a table, and its columns whose equal values make a group and give it its name, then the one
+            whose mean is shown; the 15 largest. The table is not asked for again.
         names: of bars that are known: their names for people, and their colours.
     """
     options = {
-        "reduceOptions": {"values": False, "calcs": ["lastNotNull"], "fields": ""},
+        "reduceOptions": {"values": means is not None, "calcs": ["lastNotNull"], "fields": ""},
         "orientation": "horizontal",
         "displayMode": "basic",
         "valueMode": "text",
@@ -133,8 +147,26 @@ def bars(
         "text": _TEXT,
         "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False, "calcs": []},
     }
+    targets: tuple[Json, ...] = ()
+    transformations: tuple[Json, ...] = ()
+    if query is not None:
+        expression, label = query
+        targets = (at_end("A", expression, f"{{{{{label}}}}}"),)
+    overrides = named(names or {})
+    if means is not None:
+        *by, of = means[1]
+        largest = {"id": "sortBy", "options": {"fields": {}, "sort": [{"field": of.name, "desc": True}]}}
+        transformations = (*filled(by), grouping(means[1]), largest, {"id": "limit", "options": {"limitField": 15}})
+        # A name is all texts of a row.
+        overrides = (_TEXT_AS_IT_IS,)
+        if len(by) > 1:
+            overrides = (*overrides, override("byName", by[1].of, ("mappings", [_LEFT_OUT])))
     defaults = {"color": {"mode": "fixed", "fixedColor": "blue"}, "min": 0}
     return Panel(
-        *(title, description, "bargauge", unit, empty, (at_end("A", expression, f"{{{{{label}}}}}"),), options),
-        *(width, height, None, defaults, named(names or {})),
+        *(title, description, "bargauge", unit, empty, targets, options, width, height, None, defaults),
+        *(overrides, transformations, means and means[0]),
     )
+
+
+_LEFT_OUT = {"type": "value", "options": {NONE: {"text": "", "index": 0}}}
+_TEXT_AS_IT_IS = override("byType", "string", ("unit", "string"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from energysweep.monitoring import variables
 from energysweep.monitoring.charts import bars
 from energysweep.monitoring.dashboard import dashboard
@@ -17,23 +19,22 @@ from energysweep.monitoring.fields import (
     NAME,
     PART,
     SWEEP,
+    TRIAL,
     VALUE,
     Json,
     Unit,
 )
 from energysweep.monitoring.panels import Panel
 from energysweep.monitoring.queries import last, latest, named
-from energysweep.monitoring.tables import Column, table
+from energysweep.monitoring.tables import Column, Group, groups, table
 from energysweep.monitoring.trials import (
-    INFO,
     SWEEPS,
     charged_emissions,
     charged_energy,
     charged_estimated_part,
     emissions,
     energy,
-    estimated_part,
-    mean,
+    estimated_energy,
     objective,
 )
 
@@ -44,8 +45,10 @@ _MEASURED = "(${measured:text})"
 _RANGE = "Of every trial within the time range, whether it runs or has ended."
 _ESTIMATE = "An estimate is a model of the hardware, not a measurement; the tables tell which part is one."
 
+_TRIALS = "$measured Trials"
+"""The table whose rows other panels take."""
+
 # The text of a configuration is name=value name=value, where a value with spaces stands in quotes.
-_WITH_PARAMETER = INFO + ", config=~'(.* )?$parameter=.*'"
 _VALUE = """"value", "$1", "config", '(?:.* )?$parameter=("[^"]*"|[^ ]*)(?: .*)?'"""
 
 
@@ -69,80 +72,75 @@ def configurations_dashboard() -> Json:
             (f"Values of $parameter: trials within the time range {_MEASURED}", _values()),
             (f"Hardware: trials within the time range {_MEASURED}", _hardware()),
             ("Sweeps (${measured_sweeps:text})", _sweeps()),
+            (f"Trials within the time range {_MEASURED}", [_sweeps_of_trials(), _trials()]),
         ],
     )
 
 
-def _configurations() -> list[Panel]:
-    by = "config, hardware"
+_CONFIGURATION, _HARDWARE = (
+    Group("Configuration", CONFIGURATION, "Configuration"),
+    Group("Hardware", HARDWARE, "Hardware"),
+)
+_BY_VALUE, _BY_SWEEP = Group("Value", VALUE, "Value"), Group("Sweep", SWEEP, "Sweep")
+_MEAN_ENERGY = Group("Mean energy", JOULES_BAR, "Energy", "mean")
+_MEAN_GRAMS = Group("Mean CO2e", GRAMS, "CO2e", "mean")
+_MEAN_METRIC = Group("Mean metric", METRIC, "Metric", "mean", shown="Mean $metric")
+_COUNT = Group("Trials", COUNT, "Energy", "count")
+_SUM = Group("Energy of all", JOULES, "Energy", "sum")
+_ESTIMATED = Group("Estimated", PART, "From a model", "sum", over="Energy")
+_COLUMNS = [
+    _MEAN_ENERGY,
+    Group("Least", JOULES, "Energy", "min"),
+    Group("Most", JOULES, "Energy", "max"),
+    _MEAN_GRAMS,
+    _MEAN_METRIC,
+    _COUNT,
+    _SUM,
+    _ESTIMATED,
+]
 
-    def dearest(title: str, unit: Unit, expression: str) -> Panel:
-        most = f"topk(15, {mean(by, expression)})"
-        name = f'label_join({most}, "name", " ", "config", "hardware")'
-        query = f"sort_desc({named(name, 'name')})"
-        words = f"Mean per trial, for the 15 dearest configurations. {_RANGE} {_ESTIMATE}"
-        return bars(title, words, unit, _EMPTY, query, "name", height=10)
 
-    columns = {"config": Column("Configuration", CONFIGURATION), "hardware": Column("Hardware", HARDWARE)} | _columns(
-        by
+def _bars(what: str, by: tuple[Group, ...], words: str, empty: str, width: int, height: int) -> list[Panel]:
+    quantities: tuple[tuple[str, Unit, Group], ...] = (
+        ("Energy", "joule", _MEAN_ENERGY),
+        ("CO2e", "massg", _MEAN_GRAMS),
     )
     return [
-        dearest("$measured Energy per configuration", "joule", energy()),
-        dearest("$measured CO2e per configuration", "massg", emissions()),
-        table(
+        bars(f"$measured {name} per {what}", words, unit, empty, means=(_TRIALS, (*by, of)), width=width, height=height)
+        for name, unit, of in quantities
+    ]
+
+
+def _configurations() -> list[Panel]:
+    by = (_CONFIGURATION, _HARDWARE)
+    words = f"Mean per trial, for the 15 dearest configurations. {_RANGE} {_ESTIMATE}"
+    return [
+        *_bars("configuration", by, words, _EMPTY, 12, 10),
+        groups(
             "$measured All configurations",
             f"Per trial, and the sum over all trials of a configuration. {_RANGE} {_ESTIMATE}",
             _EMPTY,
-            columns,
+            _TRIALS,
+            [*by, *_COLUMNS],
             height=10,
             sort="Mean energy",
         ),
     ]
 
 
-def _columns(by: str) -> dict[str, Column]:
-    return {
-        "energy": Column("Mean energy", JOULES_BAR, mean(by, energy())),
-        "least": Column("Least", JOULES, f"min by ({by}) ({energy()})"),
-        "most": Column("Most", JOULES, f"max by ({by}) ({energy()})"),
-        "grams": Column("Mean CO2e", GRAMS, mean(by, emissions())),
-        "metric": Column("Mean metric", METRIC, mean(by, objective()), "Mean $metric"),
-        "trials": Column("Trials", COUNT, f"count by ({by}) ({energy()})"),
-        "sum": Column("Energy of all", JOULES, f"sum by ({by}) ({energy()})"),
-        "estimated": Column("Estimated", PART, estimated_part(by)),
-    }
-
-
 def _values() -> list[Panel]:
-    def by_value(aggregate: str, expression: str) -> str:
-        return f"{aggregate} by (value) (label_replace({expression}, {_VALUE}))"
-
     empty = "no configuration has this parameter"
-    joules, grams = energy(_WITH_PARAMETER), emissions(_WITH_PARAMETER)
     words = (
         f"Mean over all trials with the same value of the parameter, whatever their others are. {_RANGE} {_ESTIMATE}"
     )
     return [
-        bars(
-            *("$measured Energy per value of $parameter", words, "joule", empty),
-            *(f"sort_desc({by_value('avg', joules)})", "value"),
-            width=8,
-        ),
-        bars(
-            *("$measured CO2e per value of $parameter", words, "massg", empty),
-            *(f"sort_desc({by_value('avg', grams)})", "value"),
-            width=8,
-        ),
-        table(
+        *_bars("value of $parameter", (_BY_VALUE,), words, empty, 8, 9),
+        groups(
             "$measured Values of $parameter",
             words,
             empty,
-            {
-                "value": Column("Value", VALUE),
-                "energy": Column("Mean energy", JOULES, by_value("avg", joules)),
-                "metric": Column("Mean metric", METRIC, by_value("avg", objective(_WITH_PARAMETER)), "Mean $metric"),
-                "trials": Column("Trials", COUNT, by_value("count", joules)),
-            },
+            _TRIALS,
+            [_BY_VALUE, replace(_MEAN_ENERGY, field=JOULES), _MEAN_METRIC, _COUNT],
             width=8,
             sort="Mean energy",
         ),
@@ -150,29 +148,57 @@ def _values() -> list[Panel]:
 
 
 def _hardware() -> list[Panel]:
-    words = (
-        f"Mean per trial of each hardware profile; a sweep that names none has one without a name. {_RANGE} {_ESTIMATE}"
-    )
+    words = f"Mean per trial of each hardware profile; (none) of a sweep that names none. {_RANGE} {_ESTIMATE}"
     return [
-        bars(
-            *("$measured Energy per hardware", words, "joule", _EMPTY),
-            *(f"sort_desc({named(mean('hardware', energy()), 'hardware')})", "hardware"),
-            height=7,
-        ),
-        bars(
-            *("$measured CO2e per hardware", words, "massg", _EMPTY),
-            *(f"sort_desc({named(mean('hardware', emissions()), 'hardware')})", "hardware"),
-            height=7,
-        ),
-        table(
+        *_bars("hardware", (_HARDWARE,), words, _EMPTY, 12, 7),
+        groups(
             "$measured Hardware",
             words,
             _EMPTY,
-            {"hardware": Column("Hardware", NAME)} | _columns("hardware"),
+            _TRIALS,
+            [replace(_HARDWARE, field=NAME), *_COLUMNS],
             height=5,
             sort="Mean energy",
         ),
     ]
+
+
+def _sweeps_of_trials() -> Panel:
+    return groups(
+        "$measured Their sweeps",
+        f"What these trials of each sweep used together, without overhead. {_RANGE} {_ESTIMATE}",
+        _EMPTY,
+        _TRIALS,
+        [_BY_SWEEP, replace(_SUM, field=JOULES_BAR), Group("CO2e of all", GRAMS, "CO2e", "sum"), _COUNT, _ESTIMATED],
+        height=6,
+        sort="Energy of all",
+    )
+
+
+def _trials() -> Panel:
+    """The rows that all others but those of whole sweeps are made of."""
+
+    def of(expression: str) -> str:
+        return f"label_replace({named(named(expression, 'config'), 'hardware')}, {_VALUE})"
+
+    return table(
+        _TRIALS,
+        f"Every trial within the time range, whether it runs or has ended. {_ESTIMATE}",
+        _EMPTY,
+        {
+            "sweep": Column("Sweep", SWEEP),
+            "trial": Column("Trial", TRIAL),
+            "config": Column("Configuration", CONFIGURATION),
+            "hardware": Column("Hardware", HARDWARE),
+            "value": Column("Value", VALUE, shown="$parameter"),
+            "energy": Column("Energy", JOULES_BAR, of(energy())),
+            "estimated": Column("From a model", JOULES, of(f"{estimated_energy()} or 0 * {energy()}")),
+            "grams": Column("CO2e", GRAMS, of(emissions())),
+            "metric": Column("Metric", METRIC, of(objective()), "$metric"),
+        },
+        height=12,
+        sort="Energy",
+    )
 
 
 def _sweeps() -> list[Panel]:
@@ -187,7 +213,7 @@ def _sweeps() -> list[Panel]:
         table(
             "$measured_sweeps Sweeps",
             "Sweeps side by side. Energy and CO2e are of whole sweeps, trials and overhead, as their drivers tell;"
-            " those of trials, and their number, are of the chosen ones within the time range. Least to target is the"
+            " of a Tuner of one's own no driver tells: all its trials within the time range. Least to target is the"
             " cheapest configuration's energy, the mean over its trials that reached it. Saved, by early stopping, is"
             f" always an estimate. {_ESTIMATE}",
             _EMPTY,
@@ -195,11 +221,8 @@ def _sweeps() -> list[Panel]:
                 "sweep": Column("Sweep", SWEEP),
                 "whole": Column("Energy", JOULES_BAR, charged_energy("sweep")),
                 "whole_grams": Column("CO2e", GRAMS, charged_emissions("sweep")),
-                "energy": Column("Trials' energy", JOULES, f"sum by (sweep) ({energy()})"),
-                "grams": Column("Trials' CO2e", GRAMS, f"sum by (sweep) ({emissions()})"),
                 "estimated": Column("Estimated", PART, charged_estimated_part("sweep")),
                 "saved": Column("Saved (≈)", JOULES, saved),
-                "trials": Column("Trials", COUNT, f"count by (sweep) ({energy()})"),
                 "cheapest": Column("Least to target", JOULES, f"min by (sweep) ({cheapest})"),
             },
             height=7,

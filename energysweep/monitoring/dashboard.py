@@ -145,6 +145,8 @@ def _links() -> Json:
 def _placed(rows: Sequence[tuple[str, Sequence[Panel]]]) -> list[Json]:
     placed: list[Json] = []
     y = 0
+    everything = [title for heading, panels in rows for title in (heading, *(panel.title for panel in panels))]
+    numbers = {title: number for number, title in enumerate(everything, start=1)}
     for heading, panels in rows:
         placed.append(
             {
@@ -160,7 +162,7 @@ def _placed(rows: Sequence[tuple[str, Sequence[Panel]]]) -> list[Json]:
         for panel in panels:
             if x + panel.width > _WIDTH:
                 x, y, height = 0, y + height, 0
-            placed.append(panel.json(len(placed) + 1, x, y))
+            placed.append(panel.json(len(placed) + 1, x, y, numbers))
             x, height = x + panel.width, max(height, panel.height)
         y += height
     return placed

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Json = dict[str, Any]
+NONE = "(none)"
+"""What stands where a label is empty: Prometheus has no empty labels, and rows without it could be in no group."""
 
 Unit = Literal["joule", "watt", "massg", "percentunit", "s", "none", "short", "string", "dateTimeAsIso", "suffix:g/kWh"]
 
@@ -35,11 +37,11 @@ class Field:
     bar: bool = False
 
 
-CONFIGURATION = Field("string", least=190)
+CONFIGURATION = Field("string", least=170)
 SWEEP = Field("string", least=170)
 NODE = Field("string", least=120)
 NAME = Field("string", least=120)
-VALUE = Field("string", least=70)
+VALUE = Field("string", least=85)
 """Of a parameter."""
 HARDWARE = Field("string", 110)
 TRIAL = Field("string", 120)

@@ -132,8 +132,7 @@ def _owner_bars() -> Panel:
         f"Over all chosen nodes, within the time range. {_RESTARTS} {_DIVIDED} {_ESTIMATE}",
         "joule",
         _EMPTY,
-        f"sort_desc(sum by (bucket) ({node_energy(NODE_BUCKETS, NODES)}))",
-        "bucket",
+        query=(f"sort_desc(sum by (bucket) ({node_energy(NODE_BUCKETS, NODES)}))", "bucket"),
         names=OWNERS,
     )
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from energysweep.monitoring.fields import Json, Unit
 
 DATASOURCE: Json = {"type": "prometheus", "uid": "${datasource}"}
+DASHBOARD: Json = {"type": "datasource", "uid": "-- Dashboard --"}  # another panel of the same dashboard
 # The format of a panel's options. Grafana puts an XY chart without it through the changes for the format before 11.1.
 _PLUGIN_VERSION = "11.6.0"
 
@@ -20,7 +22,8 @@ class Panel:
         kind: Grafana's name of the panel's type.
         unit: of its numbers; None where each field has its own.
         empty: shown where there is nothing at all.
-        targets: its queries.
+        targets: its queries; none if it has a source.
+        source: the title of the panel whose rows it takes, as that one has transformed them, without asking again.
         options, custom: as the type of panel has them.
         defaults: further keys of the field configuration.
         overrides, transformations: as Grafana has them.
@@ -40,9 +43,15 @@ class Panel:
     defaults: Json | None = None
     overrides: tuple[Json, ...] = ()
     transformations: tuple[Json, ...] = ()
+    source: str | None = None
 
-    def json(self, number: int, x: int, y: int) -> Json:
-        """The panel at a place."""
+    def json(self, number: int, x: int, y: int, numbers: Mapping[str, int]) -> Json:
+        """The panel at a place.
+
+        Args:
+            number: its own.
+            numbers: those of the dashboard's panels by their titles.
+        """
         defaults: Json = {"noValue": self.empty, **(self.defaults or {})}
         if self.unit is not None:
             defaults["unit"] = self.unit
@@ -53,14 +62,18 @@ class Panel:
             "type": self.kind,
             "title": self.title,
             "description": self.description,
-            "datasource": DATASOURCE,
+            "datasource": DASHBOARD if self.source else DATASOURCE,
             "pluginVersion": _PLUGIN_VERSION,
             "gridPos": {"x": x, "y": y, "w": self.width, "h": self.height},
-            "targets": list(self.targets),
+            "targets": [_taken_from(numbers[self.source])] if self.source else list(self.targets),
             "fieldConfig": {"defaults": defaults, "overrides": list(self.overrides)},
             "options": self.options,
             "transformations": list(self.transformations),
         }
+
+
+def _taken_from(panel: int) -> Json:
+    return {"refId": "A", "datasource": DASHBOARD, "panelId": panel, "withTransforms": True}
 
 
 def over_time(reference: str, expression: str, legend: str) -> Json:

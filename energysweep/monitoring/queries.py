@@ -18,6 +18,7 @@ What every expression has to put right:
 from __future__ import annotations
 
 from energysweep.metrics import FAMILIES
+from energysweep.monitoring.fields import NONE
 
 TRIAL_ENERGY = "energysweep_trial_energy_joules_total"
 TRIAL_EMISSIONS = "energysweep_trial_emissions_grams_total"
@@ -144,9 +145,14 @@ def described(expression: str, info: str) -> str:
     )
 
 
+def chosen(expression: str, where: str) -> str:
+    """An expression per trial, of trials with a certain hardware; without the join that labels need."""
+    return f"{expression} and on (sweep, trial) {TRIAL_INFO}{{{where}}}"
+
+
 def named(expression: str, label: str) -> str:
-    """With words where a label is empty or blank: Prometheus has no empty labels, and a chart's axis needs one."""
-    return f'label_replace({expression}, "{label}", "(none)", "{label}", " *")'
+    """With words where a label is empty or blank."""
+    return f'label_replace({expression}, "{label}", "{NONE}", "{label}", " *")'
 
 
 def share(part: str, whole: str) -> str:

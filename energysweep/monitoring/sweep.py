@@ -28,14 +28,15 @@ from energysweep.monitoring.queries import (
     TRIAL_ENERGY,
     TRIAL_INFO,
     TRIAL_POWER,
+    chosen,
     described,
-    highest,
     latest,
+    named,
     now,
     per_trial,
     rate,
 )
-from energysweep.monitoring.tables import Column, table, xychart
+from energysweep.monitoring.tables import Column, Group, groups, table, xychart
 from energysweep.monitoring.trials import (
     INFO,
     SWEEPS,
@@ -45,7 +46,6 @@ from energysweep.monitoring.trials import (
     emissions,
     energy,
     estimated_part,
-    mean,
     objective,
 )
 
@@ -57,12 +57,13 @@ _WHOLE = (
     " Tuner of one's own no driver tells: its trials within the time range."
 )
 _NO_TRIAL = "no trial yet"
+_TRIALS, _SOURCES = "$measured Trials", "What measured it"
+"""Tables whose rows other panels take."""
 _ESTIMATE = "An estimate is a model of the hardware, not a measurement; What measured it names the sources."
 
 _PARTS = {
     "overhead": ("overhead", OWNERS["overhead"][1]),
-    "trials before their first scrape": ("trials before their first scrape", "#a0a4a8"),
-    "all others": ("all others", "#6e7378"),
+    "other trials": ("other trials", "#a0a4a8"),
 }
 
 _CHEAPEST = "energysweep_sweep_cheapest_energy_to_target_joules"
@@ -103,7 +104,7 @@ def _so_far() -> list[Panel]:
             f"Active energy and idle share of all trials, and the overhead. {_WHOLE} {_ESTIMATE}",
             "joule",
             _NO_TRIAL,
-            at_end("A", f"sum({charged_energy('sweep')})", "energy"),
+            sum_of=(_SOURCES, "Energy"),
         ),
         stat(
             "$measured CO2e so far",
@@ -118,7 +119,7 @@ def _so_far() -> list[Panel]:
             f"What all open trials draw together, over the last second. {_ESTIMATE}",
             "watt",
             "no trial runs",
-            at_end("A", f"sum({_POWER_NOW})", "power"),
+            sum_of=(_TRIALS, "Power now"),
             width=3,
         ),
         stat(
@@ -159,27 +160,26 @@ def _so_far() -> list[Panel]:
 
 
 def _power() -> Panel:
-    watts = described(per_trial(rate(TRIAL_ENERGY, TRIALS)), now(TRIAL_INFO, INFO))
-    rest = f"sum({watts}) - sum(topk(40, {watts}))"
-
     def of_sweep(also: str = "") -> str:
         return f"sum({rate(SWEEP_ENERGY, SWEEPS + also)})"
 
-    unseen = f"{of_sweep(', ' + _OF_TRIALS)} - (sum({rate(TRIAL_ENERGY, SWEEPS)}) or vector(0))"
+    shown = f"topk(40, {chosen(per_trial(rate(TRIAL_ENERGY, TRIALS)), INFO)})"
+    # A Tuner of one's own has no driver that tells of all its trials.
+    every = f"{of_sweep(', ' + _OF_TRIALS)} or sum({rate(TRIAL_ENERGY, SWEEPS)})"
+    others = f"clamp_min(({every}) - (sum({shown}) or vector(0)), 0)"
     return timeseries(
         "$measured Power by trial",
         "Mean power between scrapes. The line is of the sweep's own counter, so the area under it is the sweep's energy"
-        " since the first scrape. The 40 trials that draw most at each moment are shown by themselves, the others"
-        " together. What trials drew before their first scrape, which is all of one that is shorter than the scrape"
-        " interval, is known of all of them together only. Chosen hardware and nodes narrow the trials, not the sweep."
+        " since the first scrape. Of the chosen hardware and nodes the 40 trials that draw most at a moment are shown"
+        " by themselves. All else that trials drew is shown together, also what each drew before its first scrape: of a"
+        " trial that is shorter than the scrape interval, all of it."
         f" {_ESTIMATE}",
         "watt",
         "no trial ran in this time range",
         over_time("sweep", of_sweep(), "the sweep"),
         over_time("overhead", of_sweep(", " + _OVERHEAD), "overhead"),
-        over_time("unseen", f"clamp_min({unseen}, 0)", "trials before their first scrape"),
-        over_time("B", f"{rest} > 0.001", "all others"),
-        over_time("A", f"topk(40, {watts})", "{{config}} {{hardware}} · {{trial}}"),
+        over_time("others", others, "other trials"),
+        over_time("A", described(shown, now(TRIAL_INFO, INFO)), "{{config}} {{hardware}} · {{trial}}"),
         width=16,
         height=11,
         stacked=True,
@@ -189,7 +189,8 @@ def _power() -> Panel:
 
 
 def _power_by_others() -> list[Panel]:
-    watts = described(f"sum by (sweep, trial, node) ({rate(TRIAL_ENERGY, TRIALS)})", now(TRIAL_INFO, INFO))
+    watts = described(per_trial(rate(TRIAL_ENERGY, TRIALS)), now(TRIAL_INFO, INFO))
+    by_node = f"sum by (node) ({chosen(rate(TRIAL_ENERGY, TRIALS), INFO)})"
     words = (
         "Mean power of trials between scrapes, without what a trial drew before its first scrape: one that is shorter"
         f" than the scrape interval is not seen here. {_ESTIMATE}"
@@ -206,7 +207,7 @@ def _power_by_others() -> list[Panel]:
         ),
         timeseries(
             *("$measured Power by node", words, "watt", empty),
-            over_time("A", f"sum by (node) ({watts})", "{{node}}"),
+            over_time("A", by_node, "{{node}}"),
             width=6,
             height=10,
             stacked=True,
@@ -235,32 +236,28 @@ def _energy_and_objective() -> Panel:
         "A point per trial: its energy, and the last value of the metric that it reported. A trial that moved between"
         f" nodes shows the larger of its last values there. {_RANGE} {_ESTIMATE}",
         "no trial has reported this metric",
-        Column("Energy", JOULES, energy()),
-        Column("Metric", METRIC, objective(), "$metric"),
-        {
-            "config": Column("Configuration", CONFIGURATION),
-            "hardware": Column("Hardware", HARDWARE),
-            "trial": Column("Trial", TRIAL),
-        },
+        _TRIALS,
+        Column("Energy", JOULES),
+        Column("Metric", METRIC, shown="$metric"),
         width=9,
         height=11,
     )
 
 
 def _configurations() -> Panel:
-    by = "config, hardware"
-    return table(
+    return groups(
         "$measured Configurations",
         f"Mean over the trials of each configuration, also over those that still run. {_RANGE} {_ESTIMATE}",
         _NO_TRIAL,
-        {
-            "config": Column("Configuration", CONFIGURATION),
-            "hardware": Column("Hardware", HARDWARE),
-            "energy": Column("Mean energy", JOULES_BAR, mean(by, energy())),
-            "grams": Column("Mean CO2e", GRAMS, mean(by, emissions())),
-            "metric": Column("Mean metric", METRIC, mean(by, objective()), "Mean $metric"),
-            "trials": Column("Trials", COUNT, f"count by ({by}) ({energy()})"),
-        },
+        _TRIALS,
+        [
+            Group("Configuration", CONFIGURATION, "Configuration"),
+            Group("Hardware", HARDWARE, "Hardware"),
+            Group("Mean energy", JOULES_BAR, "Energy", "mean"),
+            Group("Mean CO2e", GRAMS, "CO2e", "mean"),
+            Group("Mean metric", METRIC, "Metric", "mean", shown="Mean $metric"),
+            Group("Trials", COUNT, "Energy", "count"),
+        ],
         width=15,
         height=11,
         sort="Mean energy",
@@ -268,8 +265,11 @@ def _configurations() -> Panel:
 
 
 def _trials() -> Panel:
+    def of(expression: str) -> str:
+        return named(named(expression, "config"), "hardware")
+
     return table(
-        "$measured Trials",
+        _TRIALS,
         f"Every trial within the time range; power is of those that run. {_ESTIMATE}",
         _NO_TRIAL,
         {
@@ -277,11 +277,11 @@ def _trials() -> Panel:
             "trial": Column("Trial", TRIAL),
             "config": Column("Configuration", CONFIGURATION),
             "hardware": Column("Hardware", HARDWARE),
-            "energy": Column("Energy", JOULES_BAR, energy()),
-            "estimated": Column("Estimated", PART, estimated_part("sweep, trial, config, hardware")),
-            "grams": Column("CO2e", GRAMS, emissions()),
-            "power": Column("Power now", WATTS, _POWER_NOW),
-            "metric": Column("Metric", METRIC, objective(), "$metric"),
+            "energy": Column("Energy", JOULES_BAR, of(energy())),
+            "estimated": Column("Estimated", PART, of(estimated_part("sweep, trial, config, hardware"))),
+            "grams": Column("CO2e", GRAMS, of(emissions())),
+            "power": Column("Power now", WATTS, of(_POWER_NOW)),
+            "metric": Column("Metric", METRIC, of(objective()), "$metric"),
         },
         height=10,
         sort="Energy",
@@ -289,10 +289,9 @@ def _trials() -> Panel:
 
 
 def _sources() -> Panel:
-    by = "component, source"
-    by_source = f"sum by ({by}) ({highest(SWEEP_ENERGY, SWEEPS)}) or sum by ({by}) ({highest(TRIAL_ENERGY, SWEEPS)})"
+    by_source = charged_energy("component, source")
     return table(
-        "What measured it",
+        _SOURCES,
         "The sweep's energy by component and source. estimate: a model from rated power and load, not a measurement;"
         f" replay: a recorded or invented trace. {_WHOLE}",
         _NO_TRIAL,

@@ -1,11 +1,12 @@
-"""Tables, and charts of points, that join several queries by the labels that they have in common."""
+"""Tables that join several queries by the labels that they have in common, and what is made of the rows of a table."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from energysweep.monitoring.fields import NOTHING_IN_CELLS, SWEEP, Field, Json, column, override
+from energysweep.monitoring.fields import NOTHING_IN_CELLS, VALUE, Field, Json, column, override
 from energysweep.monitoring.panels import Panel, as_table
 
 
@@ -79,19 +80,131 @@ def joined(columns: Mapping[str, Column]) -> tuple[Json, ...]:
     )
 
 
+Calculation = Literal["mean", "min", "max", "sum", "count"]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A column of a table whose rows are groups of the rows of another table.
+
+    Attributes:
+        title: shown; also the name that overrides match.
+        field: what it holds.
+        of: the column of the other table.
+        how: how a group's values become one; None: the groups are those of equal values.
+        over: a sum is divided by the sum of this column.
+        shown: a heading with variables, which is shown in place of the title.
+    """
+
+    title: str
+    field: Field
+    of: str
+    how: Calculation | None = None
+    over: str | None = None
+    shown: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the field that grouping makes."""
+        return self.of if self.how is None else f"{self.of} ({self.how})"
+
+
+def groups(
+    title: str,
+    description: str,
+    empty: str,
+    source: str,
+    columns: Sequence[Group],
+    *,
+    width: int = 24,
+    height: int = 9,
+    sort: str,
+) -> Panel:
+    """A table of groups of the rows of another table, which are not asked for again.
+
+    Args:
+        source: the title of the other table.
+        columns: from left to right.
+        sort: the title of the column that the rows are sorted by, the largest first.
+    """
+    options: Json = {"showHeader": True, "frameIndex": 0, "cellHeight": "sm"}
+    options["sortBy"] = [{"displayName": sort, "desc": True}]
+    parts = [each for each in columns if each.over is not None]
+    names = {each.title if each.over is not None else each.name: each.title for each in columns}
+    grouped = [*columns, *(Group("", each.field, str(each.over), "sum") for each in parts)]
+    shares = tuple(
+        {
+            "id": "calculateField",
+            "options": {
+                "mode": "binary",
+                "binary": {"left": each.name, "operator": "/", "right": f"{each.over} (sum)"},
+                "alias": each.title,
+            },
+        }
+        for each in parts
+    )
+    hidden = {each.name: True for each in grouped if each.name not in names}
+    organize = {
+        "excludeByName": hidden,
+        "indexByName": {name: place for place, name in enumerate(names)},
+        "renameByName": names,
+    }
+    return Panel(
+        *(title, description, "table", None, empty, (), options, width, height),
+        {"align": "auto", "cellOptions": {"type": "auto"}, "inspect": False},
+        None,
+        (NOTHING_IN_CELLS, *(column(each.title, each.field, each.shown) for each in columns)),
+        (*filled(columns), grouping(grouped), *shares, {"id": "organize", "options": organize}),
+        source,
+    )
+
+
+def filled(columns: Sequence[Group]) -> tuple[Json, ...]:
+    """Leaves out the rows that are in no group because they have no value of the parameter."""
+    return tuple(
+        {
+            "id": "filterByValue",
+            "options": {
+                "type": "include",
+                "match": "all",
+                "filters": [{"fieldName": each.of, "config": {"id": "regex", "options": {"value": ".+"}}}],
+            },
+        }
+        for each in columns
+        if each.how is None and each.field is VALUE
+    )
+
+
+def grouping(columns: Iterable[Group]) -> Json:
+    """The transformation that makes groups."""
+    fields: dict[str, Json] = {}
+    for each in columns:
+        if each.how is None:
+            fields[each.of] = {"operation": "groupby", "aggregations": []}
+        else:
+            aggregations = fields.setdefault(each.of, {"operation": "aggregate", "aggregations": []})["aggregations"]
+            if each.how not in aggregations:
+                aggregations.append(each.how)
+    return {"id": "groupBy", "options": {"fields": fields}}
+
+
 def xychart(
     title: str,
     description: str,
     empty: str,
+    source: str,
     x: Column,
     y: Column,
-    labels: Mapping[str, Column],
     *,
     width: int = 12,
     height: int = 9,
 ) -> Panel:
-    """A point per row of two queries that are joined by their labels (columns by label)."""
-    columns = {"x": x, "y": y, **labels, "sweep": Column("Sweep", SWEEP, hidden=True)}
+    """A point per row of a table, which is not asked for again.
+
+    Args:
+        source: the title of the table.
+        x, y: two of its columns.
+    """
     options = {
         "mapping": "manual",
         "series": [
@@ -117,8 +230,7 @@ def xychart(
         )
         for axis in (x, y)
     )
-    targets = tuple(as_table(name, axis.query or "") for name, axis in (("x", x), ("y", y)))
     return Panel(
-        *(title, description, "xychart", None, empty, targets, options, width, height),
-        *(custom, {"color": {"mode": "palette-classic"}}, overrides, joined(columns)),
+        *(title, description, "xychart", None, empty, (), options, width, height),
+        *(custom, {"color": {"mode": "palette-classic"}}, overrides, (), source),
     )

@@ -40,32 +40,30 @@ def emissions(info: str = INFO) -> str:
 def charged_energy(by: str) -> str:
     """Joules of whole sweeps: trials and overhead, whether or not their trials have series within the range.
 
-    Of a Tuner of one's own no driver tells: the trials within the range.
+    Of a Tuner of one's own no driver tells: all its trials within the range, whichever are chosen.
     """
-    return f"sum by ({by}) ({highest(SWEEP_ENERGY, SWEEPS)}) or sum by ({by}) ({energy()})"
+    return f"sum by ({by}) ({highest(SWEEP_ENERGY, SWEEPS)}) or sum by ({by}) ({highest(TRIAL_ENERGY, SWEEPS)})"
 
 
 def charged_emissions(by: str) -> str:
     """Grams of CO2e of whole sweeps, like their joules."""
-    return f"sum by ({by}) ({highest(SWEEP_EMISSIONS, SWEEPS)}) or sum by ({by}) ({emissions()})"
+    return f"sum by ({by}) ({highest(SWEEP_EMISSIONS, SWEEPS)}) or sum by ({by}) ({highest(TRIAL_EMISSIONS, SWEEPS)})"
 
 
 def charged_estimated_part(by: str) -> str:
     """The part of whole sweeps' joules that comes from a model, 0 where all was measured."""
-    estimated = highest(SWEEP_ENERGY, f'{SWEEPS}, source="estimate"')
-    of_sweep = share(f"sum by ({by}) ({estimated})", f"sum by ({by}) ({highest(SWEEP_ENERGY, SWEEPS)})")
-    return f"{of_sweep} or {estimated_part(by)}"
+
+    def part(metric: str) -> str:
+        estimated = highest(metric, f'{SWEEPS}, source="estimate"')
+        return share(f"sum by ({by}) ({estimated})", f"sum by ({by}) ({highest(metric, SWEEPS)})")
+
+    return f"{part(SWEEP_ENERGY)} or {part(TRIAL_ENERGY)}"
 
 
 def objective(info: str = INFO) -> str:
     """The last value of the chosen metric; of a trial that moved, the larger of its nodes' last values."""
     result = last(TRIAL_RESULT, f'{TRIALS}, metric="$metric"')
     return described(f"max by (sweep, trial) ({result})", last(TRIAL_INFO, info))
-
-
-def mean(by: str, expression: str) -> str:
-    """Per trial."""
-    return f"avg by ({by}) ({expression})"
 
 
 def estimated_part(by: str) -> str:

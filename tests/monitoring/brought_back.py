@@ -16,15 +16,16 @@ from energysweep.monitoring.openmetrics import openmetrics
 from energysweep.reporting import Summary, summarise
 from energysweep.reporting.trials import TrialSummary
 from energysweep.spec.space import label
-from tests.monitoring.grafana import View, numbers, panels, target
+from tests.monitoring.grafana import View, cells, panels
 from tests.prometheus import Prometheus, bring_back
 
 DASHBOARD = next(each for each in dashboards() if each["uid"] == "energysweep-configurations")
+SWEEPS, WHEN = "$measured_sweeps Sweeps", "When they ran, and whose they are"
 WEEKS = 3 * 7 * 86400.0
 
 Numbers = dict[tuple[str, ...], float]
 Told = dict[tuple[str, str], tuple[tuple[str, ...], Numbers]]
-"""By panel and query: the labels of its rows, and the numbers."""
+"""By panel and column: the columns that name its rows, and the numbers."""
 
 
 @contextmanager
@@ -36,19 +37,23 @@ def brought_back(folder: Path, data: LedgerData) -> Iterator[View]:
         yield View(prometheus.url, began - 3600, began + WEEKS, 15)
 
 
-def shown(view: View, title: str, reference: str, labels: Iterable[str], **chosen: str) -> Numbers:
-    """A query of *Configurations*, by the labels of its rows."""
-    return numbers(view.ask(target(DASHBOARD, title, reference), view.choose(DASHBOARD) | chosen), *labels)
+def shown(view: View, title: str, column: str, by: Iterable[str], **chosen: str) -> Numbers:
+    """A column of *Configurations*, by others."""
+    return cells(view, DASHBOARD, title, column, *by, **chosen)
 
 
-def number_queries() -> set[tuple[str, str]]:
-    """All queries of *Configurations* that a number is shown of: by the panel's title and the query's reference."""
-    return {
-        (panel["title"], query["refId"])
-        for panel in panels(DASHBOARD)
-        for query in panel["targets"]
-        if query["refId"] != "info"  # only its labels are shown
-    }
+def columns_of_numbers() -> set[tuple[str, str]]:
+    """All columns of *Configurations* that hold numbers: by the panel's title and the column's name."""
+    found = set()
+    for panel in panels(DASHBOARD):
+        if panel["type"] == "bargauge":
+            (sort,) = next(each["options"]["sort"] for each in panel["transformations"] if each["id"] == "sortBy")
+            found.add((panel["title"], sort["field"]))
+        for override in panel["fieldConfig"]["overrides"] if panel["type"] == "table" else []:
+            unit = next((each["value"] for each in override["properties"] if each["id"] == "unit"), "string")
+            if unit != "string":
+                found.add((panel["title"], override["matcher"]["options"]))
+    return found
 
 
 def told(summary: Summary, parameter: str) -> Told:
@@ -59,96 +64,89 @@ def told(summary: Summary, parameter: str) -> Told:
     own = summary.trials
 
     def of_configuration(trial: TrialSummary) -> tuple[str, ...]:
-        return trial.config, trial.hardware
+        return trial.config or "(none)", trial.hardware or "(none)"
 
     def of_hardware(trial: TrialSummary) -> tuple[str, ...]:
-        return (trial.hardware,)
+        return (trial.hardware or "(none)",)
 
     def of_value(trial: TrialSummary) -> tuple[str, ...]:
         return (label(trial.parameters, [parameter]).removeprefix(f"{parameter}="),)
 
-    def table(title: str, labels: tuple[str, ...], by: Callable[[TrialSummary], tuple[str, ...]]) -> Told:
-        joules = _grouped(own, by, "energy_joules")
+    def of_sweep(_: TrialSummary) -> tuple[str, ...]:
+        return (summary.sweep,)
+
+    def of_itself(trial: TrialSummary) -> tuple[str, ...]:
+        return (trial.trial,)
+
+    def table(title: str, labels: tuple[str, ...], by: Callable[[TrialSummary], tuple[str, ...]], *names: str) -> Told:
+        joules, grams = _grouped(own, by, "energy_joules"), _grouped(own, by, "emissions_grams")
         columns: dict[str, Numbers] = {
-            "energy": _each(fmean, joules),
-            "least": _each(min, joules),
-            "most": _each(max, joules),
-            "grams": _each(fmean, _grouped(own, by, "emissions_grams")),
-            "metric": _each(fmean, _grouped(own, by, "objective")),
-            "trials": _each(len, joules),
-            "sum": _each(sum, joules),
-            "estimated": dict.fromkeys(joules, 0.0),
+            "Mean energy": _each(fmean, joules),
+            "Least": _each(min, joules),
+            "Most": _each(max, joules),
+            "Mean CO2e": _each(fmean, grams),
+            "Mean metric": _each(fmean, _grouped(own, by, "objective")),
+            "Trials": _each(len, joules),
+            "Energy of all": _each(sum, joules),
+            "CO2e of all": _each(sum, grams),
+            "Estimated": dict.fromkeys(joules, 0.0),
+            "Energy": _each(sum, joules),
+            "From a model": dict.fromkeys(joules, 0.0),
+            "CO2e": _each(sum, grams),
+            "Metric": _each(fmean, _grouped(own, by, "objective")),
         }
-        return {(title, reference): (labels, column) for reference, column in columns.items()}
+        return {(title, name): (labels, columns[name]) for name in names}
 
-    def chart(title: str, name: str, column: Numbers) -> Told:
-        return {(title, "A"): ((name,), column)}
+    def charts(what: str, labels: tuple[str, ...], by: Callable[[TrialSummary], tuple[str, ...]]) -> Told:
+        bars = table("", labels, by, "Mean energy", "Mean CO2e")
+        return {
+            (f"$measured {quantity} per {what}", f"{quantity} (mean)"): (labels, _dearest(bars["", column][1]))
+            for quantity, column in (("Energy", "Mean energy"), ("CO2e", "Mean CO2e"))
+        }
 
-    configurations = table("$measured All configurations", ("config", "hardware"), of_configuration)
-    hardware = table("$measured Hardware", ("hardware",), of_hardware)
-    values = table("$measured Values of $parameter", ("value",), of_value)
-
-    def of(table: Told, reference: str) -> Numbers:
-        return next(column for (_, name), (_, column) in table.items() if name == reference)
-
-    def named(column: Numbers) -> Numbers:
-        names = {key: " ".join(key) for key in column}
-        return {(name if name.strip() else "(none)",): column[key] for key, name in names.items()}
-
-    joined = {
-        **configurations,
-        **hardware,
-        **{key: each for key, each in values.items() if key[1] in ("energy", "metric", "trials")},
-        **chart("$measured Energy per configuration", "name", _dearest(named(of(configurations, "energy")))),
-        **chart("$measured CO2e per configuration", "name", _dearest(named(of(configurations, "grams")))),
-        **chart("$measured Energy per hardware", "hardware", named(of(hardware, "energy"))),
-        **chart("$measured CO2e per hardware", "hardware", named(of(hardware, "grams"))),
-        **chart("$measured Energy per value of $parameter", "value", of(values, "energy")),
-        **chart("$measured CO2e per value of $parameter", "value", of(values, "grams")),
+    means = ("Mean energy", "Least", "Most", "Mean CO2e", "Mean metric", "Trials", "Energy of all", "Estimated")
+    configuration, hardware, value = ("Configuration", "Hardware"), ("Hardware",), ("Value",)
+    return {
+        **table("$measured All configurations", configuration, of_configuration, *means),
+        **table("$measured Hardware", hardware, of_hardware, *means),
+        **table("$measured Values of $parameter", value, of_value, "Mean energy", "Mean metric", "Trials"),
+        **table("$measured Their sweeps", ("Sweep",), of_sweep, "Energy of all", "CO2e of all", "Trials", "Estimated"),
+        **table("$measured Trials", ("Trial",), of_itself, "Energy", "From a model", "CO2e", "Metric"),
+        **charts("configuration", configuration, of_configuration),
+        **charts("hardware", hardware, of_hardware),
+        **charts("value of $parameter", value, of_value),
+        **_of_sweep(summary),
     }
-    return joined | _of_sweep(summary)
 
 
 def differing(view: View, data: LedgerData, parameter: str) -> dict[tuple[str, str], tuple[Numbers, Numbers]]:
-    """What *Configurations* shows otherwise than the report: by panel and query, the one and the other."""
+    """What *Configurations* shows otherwise than the report: by panel and column, the one and the other."""
     summary = summarise(data)
     # The report's end is by the driver's clock, from its beginning on; a lease may be closed later by the agent's.
     end = max([summary.span()[1], *(lease.closed_at or 0.0 for lease in data.leases)])
-    ends = {("When they ran, and whose they are", "ends"): (("sweep",), {(summary.sweep,): 1000 * end})}
+    ends = {(WHEN, "Ends"): (("Sweep",), {(summary.sweep,): 1000 * end})}
     found = {}
-    for (title, reference), (labels, expected) in (told(summary, parameter) | ends).items():
-        seen = shown(view, title, reference, labels, parameter=parameter)
+    for (title, column), (by, expected) in (told(summary, parameter) | ends).items():
+        seen = shown(view, title, column, by, parameter=parameter)
         # Times are in milliseconds.
-        of_time = reference in ("begins", "ends")
-        close = pytest.approx(expected, rel=0, abs=1000) if of_time else pytest.approx(expected, rel=1e-6)
+        close = pytest.approx(expected, rel=0, abs=1000) if title == WHEN else pytest.approx(expected, rel=1e-6)
         if seen != close:
-            found[title, reference] = (seen, expected)
+            found[title, column] = (seen, expected)
     return found
 
 
 def _of_sweep(summary: Summary) -> Told:
     totals, cheapest = summary.totals, summary.headline.cheapest
-    joules = [trial.energy_joules for trial in summary.trials if trial.energy_joules is not None]
     begin, end = summary.span()
     columns = {
-        "whole": sum(filter(None, (totals.trials_energy_joules, totals.overhead_joules))),
-        "whole_grams": totals.emissions_grams,
-        "energy": totals.trials_energy_joules,
-        "grams": sum(trial.emissions_grams or 0.0 for trial in summary.trials),
-        "estimated": 0.0,
-        "trials": float(len(joules)),
-        "cheapest": None if cheapest is None else cheapest.energy_to_target_joules.mean,  # type: ignore[union-attr]
-        "begins": 1000 * begin,
-        "ends": 1000 * end,
+        (SWEEPS, "Energy"): sum(filter(None, (totals.trials_energy_joules, totals.overhead_joules))),
+        (SWEEPS, "CO2e"): totals.emissions_grams,
+        (SWEEPS, "Estimated"): 0.0,
+        (SWEEPS, "Least to target"): None if cheapest is None else cheapest.energy_to_target_joules.geometric_mean,  # type: ignore[union-attr]
+        (WHEN, "Begins"): 1000 * begin,
+        (WHEN, "Ends"): 1000 * end,
     }
-
-    def panel(reference: str) -> str:
-        return "When they ran, and whose they are" if reference in ("begins", "ends") else "$measured_sweeps Sweeps"
-
-    return {
-        (panel(reference), reference): (("sweep",), {} if value is None else {(summary.sweep,): value})
-        for reference, value in columns.items()
-    }
+    return {place: (("Sweep",), {} if value is None else {(summary.sweep,): value}) for place, value in columns.items()}
 
 
 def _grouped(

@@ -7,8 +7,10 @@ which of its own variables (``$__range`` and others) there are.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import fsum
+from statistics import fmean
 from typing import Any
 
 import requests
@@ -129,6 +131,118 @@ def target(dashboard: Json, title: str, reference: str) -> Json:
 def numbers(found: Sequence[Json], *labels: str) -> dict[tuple[str, ...], float]:
     """An instant query's values by some labels."""
     return {tuple(series["metric"].get(label, "") for label in labels): float(series["value"][1]) for series in found}
+
+
+Row = dict[str, Any]
+"""By a column's name: a text or a number."""
+
+
+def rows(view: View, dashboard: Json, title: str, **chosen: str) -> list[Row]:
+    """The rows of a panel, as its transformations leave them.
+
+    Grafana's own transformations are in tests/monitoring/screen; test_screen.py holds both to the same.
+    """
+    (panel,) = (panel for panel in panels(dashboard) if panel["title"] == title)
+    first = panel["targets"][0]
+    if "panelId" in first:
+        (source,) = (other["title"] for other in panels(dashboard) if other["id"] == first["panelId"])
+        found = rows(view, dashboard, source, **chosen)
+    else:
+        answers = {each["refId"]: view.ask(each, view.choose(dashboard) | chosen) for each in panel["targets"]}
+        found = _merged({reference: answer for reference, answer in answers.items() if answer})
+    for transformation in panel["transformations"]:
+        found = _TRANSFORMATIONS[transformation["id"]](found, transformation["options"])
+    return found
+
+
+def cells(
+    view: View, dashboard: Json, title: str, column: str, *by: str, **chosen: str
+) -> dict[tuple[str, ...], float]:
+    """A column of numbers of a panel, by others."""
+    found = rows(view, dashboard, title, **chosen)
+    return {tuple(str(row.get(name, "")) for name in by): row[column] for row in found if row.get(column) is not None}
+
+
+def summed(view: View, dashboard: Json, title: str) -> float | None:
+    """The number of a panel that shows the sum of a table's column; None where there is none."""
+    (panel,) = (panel for panel in panels(dashboard) if panel["title"] == title)
+    reduced = panel["options"]["reduceOptions"]
+    assert reduced["calcs"] == ["sum"]
+    name = reduced["fields"].strip("/^$")
+    found = [row[name] for row in rows(view, dashboard, title) if name in row]
+    return fsum(found) if found else None
+
+
+def _merged(answers: Mapping[str, list[Json]]) -> list[Row]:
+    """Rows of several queries, joined by the labels that all of them have."""
+    labels = [{name for series in found for name in series["metric"]} for found in answers.values()]
+    common = sorted(set.intersection(*labels)) if labels else []
+    joined: dict[tuple[str, ...], Row] = {}
+    for reference, found in answers.items():
+        for series in found:
+            row = joined.setdefault(tuple(series["metric"].get(name, "") for name in common), {})
+            row.update(series["metric"])
+            row[f"Value #{reference}" if len(answers) > 1 else "Value"] = float(series["value"][1])
+    return list(joined.values())
+
+
+def _organized(found: list[Row], options: Json) -> list[Row]:
+    names, hidden = options["renameByName"], options["excludeByName"]
+    return [{names.get(name, name): value for name, value in row.items() if name not in hidden} for row in found]
+
+
+def _grouped(found: list[Row], options: Json) -> list[Row]:
+    by = [name for name, field in options["fields"].items() if field["operation"] == "groupby"]
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in found:
+        if any(name in row for name in by):
+            groups.setdefault(tuple(row.get(name, "") for name in by), []).append(row)
+    results = []
+    for key, members in groups.items():
+        result = dict(zip(by, key, strict=True))
+        for name, field in options["fields"].items():
+            values = [row[name] for row in members if row.get(name) is not None]
+            for how in field["aggregations"]:
+                if values:
+                    result[f"{name} ({how})"] = float(_AGGREGATIONS[how](values))
+        results.append(result)
+    return results
+
+
+def _divided(found: list[Row], options: Json) -> list[Row]:
+    left, right = options["binary"]["left"], options["binary"]["right"]
+    return [
+        row | ({options["alias"]: row[left] / row[right]} if row.get(right) and left in row else {}) for row in found
+    ]
+
+
+def _sorted(found: list[Row], options: Json) -> list[Row]:
+    (sort,) = options["sort"]
+    return sorted(found, key=lambda row: row.get(sort["field"], 0.0), reverse=sort["desc"])
+
+
+def _kept(found: list[Row], options: Json) -> list[Row]:
+    (condition,) = options["filters"]
+    pattern = condition["config"]["options"]["value"]
+    return [row for row in found if re.search(pattern, row.get(condition["fieldName"], ""))]
+
+
+_AGGREGATIONS: Mapping[str, Callable[[list[float]], float]] = {
+    "mean": fmean,
+    "min": min,
+    "max": max,
+    "sum": fsum,
+    "count": len,
+}
+_TRANSFORMATIONS: Mapping[str, Callable[[list[Row], Json], list[Row]]] = {
+    "merge": lambda found, _: found,
+    "organize": _organized,
+    "groupBy": _grouped,
+    "calculateField": _divided,
+    "sortBy": _sorted,
+    "limit": lambda found, options: found[: options["limitField"]],
+    "filterByValue": _kept,
+}
 
 
 def panels(dashboard: Json) -> Iterator[Json]:

@@ -16,7 +16,7 @@ import pytest
 
 from energysweep.metrics import EXPRESSIONS
 from energysweep.monitoring import dashboards
-from tests.monitoring.grafana import View, escaped, numbers, target
+from tests.monitoring.grafana import View, cells, escaped, numbers, target
 from tests.prometheus import Prometheus, bring_back
 
 BEGAN = 1_700_000_000
@@ -141,27 +141,33 @@ def view() -> Iterator[View]:
             yield View(prometheus.url, BEGAN - 60, BEGAN + 86400, 60)
 
 
-def column(view: View, uid: str, title: str, reference: str, label: str, **chosen: str) -> dict[str, float]:
+def column(view: View, uid: str, title: str, name: str, by: str, **chosen: str) -> dict[str, float]:
+    return {value: number for (value,), number in cells(view, DASHBOARDS[uid], title, name, by, **chosen).items()}
+
+
+def asked(view: View, uid: str, title: str, reference: str, label: str, **chosen: str) -> dict[str, float]:
+    """What a query of a panel finds, by a label."""
     dashboard = DASHBOARDS[uid]
     found = view.ask(target(dashboard, title, reference), view.choose(dashboard) | chosen)
     return {value: joules for (value,), joules in numbers(found, label).items()}
 
 
-def of_configurations(view: View, reference: str, **chosen: str) -> dict[str, float]:
-    return column(view, "energysweep-configurations", "$measured All configurations", reference, "config", **chosen)
+def of_configurations(view: View, name: str, **chosen: str) -> dict[str, float]:
+    title = "$measured All configurations"
+    return column(view, "energysweep-configurations", title, name, "Configuration", **chosen)
 
 
 def test_a_joule_counts_once_wherever_its_trial_and_its_agent_were(view: View) -> None:
-    assert of_configurations(view, "sum") == {"x=1": 150, INFO["2"][0]: 40, "": 5}
+    assert of_configurations(view, "Energy of all") == {"x=1": 150, INFO["2"][0]: 40, "(none)": 5}
 
 
 def test_a_node_s_part_can_be_told_apart(view: View) -> None:
-    assert of_configurations(view, "sum", node=escaped("a")) == {"x=1": 100, "": 5}
-    assert of_configurations(view, "sum", node=escaped("b")) == {"x=1": 50, INFO["2"][0]: 40}
+    assert of_configurations(view, "Energy of all", node=escaped("a")) == {"x=1": 100, "(none)": 5}
+    assert of_configurations(view, "Energy of all", node=escaped("b")) == {"x=1": 50, INFO["2"][0]: 40}
 
 
 def test_which_part_is_an_estimate_is_told_and_stands_in_the_titles(view: View) -> None:
-    assert of_configurations(view, "estimated") == {"x=1": 0, INFO["2"][0]: 0.25, "": 0}
+    assert of_configurations(view, "Estimated") == {"x=1": 0, INFO["2"][0]: 0.25, "(none)": 0}
     configurations = DASHBOARDS["energysweep-configurations"]
     (measured,) = (each for each in configurations["templating"]["list"] if each["name"] == "measured")
     chosen = view.choose(configurations)
@@ -176,15 +182,16 @@ def test_which_part_is_an_estimate_is_told_and_stands_in_the_titles(view: View) 
 
 
 def test_trials_without_hardware_and_configuration_have_a_name_on_the_axis(view: View) -> None:
-    hardware = column(view, "energysweep-configurations", "$measured Energy per hardware", "A", "hardware")
+    hardware = column(view, "energysweep-configurations", "$measured Energy per hardware", "Energy (mean)", "Hardware")
     assert hardware == {"cpu": 95, "(none)": 5}
-    names = column(view, "energysweep-configurations", "$measured Energy per configuration", "A", "name")
-    assert names == {"x=1 cpu": 150, f"{INFO['2'][0]} cpu": 40, "(none)": 5}
+    title, by = "$measured Energy per configuration", ("Configuration", "Hardware")
+    names = cells(view, DASHBOARDS["energysweep-configurations"], title, "Energy (mean)", *by)
+    assert names == {("x=1", "cpu"): 150, (INFO["2"][0], "cpu"): 40, ("(none)", "(none)"): 5}
 
 
 def test_a_value_with_spaces_is_one_value(view: View) -> None:
     title = "$measured Values of $parameter"
-    values = column(view, "energysweep-configurations", title, "energy", "value", parameter="name")
+    values = column(view, "energysweep-configurations", title, "Mean energy", "Value", parameter="name")
     assert values == {'"a b"': 40}
 
 
@@ -196,7 +203,7 @@ def test_sweeps_are_listed_from_the_newest_and_those_that_no_driver_tells_of_at_
 def of_nodes_dashboard(view: View, reference: str, minutes: int) -> dict[str, float]:
     """A column of the table of owners, by node, over the first minutes."""
     title = "$measured Energy by owner against the meters"
-    return column(replace(view, end=BEGAN + 60 * minutes), "energysweep-nodes", title, reference, "node")
+    return asked(replace(view, end=BEGAN + 60 * minutes), "energysweep-nodes", title, reference, "node")
 
 
 def test_of_agents_that_share_a_node_the_longest_there_counts_and_no_joule_twice(view: View) -> None:
@@ -283,14 +290,16 @@ def test_the_document_s_queries_count_a_joule_once(view: View) -> None:
 
 def test_the_cheapest_configuration_is_the_one_that_was_named_last_and_not_a_lucky_one_before(view: View) -> None:
     title = "$measured Cheapest at target so far"
-    assert column(view, "energysweep-sweep", title, "cheapest", "config", sweep="s") == {"x=2": 30}
-    assert column(view, "energysweep-configurations", "$measured_sweeps Sweeps", "cheapest", "sweep") == {"s": 30}
+    assert column(view, "energysweep-sweep", title, "Energy", "Configuration", sweep="s") == {"x=2": 30}
+    assert column(view, "energysweep-configurations", "$measured_sweeps Sweeps", "Least to target", "Sweep") == {
+        "s": 30
+    }
 
 
 def test_a_sweep_that_was_resumed_shows_what_its_last_part_told(view: View) -> None:
     """Also where the first part had told of more, and of an end."""
-    assert column(view, "energysweep-sweep", "Best so far", "A", "metric", sweep="s") == {"loss": 0.3}
-    assert list(column(view, "energysweep-sweep", "≈ Saved", "A", "sweep", sweep="s").values()) == [7]
+    assert asked(view, "energysweep-sweep", "Best so far", "A", "metric", sweep="s") == {"loss": 0.3}
+    assert list(asked(view, "energysweep-sweep", "≈ Saved", "A", "sweep", sweep="s").values()) == [7]
     when = "When they ran, and whose they are"
-    assert column(view, "energysweep-configurations", when, "begins", "sweep") == {"s": 1000 * BEGAN}
-    assert column(view, "energysweep-configurations", when, "ends", "sweep") == {}
+    assert column(view, "energysweep-configurations", when, "Begins", "Sweep") == {"s": 1000 * BEGAN}
+    assert column(view, "energysweep-configurations", when, "Ends", "Sweep") == {}

@@ -15,7 +15,7 @@ import pytest
 from energysweep.monitoring import Json, dashboards
 from tests.conftest import need
 from tests.monitoring import seen_sweeps
-from tests.monitoring.grafana import View, panels
+from tests.monitoring.grafana import View, panels, rows, summed
 from tests.monitoring.screen import WIDTHS, bundle, measured, page
 from tests.prometheus import Prometheus, bring_back
 
@@ -94,7 +94,7 @@ def units_of(panel: Json) -> dict[str, str]:
         properties = {each["id"]: each["value"] for each in override["properties"]}
         if "unit" in properties:
             heading = properties.get("displayName", override["matcher"]["options"])
-            units[heading.replace("$metric", "val_accuracy")] = properties["unit"]
+            units[heading.replace("$metric", "val_accuracy").replace("$parameter", "batch_size")] = properties["unit"]
     return units
 
 
@@ -106,7 +106,7 @@ def repeated_ticks(seen: list[Json]) -> list[tuple[str, list[str]]]:
 
 
 # Every text that Prometheus has, and so a cell may have.
-WORDS = {label for _, labels, _ in seen_sweeps.series() for label in labels} | {"16", "64", "256"}
+WORDS = {label for _, labels, _ in seen_sweeps.series() for label in labels} | {"16", "64", "256", "(none)"}
 
 
 @every_dashboard
@@ -172,6 +172,37 @@ def test_owners_have_the_same_names_wherever_they_stand(screens: dict[str, list[
 
 def test_the_legend_of_power_begins_with_the_sweep_and_its_overhead(screens: dict[str, list[Json]]) -> None:
     assert the(screens, SWEEP, "$measured Power by trial")["texts"][1:3] == ["the sweep", "overhead"]
+
+
+@pytest.mark.parametrize(
+    ("dashboard", "title", "by"),
+    [
+        (SWEEP, "$measured Configurations", ("Configuration", "Hardware")),
+        (CONFIGURATIONS, "$measured All configurations", ("Configuration", "Hardware")),
+        (CONFIGURATIONS, "$measured Values of $parameter", ("Value",)),
+        (CONFIGURATIONS, "$measured Hardware", ("Hardware",)),
+        (CONFIGURATIONS, "$measured Their sweeps", ("Sweep",)),
+    ],
+)
+def test_groups_of_trials_are_those_that_the_other_tests_work_out(
+    view: View, screens: dict[str, list[Json]], dashboard: Json, title: str, by: tuple[str, ...]
+) -> None:
+    headings, *cells = the(screens, dashboard, title)["rows"]
+    seen = {tuple(row[: len(by)]): row[headings.index("Trials")] for row in cells}
+    found = rows(view, dashboard, title)
+    assert seen == {tuple(row[name] for name in by): f"{row['Trials']:.0f}" for row in found}
+    for row in cells if "Estimated" in headings else ():
+        (same,) = (other for other in found if [other[name] for name in by] == row[: len(by)])
+        assert row[headings.index("Estimated")] == f"{100 * same['Estimated']:.0f}%"
+
+
+def test_what_is_shown_of_a_table_s_column_is_its_sum(view: View, screens: dict[str, list[Json]]) -> None:
+    joules, watts = (summed(view, SWEEP, f"$measured {name}") for name in ("Energy so far", "Power now"))
+    assert joules is not None
+    _, number, unit = the(screens, SWEEP, "$measured Energy so far")["texts"]
+    assert (float(number), unit) == (pytest.approx(joules / 1000, abs=0.501), " kJ")
+    assert watts == pytest.approx(89)  # of the one that still runs
+    assert "89" in the(screens, SWEEP, "$measured Power now")["texts"]
 
 
 # The checks themselves -----------------------------------------------------------------------------------------------

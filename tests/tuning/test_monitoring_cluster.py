@@ -26,7 +26,7 @@ from tests.conftest import need
 from tests.ledgers import booked
 from tests.monitoring.brought_back import brought_back, differing
 from tests.monitoring.expressions import DASHBOARDS, EMPTY_WHILE_IT_RUNS, TARGETS, VARIABLES
-from tests.monitoring.grafana import View, numbers, target
+from tests.monitoring.grafana import View, numbers, summed, target
 from tests.monitoring.test_rules import ALERTS, RECORDS
 from tests.monitoring.watched import just_after_the_end, rules, shortly_before_the_end
 from tests.ports import free_port
@@ -38,7 +38,6 @@ from tests.web import get
 
 # No data, and why.
 NOT_HERE = {
-    ("$measured Power by trial", "B"): "fewer than 40 trials",
     ("≈ Saved", "A"): "no scheduler stops a trial early",
     ("$measured_sweeps Sweeps", "saved"): "no scheduler stops a trial early",
 }
@@ -332,15 +331,12 @@ def test_what_the_sweep_has_cost_is_what_its_report_charges_on_both_nodes(watche
     totals = summarise(watched.data).totals
     view, dashboard = watched.just_after(), DASHBOARDS["energysweep-sweep"]
 
-    def number(title: str) -> float:
-        ((_, value),) = numbers(view.ask(target(dashboard, title, "A"), view.choose(dashboard))).items()
-        return value
-
     assert totals.trials_energy_joules is not None
     assert totals.overhead_joules is not None
     joules = totals.trials_energy_joules + totals.overhead_joules
-    assert number("$measured Energy so far") == pytest.approx(joules)
-    assert number("$measured CO2e so far") == pytest.approx(totals.emissions_grams)
+    assert summed(view, dashboard, "$measured Energy so far") == pytest.approx(joules)
+    found = numbers(view.ask(target(dashboard, "$measured CO2e so far", "A"), view.choose(dashboard)))
+    assert found == {(): pytest.approx(totals.emissions_grams)}
 
 
 def test_brought_back_weeks_later_every_number_is_that_of_the_report(watched: Watched, tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ function Points({ panel, series, width, height }) {
   const span = (axis) => {
     const numbers = known.map((row) => axis.values[row]);
     const [low, high] = [Math.min(axis.config.custom?.axisSoftMin ?? Infinity, ...numbers), Math.max(...numbers)];
-    return [low - (high - low || 1) * 0.05, high + (high - low || 1) * 0.05];
+    return [low && low - (high - low || 1) * 0.05, high + (high - low || 1) * 0.05];
   };
   const text = (axis, value) => { const { text, suffix, prefix } = axis.display(value); return `${prefix ?? ''}${text}${suffix ?? ''}`; };
   const [xs, ys] = [span(x), span(y)];

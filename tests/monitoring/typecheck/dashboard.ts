@@ -37,8 +37,32 @@ interface Target {
   format?: 'table';
 }
 
+/** What another panel of the dashboard has asked for; @grafana/schema has no types for it. */
+interface Shared {
+  refId: string;
+  datasource: SharedSource;
+  panelId: number;
+  withTransforms: true;
+}
+
+type SharedSource = Plain<DataSourceRef> & { type: 'datasource'; uid: '-- Dashboard --' };
+
+type GroupBy = { operation: 'groupby' | 'aggregate'; aggregations: string[] };
+
 type Transformation =
   | { id: 'merge'; options: Record<string, never> }
+  | { id: 'groupBy'; options: { fields: Record<string, GroupBy> } }
+  | { id: 'calculateField'; options: { mode: 'binary'; binary: { left: string; operator: '/'; right: string }; alias: string } }
+  | { id: 'sortBy'; options: { fields: Record<string, never>; sort: Array<{ field: string; desc: boolean }> } }
+  | { id: 'limit'; options: { limitField: number } }
+  | {
+      id: 'filterByValue';
+      options: {
+        type: 'include';
+        match: 'all';
+        filters: Array<{ fieldName: string; config: { id: 'regex'; options: { value: string } } }>;
+      };
+    }
   | {
       id: 'organize';
       options: {
@@ -55,8 +79,8 @@ type PanelOf<Kind extends string, Options, Custom> = Omit<Plain<Panel>, Loose> &
   title: string;
   description: string;
   pluginVersion: string;
-  datasource: Datasource;
-  targets: Target[];
+  datasource: Datasource | SharedSource;
+  targets: Target[] | Shared[];
   transformations: Transformation[];
   options: Plain<Options>;
   fieldConfig: {

@@ -74,8 +74,8 @@ class _SocketConnection(Connection):
         """The process at the other end, as the kernel names it in the agent's own pid namespace."""
         if self._process is None:
             raise LeaseRefused(
-                "the agent cannot see the process that connects (it is in a pid namespace beside the agent's);"
-                " run the agent in the host's pid namespace"
+                "the agent cannot see the process that connects (it is in a pid namespace beside the agent's, or of"
+                " another user whom procfs hides); run the agent in the host's pid namespace, as root under hidepid"
             )
         return self._process.root
 

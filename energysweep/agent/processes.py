@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol
 
 from energysweep.agent.attribution import Owner
 from energysweep.agent.nesting import inside
+from energysweep.errors import AgentError
 from energysweep.host import busy_ticks, processors
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -123,10 +124,17 @@ class Proc:
 
     Args:
         root: where it is mounted.
+
+    Raises:
+        AgentError: nothing is.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        try:
+            os.scandir(root).close()
+        except OSError as error:
+            raise AgentError(f"{root} cannot be read ({error.strerror}): an agent needs a procfs there") from error
         try:
             self.logical_cpus = processors(root).logical_cpus
         except OSError:

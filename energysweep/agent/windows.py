@@ -264,8 +264,8 @@ class Window:
     def _lease_row(self, lease: Lease) -> LeaseRow:
         # Only the devices that the trial can use: another trial's GPU says nothing about this one. A GPU that it holds
         # and no meter counts is covered for no time.
-        shared = (name for name, counter in self._counters.items() if counter.device.component != "gpu")
-        used = {*shared, *lease.gpus}
+        shared = [name for name, counter in self._counters.items() if counter.device.component != "gpu"]
+        used = dict.fromkeys([*shared, *lease.gpus])
         covered = sum(lease.covered_seconds.get(name, 0.0) for name in used)
         return LeaseRow(
             lease=lease.id,

@@ -85,11 +85,13 @@ class Opened:
         Args:
             gpus: fractions by the names that ``gpu`` takes.
         """
-        are_all = set(gpus) == {str(index) for index in range(self.boards)} and len(set(gpus.values())) == 1
+        fractions = set(gpus.values())
+        measured = [device.name for device in self.devices if device.component == "gpu"]
+        if len(measured) == self.boards and len(fractions) == 1 and set(gpus) == set(map(str, range(self.boards))):
+            return dict.fromkeys(measured, fractions.pop())
         held: dict[str, float] = {}
         for name, fraction in gpus.items():
-            gpu = self.gpu(name) if are_all or not name.isdigit() else None
-            device, part = gpu or GpuPart(name, 1.0)
+            device, part = self.gpu(name) or GpuPart(name, 1.0)
             held[device] = held.get(device, 0.0) + fraction * part
         return held
 
@@ -97,14 +99,15 @@ class Opened:
         """The GPU that a name stands for, None if there is no such one.
 
         Args:
-            name: a UUID, the unique beginning of one (as CUDA takes it), NVML's index, or a MIG instance's name.
+            name: a UUID, the unique beginning of one (as CUDA takes it), or a MIG instance's name.
         """
-        gpus = [device for device in self.devices if device.component == "gpu"]
-        whole = [device.name for device in gpus if name in (device.name, str(device.index))]
-        if not whole and name.startswith("GPU-"):
-            whole = [device.name for device in gpus if device.name.startswith(name)]
-        if whole:
-            return GpuPart(whole[0], 1.0) if len(whole) == 1 else None
+        measured = [device.name for device in self.devices if device.component == "gpu"]
+        if name in measured:
+            return GpuPart(name, 1.0)
+        if name.startswith("GPU-"):
+            listed = [uuid for meter in _nvml_meters(self.meters) for uuid in meter.listed]
+            alike = [uuid for uuid in dict.fromkeys([*measured, *listed]) if uuid.startswith(name)]
+            return GpuPart(alike[0], 1.0) if len(alike) == 1 and alike[0] in measured else None
         if not name.startswith("MIG-"):
             return None
         instances = {key: part for meter in self.gpu_details for key, part in meter.instances().items()}

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from energysweep.agent.attribution import Owner
 from energysweep.agent.processes import TICKS_PER_SECOND, CpuClocks, Proc, Root, read_process, scan
+from energysweep.errors import AgentError
 from tests.agent.fake_tree import INIT, FakeTree
 
 A, B, RUN = Owner("lease", "a"), Owner("lease", "b"), Owner("run", "r")
@@ -76,6 +77,11 @@ def test_a_procfs_that_does_not_tell_how_busy_the_host_is_says_0_for_good(tree: 
     assert (table.busy_seconds(), table.logical_cpus) == (0.0, 4)
     file.write_text(told.replace("cpu  0", "cpu  500"))
     assert table.busy_seconds() == 0.0  # no work of years in one second
+
+
+def test_where_no_procfs_is_mounted_an_agent_says_so(tmp_path: Path) -> None:
+    with pytest.raises(AgentError, match=r"none cannot be read \(No such file .*\): an agent needs a procfs"):
+        Proc(tmp_path / "none")
 
 
 def test_a_reading_of_the_busy_time_that_fails_once_is_made_good_by_the_next(tree: FakeTree) -> None:

@@ -154,7 +154,7 @@ def test_meters_that_know_gpu_processes_are_named(tmp_path: Path) -> None:
     ("name", "expected"),
     [
         ("GPU-aa11", ("GPU-aa11", 1.0)),
-        ("1", ("GPU-aa22", 1.0)),
+        ("1", None),
         ("GPU-bb", ("GPU-bb33", 1.0)),  # CUDA takes a unique beginning, too
         ("GPU-aa", None),
         ("MIG-x", ("GPU-bb33", 2 / 7)),
@@ -194,7 +194,14 @@ def test_a_gpu_without_any_reading_is_named_and_can_be_held(tmp_path: Path) -> N
     )
     assert opened.held({"GPU-display": 1.0}) == {"GPU-display": 1.0}
     assert opened.held({"GPU-a1": 0.5}) == {"GPU-a100": 0.5}
+    assert opened.held({"GPU-": 0.5}) == {"GPU-": 0.5}  # it could be either
     opened.close()
+
+
+def test_the_only_gpu_of_a_trace_is_number_0(tmp_path: Path) -> None:
+    opened = open_meters([trace(tmp_path, "gpu")], host(tmp_path))
+    assert opened.held({"0": 0.5}) == {"one": 0.5}
+    assert opened.held({"1": 0.5}) == {"1": 0.5}
 
 
 def test_an_agent_that_sees_one_of_two_boards_takes_no_number_for_it(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ _MEASURED = "(${measured:text})"
 _RANGE = "Of every trial within the time range, whether it runs or has ended."
 _ESTIMATE = "An estimate is a model of the hardware, not a measurement; the tables tell which part is one."
 
+_NARROW_VALUE = replace(VALUE, width=100, least=0)
 _TRIALS = "$measured Trials"
 """The table whose rows other panels take."""
 
@@ -87,7 +88,7 @@ _MEAN_GRAMS = Group("Mean CO2e", GRAMS, "CO2e", "mean")
 _MEAN_METRIC = Group("Mean metric", METRIC, "Metric", "mean", shown="Mean $metric")
 _COUNT = Group("Trials", COUNT, "Energy", "count")
 _SUM = Group("Energy of all", JOULES, "Energy", "sum")
-_ESTIMATED = Group("Estimated", PART, "From a model", "sum", over="Energy")
+_ESTIMATED = Group("Estimated", PART, "Estimated", "sum", over="Energy")
 _COLUMNS = [
     _MEAN_ENERGY,
     Group("Least", JOULES, "Energy", "min"),
@@ -134,14 +135,14 @@ def _values() -> list[Panel]:
         f"Mean over all trials with the same value of the parameter, whatever their others are. {_RANGE} {_ESTIMATE}"
     )
     return [
-        *_bars("value of $parameter", (_BY_VALUE,), words, empty, 8, 9),
+        *_bars("value", (_BY_VALUE,), words, empty, 7, 9),
         groups(
-            "$measured Values of $parameter",
+            "$measured Values",
             words,
             empty,
             _TRIALS,
             [_BY_VALUE, replace(_MEAN_ENERGY, field=JOULES), _MEAN_METRIC, _COUNT],
-            width=8,
+            width=10,
             sort="Mean energy",
         ),
     ]
@@ -157,7 +158,7 @@ def _hardware() -> list[Panel]:
             _EMPTY,
             _TRIALS,
             [replace(_HARDWARE, field=NAME), *_COLUMNS],
-            height=5,
+            height=6,
             sort="Mean energy",
         ),
     ]
@@ -190,9 +191,9 @@ def _trials() -> Panel:
             "trial": Column("Trial", TRIAL),
             "config": Column("Configuration", CONFIGURATION),
             "hardware": Column("Hardware", HARDWARE),
-            "value": Column("Value", VALUE, shown="$parameter"),
+            "value": Column("Value", _NARROW_VALUE, shown="$parameter"),
             "energy": Column("Energy", JOULES_BAR, of(energy())),
-            "estimated": Column("From a model", JOULES, of(f"{estimated_energy()} or 0 * {energy()}")),
+            "estimated": Column("Estimated", JOULES, of(f"{estimated_energy()} or 0 * {energy()}")),
             "grams": Column("CO2e", GRAMS, of(emissions())),
             "metric": Column("Metric", METRIC, of(objective()), "$metric"),
         },
@@ -225,7 +226,7 @@ def _sweeps() -> list[Panel]:
                 "saved": Column("Saved (≈)", JOULES, saved),
                 "cheapest": Column("Least to target", JOULES, f"min by (sweep) ({cheapest})"),
             },
-            height=7,
+            height=6,
             sort="Energy",
         ),
         table(
@@ -241,7 +242,7 @@ def _sweeps() -> list[Panel]:
                 "owner": Column("Owner", NAME),
                 "info": Column("Told", COUNT, info, hidden=True),
             },
-            height=7,
+            height=6,
             sort="Begins",
         ),
     ]

@@ -54,7 +54,8 @@ GRAMS = Field("massg", 85)
 WATTS = Field("watt", 85)
 PART = Field("percentunit", 75, decimals=0)
 COUNT = Field("none", 70, decimals=0)
-METRIC = Field("none", 125)
+METRIC = Field("none", 140)
+"""Headed by its name, of which 16 characters are seen; the heading of the row has all of it."""
 MOMENT = Field("dateTimeAsIso", 165)
 
 OWNERS: Mapping[str, tuple[str, str]] = {

@@ -88,7 +88,7 @@ def sweep_dashboard() -> Json:
             ("So far (${measured:text})", _so_far()),
             ("Where the power goes (${measured:text})", [_power(), _states(), *_power_by_others(), _sources()]),
             (
-                "What it buys: trials within the time range (${measured:text})",
+                "What it buys in $metric: trials within the time range (${measured:text})",
                 [_energy_and_objective(), _configurations()],
             ),
             ("Trials within the time range (${measured:text})", [_trials()]),
@@ -100,14 +100,15 @@ def _so_far() -> list[Panel]:
     cheapest = f"bottomk(1, {latest(_CHEAPEST, SWEEPS)})"
     return [
         stat(
-            "$measured Energy so far",
+            "$measured Energy",
             f"Active energy and idle share of all trials, and the overhead. {_WHOLE} {_ESTIMATE}",
             "joule",
             _NO_TRIAL,
             sum_of=(_SOURCES, "Energy"),
+            width=3,
         ),
         stat(
-            "$measured CO2e so far",
+            "$measured CO2e",
             f"These joules times PUE times the intensity of the grid, in grams of CO2e. {_WHOLE} {_ESTIMATE}",
             "massg",
             _NO_TRIAL,
@@ -153,7 +154,7 @@ def _so_far() -> list[Panel]:
                 "hardware": Column("Hardware", HARDWARE),
                 "cheapest": Column("Energy", JOULES, cheapest),
             },
-            width=8,
+            width=9,
             height=4,
         ),
     ]
@@ -232,14 +233,14 @@ def _states() -> Panel:
 
 def _energy_and_objective() -> Panel:
     return xychart(
-        "$measured Energy against $metric",
+        "$measured Energy against the metric",
         "A point per trial: its energy, and the last value of the metric that it reported. A trial that moved between"
         f" nodes shows the larger of its last values there. {_RANGE} {_ESTIMATE}",
         "no trial has reported this metric",
         _TRIALS,
         Column("Energy", JOULES),
         Column("Metric", METRIC, shown="$metric"),
-        width=9,
+        width=8,
         height=11,
     )
 
@@ -258,7 +259,7 @@ def _configurations() -> Panel:
             Group("Mean metric", METRIC, "Metric", "mean", shown="Mean $metric"),
             Group("Trials", COUNT, "Energy", "count"),
         ],
-        width=15,
+        width=16,
         height=11,
         sort="Mean energy",
     )

@@ -91,7 +91,6 @@ def told(summary: Summary, parameter: str) -> Told:
             "CO2e of all": _each(sum, grams),
             "Estimated": dict.fromkeys(joules, 0.0),
             "Energy": _each(sum, joules),
-            "From a model": dict.fromkeys(joules, 0.0),
             "CO2e": _each(sum, grams),
             "Metric": _each(fmean, _grouped(own, by, "objective")),
         }
@@ -109,12 +108,12 @@ def told(summary: Summary, parameter: str) -> Told:
     return {
         **table("$measured All configurations", configuration, of_configuration, *means),
         **table("$measured Hardware", hardware, of_hardware, *means),
-        **table("$measured Values of $parameter", value, of_value, "Mean energy", "Mean metric", "Trials"),
+        **table("$measured Values", value, of_value, "Mean energy", "Mean metric", "Trials"),
         **table("$measured Their sweeps", ("Sweep",), of_sweep, "Energy of all", "CO2e of all", "Trials", "Estimated"),
-        **table("$measured Trials", ("Trial",), of_itself, "Energy", "From a model", "CO2e", "Metric"),
+        **table("$measured Trials", ("Trial",), of_itself, "Energy", "Estimated", "CO2e", "Metric"),
         **charts("configuration", configuration, of_configuration),
         **charts("hardware", hardware, of_hardware),
-        **charts("value of $parameter", value, of_value),
+        **charts("value", value, of_value),
         **_of_sweep(summary),
     }
 

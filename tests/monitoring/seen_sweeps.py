@@ -38,6 +38,7 @@ class Trial(NamedTuple):
 SWEEP, OWN = "baseline-images-20261129-133603", "20261128"
 NODES = ("gpu-node-07.cluster.example.org", "12")
 SOURCES = ("estimate", "rapl")
+METRIC, PARAMETER = "val_accuracy", "batch_size"
 RATES, BATCHES = ("0.1", "0.01", "0.001", "0.0001"), (16, 64, 256)
 
 
@@ -47,7 +48,7 @@ def trials() -> list[Trial]:
         Trial(
             SWEEP,
             f"{number:05d}_{number % 7:05d}",
-            f"learning_rate={rate} batch_size={batch} schedule=cosine",
+            f"encoder_learning_rate={rate} {PARAMETER}={batch} schedule=cosine",
             ("h100-300w", "cpu-only")[number % 2],
             NODES[number % 2],
             200 * number,
@@ -91,7 +92,7 @@ def series() -> Iterator[Series]:
         yield "energysweep_trial_emissions_grams_total", (sweep, trial, node), counter(begins, ends, watts * 1e-4)
         yield "energysweep_trial_info", (sweep, trial, config, hardware, node), shown(begins, ends, 1.0)
         if result is not None:
-            yield "energysweep_trial_result", (sweep, trial, node, "val_accuracy"), shown(begins, ends, result)
+            yield "energysweep_trial_result", (sweep, trial, node, METRIC), shown(begins, ends, result)
             yield "energysweep_trial_result", (sweep, trial, node, "samples_seen"), shown(begins, ends, 51200.0)
     yield from _of_sweep()
     yield from _of_nodes()
@@ -115,8 +116,8 @@ def _of_sweep() -> Iterator[Series]:
     yield "energysweep_sweep_emissions_grams_total", (SWEEP, "overhead"), counter(0, 3600, 9e-4)
     yield "energysweep_sweep_info", (SWEEP, "baseline-images", "maria.example"), shown(0, 3600, 1.0)
     yield "energysweep_sweep_start_timestamp_seconds", (SWEEP,), shown(0, 3600, float(BEGAN))
-    yield "energysweep_sweep_best", (SWEEP, "val_accuracy"), shown(300, 3600, 0.9731)
-    cheapest = (SWEEP, "learning_rate=0.001 batch_size=16 schedule=cosine", "h100-300w")
+    yield "energysweep_sweep_best", (SWEEP, METRIC), shown(300, 3600, 0.9731)
+    cheapest = (SWEEP, f"encoder_learning_rate=0.001 {PARAMETER}=16 schedule=cosine", "h100-300w")
     yield "energysweep_sweep_cheapest_energy_to_target_joules", cheapest, shown(300, 3600, 4081.4)
     yield "energysweep_sweep_saved_energy_joules", (SWEEP,), shown(300, 3600, 12345.6)
     for number, state in enumerate(("completed", "failed", "interrupted", "pending", "pruned", "running"), start=1):

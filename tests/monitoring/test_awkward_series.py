@@ -190,7 +190,7 @@ def test_trials_without_hardware_and_configuration_have_a_name_on_the_axis(view:
 
 
 def test_a_value_with_spaces_is_one_value(view: View) -> None:
-    title = "$measured Values of $parameter"
+    title = "$measured Values"
     values = column(view, "energysweep-configurations", title, "Mean energy", "Value", parameter="name")
     assert values == {'"a b"': 40}
 

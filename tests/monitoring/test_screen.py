@@ -17,6 +17,7 @@ from tests.conftest import need
 from tests.monitoring import seen_sweeps
 from tests.monitoring.grafana import View, panels, rows, summed
 from tests.monitoring.screen import WIDTHS, bundle, measured, page
+from tests.monitoring.seen_sweeps import METRIC, PARAMETER
 from tests.prometheus import Prometheus, bring_back
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -94,7 +95,7 @@ def units_of(panel: Json) -> dict[str, str]:
         properties = {each["id"]: each["value"] for each in override["properties"]}
         if "unit" in properties:
             heading = properties.get("displayName", override["matcher"]["options"])
-            units[heading.replace("$metric", "val_accuracy").replace("$parameter", "batch_size")] = properties["unit"]
+            units[heading.replace("$metric", METRIC).replace("$parameter", PARAMETER)] = properties["unit"]
     return units
 
 
@@ -138,7 +139,7 @@ def the(screens: Mapping[str, list[Json]], dashboard: Json, title: str) -> Json:
 
 
 def test_bars_have_the_names_of_values_and_the_unit_of_the_panel(screens: dict[str, list[Json]]) -> None:
-    seen = the(screens, CONFIGURATIONS, "$measured Energy per value of $parameter")
+    seen = the(screens, CONFIGURATIONS, "$measured Energy per value")
     # The mean of each is more: trials with 256 draw 26, 47 and 68 W for 1500 s, and 89 W for 1400 s.
     assert [text for text in seen["texts"] if text in {"16", "64", "256"}] == ["256", "64", "16"]
     assert seen["bars"][0] == "84.0 kJ"
@@ -146,14 +147,14 @@ def test_bars_have_the_names_of_values_and_the_unit_of_the_panel(screens: dict[s
 
 
 def test_axes_and_headings_have_the_name_of_the_metric(screens: dict[str, list[Json]]) -> None:
-    assert {"val_accuracy", "Energy"} <= set(the(screens, SWEEP, "$measured Energy against $metric")["texts"])
-    assert "val_accuracy" in the(screens, SWEEP, "$measured Trials")["rows"][0]
-    assert "Mean val_accuracy" in the(screens, CONFIGURATIONS, "$measured All configurations")["rows"][0]
+    assert {METRIC, "Energy"} <= set(the(screens, SWEEP, "$measured Energy against the metric")["texts"])
+    assert METRIC in the(screens, SWEEP, "$measured Trials")["rows"][0]
+    assert f"Mean {METRIC}" in the(screens, CONFIGURATIONS, "$measured All configurations")["rows"][0]
 
 
 def test_numbers_that_are_tiny_or_huge_stay_numbers(screens: dict[str, list[Json]]) -> None:
     rows = the(screens, CONFIGURATIONS, "$measured All configurations")["rows"]
-    place = rows[0].index("Mean val_accuracy")
+    place = rows[0].index(f"Mean {METRIC}")
     assert [row[place] for row in rows if row[0] == "layers=10"] == ["1.25e-9"]
 
 
@@ -179,7 +180,7 @@ def test_the_legend_of_power_begins_with_the_sweep_and_its_overhead(screens: dic
     [
         (SWEEP, "$measured Configurations", ("Configuration", "Hardware")),
         (CONFIGURATIONS, "$measured All configurations", ("Configuration", "Hardware")),
-        (CONFIGURATIONS, "$measured Values of $parameter", ("Value",)),
+        (CONFIGURATIONS, "$measured Values", ("Value",)),
         (CONFIGURATIONS, "$measured Hardware", ("Hardware",)),
         (CONFIGURATIONS, "$measured Their sweeps", ("Sweep",)),
     ],
@@ -197,9 +198,9 @@ def test_groups_of_trials_are_those_that_the_other_tests_work_out(
 
 
 def test_what_is_shown_of_a_table_s_column_is_its_sum(view: View, screens: dict[str, list[Json]]) -> None:
-    joules, watts = (summed(view, SWEEP, f"$measured {name}") for name in ("Energy so far", "Power now"))
+    joules, watts = (summed(view, SWEEP, f"$measured {name}") for name in ("Energy", "Power now"))
     assert joules is not None
-    _, number, unit = the(screens, SWEEP, "$measured Energy so far")["texts"]
+    _, number, unit = the(screens, SWEEP, "$measured Energy")["texts"]
     assert (float(number), unit) == (pytest.approx(joules / 1000, abs=0.501), " kJ")
     assert watts == pytest.approx(89)  # of the one that still runs
     assert "89" in the(screens, SWEEP, "$measured Power now")["texts"]

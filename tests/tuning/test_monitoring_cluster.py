@@ -334,8 +334,8 @@ def test_what_the_sweep_has_cost_is_what_its_report_charges_on_both_nodes(watche
     assert totals.trials_energy_joules is not None
     assert totals.overhead_joules is not None
     joules = totals.trials_energy_joules + totals.overhead_joules
-    assert summed(view, dashboard, "$measured Energy so far") == pytest.approx(joules)
-    found = numbers(view.ask(target(dashboard, "$measured CO2e so far", "A"), view.choose(dashboard)))
+    assert summed(view, dashboard, "$measured Energy") == pytest.approx(joules)
+    found = numbers(view.ask(target(dashboard, "$measured CO2e", "A"), view.choose(dashboard)))
     assert found == {(): pytest.approx(totals.emissions_grams)}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -206,6 +207,15 @@ def test_what_is_shown_of_a_table_s_column_is_its_sum(view: View, screens: dict[
     assert "89" in the(screens, SWEEP, "$measured Power now")["texts"]
 
 
+@every_dashboard
+def test_where_there_is_nothing_every_panel_says_why(view: View, tmp_path: Path, uid: str) -> None:
+    before = replace(view, start=view.start - 9000, end=view.end - 9000)
+    for each in look(tmp_path, before, ALL[uid], min(WIDTHS.values())):
+        if each["panel"]["type"] != "row":
+            assert each["panel"]["fieldConfig"]["defaults"]["noValue"] in each["texts"], each["panel"]["title"]
+        assert each["cut"] == []
+
+
 # The checks themselves -----------------------------------------------------------------------------------------------
 
 
@@ -234,6 +244,17 @@ def words_in_cells(dashboard: Json) -> None:
     overrides_without(dashboard, "noValue")
 
 
+def close_ticks(dashboard: Json) -> None:
+    """Nearly the same values in a unit that is scaled, and an axis that does not begin at 0."""
+    for panel in panels(dashboard):
+        if panel["type"] == "timeseries":
+            defaults = panel["fieldConfig"]["defaults"]
+            defaults["unit"] = "joule"
+            del defaults["custom"]["axisSoftMin"]
+            for query in panel["targets"]:
+                query["expr"] = "4081 + scalar(sum(energysweep_agent_open_leases)) * 0 + (time() - 1700000000) / 1e6"
+
+
 @pytest.mark.parametrize(
     ("dashboard", "spoil", "finds"),
     [
@@ -241,6 +262,7 @@ def words_in_cells(dashboard: Json) -> None:
         (SWEEP, long_titles, cut),
         (CONFIGURATIONS, one_unit, wrong_cells),
         (CONFIGURATIONS, words_in_cells, wrong_cells),
+        (NODES, close_ticks, repeated_ticks),
     ],
     ids=lambda each: getattr(each, "__name__", ""),
 )

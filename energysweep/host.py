@@ -95,8 +95,10 @@ class Processors:
 
     @property
     def part(self) -> float:
-        """The part of the packages that procfs shows; 1 if that is all."""
-        return min(1.0, self.logical_cpus / self.cpus_of_sockets) if self.cpus_of_sockets else 1.0
+        """The part of the packages that procfs shows; 1 if that is all, and of packages that a hypervisor made up."""
+        if self.is_virtual or not self.cpus_of_sockets:
+            return 1.0
+        return min(1.0, self.logical_cpus / self.cpus_of_sockets)
 
 
 def processors(proc_root: Path) -> Processors:
@@ -125,7 +127,7 @@ def processors(proc_root: Path) -> Processors:
         sockets=sockets,
         logical_cpus=logical_cpus,
         is_virtual=flags is not None and "hypervisor" in flags[1].split(),
-        memory_bytes=int(memory[1]) * 1024 if memory else None,
+        memory_bytes=int(memory[1]) * 1024 or None if memory else None,
         cpus_of_sockets=cpus_of_sockets,
     )
 

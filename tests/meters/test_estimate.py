@@ -183,9 +183,10 @@ def test_the_part_of_a_container_is_said_and_its_own_load_fills_it(tmp_path: Pat
     assert meter.read()[0].energy_joules == pytest.approx(875.0)
 
 
-def test_a_virtual_machine_that_shows_a_part_gets_the_smaller_of_the_two() -> None:
-    assert cpu_power(Processors(EPYC, 1, 4, is_virtual=True, memory_bytes=None, cpus_of_sockets=128)).watts == 8.75
-    assert cpu_power(Processors(EPYC, 1, 4, is_virtual=True, memory_bytes=None, cpus_of_sockets=8)).watts == 16.0
+@pytest.mark.parametrize("of_sockets", [2, 4, 128])
+def test_a_virtual_machine_goes_by_its_cpus_whatever_packages_it_makes_up(of_sockets: int) -> None:
+    cpus = Processors(EPYC, 1, 4, is_virtual=True, memory_bytes=None, cpus_of_sockets=of_sockets)
+    assert (cpus.part, cpu_power(cpus).watts) == (1.0, 16.0)
 
 
 def test_a_sandbox_that_shows_zeros_has_no_estimate_of_its_cpus_and_one_of_its_memory(tmp_path: Path) -> None:
@@ -198,9 +199,10 @@ def test_a_sandbox_that_shows_zeros_has_no_estimate_of_its_cpus_and_one_of_its_m
     assert meter.lacking["cpu"].endswith("stat: it shows nothing but zeros, as sandboxes do")
 
 
-def test_memory_that_is_not_known_is_said_to_be(tmp_path: Path) -> None:
+@pytest.mark.parametrize("meminfo", ["", "MemTotal: lots\n", "MemTotal:  0 kB\n"])
+def test_memory_that_is_not_known_is_said_to_be(tmp_path: Path, meminfo: str) -> None:
     proc = write_proc(tmp_path)
-    (proc / "meminfo").unlink()
+    (proc / "meminfo").write_text(meminfo)
     meter = EstimateMeter(proc)
     assert [device.name for device in meter.devices] == ["cpu"]
     assert "does not say how much memory" in meter.lacking["dram"]

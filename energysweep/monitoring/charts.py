@@ -65,6 +65,7 @@ def timeseries(
     stacked: bool = False,
     lines: tuple[str, ...] = (),
     limit: float | None = None,
+    decimals: int | None = None,
     names: Mapping[str, tuple[str, str]] | None = None,
 ) -> Panel:
     """Lines over time.
@@ -73,6 +74,7 @@ def timeseries(
         targets: those that must be seen in the legend first.
         stacked: areas upon each other; ``lines`` names the queries (by reference) that are lines over them.
         limit: drawn as a line.
+        decimals: of the ticks; None: as many as tell them apart.
         names: of series that are known: their names for people, and their colours.
     """
     custom: Json = {
@@ -86,6 +88,8 @@ def timeseries(
         "axisSoftMin": 0,
     }
     defaults: Json = {"color": {"mode": "palette-classic"}}
+    if decimals is not None:
+        defaults["decimals"] = decimals
     if limit is not None:
         custom["thresholdsStyle"] = {"mode": "line"}
         custom["axisSoftMax"] = 2 * limit

@@ -26,6 +26,7 @@ from energysweep.monitoring.queries import (
     highest,
     increase,
     last,
+    named,
     node_energy,
     node_power,
     now,
@@ -139,7 +140,7 @@ def _owner_bars() -> Panel:
 
 def _trials_by_sweep() -> Panel:
     energy = f"sum by (sweep, trial, node) ({highest(TRIAL_ENERGY, TRIALS)})"
-    by_sweep = f"sum by (sweep, node, hardware) ({described(energy, last(TRIAL_INFO, INFO))})"
+    by_sweep = named(f"sum by (sweep, node, hardware) ({described(energy, last(TRIAL_INFO, INFO))})", "hardware")
     return table(
         "$measured Energy of trials by sweep",
         "The owner called trials, by sweep and hardware profile: all that trials within the time range have used, also"

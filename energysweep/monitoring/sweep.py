@@ -152,7 +152,7 @@ def _so_far() -> list[Panel]:
                 "sweep": Column("Sweep", SWEEP, hidden=True),
                 "config": Column("Configuration", CONFIGURATION),
                 "hardware": Column("Hardware", HARDWARE),
-                "cheapest": Column("Energy", JOULES, cheapest),
+                "cheapest": Column("Energy", JOULES, named(cheapest, "hardware")),
             },
             width=9,
             height=4,
@@ -227,6 +227,7 @@ def _states() -> Panel:
         width=8,
         height=11,
         stacked=True,
+        decimals=0,
         names=STATES,
     )
 

@@ -221,6 +221,17 @@ def test_where_energy_may_be_an_estimate_the_panel_says_so(dashboard: Json, pane
         assert "estimate" in panel["description"].lower()
 
 
+def test_a_refresh_asks_as_often_as_the_document_says() -> None:
+    document = (EXPORTED.parents[2] / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    (told,) = re.findall(
+        r"\*Sweep\* asks Prometheus (\d+) times, \*Configurations\* (\d+) times, \*Nodes\* (\d+) times", document
+    )
+    asked = {dashboard["uid"]: 0 for dashboard in dashboards()}
+    for dashboard, panel in ALL:
+        asked[dashboard["uid"]] += sum("expr" in target for target in panel["targets"])
+    assert tuple(map(str, asked.values())) == told
+
+
 @every_dashboard
 def test_no_data_source_is_hard_coded(dashboard: Json) -> None:
     uids = {value for key, value in strings(dashboard) if key == "uid"}

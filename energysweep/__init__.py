@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from energysweep.phases import startup
     from energysweep.spec import SweepSpec, load_spec
     from energysweep.tracking import Measurement, track
     from energysweep.tuning.run import Run, run
@@ -21,10 +22,11 @@ _HOMES = {
     "load_spec": "energysweep.spec",
     "metered": "energysweep.tuning.trial",
     "run": "energysweep.tuning.run",
+    "startup": "energysweep.phases",
     "track": "energysweep.tracking",
 }
 
-__all__ = ["Measurement", "Run", "SweepSpec", "__version__", "load_spec", "metered", "run", "track"]
+__all__ = ["Measurement", "Run", "SweepSpec", "__version__", "load_spec", "metered", "run", "startup", "track"]
 
 
 def __getattr__(name: str) -> Any:

@@ -23,7 +23,7 @@ from energysweep.records import AttemptRow, EnergyRow, LeaseRow, MeterRow, Resul
 
 FILE_NAME: Final = "ledger.sqlite"
 _APPLICATION_ID: Final = 0x454E5357  # "ENSW", in the file's header: a foreign SQLite file is recognised by it
-_SCHEMA_VERSION: Final = 2
+_SCHEMA_VERSION: Final = 3
 
 _SCHEMA: Final = """
 CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -40,8 +40,8 @@ CREATE TABLE meters (
 CREATE TABLE leases (
   lease TEXT PRIMARY KEY, host TEXT NOT NULL, window TEXT NOT NULL, node TEXT NOT NULL, trial TEXT NOT NULL,
   attempt INTEGER NOT NULL, pid INTEGER NOT NULL, opened_at REAL NOT NULL, closed_at REAL, held_seconds REAL NOT NULL,
-  covered_seconds REAL NOT NULL, cpu_seconds REAL NOT NULL, reserved_cpus REAL NOT NULL, gpus TEXT NOT NULL
-  ) WITHOUT ROWID;
+  covered_seconds REAL NOT NULL, cpu_seconds REAL NOT NULL, reserved_cpus REAL NOT NULL, gpus TEXT NOT NULL,
+  startup_seconds REAL) WITHOUT ROWID;
 CREATE TABLE trials (
   trial TEXT PRIMARY KEY, parameters TEXT NOT NULL, seed INTEGER, hardware TEXT NOT NULL, status TEXT NOT NULL,
   attempts INTEGER NOT NULL, started_at REAL, ended_at REAL, error TEXT, stage TEXT NOT NULL DEFAULT ''
@@ -57,8 +57,12 @@ CREATE TABLE samples (
   PRIMARY KEY (series, elapsed_seconds)) WITHOUT ROWID;
 """
 
-# What makes a ledger of a version into one of the next. A run of an older energysweep had no stages.
-_UPGRADES: Final = {1: "ALTER TABLE trials ADD COLUMN stage TEXT NOT NULL DEFAULT ''"}
+# What makes a ledger of a version into one of the next. Runs of older energysweeps had no stages, and
+# did not tell start-up apart from work.
+_UPGRADES: Final = {
+    1: "ALTER TABLE trials ADD COLUMN stage TEXT NOT NULL DEFAULT ''",
+    2: "ALTER TABLE leases ADD COLUMN startup_seconds REAL",
+}
 
 
 @dataclass(frozen=True)
@@ -175,11 +179,12 @@ class Ledger:
                 meters,
             )
             connection.executemany(
-                "INSERT INTO leases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                "INSERT INTO leases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
                 " closed_at = coalesce(closed_at, excluded.closed_at),"
                 " held_seconds = max(held_seconds, excluded.held_seconds),"
                 " covered_seconds = max(covered_seconds, excluded.covered_seconds),"
-                " cpu_seconds = max(cpu_seconds, excluded.cpu_seconds)",
+                " cpu_seconds = max(cpu_seconds, excluded.cpu_seconds),"
+                " startup_seconds = max(startup_seconds, excluded.startup_seconds)",
                 leases,
             )
             connection.executemany("INSERT OR IGNORE INTO samples VALUES (?, ?, ?)", samples)

@@ -19,19 +19,27 @@ FAMILIES = (
         "energysweep_trial_energy_joules_total",
         "counter",
         ("sweep", "trial", "node", "component", "bucket", "source"),
-        "Energy of a trial on a node over all its leases. bucket: active (its work) or idle (its share of the floor).",
+        "Energy of a trial's work on a node over all its leases: what configurations are compared by. bucket: active"
+        " (what it drew) or idle (its share of the floor).",
+    ),
+    Family(
+        "energysweep_trial_startup_energy_joules_total",
+        "counter",
+        ("sweep", "trial", "node", "component", "source"),
+        "What a trial's start-up drew on a node (imports, first loading), its share of the floor included; apart from"
+        " its energy.",
     ),
     Family(
         "energysweep_trial_power_watts",
         "gauge",
         ("sweep", "trial", "node", "component"),
-        "Mean power of a trial over the last second.",
+        "Mean power of a trial over the last second, start-up included.",
     ),
     Family(
         "energysweep_trial_emissions_grams_total",
         "counter",
         ("sweep", "trial", "node"),
-        "CO2e of a trial's energy: joules x PUE x intensity of the grid.",
+        "CO2e of a trial's energy (without its start-up): joules x PUE x intensity of the grid.",
     ),
     Family(
         "energysweep_trial_info",
@@ -67,8 +75,8 @@ FAMILIES = (
         "energysweep_sweep_energy_joules_total",
         "counter",
         ("sweep", "component", "bucket", "source"),
-        "What a sweep is charged with so far, over all its trials, nodes and parts, as in its report. bucket: trials or"
-        " overhead.",
+        "What a sweep is charged with so far, over all its trials, nodes and parts, as in its report. bucket: trials"
+        " (their work), startup or overhead.",
     ),
     Family(
         "energysweep_sweep_emissions_grams_total",
@@ -95,7 +103,7 @@ FAMILIES = (
         "energysweep_node_bucket_energy_joules_total",
         "counter",
         ("node", "component", "bucket"),
-        "Where a node's energy went. bucket: trials, overhead, background or unreserved_idle.",
+        "Where a node's energy went. bucket: trials, startup, overhead, background or unreserved_idle.",
     ),
     Family(
         "energysweep_node_power_watts",
@@ -201,7 +209,7 @@ EXPRESSIONS = (
         "sum by (sweep, trial) (max by (sweep, trial, node, component) (energysweep_trial_power_watts))",
     ),
     (
-        "joules of a sweep so far, trials and overhead",
+        "joules of a sweep so far, trials, start-up and overhead",
         "sum by (sweep) (max by (sweep, component, bucket, source)"
         " (max_over_time(energysweep_sweep_energy_joules_total[1d])))",
     ),

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
-Bucket = Literal["active", "idle", "overhead", "other_sweeps", "background", "unreserved_idle"]
-TRIAL_BUCKETS: tuple[Bucket, ...] = ("active", "idle")
+Bucket = Literal["active", "idle", "startup", "overhead", "other_sweeps", "background", "unreserved_idle"]
+TRIAL_BUCKETS: tuple[Bucket, ...] = ("active", "idle")  # a trial's energy: what configurations are compared by
+LEASE_BUCKETS: tuple[Bucket, ...] = (*TRIAL_BUCKETS, "startup")
 NODE_BUCKETS: tuple[Bucket, ...] = ("overhead", "other_sweeps", "background", "unreserved_idle")
 
 # An agent reads its meters at most so often, but always when a lease closes: below the counters' own resolution a
@@ -29,7 +30,7 @@ class EnergyRow(NamedTuple):
         window: the accounting window on that host.
         lease: the lease it was booked to; empty for a bucket of the node.
         device, component, source: as in ``meters.Device``.
-        bucket: ``active`` or ``idle`` for a lease, else a bucket of the node.
+        bucket: ``active``, ``idle`` or ``startup`` for a lease, else a bucket of the node.
         joules: energy since the window was opened.
     """
 
@@ -83,6 +84,7 @@ class LeaseRow(NamedTuple):
         cpu_seconds: CPU time of its process tree.
         reserved_cpus: logical CPUs it had reserved.
         gpus: JSON object, device name to fraction. A name that no meter of the window has was held and not measured.
+        startup_seconds: how long it was in start-up; None if nobody told that apart from work (before schema 3).
     """
 
     lease: str
@@ -99,6 +101,7 @@ class LeaseRow(NamedTuple):
     cpu_seconds: float
     reserved_cpus: float
     gpus: str
+    startup_seconds: float | None = None
 
 
 class TrialRow(NamedTuple):

@@ -17,7 +17,7 @@ PACKAGE = Path(energysweep.__file__).parent
 
 # The layers from the bottom up. A part may import what stands in a lower layer, and its own layer's other parts.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"confines", "errors", "inputs", "terminal", "records", "host", "links", "objective"}),
+    frozenset({"confines", "errors", "inputs", "terminal", "records", "host", "links", "objective", "phases"}),
     frozenset({"meters", "carbon", "spec", "ledger", "metrics", "analysis"}),
     frozenset({"agent", "reporting", "doctor", "workloads"}),
     frozenset({"monitoring", "tracking", "tuning", "simulation"}),

@@ -172,7 +172,7 @@ def test_a_ledger_of_another_schema_is_refused(path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 7")
     connection.close()
-    with pytest.raises(LedgerError, match="written with schema 7, this energysweep reads schema 2 and older"):
+    with pytest.raises(LedgerError, match="written with schema 7, this energysweep reads schema 3 and older"):
         Ledger.open(path)
 
 
@@ -180,7 +180,9 @@ def test_a_ledger_of_schema_1_is_brought_up_to_date(path: Path) -> None:
     with Ledger.create(path) as ledger:
         ledger.record([TRIAL._replace(stage="")])
     connection = sqlite3.connect(path)  # as schema 1 had it
-    connection.executescript("ALTER TABLE trials DROP COLUMN stage; PRAGMA user_version = 1;")
+    connection.executescript(
+        "ALTER TABLE trials DROP COLUMN stage; ALTER TABLE leases DROP COLUMN startup_seconds; PRAGMA user_version = 1;"
+    )
     connection.close()
     pretraining = TRIAL._replace(trial="u", stage="pretraining")
     with Ledger.open(path) as ledger:
@@ -188,6 +190,19 @@ def test_a_ledger_of_schema_1_is_brought_up_to_date(path: Path) -> None:
         ledger.record([pretraining])
     with Ledger.open(path) as ledger:
         assert ledger.read().trials == [TRIAL._replace(stage=""), pretraining]
+
+
+def test_what_schema_2_did_not_tell_apart_stays_unknown(path: Path) -> None:
+    with Ledger.create(path) as ledger:
+        ledger.merge(leases=[LEASE])
+    connection = sqlite3.connect(path)  # as schema 2 had it
+    connection.executescript("ALTER TABLE leases DROP COLUMN startup_seconds; PRAGMA user_version = 2;")
+    connection.close()
+    new = LEASE._replace(lease="m", startup_seconds=0.5)
+    with Ledger.open(path) as ledger:
+        ledger.merge(leases=[new])
+        ledger.merge(leases=[new._replace(startup_seconds=1.5)])
+        assert ledger.read().leases == [LEASE, new._replace(startup_seconds=1.5)]
 
 
 def test_a_missing_ledger_is_named(path: Path) -> None:

@@ -31,7 +31,7 @@ def test_every_family_has_a_row_in_the_document() -> None:
     assert len(rows) == len(FAMILIES)
     assert (
         "| `energysweep_node_bucket_energy_joules_total` | counter | `node`, `component`, `bucket` |"
-        " Where a node's energy went. bucket: trials, overhead, background or unreserved_idle. |"
+        " Where a node's energy went. bucket: trials, startup, overhead, background or unreserved_idle. |"
     ) in rows
 
 

@@ -11,6 +11,7 @@ from energysweep.agent.processes import Root
 from energysweep.agent.shown import LONGEST_METRIC, SHOWN_RESULTS
 from energysweep.carbon import JOULES_PER_KWH
 from energysweep.meters.base import Component
+from energysweep.records import LEASE_BUCKETS
 
 
 class Floor(NamedTuple):
@@ -24,14 +25,15 @@ UNKNOWN_FLOOR = Floor(None, "unknown")
 
 
 class Energy(NamedTuple):
-    """Energy of a trial in joules: what its work drew, and its share of the idle floor."""
+    """Energy of a trial in joules: what its work drew, its share of the idle floor, and, apart, its start-up."""
 
     active_joules: float
     idle_joules: float
+    startup_joules: float = 0.0
 
     @property
     def joules(self) -> float:
-        """Both together: what the trial costs."""
+        """Of its work, active and idle together: what trials are compared by."""
         return self.active_joules + self.idle_joules
 
 
@@ -44,6 +46,8 @@ class Lease:
         reserved_cpus: logical CPUs.
         gpus: fraction by device name.
         opened, closed: on the host's monotonic clock; ``closed`` is None while it is open.
+        in_startup: it has not begun to work, or loads something that is loaded once.
+        startup_seconds: of ``held_seconds``, how long it was in start-up.
         covered_seconds: by device name: time with readings that could be subtracted.
         revision: of its last change, see Window.
     """
@@ -60,6 +64,8 @@ class Lease:
     closed_at: float | None = None
     held_seconds: float = 0.0
     cpu_seconds: float = 0.0
+    in_startup: bool = False
+    startup_seconds: float = 0.0
     covered_seconds: dict[str, float] = field(default_factory=dict)
     revision: int = 0
 
@@ -74,7 +80,7 @@ class Trial:
     """What an agent knows of one trial: all its leases on this host together, and what dashboards show of it.
 
     Attributes:
-        joules: by component, bucket (``active`` or ``idle``) and source.
+        joules: by component, bucket (``active``, ``idle`` or ``startup``) and source.
         watts: by component: mean power of the last second.
         measured_joules: by component: what ``watts`` was computed from last.
         results: its last reported numbers, by metric.
@@ -99,10 +105,7 @@ class Trial:
 
     def energy(self) -> Energy:
         """Over all leases on this host."""
-        return Energy(
-            sum(joules for (_, bucket, _), joules in self.joules.items() if bucket == "active"),
-            sum(joules for (_, bucket, _), joules in self.joules.items() if bucket == "idle"),
-        )
+        return Energy(*(sum(self.joules[key] for key in self.joules if key[1] == bucket) for bucket in LEASE_BUCKETS))
 
     def measure_watts(self, seconds: float) -> None:
         """Mean power since the last call, ``seconds`` ago; 0 if it has no open lease any more."""
@@ -140,7 +143,7 @@ class Trial:
                 self.results[metric] = value
 
     def joules_by_component(self) -> dict[Component, float]:
-        """Active and idle together."""
+        """All that it draws, also in start-up."""
         total: dict[Component, float] = {}
         for (component, _, _), joules in self.joules.items():
             total[component] = total.get(component, 0.0) + joules
@@ -156,7 +159,7 @@ class Cheapest(NamedTuple):
 
 
 class Charged(NamedTuple):
-    """Energy that a sweep is charged with, over all its hosts and parts; ``bucket`` is trials or overhead."""
+    """Energy that a sweep is charged with, over all its hosts and parts; ``bucket`` is trials, startup or overhead."""
 
     component: str
     bucket: str

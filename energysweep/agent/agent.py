@@ -187,6 +187,8 @@ class Agent:
         config: str = "",
         hardware: str = "",
         speaker: int | None = None,
+        *,
+        in_startup: bool = False,
     ) -> Energy:
         """From now on the process tree works for the trial.
 
@@ -200,6 +202,7 @@ class Agent:
             gpus: fractions of GPUs, by the names that ``Opened.held`` takes.
             config, hardware: short readable texts for the dashboards.
             speaker: the number of the connection that asks, and holds the lease from now on.
+            in_startup: it begins with its start-up, until ``change_phase``.
 
         Returns:
             What earlier leases of this trial on this host have cost.
@@ -213,18 +216,15 @@ class Agent:
             if window is None:
                 raise LeaseRefused(f"run {run!r} has no open window on this host")
             if self._is_open_again(window, lease_id, trial, root, speaker):
+                if lease_id in self._observer.leases:
+                    self.change_phase(lease_id, in_startup=in_startup)
                 return window.trial(trial).energy()
             limits.check_room_for_lease(self.windows, self._observer.leases.values(), window, trial)
             held = self._observer.held_gpus(gpus)
             cpus = min(cpus, self._observer.logical_cpus)  # Ray lets a trial reserve more than there is
-            now = self.host.clock()
-            if now - self._observer.read_at >= READ_AT_MOST_EVERY_SECONDS:
-                self._observe()
-            elif now - self._observer.advanced >= SCAN_AT_MOST_EVERY_SECONDS:
-                self._observer.advance()
-            lease = Lease(
-                lease_id, run, trial, root, cpus, held, opened=self.host.clock(), opened_at=self.host.wall_clock()
-            )
+            self._bring_up()
+            opened, opened_at = self.host.clock(), self.host.wall_clock()
+            lease = Lease(lease_id, run, trial, root, cpus, held, opened, opened_at, in_startup=in_startup)
             window.open_lease(lease)
             account = window.trial(trial)
             account.config, account.hardware = config or account.config, hardware or account.hardware
@@ -246,6 +246,19 @@ class Agent:
             self._presence.hold(lease_id, speaker)
         return True
 
+    def change_phase(self, lease_id: str, *, in_startup: bool, speaker: int | None = None) -> None:
+        """From now on a lease is in start-up, or works; what it has used until now counts as what it did until now.
+
+        Raises:
+            LeaseRefused: there is no such open lease, or a later connection has taken it over.
+        """
+        with self.lock:
+            lease = self._held(lease_id, speaker)
+            if lease.in_startup != in_startup:
+                self._bring_up()
+                lease.in_startup = in_startup
+                self._note_change()
+
     def report(self, lease_id: str, results: Mapping[str, float] | None = None, speaker: int | None = None) -> Energy:
         """What the lease's trial has cost until now, over all its leases on this host.
 
@@ -253,10 +266,7 @@ class Agent:
             LeaseRefused: there is no such open lease, or a later connection has taken it over.
         """
         with self.lock:
-            self._presence.check_holder(lease_id, speaker)
-            lease = self._observer.leases.get(lease_id)
-            if lease is None:
-                raise LeaseRefused(f"lease {lease_id} is not open")
+            lease = self._held(lease_id, speaker)
             if self.host.clock() - self._observer.read_at >= READ_AT_MOST_EVERY_SECONDS:
                 self._observe()
             account = self.windows[lease.run].trial(lease.trial)
@@ -422,6 +432,21 @@ class Agent:
         for interval in self._observer.observe():
             self._books.book(interval)
             self._keeper.changed |= self.open_windows > 0
+
+    def _bring_up(self) -> None:
+        """Bring everything up to now, and read the meters if that is due."""
+        now = self.host.clock()
+        if now - self._observer.read_at >= READ_AT_MOST_EVERY_SECONDS:
+            self._observe()
+        elif now - self._observer.advanced >= SCAN_AT_MOST_EVERY_SECONDS:
+            self._observer.advance()
+
+    def _held(self, lease_id: str, speaker: int | None) -> Lease:
+        self._presence.check_holder(lease_id, speaker)
+        lease = self._observer.leases.get(lease_id)
+        if lease is None:
+            raise LeaseRefused(f"lease {lease_id} is not open")
+        return lease
 
     def _note_change(self) -> None:
         self._keeper.changed = True

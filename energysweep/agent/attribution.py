@@ -12,6 +12,8 @@ Every joule goes to exactly one place: to an owner as ``active`` or ``idle``, or
   who are there. A claim alone is worth nothing beside processes: if only others' are there, it is theirs.
 * A GPU in MIG mode is always shared. Its floor is paid for by the part of the board that a lease holds. The rest
   follows the parts whose instances have processes, whoever's they are: no driver tells the utilisation there.
+* What a lease gets is then divided between its start-up and its work: what followed CPU time by CPU time, all else by
+  time. Leases are compared by their work alone.
 """
 
 from __future__ import annotations
@@ -69,6 +71,7 @@ class Usage:
         gpu_seconds: fraction of this device held x seconds, by lease (empty for other devices).
         gpu_held_seconds: how long anybody held this device.
         held_seconds: how long each lease was open.
+        startup_seconds, startup_cpu_seconds: of ``held_seconds`` and ``cpu_seconds``, what was start-up, by lease.
         gpu_utilisation: SM utilisation by owner (None as a key: processes of nobody), summed over the readings; None if
             the driver did not tell it at all.
         gpu_present: in how many readings the driver saw processes of each owner (None as a key: of nobody) on this
@@ -82,6 +85,8 @@ class Usage:
     gpu_seconds: dict[Owner, float] = field(default_factory=dict)
     gpu_held_seconds: float = 0.0
     held_seconds: dict[Owner, float] = field(default_factory=dict)
+    startup_seconds: dict[Owner, float] = field(default_factory=dict)
+    startup_cpu_seconds: dict[Owner, float] = field(default_factory=dict)
     gpu_utilisation: dict[Owner | None, float] | None = None
     gpu_present: dict[Owner | None, float] | None = None
 
@@ -171,6 +176,29 @@ def attribute(device: Device, joules: float, floor_watts: float | None, usage: U
         background=max(0.0, active_joules - sum(active.values())),
         unreserved_idle=max(0.0, idle_joules - sum(idle.values())),
     )
+
+
+class StartupParts(NamedTuple):
+    """Which part of a lease's active energy and of its idle share was start-up."""
+
+    active: float
+    idle: float
+
+
+def startup_parts(device: Device, usage: Usage) -> dict[Owner, StartupParts]:
+    """By lease that was in start-up: what followed CPU time is divided by CPU time, all else by time."""
+    parts = {}
+    for lease, seconds in usage.startup_seconds.items():
+        of_time = of_work = _part(seconds, usage.held_seconds[lease])
+        if device.component != "gpu":
+            used = sum(spent for owner, spent in usage.cpu_seconds.items() if lease in owner.all)
+            of_work = _part(usage.startup_cpu_seconds[lease], used)
+        parts[lease] = StartupParts(of_work, of_time)
+    return parts
+
+
+def _part(amount: float, whole: float) -> float:
+    return min(1.0, amount / whole) if whole > 0 else 0.0
 
 
 def _held_part(usage: Usage) -> float:

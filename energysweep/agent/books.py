@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from energysweep.agent.accounts import UNKNOWN_FLOOR, Trial
-from energysweep.agent.attribution import attribute
+from energysweep.agent.attribution import attribute, startup_parts
 from energysweep.agent.counters import Counter
 from energysweep.agent.floors import FloorMemory, freeze_floors
 from energysweep.agent.node_account import NodeAccount
@@ -105,12 +105,13 @@ class Books:
         """Book what one device saw over one interval."""
         device, joules, usage = interval
         floor = freeze_floors([device], {}, self._floors, self.quiet_watts)[device.name]
-        self.node.book(device, attribute(device, joules, floor.watts, usage, self._logical_cpus))
+        startup = startup_parts(device, usage)
+        self.node.book(device, attribute(device, joules, floor.watts, usage, self._logical_cpus), startup)
         windows = self.open_windows()
         for window in windows:
             floor = window.floors.get(device.name, UNKNOWN_FLOOR)  # a restart may bring another device
             shares = attribute(device, joules, floor.watts, usage, self._logical_cpus)
-            window.book(device, shares, sweeps=len(windows))
+            window.book(device, shares, startup, sweeps=len(windows))
             window.cover(device, usage)
 
     def measure_watts(self, now: float) -> None:

@@ -32,13 +32,15 @@ class Spent:
     """What a trial had cost at one moment.
 
     Attributes:
-        energy_joules: active energy and idle share, over all its leases on this host.
-        active_energy_joules: of that, what its work drew.
+        energy_joules: active energy and idle share of its work, over all its leases on this host.
+        active_energy_joules: of that, the active energy.
+        startup_joules: what its start-up drew; apart.
         at_seconds: on this process's monotonic clock.
     """
 
     energy_joules: float
     active_energy_joules: float
+    startup_joules: float
     at_seconds: float
 
     def plus(self, other: Spent) -> Spent:
@@ -47,6 +49,7 @@ class Spent:
             self,
             energy_joules=self.energy_joules + other.energy_joules,
             active_energy_joules=self.active_energy_joules + other.active_energy_joules,
+            startup_joules=self.startup_joules + other.startup_joules,
         )
 
     def minus(self, other: Spent) -> Spent:
@@ -55,10 +58,11 @@ class Spent:
             self,
             energy_joules=max(0.0, self.energy_joules - other.energy_joules),
             active_energy_joules=max(0.0, self.active_energy_joules - other.active_energy_joules),
+            startup_joules=max(0.0, self.startup_joules - other.startup_joules),
         )
 
 
-NOTHING_SPENT = Spent(0.0, 0.0, 0.0)
+NOTHING_SPENT = Spent(0.0, 0.0, 0.0, 0.0)
 
 
 class AgentClient:
@@ -101,6 +105,8 @@ class AgentClient:
         config: str = "",
         hardware: str = "",
         lease_id: str | None = None,
+        *,
+        in_startup: bool = False,
     ) -> Lease:
         """Open a lease for this process's tree.
 
@@ -111,6 +117,7 @@ class AgentClient:
             config, hardware: short readable texts for the dashboards.
             lease_id: of a lease that this process had with an agent that has gone: it goes on, if the agent that is
                 there now knows it.
+            in_startup: it begins with its start-up.
 
         Raises:
             AgentUnreachable, LeaseRefused
@@ -123,6 +130,7 @@ class AgentClient:
                 gpus=dict(gpus or {}),
                 config=protocol.label(config),
                 hardware=protocol.label(hardware, protocol.LONGEST_HARDWARE),
+                in_startup=in_startup,
             )
         return Lease(self, request.lease, self.tell(request))
 
@@ -328,6 +336,14 @@ class Lease:
             request = protocol.Report(lease=self.id, results=dict(results or {}))
         return _spent(self._client.ask(request), time.monotonic())
 
+    def change_phase(self, *, in_startup: bool) -> None:
+        """Tell that it is in start-up from now on, or works; waits until the agent has seen what was used so far.
+
+        Raises:
+            AgentUnreachable, LeaseRefused
+        """
+        self._client.ask(protocol.Phase(lease=self.id, in_startup=in_startup))
+
     def end(self) -> None:
         """Close it."""
         self._client.tell(protocol.Close(lease=self.id))
@@ -338,4 +354,4 @@ class Lease:
 
 
 def _spent(answer: Mapping[str, Any], at_seconds: float) -> Spent:
-    return Spent(answer["energy_joules"], answer["active_energy_joules"], at_seconds)
+    return Spent(answer["energy_joules"], answer["active_energy_joules"], answer["startup_joules"], at_seconds)

@@ -132,6 +132,9 @@ class Connection(socketserver.StreamRequestHandler):
         if isinstance(request, protocol.Open | protocol.Report | protocol.Close):
             return _joules(self._lease(request, self.root))
         match request:
+            case protocol.Phase():
+                self._check_own(request.lease)
+                self.agent.change_phase(request.lease, in_startup=request.in_startup, speaker=self.number)
             case protocol.CloseTrial():
                 self.agent.close_trial(self.run, request.trial, is_over=request.is_over)
             case protocol.Update():
@@ -183,6 +186,7 @@ class Connection(socketserver.StreamRequestHandler):
                 request.config,
                 request.hardware,
                 self.number,
+                in_startup=request.in_startup,
             )
             self.leases.add(request.lease)
             return energy
@@ -221,4 +225,8 @@ def _other() -> dict[str, Any]:
 
 
 def _joules(energy: Energy) -> dict[str, Any]:
-    return {"energy_joules": energy.joules, "active_energy_joules": energy.active_joules}
+    return {
+        "energy_joules": energy.joules,
+        "active_energy_joules": energy.active_joules,
+        "startup_joules": energy.startup_joules,
+    }

@@ -78,8 +78,13 @@ def _head(family: Family, is_openmetrics: bool) -> str:
 def _trial_samples(node: str, trial: TrialPicture) -> Iterator[tuple[str, str, float]]:
     of_trial = _labels(("sweep", "trial", "node"), (trial.run, trial.trial, node))
     for key, joules in trial.joules.items():
-        labels = _cached_labels(("component", "bucket", "source"), key)
-        yield "energysweep_trial_energy_joules_total", f"{of_trial},{labels}", joules
+        component, bucket, source = key
+        if bucket == "startup":
+            labels = _cached_labels(("component", "source"), (component, source))
+            yield "energysweep_trial_startup_energy_joules_total", f"{of_trial},{labels}", joules
+        else:
+            labels = _cached_labels(("component", "bucket", "source"), key)
+            yield "energysweep_trial_energy_joules_total", f"{of_trial},{labels}", joules
     for component, watts in trial.watts.items():
         yield "energysweep_trial_power_watts", f'{of_trial},component="{component}"', watts
     if trial.grams is not None:

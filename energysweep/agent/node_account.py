@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from energysweep.agent.attribution import Shares
+from collections.abc import Mapping
+
+from energysweep.agent.attribution import Owner, Shares, StartupParts
 from energysweep.meters.base import Component, Device
 
 
@@ -10,19 +12,30 @@ class NodeAccount:
     """The account of the host itself, over all sweeps and also between them, since the agent began.
 
     Attributes:
-        joules: by component and bucket (``trials``, ``overhead``, ``background``, ``unreserved_idle``).
+        joules: by component and bucket (``trials``, ``startup``, ``overhead``, ``background``,
+            ``unreserved_idle``).
     """
 
     def __init__(self) -> None:
         self.joules: dict[tuple[Component, str], float] = {}
 
-    def book(self, device: Device, shares: Shares) -> None:
-        """Book what one device saw over one interval."""
-        for bucket in ("trials", "overhead"):  # from the first interval on, so that Prometheus sees them begin at 0
+    def book(self, device: Device, shares: Shares, startup: Mapping[Owner, StartupParts]) -> None:
+        """Book what one device saw over one interval.
+
+        Args:
+            device: the device.
+            shares: where its joules went.
+            startup: which part of that was start-up, by lease.
+        """
+        # From the first interval on, so that Prometheus sees them begin at 0.
+        for bucket in ("trials", "startup", "overhead"):
             self._add(device, bucket, 0.0)
-        for owners in (shares.active, shares.idle):
+        for bucket, owners in (("active", shares.active), ("idle", shares.idle)):
             for owner, joules in owners.items():
-                self._add(device, "trials" if owner.kind == "lease" else "overhead", joules)
+                parts = startup.get(owner.all[0])
+                loading = joules * getattr(parts, bucket) if parts else 0.0
+                self._add(device, "trials" if owner.kind == "lease" else "overhead", joules - loading)
+                self._add(device, "startup", loading)
         self._add(device, "background", shares.background)
         self._add(device, "unreserved_idle", shares.unreserved_idle)
 

@@ -129,9 +129,12 @@ class Observer:
         for lease in self.leases.values():
             lease.held_seconds += seconds
             lease.cpu_seconds += used_by_lease.get(lease.id, 0.0)
+            if lease.in_startup:
+                lease.startup_seconds += seconds
         leases = {lease.owner: lease for lease in self.leases.values()}
         around = self._around = self._nesting(roots, leases)
         held_seconds = dict.fromkeys(leases, seconds)
+        loading = {lease.owner: used_by_lease.get(lease.id, 0.0) for lease in leases.values() if lease.in_startup}
         reserved = layered({each: seconds * lease.reserved_cpus for each, lease in leases.items()}, around)
         for name, counter in self.counters.items():
             if name in self._absent:
@@ -141,6 +144,8 @@ class Observer:
             usage.busy_cpu_seconds += busy_cpu_seconds
             _accumulate(usage.cpu_seconds, cpu_seconds)
             _accumulate(usage.held_seconds, held_seconds)
+            _accumulate(usage.startup_seconds, dict.fromkeys(loading, seconds))
+            _accumulate(usage.startup_cpu_seconds, loading)
             _accumulate(usage.reserved_cpu_seconds, reserved)
             held = {each: seconds * lease.gpus[name] for each, lease in leases.items() if name in lease.gpus}
             if held:

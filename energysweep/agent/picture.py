@@ -172,7 +172,7 @@ def _trial_picture(window: Window, name: str, trial: Trial) -> TrialPicture:
         trial.hardware,
         joules,
         trial.watts,  # replaced, never changed
-        window.sweep.emissions_grams(sum(joules.values())),
+        window.sweep.emissions_grams(sum(joules[key] for key in joules if key[1] != "startup")),
         trial.reports,
         dict(trial.results),
     )

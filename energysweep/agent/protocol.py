@@ -22,7 +22,7 @@ from energysweep.agent.shown import SHOWN_RESULTS
 from energysweep.errors import InputError
 from energysweep.meters.base import Component
 
-PROTOCOL = 1  # raised with every change that an agent or a program of another version would misunderstand
+PROTOCOL = 2  # raised with every change that an agent or a program of another version would misunderstand
 
 # Every number and every text has bounds, because what is said here is kept over restarts and shown to all: whatever has
 # come through can be added up, written and scraped. Integers have bounds, too: Python's may be beyond all floats.
@@ -160,6 +160,15 @@ class Open(_Request):
     gpus: Annotated[dict[Name, Fraction], Field(max_length=64)] = {}
     config: str = Field("", max_length=_LONGEST_LABEL)
     hardware: str = Field("", max_length=LONGEST_HARDWARE)
+    in_startup: bool = False
+
+
+class Phase(_Request):
+    """From now on a lease of this connection is in start-up, or works."""
+
+    op: Literal["phase"] = "phase"
+    lease: Name
+    in_startup: bool
 
 
 class Report(_Request):
@@ -205,7 +214,7 @@ class Retire(_Request):
     op: Literal["retire"] = "retire"
 
 
-Request = Hello | Prove | Open | Report | Close | CloseTrial | Update | CloseWindow | Retire
+Request = Hello | Prove | Open | Phase | Report | Close | CloseTrial | Update | CloseWindow | Retire
 REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="op")])
 
 

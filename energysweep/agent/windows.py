@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from energysweep.agent.accounts import UNKNOWN_FLOOR, Floor, Lease, Sweep, Trial
-from energysweep.agent.attribution import Owner, Shares, Usage
+from energysweep.agent.attribution import Owner, Shares, StartupParts, Usage
 from energysweep.agent.counters import Counter
 from energysweep.agent.tally import Key, Row, Tally
 from energysweep.host import Host
 from energysweep.meters.base import Device
-from energysweep.records import EnergyRow, LeaseRow, MeterRow
+from energysweep.records import LEASE_BUCKETS, EnergyRow, LeaseRow, MeterRow
 
 _UNSAVED_ANSWERS = 1_000_000  # a driver may have had so many, all without anything new, since the state was saved
 
@@ -150,7 +150,7 @@ class Window:
         for counter in self._counters.values():
             device = counter.device
             if device.component != "gpu" or device.name in lease.gpus:
-                for bucket in ("active", "idle"):  # a series begins at 0, or its first joules are lost to rate()
+                for bucket in LEASE_BUCKETS:  # a series begins at 0, or its first joules are lost to rate()
                     account.joules.setdefault((device.component, bucket, device.source), 0.0)
 
     def close_lease(self, lease: Lease) -> None:
@@ -186,17 +186,23 @@ class Window:
                 lease.covered_seconds[device.name] = lease.covered_seconds.get(device.name, 0.0) + seconds
                 lease.revision = self.revision
 
-    def book(self, device: Device, shares: Shares, sweeps: int) -> None:
+    def book(self, device: Device, shares: Shares, startup: Mapping[Owner, StartupParts], sweeps: int) -> None:
         """Book what one device saw over one interval.
 
         Args:
             device: the device.
             shares: where its joules went.
+            startup: which part of that was start-up, by lease.
             sweeps: how many windows share what serves all of them.
         """
         for bucket, owners in (("active", shares.active), ("idle", shares.idle)):
             for owner, joules in owners.items():
-                self._book_owner(device, owner, bucket, joules, sweeps)
+                own = owner.of(self.run)
+                parts = startup.get(own) if own is not None else None
+                loading = joules * getattr(parts, bucket) if parts else 0.0
+                self._book_owner(device, owner, bucket, joules - loading, sweeps)
+                if loading > 0:
+                    self._book_owner(device, owner, "startup", loading, sweeps)
         self._add(device, "", "background", shares.background)
         self._add(device, "", "unreserved_idle", shares.unreserved_idle)
 
@@ -282,6 +288,7 @@ class Window:
             cpu_seconds=lease.cpu_seconds,
             reserved_cpus=lease.reserved_cpus,
             gpus=json.dumps(lease.gpus),
+            startup_seconds=lease.startup_seconds,
         )
 
     def acknowledge(self, since: int, pending: set[str]) -> None:

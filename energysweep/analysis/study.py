@@ -16,6 +16,8 @@ class TotalsLike(Protocol):
     @property
     def trials_energy_joules(self) -> float | None: ...
     @property
+    def startup_joules(self) -> float | None: ...
+    @property
     def overhead_joules(self) -> float | None: ...
     @property
     def other_sweeps_joules(self) -> float | None: ...
@@ -33,13 +35,14 @@ class StudyEnergy:
 
     Attributes:
         energy_joules: what the meters saw while the runs' windows were open = all the others together.
-        emissions_grams: of trials and overhead.
+        emissions_grams: of trials, their start-up and overhead.
         runs: how many runs they are over.
         unknown: how many of them measured nothing.
     """
 
     energy_joules: float | None
     trials_energy_joules: float | None
+    startup_joules: float | None
     overhead_joules: float | None
     other_sweeps_joules: float | None
     background_joules: float | None

@@ -1,4 +1,4 @@
-"""What a finished sweep was charged with, over time: its own counters, of trials and overhead together."""
+"""What a finished sweep was charged with, over time: its own counters, of trials, start-up and overhead together."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import NamedTuple
 from energysweep.carbon import Intensity
 from energysweep.ledger import LedgerData
 from energysweep.monitoring.course import Course, Sample
+from energysweep.records import Bucket
 from energysweep.reporting.balance import in_windows_with_leases
 
 
 class Spent(NamedTuple):
-    """A trial, or the overhead: when it drew its energy, and how much in all.
+    """A trial, the start-up of all, or the overhead: when it drew its energy, and how much in all.
 
     Attributes:
         joules: by component and source.
@@ -25,11 +26,11 @@ class Spent(NamedTuple):
     joules: Mapping[tuple[str, str], float]
 
 
-def overhead(data: LedgerData) -> dict[tuple[str, str], float]:
-    """Joules by component and source, of the windows that reports count."""
+def in_bucket(data: LedgerData, bucket: Bucket) -> dict[tuple[str, str], float]:
+    """Joules of a bucket by component and source, of the windows that reports count."""
     joules: dict[tuple[str, str], float] = {}
     for row in in_windows_with_leases(data, data.energy):
-        if row.bucket == "overhead":
+        if row.bucket == bucket:
             key = (row.component, row.source)
             joules[key] = joules.get(key, 0.0) + row.joules
     return joules
@@ -43,7 +44,7 @@ def charged_samples(
     Args:
         run: the run id.
         times: of the samples, in order; the last one is not before the end of anything.
-        spent: all trials and the overhead.
+        spent: all trials, their start-up and the overhead.
         intensity: of the grid.
     """
     grams: dict[str, list[float]] = {}

@@ -60,6 +60,7 @@ MOMENT = Field("dateTimeAsIso", 165)
 
 OWNERS: Mapping[str, tuple[str, str]] = {
     "trials": ("Trials", "blue"),
+    "startup": ("Start-up", "#f2d24a"),
     "overhead": ("Overhead", "orange"),
     "background": ("Background", "purple"),
     "unreserved_idle": ("Unreserved idle", "#a0a4a8"),

@@ -86,7 +86,8 @@ def _power_by_owner() -> Panel:
     buckets = f"sum by (bucket) ({node_power(NODE_BUCKETS, NODES)})"
     return timeseries(
         "$measured Power by owner, and the meters",
-        "Trials: of all sweeps; overhead: drivers, Ray, agents; background: everything else that ran;"
+        "Trials: of all sweeps; start-up: what these loaded before they worked; overhead: drivers, Ray, agents;"
+        " background: everything else that ran;"
         " unreserved idle: the idle floor that no trial had reserved. The line is what the meters saw; it should lie on"
         f" the top of the areas. {_SHARED} {_ESTIMATE}",
         "watt",

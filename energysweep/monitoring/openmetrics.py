@@ -5,7 +5,8 @@
 
 The series are those that the agents served, with the ledger's numbers: a trial's counters begin at 0 when its first
 lease was opened and end with exactly what the ledger booked. In between they follow the trial's running total, which
-the ledger keeps as one sum; its division among nodes, components and buckets is that of the end. The host's own series
+the ledger keeps as one sum; its division among nodes, components and buckets is that of the end. Power is that of the
+trials' work, because the ledger does not know when within a lease start-up drew what. The host's own series
 (``energysweep_node_*``) belong to no run and are not written.
 
 Source: the OpenMetrics specification; promtool's reference.
@@ -26,9 +27,9 @@ from energysweep.analysis.trials import grouped, own
 from energysweep.carbon import Intensity
 from energysweep.ledger import LedgerData
 from energysweep.metrics import FAMILIES
-from energysweep.monitoring.charged import Spent, charged_samples, overhead
+from energysweep.monitoring.charged import Spent, charged_samples, in_bucket
 from energysweep.monitoring.course import Course, RunClock, Sample, course_between, course_of, every_step
-from energysweep.records import TRIAL_BUCKETS, ResultRow, TrialRow
+from energysweep.records import TRIAL_BUCKETS, Bucket, EnergyRow, LeaseRow, ResultRow, TrialRow
 from energysweep.reporting.model import Summary
 from energysweep.reporting.ranking import ranked
 from energysweep.reporting.summary import summarise
@@ -82,6 +83,7 @@ def _samples(data: LedgerData, intensity: Intensity | None) -> Iterator[Sample]:
     results = grouped(data.results, lambda result: result.trial)
     totals = grouped(data.samples, lambda sample: sample.series)
     joules = _joules(data)
+    startup = grouped((row for row in data.energy if row.bucket == "startup"), lambda row: row.lease)
     ends = [clock.end]
     spent: list[Spent] = []
     for trial in data.trials:
@@ -92,15 +94,19 @@ def _samples(data: LedgerData, intensity: Intensity | None) -> Iterator[Sample]:
             course = course_of(held, points, sum(booked.values()))
             ends.append(course.at[-1])
             spent.append(Spent("trials", course, _without_node(booked)))
-            yield from _energy_samples((str(data.run["id"]), trial.trial), course, booked, intensity)
+            who = (str(data.run["id"]), trial.trial)
+            yield from _energy_samples(who, course, booked, intensity)
+            yield from _startup_samples(who, course, held, startup)
             nodes = tuple(dict.fromkeys(lease.node for lease in held))
             yield from _fact_samples(data.run, trial, course, nodes)
             yield from _result_samples(data.run, trial.trial, results.get(trial.trial, ()), course, nodes[-1], clock)
     begin, end = _began(data.run, max(ends)), max(ends)
-    joules_of_overhead = overhead(data)
-    points = [(clock.at(row.elapsed_seconds), row.joules) for row in totals.get("bucket:overhead", ())]
-    course = course_between(begin, end, points, sum(joules_of_overhead.values()))
-    spent.append(Spent("overhead", course, joules_of_overhead))
+    beside_work: tuple[Bucket, ...] = ("startup", "overhead")
+    for bucket in beside_work:
+        of_bucket = in_bucket(data, bucket)
+        points = [(clock.at(row.elapsed_seconds), row.joules) for row in totals.get(f"bucket:{bucket}", ())]
+        course = course_between(begin, end, points, sum(of_bucket.values()))
+        spent.append(Spent(bucket, course, of_bucket))
     yield from charged_samples(str(data.run["id"]), list(every_step(begin, end)), spent, intensity)
     yield from _sweep_samples(data, begin, end, intensity)
 
@@ -159,6 +165,22 @@ def _energy_samples(
     for place in of_component:
         # As the agent says it once a trial has ended; otherwise a query would see its last power for five minutes.
         yield "energysweep_trial_power_watts", (*who, *place), 0.0, course.at[-1] + 1.0
+
+
+def _startup_samples(
+    who: tuple[str, str], course: Course, leases: Sequence[LeaseRow], startup: Mapping[str, Sequence[EnergyRow]]
+) -> Iterator[Sample]:
+    """What start-up drew: as if it was all at the beginning of each lease, at a steady power."""
+    steps: dict[tuple[str, str, str], list[Course]] = {}
+    for lease in leases:
+        end = lease.opened_at + (lease.startup_seconds or 0.0)
+        for row in startup.get(lease.lease, ()):
+            place = (lease.node, row.component, row.source)
+            steps.setdefault(place, []).append(course_between(lease.opened_at, end, (), row.joules))
+    for at in course.times():
+        for place, courses in steps.items():
+            joules = sum(each.joules[-1] * each.part(at) for each in courses)
+            yield "energysweep_trial_startup_energy_joules_total", (*who, *place), joules, at
 
 
 def _fact_samples(run: Mapping[str, Any], trial: TrialRow, course: Course, nodes: Sequence[str]) -> Iterator[Sample]:

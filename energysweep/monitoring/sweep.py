@@ -63,11 +63,12 @@ _ESTIMATE = "An estimate is a model of the hardware, not a measurement; What mea
 
 _PARTS = {
     "overhead": ("overhead", OWNERS["overhead"][1]),
+    "start-up of trials": ("start-up of trials", OWNERS["startup"][1]),
     "other trials": ("other trials", "#a0a4a8"),
 }
 
 _CHEAPEST = "energysweep_sweep_cheapest_energy_to_target_joules"
-_OF_TRIALS, _OVERHEAD = 'bucket="trials"', 'bucket="overhead"'
+_OF_TRIALS, _STARTUP, _OVERHEAD = 'bucket="trials"', 'bucket="startup"', 'bucket="overhead"'
 _POWER_NOW = described(per_trial(now(TRIAL_POWER, TRIALS)), now(TRIAL_INFO, INFO))
 
 
@@ -101,7 +102,7 @@ def _so_far() -> list[Panel]:
     return [
         stat(
             "$measured Energy",
-            f"Active energy and idle share of all trials, and the overhead. {_WHOLE} {_ESTIMATE}",
+            f"Active energy and idle share of all trials, their start-up, and the overhead. {_WHOLE} {_ESTIMATE}",
             "joule",
             _NO_TRIAL,
             sum_of=(_SOURCES, "Energy"),
@@ -179,6 +180,7 @@ def _power() -> Panel:
         "no trial ran in this time range",
         over_time("sweep", of_sweep(), "the sweep"),
         over_time("overhead", of_sweep(", " + _OVERHEAD), "overhead"),
+        over_time("startup", of_sweep(", " + _STARTUP), "start-up of trials"),
         over_time("others", others, "other trials"),
         over_time("A", described(shown, now(TRIAL_INFO, INFO)), "{{config}} {{hardware}} · {{trial}}"),
         width=16,

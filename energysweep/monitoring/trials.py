@@ -38,7 +38,7 @@ def emissions(info: str = INFO) -> str:
 
 
 def charged_energy(by: str) -> str:
-    """Joules of whole sweeps: trials and overhead, whether or not their trials have series within the range.
+    """Joules of whole sweeps: trials, start-up and overhead, whether or not their trials have series within the range.
 
     Of a Tuner of one's own no driver tells: all its trials within the range, whichever are chosen.
     """

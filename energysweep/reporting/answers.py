@@ -79,7 +79,7 @@ def cost_line(summaries: Sequence[Summary]) -> Line:
     if stages:
         text += f" Of the trials' energy {energy_text(stages, estimated=estimated)} went into pretraining."
     grams = emissions_text(cost.emissions_grams, estimated=estimated)
-    text += f" Trials and overhead: {grams} of CO2e."
+    text += f" Trials, their start-up and overhead: {grams} of CO2e."
     if cost.unknown:
         text += f" {cost.unknown} of the runs measured nothing."
     return Line(energy, text)
@@ -89,6 +89,7 @@ def purposes(cost: StudyEnergy) -> tuple[tuple[str, float | None], ...]:
     """The parts of a study's energy, by name."""
     return (
         ("trials", cost.trials_energy_joules),
+        ("start-up of trials", cost.startup_joules),
         ("overhead", cost.overhead_joules),
         ("other sweeps", cost.other_sweeps_joules),
         ("background", cost.background_joules),

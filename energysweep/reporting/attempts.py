@@ -6,14 +6,14 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from energysweep.records import AttemptRow, EnergyRow, LeaseRow
+from energysweep.records import TRIAL_BUCKETS, AttemptRow, EnergyRow, LeaseRow
 
 
 def spent_by_attempt(booked: Sequence[tuple[LeaseRow, Sequence[EnergyRow]]]) -> dict[int, float]:
-    """The joules of each attempt that held a lease, by its number."""
+    """The joules that each attempt that held a lease worked with, by its number; start-up is apart."""
     spent: dict[int, float] = defaultdict(float)
     for lease, rows in booked:
-        spent[lease.attempt] += math.fsum(energy.joules for energy in rows)
+        spent[lease.attempt] += math.fsum(energy.joules for energy in rows if energy.bucket in TRIAL_BUCKETS)
     return dict(spent)
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from energysweep.carbon import Intensity
 from energysweep.ledger import LedgerData
 from energysweep.meters.accuracy import Uncertainty, uncertainty
-from energysweep.records import NODE_BUCKETS, TRIAL_BUCKETS, EnergyRow, MeterRow
+from energysweep.records import LEASE_BUCKETS, NODE_BUCKETS, TRIAL_BUCKETS, EnergyRow, MeterRow
 from energysweep.reporting.values import total
 
 
@@ -22,11 +22,12 @@ class Totals:
 
     Attributes:
         energy_joules: what the meters' own counters saw; the other side of the balance.
-        trials_energy_joules: ``active_joules`` + ``idle_share_joules``.
+        trials_energy_joules: ``active_joules`` + ``idle_share_joules``: of the trials' work.
+        startup_joules: of the trials' start-up, apart from their energy; None where it was not told apart from work.
         lost_joules: of the trials' energy, what failed attempts spent after their last checkpoint.
         pruned_joules: of the trials' energy, what went into trials that a scheduler stopped early.
         conservation_error_ratio: \\|booked - metered\\| / metered.
-        emissions_grams: of trials and overhead.
+        emissions_grams: of trials, their start-up and overhead.
     """
 
     energy_joules: float | None
@@ -41,6 +42,7 @@ class Totals:
     pruned_joules: float | None
     conservation_error_ratio: float | None
     emissions_grams: float | None
+    startup_joules: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +107,18 @@ def totals(
     metered_joules = math.fsum(row.joules for row in metered) if metered else None
     buckets = {
         bucket: math.fsum(row.joules for row in booked if row.bucket == bucket) if booked else None
-        for bucket in (*TRIAL_BUCKETS, *NODE_BUCKETS)
+        for bucket in (*LEASE_BUCKETS, *NODE_BUCKETS)
     }
     trials_joules = total(buckets[bucket] for bucket in TRIAL_BUCKETS)
+    charged_joules = total((trials_joules, buckets["startup"], buckets["overhead"]))
+    is_told_apart = all(lease.startup_seconds is not None for lease in data.leases)
     error_ratio = None
     if metered_joules and booked:
         error_ratio = abs(math.fsum(row.joules for row in booked) - metered_joules) / metered_joules
     return Totals(
         energy_joules=metered_joules,
         trials_energy_joules=trials_joules,
+        startup_joules=buckets["startup"] if is_told_apart else None,
         active_joules=buckets["active"],
         idle_share_joules=buckets["idle"],
         overhead_joules=buckets["overhead"],
@@ -123,7 +128,7 @@ def totals(
         lost_joules=lost_joules,
         pruned_joules=pruned_joules,
         conservation_error_ratio=error_ratio,
-        emissions_grams=emissions_grams(total((trials_joules, buckets["overhead"])), intensity),
+        emissions_grams=emissions_grams(charged_joules, intensity),
     )
 
 

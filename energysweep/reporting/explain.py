@@ -10,7 +10,7 @@ from typing import Final
 
 from energysweep.errors import InputError
 from energysweep.ledger import LedgerData
-from energysweep.records import NODE_BUCKETS, AttemptRow, EnergyRow, LeaseRow
+from energysweep.records import NODE_BUCKETS, TRIAL_BUCKETS, AttemptRow, EnergyRow, LeaseRow
 from energysweep.reporting.attempts import lost_by_attempt, spent_by_attempt
 from energysweep.reporting.balance import MeterSummary, meter
 from energysweep.reporting.model import Summary
@@ -33,7 +33,7 @@ class LeaseReceipt:
 
     @property
     def joules(self) -> float | None:
-        """All its energy; None if nothing was booked."""
+        """All its energy, start-up included; None if nothing was booked."""
         return math.fsum(row.joules for row in self.rows) if self.rows else None
 
     @property
@@ -63,7 +63,7 @@ class DeviceBalance:
 
     Attributes:
         meter: the counter, since the window was opened; None if the ledger has none of it.
-        buckets: joules by name: this trial, other trials, and the buckets of the node.
+        buckets: joules by name: this trial, its start-up, other trials, and the buckets of the node.
     """
 
     device: str
@@ -178,13 +178,15 @@ def _window(data: LedgerData, host: str, window: str, own_leases: set[str]) -> W
 
 
 def _buckets(rows: Sequence[EnergyRow], own_leases: set[str]) -> tuple[tuple[str, float], ...]:
-    own = math.fsum(row.joules for row in rows if row.lease in own_leases)
+    own = [row for row in rows if row.lease in own_leases]
+    work = math.fsum(row.joules for row in own if row.bucket in TRIAL_BUCKETS)
+    startup = math.fsum(row.joules for row in own if row.bucket == "startup")
     others = math.fsum(row.joules for row in rows if row.lease and row.lease not in own_leases)
     of_node = [
         (bucket.replace("_", " "), math.fsum(row.joules for row in rows if not row.lease and row.bucket == bucket))
         for bucket in NODE_BUCKETS
     ]
-    return (("this trial", own), ("other trials", others), *of_node)
+    return (("this trial", work), ("its start-up", startup), ("other trials", others), *of_node)
 
 
 # --- which trial ----------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from energysweep.reporting.charts import (
     PURPLE,
     SKY,
     VERMILION,
+    YELLOW,
     EnergyUnit,
     Figure,
     empty_plot,
@@ -39,6 +40,7 @@ def energy_by_purpose(summary: Summary) -> Figure | None:
     buckets = [
         ("trials, active", totals.active_joules, BLUE),
         ("trials, idle share", totals.idle_share_joules, SKY),
+        ("trials' start-up", totals.startup_joules, YELLOW),
         ("overhead", totals.overhead_joules, ORANGE),
         ("other sweeps", totals.other_sweeps_joules, PURPLE),
         ("background", totals.background_joules, GREY),
@@ -67,7 +69,8 @@ def energy_by_purpose(summary: Summary) -> Figure | None:
     return Figure(
         "buckets",
         "Where all the energy went",
-        "Every joule that the meters saw is in one bar; bars “of trials” are parts of the trials' own. Overhead is the"
+        "Every joule that the meters saw is in one bar; bars “of trials” are parts of the trials' own. Start-up is what"
+        " trials loaded before they worked, and no part of what they are compared by; overhead is the"
         " sweep's own machinery, background are other programs, unreserved idle is the machine waiting.",
         plot,
     )
@@ -78,6 +81,7 @@ _NODE_COLORS: Final = {
     "bucket:background": ("background", GREY),
     "bucket:other_sweeps": ("other sweeps", PURPLE),
     "bucket:overhead": ("overhead", ORANGE),
+    "bucket:startup": ("trials' start-up", YELLOW),
 }
 _TRIAL_COLORS: Final = ("#0072B2", "#56B4E9", "#009E73", "#4a8fc2", "#8fd0c0", "#2f6f9f")
 
@@ -107,8 +111,8 @@ def power_by_trial(summary: Summary, samples: Sequence[SampleRow]) -> Figure | N
     return Figure(
         "power",
         "Power over time",
-        "Stacked: at the bottom what belongs to no trial, above it each trial in a shade of its own (point at it for"
-        " its name).",
+        "Stacked: at the bottom what belongs to no trial's work, above it each trial in a shade of its own (point at"
+        " it for its name).",
         plot,
         wide=True,
     )

@@ -99,6 +99,11 @@ class ConfigurationSummary:
         return Spread.over(trial.energy_joules for trial in self.ended)
 
     @property
+    def startup_joules(self) -> Spread | None:
+        """What a trial's start-up drew; apart from its energy."""
+        return Spread.over(trial.startup_joules for trial in self.ended)
+
+    @property
     def emissions_grams(self) -> Spread | None:
         """CO2e of a trial."""
         return Spread.over(trial.emissions_grams for trial in self.ended)
@@ -160,6 +165,7 @@ class ConfigurationSummary:
             "open": self.open,
             "failed": self.failed,
             "energy_joules": spread_dict(self.energy_joules),
+            "startup_joules": spread_dict(self.startup_joules),
             "emissions_grams": spread_dict(self.emissions_grams),
             "objective": spread_dict(self.objective),
             "energy_to_target_joules": with_geometric_mean(self.energy_to_target_joules),

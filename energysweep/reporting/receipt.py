@@ -84,6 +84,10 @@ def _lease(receipt: LeaseReceipt) -> Iterator[str]:
     coverage = lease.covered_seconds / lease.held_seconds if lease.held_seconds > 0 else None
     yield f"  Lease {lease.lease} on {lease.node} (host {lease.host}, window {lease.window}), process {lease.pid}"
     yield f"    open            {_utc(lease.opened_at)} to {_utc(lease.closed_at)}, held {lease.held_seconds:,.3f} s"
+    if lease.startup_seconds is None:
+        yield "    start-up        not told apart from work"
+    else:
+        yield f"    start-up        {lease.startup_seconds:,.3f} s of it"
     yield f"    good readings   {lease.covered_seconds:,.3f} s ({percent_text(coverage)})" + (
         f"; {receipt.uncovered_seconds:,.3f} s were not measured" if receipt.uncovered_seconds >= 0.0005 else ""
     )
@@ -113,6 +117,7 @@ def _sums(receipt: Receipt) -> Iterator[str]:
             estimated = any(_estimated(row.source) for row in lease.rows)
             yield _joules(f"  lease {lease.lease.lease}", lease.joules, estimated=estimated)
     estimated = trial.estimated
+    yield _joules("  of it start-up, apart", trial.startup_joules, estimated=estimated)
     yield _joules("  = this trial", trial.energy_joules, estimated=estimated)
     yield _joules("    of it active", trial.active_energy_joules, estimated=estimated)
     yield _joules("    of it idle share", trial.idle_energy_joules, estimated=estimated)

@@ -198,9 +198,8 @@ def cost_table(summaries: Sequence[Summary]) -> str:
         if joules is not None and cost.energy_joules
     ]
     rows.append(["all", energy_text(cost.energy_joules, estimated=estimated, brief=True), ""])
-    rows.append(
-        ["CO2e of trials and overhead", emissions_text(cost.emissions_grams, estimated=estimated, brief=True), ""]
-    )
+    grams = emissions_text(cost.emissions_grams, estimated=estimated, brief=True)
+    rows.append(["CO2e of trials, start-up and overhead", grams, ""])
     return table(("purpose", "energy", "part"), rows)
 
 

@@ -91,6 +91,7 @@ def _quantities(trial: TrialSummary) -> Row:
         "active_energy_joules": trial.active_energy_joules,
         "idle_energy_joules": trial.idle_energy_joules,
         **{f"energy_joules.{component}": trial.component_joules.get(component) for component in COMPONENTS},
+        "startup_joules": trial.startup_joules,
         "lost_joules": trial.lost_joules,
         "pruned_joules": trial.pruned_joules,
         "emissions_grams": trial.emissions_grams,

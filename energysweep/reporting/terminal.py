@@ -36,7 +36,7 @@ def terminal_table(summary: Summary) -> RenderableType:
         table.add_row(*(Text(cell) for cell in _cells(each, summary)))
     # Text, not str: rich would read a user's [brackets] as its own markup.
     stages = [_stage_note(stage) for stage in summary.stages]
-    notes = [*stages, note(summary.configurations, summary.objective), *not_measured(summary)]
+    notes = [*stages, _startup_note(summary), note(summary.configurations, summary.objective), *not_measured(summary)]
     below = [Text(f"Note: {each}", style="dim") for each in notes if each]
     return Group(Text(sentence(summary), style="bold"), Text(), table, *([Text(), *below] if below else []))
 
@@ -45,6 +45,13 @@ def _stage_note(stage: StageSummary) -> str:
     energy = energy_text(stage.total_energy_joules, estimated=stage.estimated)
     trials = "1 trial" if len(stage.trials) == 1 else f"{len(stage.trials)} trials"
     return f"stage {stage.stage} took {energy} in {trials} before these."
+
+
+def _startup_note(summary: Summary) -> str | None:
+    if not summary.totals.startup_joules:
+        return None
+    energy = energy_text(summary.totals.startup_joules, estimated=summary.estimated)
+    return f"start-up of the trials (imports, first loading) took {energy}; it is measured apart and in none of these."
 
 
 def _cells(each: ConfigurationSummary, summary: Summary) -> list[str]:

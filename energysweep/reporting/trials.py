@@ -6,7 +6,7 @@ Everything missing is None. Nothing is rounded.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,7 +17,9 @@ from energysweep.meters.accuracy import uncertainty
 from energysweep.objective import Objective, Outcome, first_held, outcome
 from energysweep.records import (
     OPEN,
+    TRIAL_BUCKETS,
     AttemptRow,
+    Bucket,
     EnergyRow,
     LeaseRow,
     ResultRow,
@@ -45,7 +47,7 @@ class TrialSummary:
 
     Attributes:
         config: the parameters that differ between configurations, as a short text.
-        energy_joules: active energy and idle share over all its leases, failed attempts included.
+        energy_joules: active energy and idle share of its work, over all its leases, failed attempts included.
         component_joules: the same by ``cpu``, ``dram`` and ``gpu``; what was not metered is left out.
         lost_joules: what its failed attempts spent after their last checkpoint.
         pruned_joules: all of its energy if a scheduler stopped it early, else 0.
@@ -53,7 +55,8 @@ class TrialSummary:
             known (a constant that stands for a device has none); None if none is.
         relative_uncertainty: half width of the interval around its energy, as a part of it, that its meters' kinds
             give it; None if unknown.
-        power_watts: mean power while a lease was held.
+        power_watts: mean power of its work.
+        duration_seconds: how long leases were held, start-up included.
         coverage: part of its time with good readings.
         source: the kinds of meters its energy comes from, joined by ``+``.
         metrics: the last value of each reported metric.
@@ -65,6 +68,8 @@ class TrialSummary:
         iterations_to_target: the number of that report.
         stage: the stage that it belongs to; empty for a trial of the sweep's own configurations. A stage is judged by
             its own objective.
+        startup_joules: what its start-up drew, over all its leases: apart from its energy. None if nobody told.
+        startup_seconds: how long that took.
     """
 
     trial: str
@@ -96,6 +101,8 @@ class TrialSummary:
     iterations_to_target: int | None
     error: str | None
     stage: str = ""
+    startup_joules: float | None = None
+    startup_seconds: float | None = None
 
     @property
     def reached_target(self) -> bool | None:
@@ -178,9 +185,12 @@ def _trial(
     varying: Sequence[str],
     intensity: Intensity | None,
 ) -> TrialSummary:
-    energy_rows = [energy for _, rows in booked for energy in rows]
-    energy_joules = _joules(energy_rows)
+    all_rows = [energy for _, rows in booked for energy in rows]
+    energy_rows = [energy for energy in all_rows if energy.bucket in TRIAL_BUCKETS]
+    energy_joules = _joules(all_rows, *TRIAL_BUCKETS)
     held_seconds = sum(lease.held_seconds for lease, _ in booked)
+    startup_seconds = _startup_seconds([lease for lease, _ in booked])
+    work_seconds = held_seconds - (startup_seconds or 0.0)
     covered_seconds = sum(lease.covered_seconds for lease, _ in booked)
     metrics = {name: value for report in reports for name, value in report.metrics.items()}
     at_target = _first_at_target(reports, objective)
@@ -194,8 +204,8 @@ def _trial(
         attempts=row.attempts,
         nodes=tuple(sorted({lease.node for lease, _ in booked})),
         energy_joules=energy_joules,
-        active_energy_joules=_joules(energy_rows, lambda energy: energy.bucket == "active"),
-        idle_energy_joules=_joules(energy_rows, lambda energy: energy.bucket == "idle"),
+        active_energy_joules=_joules(all_rows, "active"),
+        idle_energy_joules=_joules(all_rows, "idle"),
         component_joules=_by_component(energy_rows),
         lost_joules=None
         if energy_joules is None
@@ -204,10 +214,10 @@ def _trial(
         resolution_joules=_resolution_joules(energy_rows, steps),
         relative_uncertainty=_relative_uncertainty(energy_rows),
         emissions_grams=emissions_grams(energy_joules, intensity),
-        power_watts=energy_joules / held_seconds if energy_joules is not None and held_seconds > 0 else None,
+        power_watts=energy_joules / work_seconds if energy_joules is not None and work_seconds > 0 else None,
         duration_seconds=held_seconds if booked else None,
         coverage=covered_seconds / held_seconds if held_seconds > 0 else None,
-        source=joined_sources(energy.source for energy in energy_rows),
+        source=joined_sources(energy.source for energy in all_rows),
         metrics=metrics,
         objective=_last_objective(reports, objective),
         iterations=reports[-1].iteration if reports else None,
@@ -218,7 +228,14 @@ def _trial(
         iterations_to_target=at_target.iteration if at_target else None,
         error=row.error,
         stage=row.stage,
+        startup_joules=None if startup_seconds is None else _joules(all_rows, "startup"),
+        startup_seconds=startup_seconds,
     )
+
+
+def _startup_seconds(leases: Sequence[LeaseRow]) -> float | None:
+    known = [lease.startup_seconds for lease in leases if lease.startup_seconds is not None]
+    return math.fsum(known) if known and len(known) == len(leases) else None
 
 
 def _first_at_target(reports: Sequence[ResultRow], objective: Objective | None) -> ResultRow | None:
@@ -237,9 +254,9 @@ def _last_objective(reports: Sequence[ResultRow], objective: Objective | None) -
     return next((value for value in values if value is not None), None)
 
 
-def _joules(rows: Sequence[EnergyRow], wanted: Callable[[EnergyRow], bool] = lambda _: True) -> float | None:
-    """Of a trial that was metered at all, what is wanted; 0 if there is none of it."""
-    return math.fsum(row.joules for row in rows if wanted(row)) if rows else None
+def _joules(rows: Sequence[EnergyRow], *buckets: Bucket) -> float | None:
+    """Of a trial that was metered at all, what is in these buckets; 0 if there is none of it."""
+    return math.fsum(row.joules for row in rows if row.bucket in buckets) if rows else None
 
 
 def _by_component(rows: Sequence[EnergyRow]) -> dict[str, float]:

@@ -7,12 +7,14 @@ trial that moves to another node, or goes on in a resumed sweep, begins where th
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
 from collections.abc import Mapping
 
 from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_list, _internal_kv_put
 
-from energysweep.agent.client import Spent
+from energysweep.agent.client import NOTHING_SPENT, Spent
 
 _NAMESPACE = b"energysweep"
 
@@ -37,14 +39,13 @@ class Board:
 
     def pin_trial(self, trial: str, by_window: Mapping[str, Spent]) -> None:
         """What a trial has cost so far, by accounting window."""
-        spent = {window: [each.energy_joules, each.active_energy_joules] for window, each in by_window.items()}
-        self._put(f"trial/{trial}", spent)
+        self._put(f"trial/{trial}", {window: dataclasses.astuple(spent) for window, spent in by_window.items()})
 
     def spent_elsewhere(self, trial: str, window: str) -> Spent:
         """What a trial has cost in all windows but this one, of which the window's own agent knows."""
         spent = json.loads(self._get(f"{self._run}/trial/{trial}") or b"{}")
-        elsewhere = [joules for name, joules in spent.items() if name != window]
-        return Spent(sum(joules for joules, _ in elsewhere), sum(active for _, active in elsewhere), 0.0)
+        elsewhere = [Spent(*each) for name, each in spent.items() if name != window]
+        return functools.reduce(Spent.plus, elsewhere, NOTHING_SPENT)
 
     def _put(self, key: str, content: object) -> None:
         _internal_kv_put(f"{self._run}/{key}".encode(), json.dumps(content).encode(), namespace=_NAMESPACE)

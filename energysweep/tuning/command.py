@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import IO, Any
 
 from ray import tune
 
 from energysweep.errors import SweepError
+from energysweep.phases import COMMAND_OUTPUT, PHASE_LINE, output_name, startup
 from energysweep.spec import render_command
 
 _SHOWN_OF_STDERR = 2000  # characters
@@ -23,7 +26,9 @@ def program(
 ) -> Callable[[dict[str, Any]], None]:
     """The function trainable that runs a program, without a shell.
 
-    A line on its standard output that is a JSON object is a report. It ends when its trial ends, with all its children.
+    A line on its standard output that is a JSON object is a report, but for ``{"energysweep": "startup"}`` and
+    ``{"energysweep": "work"}``: what it does between them is start-up. It ends when its trial ends, with all its
+    children.
 
     Args:
         command: program and arguments, with ``{parameter}`` where a value goes.
@@ -36,27 +41,35 @@ def program(
 
     def run(config: dict[str, Any]) -> None:
         arguments = render_command(command, config)
-        with tempfile.TemporaryFile("w+b") as errors:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "energysweep.tuning.supervisor", *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                cwd=folder,
-                env=None if environment is None else dict(environment),
-            )
-            assert process.stdout is not None  # noqa: S101 - for the type checker: it is a pipe
+        source, sink = os.pipe()
+        variables = {**(os.environ if environment is None else environment), COMMAND_OUTPUT: output_name(sink)}
+        with tempfile.TemporaryFile("w+b") as errors, os.fdopen(source, "rb") as output, ExitStack() as phase:
+            try:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "energysweep.tuning.supervisor", *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=sink,
+                    stderr=errors,
+                    cwd=folder,
+                    env=variables,
+                )
+            finally:
+                os.close(sink)
             try:
                 reports = 0
-                for line in process.stdout:
+                for line in output:
                     report = parse_report(line)
-                    if report is not None:
+                    if report == {PHASE_LINE: "startup"}:
+                        phase.enter_context(startup())
+                    elif report == {PHASE_LINE: "work"}:
+                        phase.close()
+                    elif report is not None:
                         tune.report(report)
                         reports += 1
                 code = process.wait()
             finally:  # also when Tune stops the trial inside report
                 process.terminate()
-                process.stdout.close()
+                output.close()
                 process.wait()
             if code != 0:
                 raise SweepError(f"{arguments[0]} ended with exit code {code}{_end_of(errors)}")

@@ -44,7 +44,7 @@ class Status:
         best: best last value of the objective so far, None before the first.
         cheapest_at_target: the configuration whose trials took the least to reach the target. None before any has.
         watts: mean power of all metered devices over the last second, None before.
-        joules: of trials and overhead so far; None before an agent has told of any.
+        joules: of trials, start-up and overhead so far; None before an agent has told of any.
         grams: CO2e of them.
         estimated: some of it is an estimate.
         elapsed_seconds: since the sweep began.

@@ -169,10 +169,11 @@ class Recorder(Callback):
         """A report."""
         metrics = own_metrics(result)
         joules, active_joules = number(result.get("energy_joules")), number(result.get("active_energy_joules"))
+        startup_joules = number(result.get("startup_joules"))
         with self.lock:
             record = self._record_of(trial)
             record.iterations += 1
-            self._take(record, metrics, joules, active_joules)
+            self._take(record, metrics, joules, active_joules, startup_joules)
             elapsed_seconds = time.monotonic() - self._began
             row = ResultRow(trial.trial_id, record.iterations, elapsed_seconds, joules, active_joules, metrics)
             self._ledger.record(results=[row])
@@ -217,14 +218,19 @@ class Recorder(Callback):
         self._changed()
 
     def _take(
-        self, record: TrialRecord, metrics: Mapping[str, Any], joules: float | None, active_joules: float | None
+        self,
+        record: TrialRecord,
+        metrics: Mapping[str, Any],
+        joules: float | None,
+        active_joules: float | None,
+        startup_joules: float | None = None,
     ) -> None:
         objective = self._objectives[record.row.stage]
         record.results.update(metrics)
         value = objective.value(metrics)
         record.objective = record.objective if value is None else value
         record.last_joules = joules
-        record.reported = Spent(joules or 0.0, active_joules or 0.0, 0.0)
+        record.reported = Spent(joules or 0.0, active_joules or 0.0, startup_joules or 0.0, 0.0)
         record.at_target.see(objective.reached_by(value), joules)
 
     def _record_of(self, trial: Trial) -> TrialRecord:

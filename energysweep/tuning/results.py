@@ -53,7 +53,7 @@ _TUNES_NUMBERS = frozenset(
         "training_iteration",
     )
 )
-OURS = ("energy_joules", "active_energy_joules", "power_watts", "emissions_grams")
+OURS = ("energy_joules", "active_energy_joules", "startup_joules", "power_watts", "emissions_grams")
 
 MOST_METRICS: Final = 2000  # of one report
 DEEPEST: Final = 20  # mappings in mappings

@@ -17,12 +17,13 @@ from energysweep.agent.accounts import Charged
 from energysweep.agent.client import NOTHING_SPENT, Spent
 from energysweep.errors import AgentUnreachable, LedgerError
 from energysweep.ledger import Ledger, LedgerData
-from energysweep.records import TRIAL_BUCKETS, EnergyRow, LeaseRow, MeterRow, SampleRow
+from energysweep.records import LEASE_BUCKETS, TRIAL_BUCKETS, EnergyRow, LeaseRow, MeterRow, SampleRow
 from energysweep.tuning.agent_link import AgentLink
 from energysweep.tuning.board import Board
 from energysweep.tuning.roster import Roster
 
 POLL_SECONDS = 1.0
+_CHARGED = ("trials", "startup", "overhead")  # what a sweep has to answer for
 BUCKET = "bucket:"  # begins the names of sample series that are no trial
 _ANSWER_SECONDS = 3.0  # a lost node must not hold up the others
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # an agent is never behind http_proxy
@@ -35,7 +36,7 @@ class Totals:
     Attributes:
         trials: joules by trial.
         buckets: joules by bucket of the nodes.
-        owned: joules of trials and overhead, by window, component, bucket and source.
+        owned: joules of trials, their start-up and overhead, by window, component, bucket and source.
         held: the windows that have held a lease.
         watts: mean power of all metered devices since the poll before; None before the second poll.
     """
@@ -51,12 +52,12 @@ class Totals:
         return self.buckets[series.removeprefix(BUCKET)] if series.startswith(BUCKET) else self.trials[series]
 
     def own(self, window: str, component: str, bucket: str, source: str, joules: float) -> None:
-        """Trials or overhead of the sweep have drawn so much more."""
+        """Trials, their start-up or overhead of the sweep have drawn so much more."""
         key = (window, component, bucket, source)
         self.owned[key] = self.owned.get(key, 0.0) + joules
 
     def charged(self) -> list[Charged]:
-        """What the sweep is charged with: trials and overhead, as in reports, of hosts that have held a lease."""
+        """What the sweep is charged with, as in reports: of hosts that have held a lease."""
         sums: dict[tuple[str, str, str], float] = {}
         for (window, *rest), joules in list(self.owned.items()):  # the display asks while the poller adds to it
             component, bucket, source = rest
@@ -235,7 +236,7 @@ class Poller:
         for meter in meters:
             self.estimated |= meter.source == "estimate"
             self._metered[meter.host, meter.window, meter.device, meter.source] = meter.joules
-            for bucket in ("trials", "overhead"):  # a series begins at 0, or its first joules are lost to rate()
+            for bucket in _CHARGED:  # a series begins at 0, or its first joules are lost to rate()
                 self.totals.own(meter.window, meter.component, bucket, meter.source, 0.0)
         changed = {self._add(row) for row in energy}
         read_at = time.monotonic() - self._began - answer["seconds_since_reading"]
@@ -257,14 +258,16 @@ class Poller:
         more = max(0.0, row.joules - self._joules.get(key, 0.0))
         self._joules[key] = self._joules.get(key, 0.0) + more
         bucket = "trials" if row.bucket in TRIAL_BUCKETS else row.bucket
-        if bucket in ("trials", "overhead"):
+        if bucket in _CHARGED:
             self.totals.own(row.window, row.component, bucket, row.source, more)
+        if row.bucket in LEASE_BUCKETS:
+            windows = self._spent.setdefault(self._trial_of[row.lease], {})
+            active, idle, startup = (more if row.bucket == bucket else 0.0 for bucket in LEASE_BUCKETS)
+            spent = Spent(active + idle, active, startup, 0.0)
+            windows[row.window] = windows.get(row.window, NOTHING_SPENT).plus(spent)
         if row.bucket in TRIAL_BUCKETS:
             trial = self._trial_of[row.lease]
             self.totals.trials[trial] = self.totals.trials.get(trial, 0.0) + more
-            windows = self._spent.setdefault(trial, {})
-            active = more if row.bucket == "active" else 0.0
-            windows[row.window] = windows.get(row.window, NOTHING_SPENT).plus(Spent(more, active, 0.0))
             return trial
         self.totals.buckets[row.bucket] = self.totals.buckets.get(row.bucket, 0.0) + more
         return BUCKET + row.bucket

@@ -8,7 +8,7 @@ import math
 import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,7 @@ from energysweep.agent.shown import ShownMetrics
 from energysweep.errors import AgentError, AgentUnreachable, InputError, LeaseRefused, SweepError
 from energysweep.meters import Component
 from energysweep.meters.visible_gpus import name_gpus, visible_ids
+from energysweep.phases import StartUp, unwatch, unwatched, watch
 from energysweep.records import readable
 from energysweep.tuning.board import Board
 from energysweep.tuning.labels import own_label
@@ -95,7 +96,8 @@ def metered(
     """A trainable for one's own ``tune.Tuner``, whose results carry the energy that the trial has cost.
 
     Each result gets ``energy_joules`` (active energy and idle share, over all attempts), ``active_energy_joules``,
-    ``power_watts`` (mean since the last result) and ``emissions_grams``: metrics for schedulers and searchers.
+    ``power_watts`` (mean since the last result) and ``emissions_grams``: metrics for schedulers and searchers, all
+    without start-up (imports, a class's setup, blocks of ``energysweep.startup``), which ``startup_joules`` has.
 
     Args:
         trainable: what ``Tuner`` takes: a function, a class, a registered name, also with resources or parameters.
@@ -138,6 +140,7 @@ def metered_class(
                 super().setup(config, **parameters)
 
         def step(self) -> dict[str, Any]:
+            self._energy.begin_work()
             return self._energy.added_to(super().step(), is_function)
 
         def train(self) -> dict[str, Any]:
@@ -214,6 +217,8 @@ class _TrialEnergy:
         self._metering = metering
         self._client: AgentClient | None = None
         self._lease: Lease | None = None
+        self._startup: StartUp | None = None
+        self._startup_seconds = 0.0  # at the last report
         self._shown = ShownMetrics(metering.shown)
         self._last: Spent | None = None
         self._elsewhere = NOTHING_SPENT  # what this host's agent does not know of the trial
@@ -221,17 +226,31 @@ class _TrialEnergy:
         self._lease_id: str | None = None
 
     def begin(self, trainable: Trainable, config: dict[str, Any]) -> None:
-        """Open a lease for the trainable's trial, whose config in Tune is this."""
+        """Open a lease for the trainable's trial, whose config in Tune is this. It begins with its start-up."""
         self.end()
         _refuse_several_bundles(trainable)
         self._shown = ShownMetrics(self._metering.shown)
         self._last, self._elsewhere = None, NOTHING_SPENT
+        self._startup = None
         self._lease_id = None
         self._open = lambda: self._open_lease(trainable, config)
         try:
             self._lease = self._open()
         except AgentError as error:
             self._unmeasured(error)
+        self._startup, self._startup_seconds = StartUp(self._change_phase), 0.0
+        watch(self._startup)
+
+    def begin_work(self) -> None:
+        """Start-up is over, but for what is loaded later."""
+        if self._startup is not None:
+            self._startup.work_begins()
+
+    def _change_phase(self, is_startup: bool) -> None:
+        lease = self._lease
+        if lease is not None:
+            with suppress(AgentError):  # the next report finds out as well, and opens another lease
+                lease.change_phase(in_startup=is_startup)
 
     def added_to(self, result: dict[str, Any], is_function: bool) -> dict[str, Any]:
         """A step's result with what it carries beside the workload's own metrics."""
@@ -243,7 +262,8 @@ class _TrialEnergy:
                 result.clear()
                 result.update(passed)
             result = passed
-        return result | self._report(result)
+        with unwatched():
+            return result | self._report(result)
 
     def _report(self, result: Mapping[str, Any]) -> dict[str, float]:
         before = self._last
@@ -258,16 +278,20 @@ class _TrialEnergy:
                 return dict.fromkeys(OURS, math.nan)
             now = before
         self._last = now
-        seconds = now.at_seconds - before.at_seconds
+        startup_before, self._startup_seconds = self._startup_seconds, self._startup.seconds if self._startup else 0.0
+        seconds = now.at_seconds - before.at_seconds - (self._startup_seconds - startup_before)
         return {
             "energy_joules": now.energy_joules,
             "active_energy_joules": now.active_energy_joules,
+            "startup_joules": now.startup_joules,
             "power_watts": (now.energy_joules - before.energy_joules) / seconds if seconds > 0 else math.nan,
             "emissions_grams": _or_nan(self._metering.sweep.emissions_grams(now.energy_joules)),
         }
 
     def end(self) -> None:
         """Close the lease, if there is one."""
+        if self._startup is not None:
+            unwatch(self._startup)
         lease, self._lease = self._lease, None
         if lease is not None:
             try:
@@ -300,6 +324,7 @@ class _TrialEnergy:
             config=self._metering.label(config),
             hardware=hardware_of(config),
             lease_id=self._lease_id,
+            in_startup=self._startup is None or self._startup.is_on,
         )
         self._lease_id = lease.id
         return lease

@@ -23,7 +23,7 @@ from energysweep.agent.connect import connect
 from energysweep.agent.guard import GuardedServer
 from energysweep.agent.limits import Pace
 from energysweep.agent.processes import Root
-from energysweep.agent.protocol import Hello
+from energysweep.agent.protocol import PROTOCOL, Hello
 from energysweep.agent.server import AgentServer
 from energysweep.errors import AgentError, LeaseRefused
 from tests.agent.fake_host import FakeHost
@@ -356,9 +356,9 @@ def _answers(url: str) -> bool:
 def test_a_program_of_another_version_is_told_so(standing: AgentServer) -> None:  # noqa: F811 - the fixture
     with AskRaw(standing.socket_path) as connection:
         answer = connection.ask({"op": "hello", "run": "r", "protocol": 99, "what nobody knows yet": 1})
-        assert (answer["ok"], answer["protocol"]) == (False, 1)
-        assert answer["error"] == "the agent is of another version of energysweep: it speaks protocol 1"
-        assert connection.ask({"op": "hello", "run": "r", "protocol": 99})["protocol"] == 1
+        assert (answer["ok"], answer["protocol"]) == (False, PROTOCOL)
+        assert answer["error"] == f"the agent is of another version of energysweep: it speaks protocol {PROTOCOL}"
+        assert connection.ask({"op": "hello", "run": "r", "protocol": 99})["protocol"] == PROTOCOL
 
 
 OTHER_VERSION = """

@@ -25,7 +25,7 @@ from energysweep.agent.accounts import Sweep
 from energysweep.agent.agent import Agent
 from energysweep.agent.client import AgentClient, Lease
 from energysweep.agent.discovery import TargetsFile
-from energysweep.agent.protocol import Hello, socket_path
+from energysweep.agent.protocol import Hello, Phase, socket_path
 from energysweep.agent.server import AgentServer
 from energysweep.errors import AgentError, AgentRunning, AgentUnreachable, LeaseRefused
 from energysweep.host import Host
@@ -135,6 +135,30 @@ def test_a_lease_gets_its_joules(server: AgentServer, client: AgentClient) -> No
     assert spent.active_energy_joules == spent.energy_joules  # the floor is not known
     assert server.agent.windows["r"].trials["t"].results == {"accuracy": 0.5}
     assert client.open("t").before.energy_joules == spent.energy_joules
+
+
+def test_a_lease_s_start_up_is_told_apart(client: AgentClient) -> None:
+    lease = client.open("t", cpus=1, in_startup=True)
+    burn(0.3)
+    lease.change_phase(in_startup=False)
+    reported = lease.report()
+    burn(0.2)
+    lease.change_phase(in_startup=True)
+    burn(0.2)
+    spent = lease.close()
+    assert 0 < reported.startup_joules < spent.startup_joules
+    assert reported.energy_joules < spent.energy_joules
+    # told again: the trial's next lease begins there
+    before = client.open("t").before
+    assert (before.startup_joules, before.energy_joules) == (spent.startup_joules, spent.energy_joules)
+
+
+def test_a_lease_of_another_connection_is_not_told_its_phase(server: AgentServer, client: AgentClient) -> None:
+    lease = opened(client, "t")
+    stranger = AgentClient(server.socket_path, Hello(run="r"))
+    with pytest.raises(LeaseRefused, match="not of this connection"):
+        stranger.ask(Phase(lease=lease.id, in_startup=True))
+    stranger.close()
 
 
 def test_the_driver_closes_trials_tells_of_its_sweep_and_ends_it(server: AgentServer, client: AgentClient) -> None:

@@ -357,6 +357,7 @@ class Totals:
     background_joules: float | None = None
     unreserved_idle_joules: float | None = None
     emissions_grams: float | None = None
+    startup_joules: float | None = None
 
 
 def test_a_study_s_own_energy_is_the_sum_of_its_runs() -> None:

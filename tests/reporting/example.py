@@ -157,6 +157,7 @@ def _leases(learning_rate: float, batch_size: int, seed: int) -> Iterator[LeaseR
             cpu_seconds=held_seconds,
             reserved_cpus=1.0,
             gpus="{}",
+            startup_seconds=0.0,
         )
 
 

@@ -46,6 +46,7 @@ def test_the_balance_is_the_meter_against_all_buckets() -> None:
     assert dict(cpu.buckets) == pytest.approx(
         {
             "this trial": 90.75,
+            "its start-up": 0,
             "other trials": 1546.5,  # three quarters of 2183 J - 121 J
             "overhead": 100,
             "other sweeps": 0,
@@ -77,7 +78,7 @@ def test_the_printed_lines_add_up() -> None:
     assert joules_after(lines, "= this lease") == [66, 55]
     assert joules_after(lines, "= this trial") == [121]
     assert joules_after(lines, "of it lost") == [11]
-    parts = ("this trial", "other trials", "overhead", "other sweeps", "background", "unreserved idle")
+    parts = ("this trial", "its start-up", "other trials", "overhead", "other sweeps", "background", "unreserved idle")
     by_device = zip(*(joules_after(lines, part) for part in parts), strict=True)
     sums = [sum(column) for column in by_device]
     assert sums == pytest.approx([2454.25, 545.75, 3000])

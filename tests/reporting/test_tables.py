@@ -30,6 +30,7 @@ def test_trials_csv_has_the_columns_that_others_rely_on() -> None:
         *("param.learning_rate", "param.batch_size", "param.seed"),
         *("energy_joules", "active_energy_joules", "idle_energy_joules"),
         *("energy_joules.cpu", "energy_joules.dram", "energy_joules.gpu"),
+        "startup_joules",
         *("lost_joules", "pruned_joules", "emissions_grams", "power_watts", "duration_seconds", "coverage", "source"),
         *("accuracy", "energy_to_target_joules", "iterations", "iterations_to_target"),
     ]

@@ -17,7 +17,7 @@ _MOST_TRIALS: Final = 5
 def not_measured(summary: Summary) -> list[str]:
     """The gaps of a run, the largest kind first; empty if there are none."""
     found = [*_between_parts(summary.parts), *_lost_nodes(summary.lost_nodes), *_trials(summary)]
-    found += [_gpu(*each) for each in summary.unmeasured_gpus]
+    found += [*_without_cpu(summary.meters), *(_gpu(*each) for each in summary.unmeasured_gpus)]
     return [*found, *(_gap(meter) for meter in summary.meters if _has_gap(meter))]
 
 
@@ -32,6 +32,12 @@ def _between_parts(parts: Sequence[Part]) -> list[str]:
 
 def _lost_nodes(nodes: Sequence[str]) -> list[str]:
     return [f"{node} was lost: of what it drew in its last second or so nothing is booked." for node in nodes]
+
+
+def _without_cpu(meters: Sequence[MeterSummary]) -> list[str]:
+    # DRAM may be inside a counter of the platform; a CPU that has no counter of its own is in no other.
+    nodes = {meter.node for meter in meters} - {meter.node for meter in meters if meter.component == "cpu"}
+    return [f"The CPU of {node}: no meter counted it, so its energy is in no number here." for node in sorted(nodes)]
 
 
 def _gpu(node: str, name: str, trials: int) -> str:

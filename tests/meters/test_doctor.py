@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pynvml
 import pytest
 
 from energysweep import doctor
@@ -62,6 +63,23 @@ def test_a_meter_that_is_asked_for_and_not_there_is_no_error_for_the_doctor(tmp_
     report = doctor.examine(["rapl"], host, sleep=lambda _seconds: None)
     assert report.devices == ()
     assert "the meter rapl is not available here" in report.summary
+
+
+def test_what_is_counted_once_and_what_is_not_counted_is_said(tmp_path: Path) -> None:
+    tree = FakePowercap(tmp_path / "sys")
+    for die in range(2):
+        tree.zone(f"intel-rapl:{die}", f"package-0-die-{die}", 68_000_000)
+    sick = FakeGpu("GPU-sick", failure=pynvml.NVML_ERROR_UNKNOWN)
+    nvml = FakeNvml(sick, FakeGpu("GPU-display", has_counter=False, has_power=False), FakeGpu("GPU-a", 5_000))
+    clock = FakeClock(10.0)
+    host = Host(tmp_path / "sys", write_proc(tmp_path / "proc"), tmp_path / "no-mount", clock, nvml)
+    text = doctor.render(doctor.examine(host=host, sleep=clock.advance))
+    once = "package-0-die-0, package-0-die-1 read the same counter, which is counted once, as package-0"
+    assert f"cpu by rapl (1 device; {once})" in text
+    assert (
+        "gpu by nvml_counter (1 device; GPU 0 does not answer: Unknown Error;"
+        " GPU 1 (GPU-display) is not measured: NVML does not tell its energy)"
+    ) in text
 
 
 def test_what_is_hidden_from_a_program_stands_beside_the_host(tmp_path: Path) -> None:

@@ -69,6 +69,13 @@ def test_parts_are_in_the_order_of_time() -> None:
     assert parts({}) == ()
 
 
+def test_a_node_whose_cpu_nobody_counted_is_named() -> None:
+    data = without_gaps()
+    _cpu, dram = data.meters
+    said = "The CPU of laptop: no meter counted it, so its energy is in no number here."
+    assert not_measured(summarise(replace(data, meters=[dram]))) == [said]
+
+
 def test_a_gpu_that_trials_held_and_nobody_counted_is_named() -> None:
     data = without_gaps()
     leases = [row._replace(gpus='{"GPU-x": 1.0}') for row in data.leases]

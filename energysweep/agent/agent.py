@@ -293,6 +293,12 @@ class Agent:
             self._close_leases(lambda each: each is lease)
             return account.energy()
 
+    def coverage(self, run: str, lease_id: str) -> dict[str, float]:
+        """How long a lease was open, and for how long of that there are readings; empty where nobody knows any more."""
+        with self.lock:
+            row = self._books.window(run).lease_row(lease_id)
+            return {} if row is None else {"held_seconds": row.held_seconds, "covered_seconds": row.covered_seconds}
+
     def close_trial(self, run: str, trial: str, *, is_over: bool = False) -> None:
         """Close all leases of a trial: its driver knows that it has ended before its worker does.
 

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from energysweep.agent import protocol
 from energysweep.agent.accounts import Sweep
 from energysweep.agent.processes import read_process
-from energysweep.errors import AgentUnreachable, LeaseRefused, OtherVersion, one_line
+from energysweep.errors import AgentError, AgentUnreachable, LeaseRefused, OtherVersion, one_line
 
 _ANSWER_SECONDS = 30.0
 _CONNECT_SECONDS = 3.0  # a Service without an agent on this node drops what it gets
@@ -36,12 +36,16 @@ class Spent:
         active_energy_joules: of that, the active energy.
         startup_joules: what its start-up drew; apart.
         at_seconds: on this process's monotonic clock.
+        held_seconds, covered_seconds: when it was closed: how long the lease was open, and for how long of that the
+            meters have told something, as a mean over devices.
     """
 
     energy_joules: float
     active_energy_joules: float
     startup_joules: float
     at_seconds: float
+    held_seconds: float = 0.0
+    covered_seconds: float = 0.0
 
     def plus(self, other: Spent) -> Spent:
         """This, and what was spent elsewhere."""
@@ -82,6 +86,7 @@ class AgentClient:
     """
 
     def __init__(self, place: protocol.Place, hello: protocol.Hello) -> None:
+        self._process = os.getpid()
         self._lock = threading.Lock()
         self._unanswered: deque[_Answer] = deque()
         self._socket = _connected(place)
@@ -160,10 +165,10 @@ class AgentClient:
         self.ask(protocol.Retire())
 
     def close(self) -> None:
-        """Hang up; the agent closes what is open."""
-        # shutdown, because a forked child may hold the same socket
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        """Hang up; the agent closes what is open. In a forked child it is only let go of: it is its parent's."""
+        if os.getpid() == self._process:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)  # a forked child may hold the same socket
         self._lines.close()
         self._socket.close()
 
@@ -181,6 +186,7 @@ class AgentClient:
         Raises:
             AgentUnreachable
         """
+        self._check_process()
         answer = _Answer()
         with self._lock, _translated():
             self._socket.sendall(request.model_dump_json().encode() + b"\n")
@@ -195,6 +201,7 @@ class AgentClient:
         Raises:
             AgentUnreachable, LeaseRefused
         """
+        self._check_process()
         with self._lock, _translated():
             while answer.content is None:
                 self._read_one()
@@ -202,6 +209,10 @@ class AgentClient:
             refusal = OtherVersion if "protocol" in answer.content else LeaseRefused
             raise refusal(answer.content["error"])
         return answer.content
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise AgentError(f"this connection to the agent is of process {self._process}, of which this is a child")
 
     def _read_one(self) -> None:
         line = self._lines.readline()
@@ -311,7 +322,7 @@ class Lease:
     def __init__(self, client: AgentClient, lease_id: str, opened: _Answer) -> None:
         self.id = lease_id
         self._client = client
-        self._opened = opened
+        self.opened = opened
         self._opened_at = time.monotonic()
 
     @property
@@ -321,7 +332,7 @@ class Lease:
         Raises:
             AgentUnreachable, LeaseRefused: it could not be opened.
         """
-        return _spent(self._client.wait(self._opened), self._opened_at)
+        return _spent(self._client.wait(self.opened), self._opened_at)
 
     def report(self, results: Mapping[str, float] | None = None) -> Spent:
         """What the trial has cost until now.
@@ -349,9 +360,16 @@ class Lease:
         self._client.tell(protocol.Close(lease=self.id))
 
     def close(self) -> Spent:
-        """Close it, and wait: what the trial has cost in the end."""
+        """Close it, and wait: what the trial has cost in the end, and how well that was measured."""
         return _spent(self._client.ask(protocol.Close(lease=self.id)), time.monotonic())
 
 
 def _spent(answer: Mapping[str, Any], at_seconds: float) -> Spent:
-    return Spent(answer["energy_joules"], answer["active_energy_joules"], answer["startup_joules"], at_seconds)
+    return Spent(
+        answer["energy_joules"],
+        answer["active_energy_joules"],
+        answer["startup_joules"],
+        at_seconds,
+        answer.get("held_seconds", 0.0),
+        answer.get("covered_seconds", 0.0),
+    )

@@ -130,7 +130,8 @@ class Connection(socketserver.StreamRequestHandler):
         if self.root is None:
             raise LeaseRefused("say hello first")
         if isinstance(request, protocol.Open | protocol.Report | protocol.Close):
-            return _joules(self._lease(request, self.root))
+            answer = _joules(self._lease(request, self.root))
+            return answer | self.agent.coverage(self.run, request.lease) if request.op == "close" else answer
         match request:
             case protocol.Phase():
                 self._check_own(request.lease)

@@ -267,6 +267,11 @@ class Window:
             self._lease_row(lease) for lease in self.leases.values() if lease.closed is None or lease.revision > since
         ]
 
+    def lease_row(self, lease_id: str) -> LeaseRow | None:
+        """One lease; None if there is none, or its driver has settled it."""
+        lease = self.leases.get(lease_id)
+        return None if lease is None else self._lease_row(lease)
+
     def _lease_row(self, lease: Lease) -> LeaseRow:
         # Only the devices that the trial can use: another trial's GPU says nothing about this one. A GPU that it holds
         # and no meter counts is covered for no time.

@@ -14,13 +14,15 @@ from typing import Any
 import ray
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
-from energysweep.errors import InputError, SweepError
+from energysweep.errors import EnergysweepError, InputError, SweepError
+from energysweep.inputs import is_file
 from energysweep.ledger import FILE_NAME, Ledger
+from energysweep.reporting import write_report
 from energysweep.spec import SweepSpec
 from energysweep.tuning.follow import follow
 from energysweep.tuning.jobs import job_client, told_plainly
-from energysweep.tuning.pack import unpack
 from energysweep.tuning.run import checked_id, new_id
+from energysweep.tuning.unpack import unpack
 from energysweep.tuning.upload import Upload, upload_of
 
 EXIT_INTERRUPTED = 130
@@ -145,8 +147,10 @@ def check_target(folder: Path, run_id: str) -> None:
     Raises:
         InputError: something else is there, or the place cannot be written.
     """
+    if folder.is_symlink():
+        raise InputError("is a link; give the folder itself", file=str(folder), key="--fetch")
     if folder.exists():
-        if not (folder / FILE_NAME).is_file():
+        if not is_file(folder / FILE_NAME):
             raise InputError("is there already, and is no run folder", file=str(folder), key="--fetch")
         with Ledger.open(folder / FILE_NAME) as ledger:
             if ledger.facts().get("id") != run_id:
@@ -180,8 +184,23 @@ def fetch(job: Job, folder: Path, note: Say) -> None:
         if ended.status != JobStatus.SUCCEEDED:
             lines = (text or ended.message or "").strip().splitlines() or ["Ray does not say why"]
             raise SweepError(f"the run folder cannot be fetched: {lines[-1].removeprefix('energysweep: ')}")
-        unpack(text, folder)
+        had_one = folder.exists()
+        unpack(text, folder, job.run_id)
         client.delete_job(carrier)
+    if had_one:
+        note(f"it has taken the place of the earlier copy in {folder}")
+    _report(folder, note)
+
+
+def _report(folder: Path, note: Say) -> None:
+    """Make the report here: a page that somebody else's machine sent is not to be opened in a browser."""
+    for name in ("report.html", "trials.csv", "configurations.csv", "summary.json"):
+        (folder / name).unlink(missing_ok=True)
+    try:
+        with Ledger.open(folder / FILE_NAME) as ledger:
+            write_report(folder, ledger.read())
+    except EnergysweepError as error:
+        note(f"no report can be made of the ledger that came: {error}")
 
 
 def _joined(client: JobSubmissionClient, job: JobDetails, run_id: str, sweep: str, say: Say) -> Job:

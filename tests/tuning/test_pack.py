@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from energysweep.errors import InputError, SweepError
 from energysweep.ledger import FILE_NAME, Ledger
 from energysweep.tuning import pack as packing
-from energysweep.tuning.pack import pack, unpack
+from energysweep.tuning.pack import pack
+from energysweep.tuning.unpack import unpack
 
 
 @pytest.fixture(scope="module")

@@ -24,10 +24,13 @@ def add(commands: Any) -> None:
     submit.add_argument("--no-wait", action="store_true", help="return when the cluster has the job")
     submit.add_argument("--job", metavar="ID", help="follow this job, submitted before, instead of a new one")
     submit.add_argument("--run-id", metavar="ID", help="default: the sweep's name and the time")
+    submit.add_argument("--dry-run", action="store_true", help="list what would be uploaded, and submit nothing")
     add_set(submit)
 
 
 def _submit(arguments: argparse.Namespace) -> int:
+    if arguments.dry_run:
+        return _list_upload(arguments)
     address = arguments.address or os.environ.get("RAY_API_SERVER_ADDRESS")
     if not address:
         raise InputError("submit needs the address of a cluster's dashboard: --address http://HEAD:8265")
@@ -43,6 +46,17 @@ def _submit(arguments: argparse.Namespace) -> int:
         say(job.id)
         return 0
     return _follow(job, arguments.fetch)
+
+
+def _list_upload(arguments: argparse.Namespace) -> int:
+    from energysweep.spec import load_spec
+    from energysweep.tuning.upload import upload_of
+
+    if arguments.sweep is None or arguments.job:
+        raise InputError("--dry-run lists what a sweep would bring along: give its file, and no --job")
+    for line in upload_of(load_spec(arguments.sweep, arguments.overrides)).listing():
+        say(line)
+    return 0
 
 
 def _submitted(arguments: argparse.Namespace, address: str) -> Job:

@@ -83,6 +83,8 @@ def submit(spec: SweepSpec, address: str, run_id: str | None, say: Say) -> Job:
                 return _joined(client, job, run_id, sweep, say)
         job_id = run_id if not earlier else f"{run_id}.{len(earlier) + 1}"
         say(f"uploading {upload.folder}: {len(upload.files)} files, {_size(upload.size_bytes)}")
+        if warning := upload.warning():
+            say(warning)
         _start(client, spec, upload, job_id, {_RUN: run_id, _SWEEP: sweep})
     say(f"job {job_id} at {client.get_address()}")
     return Job(client, job_id, run_id)

@@ -21,7 +21,7 @@ from typing import Final, NoReturn
 
 from energysweep.errors import LedgerError, SweepError, one_line
 from energysweep.ledger import FILE_NAME, Ledger
-from energysweep.tuning import run_key
+from energysweep.tuning import run_key, run_lock
 
 MARK: Final = "energysweep-folder"
 MAX_BYTES: Final = 200 * 2**20  # of the archive
@@ -29,7 +29,8 @@ MAX_UNPACKED_BYTES: Final = 2 * 2**30
 MAX_FILES: Final = 10_000
 MAX_NAME_BYTES: Final = 1000
 MAX_DEPTH: Final = 10
-STAYS: Final = ("tune", run_key.FILE_NAME)  # what is never sent: checkpoints, and the key that agents know the run by
+# What is never sent: checkpoints, the key that agents know the run by, and what says which driver works here.
+STAYS: Final = ("tune", run_key.FILE_NAME, run_lock.FILE_NAME)
 
 _HEADER_CHARACTERS = 300
 _BLOCK = tarfile.BLOCKSIZE

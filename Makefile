@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Not --quiet: who waits for minutes wants to see that something goes on.
+INSTALL := $(BIN)/pip install --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: run study test test-slow test-containers lint format bench study-docs docs charts constraints clean
 
@@ -67,8 +69,9 @@ clean:
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "energysweep needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@echo "installing into $(VENV), once: about 2.3 GB, which takes some minutes"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps aeon  # only its data files are used
+	$(INSTALL) torch
+	$(INSTALL) --editable '.[dev]'
+	$(INSTALL) --no-deps aeon  # only its data files are used
 	touch $@

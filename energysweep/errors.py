@@ -10,6 +10,7 @@
     │   ├── AgentRunning        another agent already serves this host
     │   └── LeaseRefused        the agent says no, with its reason
     │       └── OtherVersion        it speaks another version's protocol
+    ├── NotWritten          a report is known, and cannot be written
     └── LedgerError         the ledger's file is not one, is damaged, or cannot be written
 
 Errors of other libraries are translated into one of these where the library is imported.
@@ -18,7 +19,8 @@ Errors of other libraries are translated into one of these where the library is 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 _SHOWN_CHARACTERS = 300
 _PLACE_CHARACTERS = 4200  # the longest path that Linux opens has 4095 bytes
@@ -133,3 +135,18 @@ class OtherVersion(LeaseRefused):
 
 class LedgerError(EnergysweepError):
     """The ledger's file is not one, is damaged, or cannot be written."""
+
+
+class NotWritten(EnergysweepError):
+    """Files of a report could not be written; what they would say is known all the same.
+
+    Args:
+        reason: in words.
+        summary: what they would say, a ``reporting.Summary``.
+        missing: the names of the files.
+    """
+
+    def __init__(self, reason: str, summary: Any, missing: Sequence[str]) -> None:
+        self.summary = summary
+        self.missing = tuple(missing)
+        super().__init__(reason)

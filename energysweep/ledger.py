@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import shutil
 import sqlite3
 import tempfile
 import threading
@@ -289,14 +291,42 @@ def _result(row: tuple[Any, ...]) -> ResultRow:
 def _connecting(path: Path) -> Iterator[sqlite3.Connection]:
     """A new connection; it is closed again if what is done with it here fails."""
     with _translated(path):
-        # The driver's poll thread and Tune's callbacks share one connection, one at a time (see Ledger._transaction).
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+        connection = _connection(path)
         try:
+            try:
+                connection.execute("PRAGMA schema_version").fetchone()
+            except sqlite3.OperationalError:
+                connection.close()
+                if os.access(path.parent, os.W_OK):
+                    raise
+                connection = _in_memory(path)
             connection.execute("PRAGMA synchronous = NORMAL")
             yield connection
         except BaseException:
             connection.close()
             raise
+
+
+def _connection(path: Path | str) -> sqlite3.Connection:
+    # The driver's poll thread and Tune's callbacks share one connection, one at a time (see Ledger._transaction).
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+
+
+def _in_memory(path: Path) -> sqlite3.Connection:
+    """A copy of a ledger in a folder that cannot be written: SQLite's WAL mode needs a file beside it to read it."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in (path.name, f"{path.name}-wal"):
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copy(path.with_name(name), folder)
+        copy, memory = _connection(Path(folder) / path.name), _connection(":memory:")
+        try:
+            copy.backup(memory)
+        except BaseException:
+            memory.close()
+            raise
+        finally:
+            copy.close()
+    return memory
 
 
 @contextlib.contextmanager

@@ -99,6 +99,8 @@ def test_what_is_no_run_folder_is_told(arguments: list[str], fragment: str, caps
         ["run", "x.yaml", "--metrics-port", "99999"],
         ["report", "x", "--carbon"],
         ["run", "x", "-z"],
+        ["run", "x.yaml", "--ray-restarts", "-1"],
+        ["resume", "x", "--ray-restarts", "²"],
         ["agent", "--linger", "nan"],
         ["agent", "--linger=-5"],
     ],
@@ -119,3 +121,22 @@ def test_doctor_names_every_kind_of_meter(capsys: pytest.CaptureFixture[str]) ->
     out = capsys.readouterr().out
     for kind in ("rapl", "nvml", "estimate"):
         assert kind in out
+
+
+@pytest.mark.parametrize(
+    "command", [["validate", "--schema"], ["doctor"], ["validate", str(SWEEPS / "quickstart.yaml")]]
+)
+def test_an_output_that_takes_nothing_is_one_line(command: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "energysweep", *command], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "energysweep: the output: No space left on device\n")
+
+
+@pytest.mark.parametrize("command", [["report", "no/such/folder"], ["validate", str(SWEEPS / "quickstart.yaml")]])
+def test_a_command_works_without_an_output(command: list[str]) -> None:
+    closed = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", sys.executable, "-m", "energysweep", *command], check=False
+    )
+    assert closed.returncode == (2 if command[0] == "report" else 0)

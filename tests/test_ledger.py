@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import random
+import shutil
 import sqlite3
+import subprocess
 import tempfile
 import threading
 from pathlib import Path
@@ -21,6 +23,7 @@ from energysweep.records import (
     SampleRow,
     TrialRow,
 )
+from tests.conftest import do_without
 
 ENERGY = EnergyRow("boot", "w", "l", "package-0", "cpu", "active", "rapl", 12.5)
 METER = MeterRow("boot", "w", "node", "package-0", "cpu", "rapl", 20.0, 2.0, 1.5, None, "unknown", 6.1e-5, 1, 2)
@@ -35,6 +38,32 @@ SAMPLE = SampleRow("bucket:overhead", 0.5, 3.0)
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "ledger.sqlite"
+
+
+@pytest.mark.parametrize("left", ["closed", "as a killed driver leaves it"])
+def test_a_ledger_is_read_where_nothing_can_be_written(tmp_path: Path, left: str) -> None:
+    writable, mounted = tmp_path / "run", tmp_path / "mounted"
+    writable.mkdir()
+    mounted.mkdir()
+    ledger = Ledger.create(writable / "ledger.sqlite", name="n")
+    ledger.merge([ENERGY], [METER], [LEASE], [SAMPLE])
+    if left == "closed":
+        ledger.close()
+    else:  # the newest rows are in the log beside it, and the index of the log is lost
+        shutil.copytree(writable, tmp_path / "copy", ignore=shutil.ignore_patterns("*-shm"))
+        ledger.close()
+        writable = tmp_path / "copy"
+    bind = subprocess.run(["mount", "--bind", str(writable), str(mounted)], capture_output=True, check=False)
+    if bind.returncode != 0:
+        do_without("mounting a file system needs root")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(mounted)], check=True)
+        with Ledger.open(mounted / "ledger.sqlite") as read_only:
+            data = read_only.read()
+        assert sorted(path.name for path in mounted.iterdir()) == sorted(path.name for path in writable.iterdir())
+    finally:
+        subprocess.run(["umount", str(mounted)], check=True)
+    assert (data.run, data.energy, data.leases) == ({"name": "n"}, [ENERGY], [LEASE])
 
 
 def test_all_rows_come_back_as_they_were(path: Path) -> None:

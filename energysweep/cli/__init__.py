@@ -26,10 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = arguments.run
     try:
         return command(arguments)
-    except InputError as error:
-        return fail(str(error), EXIT_INPUT)
-    except MeterUnavailable as error:
-        return fail(f"{error}; {error.hint}" if error.hint else str(error), EXIT_INPUT)
+    except (InputError, MeterUnavailable) as error:
+        hint = error.hint if isinstance(error, MeterUnavailable) else None
+        return fail(f"{error}; {hint}" if hint else str(error), EXIT_INPUT)
     except EnergysweepError as error:
         return fail(str(error), EXIT_FAILED)
     except KeyboardInterrupt:
@@ -37,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `energysweep report ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # standard output on a full disk; a file that went away in mid-work
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or its rest is tried again at the end
+        return fail(f"{error.filename or 'the output'}: {error.strerror or error}", EXIT_FAILED)
 
 
 def _parser() -> Parser:

@@ -89,6 +89,13 @@ def _given(check: Callable[[str], _T], text: str) -> _T:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def count(text: str) -> int:
+    """The type of an option that is a number of times."""
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of times")
+    return int(text)
+
+
 def port(text: str) -> int:
     """The type of an option that is a port."""
     if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65535:

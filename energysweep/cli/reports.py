@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from energysweep.cli.common import add_command, check_output, path, run_folder
-from energysweep.errors import InputError
+from energysweep.errors import InputError, NotWritten
 from energysweep.terminal import say, show
 
 
@@ -49,7 +49,11 @@ def _report(arguments: argparse.Namespace) -> int:
         web_address(arguments.grafana, "--grafana")
     with Ledger.open(run_folder(arguments.folder) / FILE_NAME) as ledger:
         data = ledger.read()
-    summary = write_report(arguments.folder, data, grid, arguments.grafana)
+    try:
+        summary = write_report(arguments.folder, data, grid, arguments.grafana)
+    except NotWritten as error:
+        show(terminal_table(error.summary))
+        raise
     show(terminal_table(summary))
     say(f"report: {arguments.folder / 'report.html'}")
     if arguments.openmetrics is not None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +18,7 @@ from energysweep.cli.common import (
     add_file_sd,
     add_metrics_port,
     add_set,
+    count,
     path,
 )
 from energysweep.errors import InputError
@@ -33,6 +37,7 @@ def add(commands: Any) -> None:
     run.add_argument("--run-id", metavar="ID", help="default: the sweep's name and the time")
     add_metrics_port(run)
     add_file_sd(run, "the sweep's agents")
+    _add_ray_restarts(run)
     add_set(run)
 
     resume = add_command(commands, "resume", _resume, "go on with an interrupted run, losing no joule")
@@ -40,12 +45,23 @@ def add(commands: Any) -> None:
     add_address(resume)
     add_metrics_port(resume)
     add_file_sd(resume, "the sweep's agents")
+    _add_ray_restarts(resume)
 
     validate = add_command(commands, "validate", _validate, "check a sweep's file and say how many trials it makes")
     validate.add_argument("sweep", metavar="SWEEP.yaml", type=path, nargs="?")
     validate.add_argument("--address", metavar="ADDR", help="also check that this Ray cluster can run it")
     validate.add_argument("--schema", action="store_true", help="print the JSON Schema of sweep files, for editors")
     add_set(validate)
+
+
+def _add_ray_restarts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ray-restarts",
+        metavar="N",
+        type=count,
+        default=3,
+        help="how often a Ray of its own that dies, such as for want of memory, is started again; default: 3",
+    )
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -67,6 +83,8 @@ def _run(arguments: argparse.Namespace) -> int:
         metrics_port=arguments.metrics_port,
         file_sd=arguments.file_sd,
         progress=progress_for_terminal(),
+        start_again=_start_again(arguments),
+        tell=_tell,
     )
     return _tell(done)
 
@@ -81,15 +99,36 @@ def _resume(arguments: argparse.Namespace) -> int:
         metrics_port=arguments.metrics_port,
         file_sd=arguments.file_sd,
         progress=progress_for_terminal(),
+        start_again=_start_again(arguments),
+        tell=_tell,
     )
     return _tell(done)
+
+
+def _start_again(arguments: argparse.Namespace) -> Callable[[Path, str], None] | None:
+    """Replace this program by one that resumes the run, as often as the user wants it."""
+    left = arguments.ray_restarts
+    if left == 0:
+        return None
+
+    def again(folder: Path, reason: str) -> None:
+        note(f"{reason}: starting Ray again, and going on ({left} of --ray-restarts left)")
+        sys.stdout.flush()
+        command = [sys.executable, "-m", "energysweep", "resume", str(folder), "--address", "local"]
+        command += ["--metrics-port", str(arguments.metrics_port), "--ray-restarts", str(left - 1)]
+        if arguments.file_sd is not None:
+            command += ["--file-sd", str(arguments.file_sd)]
+        os.execv(sys.executable, command)  # noqa: S606 - this program itself
+
+    return again
 
 
 def _tell(done: Run) -> int:
     from energysweep.reporting import terminal_table
 
     show(terminal_table(done.summary))
-    say(f"report: {done.folder / 'report.html'}")
+    if done.report is not None:
+        say(f"report: {done.report}")
     for problem in done.problems:
         note(f"energysweep: {problem}")
     if done.interrupted:

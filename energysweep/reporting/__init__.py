@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from energysweep.carbon import Intensity
+from energysweep.errors import EnergysweepError, NotWritten
 from energysweep.ledger import LedgerData
 from energysweep.reporting.combined import combined_html, combined_markdown, combined_table
 from energysweep.reporting.compare import Comparison, compare, comparison_table
@@ -17,7 +18,10 @@ from energysweep.reporting.summary import summarise
 from energysweep.reporting.tables import configurations_csv, summary_json, trials_csv
 from energysweep.reporting.terminal import terminal_table
 
+PAGE_NAME = "report.html"
+
 __all__ = [
+    "PAGE_NAME",
     "Comparison",
     "Receipt",
     "Summary",
@@ -48,12 +52,23 @@ def write_report(
 
     Raises:
         InputError: that is no web address.
-        EnergysweepError: the folder cannot be written.
+        NotWritten: some files could not be written; the others are, and the error has the summary.
     """
     summary = summarise(data, carbon)
     page = report_html(summary, data, grafana_url)  # first: it may refuse the address
-    write_whole(folder / "trials.csv", trials_csv(summary))
-    write_whole(folder / "configurations.csv", configurations_csv(summary))
-    write_whole(folder / "summary.json", summary_json(summary))
-    write_whole(folder / "report.html", page)
+    texts = {
+        "trials.csv": trials_csv(summary),
+        "configurations.csv": configurations_csv(summary),
+        "summary.json": summary_json(summary),
+        PAGE_NAME: page,
+    }
+    problems: dict[str, str] = {}
+    for name, text in texts.items():
+        try:
+            write_whole(folder / name, text)
+        except EnergysweepError as error:
+            problems[name] = str(error)
+    if problems:
+        others = f", nor can {', '.join(list(problems)[1:])}" if len(problems) > 1 else ""
+        raise NotWritten(next(iter(problems.values())) + others, summary, list(problems))
     return summary

@@ -12,11 +12,13 @@ import functools
 import json
 from collections.abc import Mapping
 
-from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_list, _internal_kv_put
+from ray.exceptions import RayError
+from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put, internal_kv_get_gcs_client
 
 from energysweep.agent.client import NOTHING_SPENT, Spent
 
 _NAMESPACE = b"energysweep"
+_ANSWER_SECONDS = 3.0
 
 
 class Board:
@@ -28,14 +30,21 @@ class Board:
 
     def __init__(self, run: str) -> None:
         self._run = run
+        self._agents: dict[bytes, str] = {}
 
     def pin_agent(self, host: str, url: str) -> None:
         """An agent that serves this run, and where its HTTP answers."""
         self._put(f"agent/{host}", url)
 
     def agents(self) -> list[str]:
-        """Every agent that was pinned up."""
-        return [json.loads(self._get(key)) for key in self._keys("agent/")]
+        """Every agent that was pinned up; those known before while Ray does not answer: agents do not need it."""
+        ray = internal_kv_get_gcs_client()
+        try:
+            for key in ray.internal_kv_keys(f"{self._run}/agent/".encode(), _NAMESPACE, timeout=_ANSWER_SECONDS):
+                self._agents[key] = json.loads(ray.internal_kv_get(key, _NAMESPACE, timeout=_ANSWER_SECONDS))
+        except RayError:
+            pass
+        return [self._agents[key] for key in sorted(self._agents)]
 
     def pin_trial(self, trial: str, by_window: Mapping[str, Spent]) -> None:
         """What a trial has cost so far, by accounting window."""
@@ -52,7 +61,3 @@ class Board:
 
     def _get(self, key: str) -> bytes:
         return _internal_kv_get(key.encode(), namespace=_NAMESPACE) or b""
-
-    def _keys(self, prefix: str) -> list[str]:
-        found = _internal_kv_list(f"{self._run}/{prefix}".encode(), namespace=_NAMESPACE)
-        return sorted(key.decode() for key in found)

@@ -7,7 +7,7 @@ import itertools
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,17 +18,20 @@ import ray
 from energysweep import carbon
 from energysweep.agent.discovery import TargetsFile
 from energysweep.agent.server import DEFAULT_PORT
-from energysweep.errors import InputError
+from energysweep.errors import InputError, LedgerError, NotWritten
 from energysweep.ledger import FILE_NAME, Ledger
 from energysweep.links import web_address
-from energysweep.reporting import Summary, write_report, write_whole
+from energysweep.reporting import PAGE_NAME, Summary, summarise, write_report, write_whole
 from energysweep.spec import SweepSpec, load_spec
+from energysweep.terminal import note
 from energysweep.tuning import placement, run_lock
 from energysweep.tuning.progress import Progress, Silent
+from energysweep.tuning.ray_process import RayProcess
 from energysweep.tuning.run_facts import beginning
 from energysweep.tuning.run_key import keep_key, key_of
 from energysweep.tuning.running import RunningSweep
 from energysweep.tuning.session import connected
+from energysweep.tuning.watch import Watch
 from energysweep.tuning.workload import trainable_of
 
 SPEC_NAME = "sweep.yaml"
@@ -46,6 +49,7 @@ class Run:
         summary: what it cost and reached.
         problems: what a person must know before trusting it: failed trials, an interruption. Empty if all went well.
         interrupted: it was stopped before its end.
+        report: the page; None if it could not be written.
     """
 
     id: str
@@ -53,6 +57,7 @@ class Run:
     summary: Summary
     problems: tuple[str, ...] = ()
     interrupted: bool = False
+    report: Path | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -69,6 +74,8 @@ def run(
     metrics_port: int = DEFAULT_PORT,
     file_sd: Path | None = None,
     progress: Progress | None = None,
+    start_again: Callable[[Path, str], None] | None = None,
+    tell: Callable[[Run], int] | None = None,
 ) -> Run:
     """Run a sweep to its end and write its report; go on with it if the run id has begun already.
 
@@ -82,39 +89,20 @@ def run(
         metrics_port: where agents serve /metrics, if none runs yet.
         file_sd: a file for Prometheus that names the agents; None: none.
         progress: shows how it goes; None: nothing.
+        start_again: if a Ray of its own goes away in the midst of the run, replaces this process by one that resumes
+            it; called with the run folder and the reason. None: the run ends then.
+        tell: if the run has to be ended while its own thread waits for a Ray that has gone, says how it stands and
+            returns the exit code of this process, which ends then: nobody can leave such a Ray. None: on standard
+            error, 1.
 
     Raises:
         InputError: the workload cannot be loaded, no node can serve a hardware profile, or another sweep has this id.
         SweepError: nothing could be run.
         LedgerError: the run folder cannot be written.
     """
-    trainable = trainable_of(spec)
-    grid = carbon.resolve(**spec.carbon.model_dump())
-    progress = progress or Silent()
-    grafana_url = os.environ.get(GRAFANA_VARIABLE)
-    if grafana_url:
-        web_address(grafana_url, GRAFANA_VARIABLE)
-    targets_file = TargetsFile(file_sd) if file_sd else None
-    folder, is_new = _folder(output.absolute(), checked_id(run_id) if run_id else None, spec)
-    run_id = folder.name
-    _check_folder(folder, spec)
-    if (done := _done(run_id, folder)) is not None:
-        return done
-    with run_lock.held(folder, progress.event, is_new=is_new) as lock:
-        if (done := _done(run_id, folder)) is not None:  # another driver has ended it in this moment
-            return done
-        key = key_of(folder)
-        with connected(spec, address) as is_cluster:
-            placement.check(spec, ray.nodes(), placement.autoscaler_nodes())
-            running = RunningSweep(spec, run_id, grid, progress, metrics_port, is_cluster, key, targets_file)
-            facts = beginning(run_id, spec, grid, time.time())
-            lock.check()
-            # What is in the folder only now: a sweep that is refused leaves none behind.
-            with contextlib.closing(running) as sweep, _fill_folder(folder, spec, key, facts) as ledger:
-                ledger.note(grafana=grafana_url)
-                problems = sweep.run(trainable, ledger, folder)
-                summary = write_report(folder, ledger.read())
-    return Run(run_id, folder, summary, tuple(problems), sweep.interrupted)
+    how = _How(address, metrics_port, file_sd, progress or Silent(), start_again, tell or _only_say)
+    named = checked_id(run_id) if run_id else None
+    return _work(spec, lambda: _folder(output.absolute(), named, spec), how)
 
 
 def resume(
@@ -124,12 +112,14 @@ def resume(
     metrics_port: int = DEFAULT_PORT,
     file_sd: Path | None = None,
     progress: Progress | None = None,
+    start_again: Callable[[Path, str], None] | None = None,
+    tell: Callable[[Run], int] | None = None,
 ) -> Run:
     """Go on with an interrupted run: finished trials stay, the others go on from their last checkpoint.
 
     Args:
         folder: the run folder.
-        address, metrics_port, file_sd, progress: as in ``run``.
+        address, metrics_port, file_sd, progress, start_again, tell: as in ``run``.
 
     Raises:
         InputError: there is no such run.
@@ -137,17 +127,112 @@ def resume(
     """
     if not (folder / FILE_NAME).is_file():
         raise InputError(f"this is no run folder: it has no {FILE_NAME}", file=str(folder))
-    with Ledger.open(folder / FILE_NAME) as ledger:
-        run_id = str(ledger.facts()["id"])
-    return run(
-        load_spec(folder / SPEC_NAME),
-        address=address,
-        output=folder.absolute().parent,
-        run_id=run_id,
-        metrics_port=metrics_port,
-        file_sd=file_sd,
-        progress=progress,
-    )
+    how = _How(address, metrics_port, file_sd, progress or Silent(), start_again, tell or _only_say)
+    return _work(load_spec(folder / SPEC_NAME), lambda: (folder.absolute(), False), how)
+
+
+@dataclass(frozen=True)
+class _How:
+    """What ``run`` and ``resume`` have in common; see there."""
+
+    address: str | None
+    metrics_port: int
+    file_sd: Path | None
+    progress: Progress
+    start_again: Callable[[Path, str], None] | None
+    tell: Callable[[Run], int]
+
+
+def _work(spec: SweepSpec, place: Callable[[], tuple[Path, bool]], how: _How) -> Run:
+    """Run what is left of a sweep; once all is checked, ``place`` tells its folder, and whether that is new."""
+    trainable = trainable_of(spec)
+    grid = carbon.resolve(**spec.carbon.model_dump())
+    grafana_url = os.environ.get(GRAFANA_VARIABLE)
+    if grafana_url:
+        web_address(grafana_url, GRAFANA_VARIABLE)
+    targets_file = TargetsFile(how.file_sd) if how.file_sd else None
+    folder, is_new = place()
+    run_id = _id_of(folder)
+    _check_folder(folder, spec)
+    if (done := _done(run_id, folder)) is not None:
+        return done
+    with run_lock.held(folder, how.progress.event, is_new=is_new) as lock:
+        if (done := _done(run_id, folder)) is not None:  # another driver has ended it in this moment
+            return done
+        key = key_of(folder)
+
+        def go_on(reason: str) -> None:
+            how.progress.stop()
+            if how.start_again is not None:
+                how.start_again(folder, reason)
+
+        with (
+            contextlib.closing(Watch(lock, go_on if how.start_again else None)) as watch,
+            connected(spec, how.address, how.progress.event) as ray_process,
+            watch.over(ray_process),
+        ):
+            placement.check(spec, ray.nodes(), placement.autoscaler_nodes())
+            is_cluster = not ray_process.is_local
+            running = RunningSweep(spec, run_id, grid, how.progress, how.metrics_port, is_cluster, key, targets_file)
+            facts = beginning(run_id, spec, grid, time.time())
+            lock.check()
+            # What is in the folder only now: a sweep that is refused leaves none behind.
+            with contextlib.closing(running) as sweep, _fill_folder(folder, spec, key, facts) as ledger:
+                watch.begun(_Begun(run_id, folder, sweep, ledger, ray_process, how.tell))
+                ledger.note(grafana=grafana_url)
+                problems = sweep.run(trainable, ledger, folder, watch)
+                if gone := lock.beat():  # perhaps why it has ended
+                    problems.append(gone)
+                return _reported(run_id, folder, ledger, problems, interrupted=sweep.interrupted, is_ours=gone is None)
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A run that may have to be ended by another thread than its own, as ``Watch`` does it."""
+
+    run_id: str
+    folder: Path
+    sweep: RunningSweep
+    ledger: Ledger
+    ray_process: RayProcess
+    tell: Callable[[Run], int]
+
+    def problem(self) -> LedgerError | None:
+        return self.sweep.ledger_problem
+
+    def abandon(self, reason: str, *, is_ours: bool) -> int:
+        problems = [problem for problem in self.sweep.abandon() if problem != reason] if is_ours else []
+        where = "" if self.ray_process.is_local else f" --address {self.ray_process.address}"
+        last = f"{reason}; to go on: energysweep resume {self.folder}{where}" if is_ours else reason
+        problems.append(last)
+        return self.tell(_reported(self.run_id, self.folder, self.ledger, problems, is_ours=is_ours))
+
+
+def _reported(
+    run_id: str,
+    folder: Path,
+    ledger: Ledger,
+    problems: Sequence[str] = (),
+    *,
+    interrupted: bool = False,
+    is_ours: bool = True,
+) -> Run:
+    """The run with its report; where that cannot be written, with the numbers and the reason."""
+    data = ledger.read()
+    if not is_ours:
+        return Run(run_id, folder, summarise(data), tuple(problems), interrupted)
+    try:
+        summary, missing = write_report(folder, data), tuple[str, ...]()
+    except NotWritten as error:
+        summary, missing, problems = error.summary, error.missing, [str(error), *problems]
+    report = None if PAGE_NAME in missing else folder / PAGE_NAME
+    return Run(run_id, folder, summary, tuple(problems), interrupted, report)
+
+
+def _only_say(done: Run) -> int:
+    for problem in done.problems:
+        note(f"energysweep: {problem}")
+    return 1
 
 
 def check_cluster(spec: SweepSpec, address: str) -> None:
@@ -156,7 +241,7 @@ def check_cluster(spec: SweepSpec, address: str) -> None:
     Raises:
         InputError: there is no cluster, no node can serve a hardware profile, or several hosts share no storage.
     """
-    with connected(spec, address):
+    with connected(spec, address, Silent().event):
         placement.check(spec, ray.nodes(), placement.autoscaler_nodes())
 
 
@@ -170,6 +255,8 @@ def _folder(output: Path, run_id: str | None, spec: SweepSpec) -> tuple[Path, bo
 
     Of two sweeps without a name that begin in the same second the later one gets a number.
     """
+    if run_id and (output / run_id).exists():
+        return output / run_id, False
     first = new_id(spec)
     names = [run_id] if run_id else itertools.chain([first], (f"{first}-{number}" for number in itertools.count(2)))
     try:
@@ -207,6 +294,14 @@ def _check_folder(folder: Path, spec: SweepSpec) -> None:
         )
 
 
+def _id_of(folder: Path) -> str:
+    """The run id: the folder's name, or what its ledger says, for a folder that was copied or renamed."""
+    if not (folder / FILE_NAME).exists():
+        return folder.name
+    with Ledger.open(folder / FILE_NAME) as ledger:
+        return str(ledger.facts()["id"])
+
+
 def _portable(spec: SweepSpec) -> str:
     """The sweep's text without where its code lies: on a cluster that is another folder for every job."""
     return spec.to_yaml().replace(spec.working_dir or str(spec.folder), ".")
@@ -219,7 +314,7 @@ def _done(run_id: str, folder: Path) -> Run | None:
     with Ledger.open(folder / FILE_NAME) as ledger:
         if ledger.facts().get("status") != "done":
             return None
-        return Run(run_id, folder, write_report(folder, ledger.read()))
+        return _reported(run_id, folder, ledger)
 
 
 def _fill_folder(folder: Path, spec: SweepSpec, key: str, facts: Mapping[str, Any]) -> Ledger:

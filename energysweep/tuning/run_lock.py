@@ -13,7 +13,6 @@ import fcntl
 import json
 import os
 import secrets
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -86,6 +85,22 @@ class RunLock:
             OSError: the folder cannot be written, or has gone.
         """
         host = host or Host.here()
+        while True:
+            try:
+                return cls._take_once(folder, say, host, flock, sleep)
+            except FileNotFoundError:  # its holder gave it back, and removed the file, in this moment
+                if not folder.is_dir():
+                    raise
+
+    @classmethod
+    def _take_once(
+        cls,
+        folder: Path,
+        say: Callable[[str], None],
+        host: Host,
+        flock: Callable[[int, int], None],
+        sleep: Callable[[float], None],
+    ) -> RunLock:
         path = folder / FILE_NAME
         descriptor, is_sure = _opened(path, flock)
         try:
@@ -106,7 +121,7 @@ class RunLock:
         return lock
 
     def beat(self) -> str | None:
-        """Show that this driver lives. Returns why it must not go on, if so."""
+        """Show that this driver lives, every BEAT_SECONDS. Returns why it must not go on, if so."""
         try:
             there = self._path.stat()
             now = _read(self._path)
@@ -132,22 +147,26 @@ class RunLock:
             raise SweepError(lost)
 
     def release(self) -> None:
-        """Give it back; the file goes, too, if it still is this driver's."""
+        """Give it back; the file goes, too, if it still is this driver's. May be called twice."""
+        if self._descriptor < 0:
+            return
         with contextlib.suppress(OSError):
             there, mine = self._path.stat(), os.fstat(self._descriptor)
             now = _read(self._path)
             if (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino) and now and now.token == self._holder.token:
                 self._path.unlink()
         os.close(self._descriptor)
+        self._descriptor = -1
 
     def _write(self) -> None:
-        os.pwrite(self._descriptor, json.dumps(asdict(self._holder)).encode().ljust(_BYTES - 1) + b"\n", 0)
-        os.fsync(self._descriptor)  # on a network's file system nobody else sees it before
+        # Closed each time: a network's file system shows it to others then, and a local disk need not sync for it.
+        with Path(f"/proc/self/fd/{self._descriptor}").open("r+b", buffering=0) as same:
+            same.write(json.dumps(asdict(self._holder)).encode().ljust(_BYTES - 1) + b"\n")
 
 
 @contextmanager
 def held(folder: Path, say: Callable[[str], None], *, is_new: bool) -> Iterator[RunLock]:
-    """Hold the lock of a run folder; if it is new and stays empty, it is removed again.
+    """Hold the lock of a run folder, for ``watch.Watch`` to beat; if it is new and stays empty, it is removed again.
 
     Raises:
         InputError: another driver works on the run, or the folder cannot be written.
@@ -156,29 +175,18 @@ def held(folder: Path, say: Callable[[str], None], *, is_new: bool) -> Iterator[
         lock = RunLock.take(folder, say)
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror or error}", file=str(folder)) from error
-    ending = threading.Event()
-    beating = threading.Thread(target=_beat, args=(lock, ending), daemon=True, name="energysweep-lock")
-    beating.start()
     try:
         yield lock
     finally:
-        ending.set()
-        beating.join()
         lock.release()
         if is_new:
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
 
-def _beat(lock: RunLock, ending: threading.Event) -> None:
-    while not ending.wait(BEAT_SECONDS):
-        lock.beat()
-
-
 def _opened(path: Path, flock: Callable[[int, int], None]) -> tuple[int, bool]:
     """The file, locked as far as its file system can; and whether it can."""
     while True:
-        path.parent.mkdir(exist_ok=True)  # another one that was refused may have removed it
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             is_sure = True

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ray.tune.error import TuneError
-
 from energysweep import spec as specs
 from energysweep.agent.accounts import Sweep
+from energysweep.agent.client import NOTHING_SPENT
 from energysweep.agent.discovery import TargetsFile
 from energysweep.carbon import Intensity
-from energysweep.errors import SweepError
+from energysweep.errors import EnergysweepError, LedgerError, SweepError, one_line
 from energysweep.ledger import Ledger, LedgerData
 from energysweep.spec import SweepSpec
 from energysweep.tuning import placement
@@ -28,11 +29,13 @@ from energysweep.tuning.run_facts import RunFacts, objectives, owner, shown_firs
 from energysweep.tuning.session import logged_to, terminated_like_interrupted
 from energysweep.tuning.stages import run_stages
 from energysweep.tuning.standing import Standing
-from energysweep.tuning.totals import Poller
+from energysweep.tuning.totals import POLL_SECONDS, Poller
 from energysweep.tuning.trial import Metering, metered_class
 from energysweep.tuning.tuner import last_checkpoints, make_tuner
+from energysweep.tuning.watch import Watch
 
 LOG_NAME = "ray.log"
+log = logging.getLogger("ray.energysweep")  # into the run folder's ray.log, with Ray's own words
 
 
 class RunningSweep:
@@ -95,17 +98,19 @@ class RunningSweep:
         self._agent = AgentLink(self._metering, self._board)
         self._opened = time.monotonic()  # the window is open
 
-    def run(self, trainable: Any, ledger: Ledger, folder: Path) -> list[str]:
+    def run(self, trainable: Any, ledger: Ledger, folder: Path, watch: Watch) -> list[str]:
         """Run all trials that have not ended yet.
 
         Args:
             trainable: the workload.
             ledger: a new one, or that of the parts before.
             folder: the run folder.
+            watch: looks after it meanwhile.
 
         Returns:
             What a person must know before trusting the result.
         """
+        self._watch = watch
         before = ledger.read()
         self._facts = RunFacts(ledger, before.run.get("parts", []), self._started_at)
         # Time in which the sweep did not run is no part of its time.
@@ -133,19 +138,55 @@ class RunningSweep:
             self._progress.event(f"metrics: {self._agent.url}/metrics")
             self._poller.start()
             self._progress.start(self._standing.status)
+            failures = []
             try:
                 self._fit(trainable, folder)
             except KeyboardInterrupt:
                 self.interrupted = True
-            finally:
-                self._poller.close_windows()
-                self._duration_seconds = time.monotonic() - self._opened
-                self._poller.stop()
-                self._progress.stop()
+            except (SweepError, LedgerError) as error:
+                failures = [str(error)]
+            self._watch.finishing()
+            failures += self._take_last_readings()
+            problems = [*self._problems(), *failures]
+            with self._kept(problems):
+                self._note_end("interrupted" if self.interrupted else "failed" if problems else "done")
+        return list(dict.fromkeys(problems))
+
+    def _take_last_readings(self, within_seconds: float | None = None) -> list[str]:
+        """Whatever fails, the rest is done: the ledger is to be as complete as it can be. Returns what has failed."""
+        problems: list[str] = []
+        self._poller.close_windows()
+        self._duration_seconds = time.monotonic() - self._opened
+        with self._kept(problems):
+            self._poller.stop(within_seconds)
+        self._progress.stop()
+        with self._kept(problems):
             self.interrupted |= self._recorder.interrupt()
-            problems = self._problems()
-            self._note_end("interrupted" if self.interrupted else "failed" if problems else "done")
         return problems
+
+    @contextmanager
+    def _kept(self, problems: list[str]) -> Iterator[None]:
+        try:
+            yield
+        except LedgerError as error:
+            problems.append(str(error))
+
+    @property
+    def ledger_problem(self) -> LedgerError | None:
+        """Why the ledger could not be written, if it could not."""
+        return self._poller.problem
+
+    def abandon(self) -> list[str]:
+        """End without Ray, in another thread than the one that runs it and that may wait for Ray for ever.
+
+        Returns:
+            What a person must know beyond that.
+        """
+        problems = self._take_last_readings(POLL_SECONDS)
+        with self._kept(problems):
+            self._facts.note_part(time.monotonic() - self._opened, self._poller.notes)
+            self._facts.note_end("interrupted")
+        return list(dict.fromkeys(problems))
 
     def close(self) -> None:
         """Hang up on the agent, however the run ended."""
@@ -159,8 +200,8 @@ class RunningSweep:
 
     def _pin(self, trial: str) -> None:
         """Tell whoever goes on with a trial, perhaps elsewhere, what it has cost."""
-        reported = self._recorder.trials[trial].reported
-        self._board.pin_trial(trial, self._poller.spent(trial, at_least=reported))
+        record = self._recorder.trials.get(trial)  # there is none if its worker failed before it began
+        self._board.pin_trial(trial, self._poller.spent(trial, at_least=record.reported if record else NOTHING_SPENT))
 
     def _fit(self, workload: Any, folder: Path) -> None:
         trainable = metered_class(workload, self._metering, placement.request(self._spec.profiles))
@@ -170,11 +211,14 @@ class RunningSweep:
 
         def fit(spec: SweepSpec, stage: str, checkpoints: Checkpoints) -> Mapping[str, str]:
             name = f"{self._run_id}~{stage}" if stage else self._run_id  # no run id holds a tilde
-            tuner, self._scheduler = make_tuner(spec, name, storage, trainable, self._recorder, stage, checkpoints)
+            tuner, self._scheduler = make_tuner(
+                spec, name, storage, trainable, self._recorder, self._watch.gate, stage, checkpoints
+            )
             try:
                 return last_checkpoints(tuner.fit(), storage)
-            except TuneError as error:
-                raise SweepError(f"Ray Tune gave up: {error}") from error
+            except Exception as error:  # of Tune, Ray, or the storage: any
+                log.exception("Ray Tune gave up")
+                raise _told(error) from error
 
         checkpoints, self._stage_problems = run_stages(self._spec, fit, self._recorder.of_stage)
         if checkpoints is not None:
@@ -230,3 +274,14 @@ class RunningSweep:
             elif (why := record.without_objective(wanted[record.row.stage].metric)) is not None:
                 problems.append(f"trial {record.row.trial} {why}")
         return problems
+
+
+def _told(error: BaseException) -> EnergysweepError:
+    """What Tune gave up for: our own error, if there is one below Tune's, which is a traceback; else its last line."""
+    below: BaseException | None = error
+    while below is not None:
+        if isinstance(below, EnergysweepError):
+            return below
+        below = below.__cause__ or below.__context__
+    last = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+    return SweepError(f"Ray Tune gave up: {one_line(last[0])}")

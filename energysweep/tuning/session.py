@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,24 +17,24 @@ import ray
 
 from energysweep.errors import InputError
 from energysweep.spec import SweepSpec, trial_count
+from energysweep.tuning import ray_process
+from energysweep.tuning.ray_process import RayProcess
 
 _CONNECTS_WITHIN_SECONDS = 5.0
 
 
 @contextmanager
-def connected(spec: SweepSpec, address: str | None) -> Iterator[bool]:
+def connected(spec: SweepSpec, address: str | None, say: Callable[[str], None]) -> Iterator[RayProcess]:
     """Connect to a Ray cluster, or have a Ray of one's own for the time of the run.
 
     Args:
         spec: the sweep, with its trials' environment.
         address: of the cluster; None: RAY_ADDRESS, which Ray sets in each of its jobs. Neither, or ``local``: a Ray of
             one's own.
-
-    Yields:
-        Whether it is a cluster: trials may run on other hosts than this one.
+        say: told while it takes long.
 
     Raises:
-        InputError: there is no cluster.
+        InputError: there is no cluster, or Ray does not start.
     """
     named_by = "--address" if address else "RAY_ADDRESS"
     address = address or os.environ.get("RAY_ADDRESS") or "local"
@@ -59,19 +59,11 @@ def connected(spec: SweepSpec, address: str | None) -> Iterator[bool]:
         _check_answers(address, named_by)
     else:
         settings["RAY_AUTH_MODE"] = "disabled"  # loopback only; otherwise Ray may write a token into HOME
+        settings |= ray_process.PATIENT
     with _environment_variables(settings):
+        process = ray_process.start(address, named_by, environment, say)
         try:
-            ray.init(
-                address=address,
-                runtime_env=environment or None,
-                include_dashboard=None if is_cluster else False,
-                log_to_driver=False,
-                configure_logging=False,
-            )
-        except (ConnectionError, ValueError) as error:
-            raise InputError(f"cannot connect to Ray at {address}: {error}", key=named_by) from error
-        try:
-            yield is_cluster
+            yield process
         finally:
             ray.shutdown()
 

@@ -79,6 +79,7 @@ class Poller:
         notes: by node, which meters were taken and why not better ones.
         estimated: some device is only estimated.
         roster: which agents answer.
+        problem: why it has stopped to ask: what came could not be kept.
 
     Args:
         run: the run id.
@@ -125,23 +126,26 @@ class Poller:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._poll_for_ever, daemon=True, name="energysweep-poller")
-        self._problem: LedgerError | None = None
+        self.problem: LedgerError | None = None
 
     def start(self) -> None:
         """Begin to poll."""
         self._thread.start()
 
-    def stop(self) -> None:
+    def stop(self, within_seconds: float | None = None) -> None:
         """Poll a last time and end.
+
+        Args:
+            within_seconds: how long to wait for its thread, which may wait for Ray; None: to its end.
 
         Raises:
             LedgerError: what came could not be kept.
         """
         self._stopping.set()
         if self._thread.is_alive():
-            self._thread.join()
-        if self._problem is not None:
-            raise self._problem
+            self._thread.join(within_seconds)
+        if self.problem is not None:
+            raise self.problem
         self.poll()
 
     def take_over(self, before: LedgerData) -> None:
@@ -224,7 +228,7 @@ class Poller:
                 self.poll()
                 self._after_poll()
             except LedgerError as error:  # kept for the driver, which must not go on without its ledger
-                self._problem = error
+                self.problem = error
                 return
 
     def _take(self, answer: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.tune import Trainable
+from ray.tune import Callback, Trainable
 from ray.tune.schedulers import TrialScheduler
 
 from energysweep import spec as specs
@@ -24,6 +24,7 @@ def make_tuner(
     storage: str,
     trainable: type[Trainable],
     recorder: Recorder,
+    gate: Callback,
     stage: str = "",
     checkpoints: Checkpoints | None = None,
 ) -> tuple[tune.Tuner, TrialScheduler]:
@@ -35,6 +36,7 @@ def make_tuner(
         storage: Tune's storage path.
         trainable: the metered workload.
         recorder: is told what happens; of an interrupted run, it knows what has.
+        gate: lets Tune's events pass to it.
         stage: the stage.
         checkpoints: what the stages before have left.
     """
@@ -53,7 +55,7 @@ def make_tuner(
         tuner = tune.Tuner.restore(path, trainable, resume_unfinished=True, param_space=space or None)
         # Tune has no public way to give a restored Tuner new callbacks; those of the first run died with it.
         restored = tuner._local_tuner  # noqa: SLF001
-        restored.get_run_config().callbacks = [recorder]
+        restored.get_run_config().callbacks = [gate, recorder]
         scheduler = restored._tune_config.scheduler  # noqa: SLF001
         # A stage's trials that Tune does not know to have ended run to their end again: what comes after needs their
         # last checkpoint.
@@ -76,7 +78,7 @@ def make_tuner(
             storage_path=storage,
             stop=search.StopRule(spec),
             failure_config=tune.FailureConfig(max_failures=spec.max_failures),
-            callbacks=[recorder],
+            callbacks=[gate, recorder],
             verbose=0,
         ),
     )

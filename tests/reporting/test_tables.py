@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from energysweep.errors import EnergysweepError
+from energysweep.errors import EnergysweepError, NotWritten
 from energysweep.reporting import summarise, write_report
 from energysweep.reporting.files import write_whole
 from energysweep.reporting.tables import configurations_csv, summary_json, trials_csv
@@ -83,6 +83,19 @@ def test_a_report_is_four_files(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_one_clear_message(tmp_path: Path) -> None:
     with pytest.raises(EnergysweepError, match="cannot be written"):
         write_report(tmp_path / "missing", example())
+
+
+def test_what_can_be_written_of_a_report_is_and_the_numbers_are_told(tmp_path: Path) -> None:
+    for name in ("configurations.csv", "report.html"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(NotWritten) as failed:
+        write_report(tmp_path, example())
+    assert failed.value.missing == ("configurations.csv", "report.html")
+    assert str(failed.value) == (
+        f"{tmp_path}/configurations.csv: cannot be written (Is a directory), nor can report.html"
+    )
+    assert failed.value.summary == summarise(example())
+    assert json.loads((tmp_path / "summary.json").read_text())["sweep"] == failed.value.summary.sweep
 
 
 def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:

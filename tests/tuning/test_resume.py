@@ -247,6 +247,40 @@ def test_a_finished_run_stays_as_it_is_when_resumed(run_sweep: object, sweep_fol
     assert after.leases == before.leases
 
 
+def test_a_report_that_cannot_be_written_is_one_line_beside_the_numbers(
+    run_sweep: object, sweep_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = run_sweep("parameters={kind: sleep, seconds: 0.05}")  # type: ignore[operator]
+    page = done.folder / "report.html"
+    page.unlink()
+    page.mkdir()
+    capsys.readouterr()
+    assert main(["resume", str(done.folder), "--metrics-port", "0"]) == 1
+    told = capsys.readouterr()
+    assert "kind=sleep" in told.out or "default" in told.out
+    assert "report: " not in told.out
+    assert told.err == f"energysweep: {page}: cannot be written (Is a directory)\n"
+    assert main(["report", str(done.folder)]) == 1
+    told = capsys.readouterr()
+    assert "energy" in told.out
+    assert told.err == f"energysweep: {page}: cannot be written (Is a directory)\n"
+
+
+def test_a_run_goes_on_in_a_folder_of_another_name(
+    run_sweep: object, sweep_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = run_sweep("parameters={kind: sleep, seconds: 0.05}")  # type: ignore[operator]
+    moved = done.folder.rename(sweep_folder / "a copy of it")
+    with Ledger.open(moved / FILE_NAME) as ledger:
+        ledger.note(status="interrupted")
+    assert main(["resume", str(moved), "--metrics-port", "0"]) == 0
+    assert f"report: {moved / 'report.html'}" in capsys.readouterr().out
+    assert not done.folder.exists()
+    data = read(moved)
+    assert (data.run["id"], data.run["status"]) == (done.id, "done")
+    assert len(data.trials) == 1
+
+
 def test_an_id_of_another_sweep_is_refused(sweep_folder: Path, run_sweep: object, capsys: object) -> None:
     done = run_sweep("parameters={kind: sleep, seconds: 0.05}")  # type: ignore[operator]
     arguments = ["run", str(sweep_folder / "sweep.yaml"), "--output", str(done.folder.parent), "--run-id", done.id]

@@ -111,6 +111,13 @@ def test_what_another_host_left_or_a_folder_that_was_copied_is_taken_over_after_
     assert lock.beat() is None
 
 
+def test_a_lock_that_is_given_back_while_it_is_watched_is_taken(tmp_path: Path) -> None:
+    other = take(tmp_path, ELSEWHERE, flock=no_flock)
+    lock = take(tmp_path, HERE, Waiting(meanwhile=other.release), no_flock)
+    assert lock.beat() is None
+    assert list(tmp_path.iterdir()) == [tmp_path / FILE_NAME]
+
+
 def test_of_two_that_take_over_at_once_the_last_one_has_it(tmp_path: Path) -> None:
     take(tmp_path, ELSEWHERE, flock=no_flock)
     third = Host(node="third", boot_id="boot-3", wall_clock=lambda: 1_000.0)

@@ -10,9 +10,35 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from numbers import Real
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 from energysweep.records import OPEN, TrialStatus
+
+# What Tune adds to every result; the rest is the workload's.
+TUNES_NAMES: Final = frozenset(
+    (
+        "checkpoint_dir_name",
+        "config",
+        "date",
+        "done",
+        "experiment_tag",
+        "hostname",
+        "iterations_since_restore",
+        "node_ip",
+        "pid",
+        "should_checkpoint",
+        "time_since_restore",
+        "time_this_iter_s",
+        "time_total_s",
+        "timestamp",
+        "training_iteration",
+        "trial_id",
+    )
+)
+OUR_NAMES: Final = frozenset(
+    ("energy_joules", "active_energy_joules", "startup_joules", "power_watts", "emissions_grams")
+)
+
 
 Outcome = Literal["reached", "missed", "open", "failed"]
 _Report = TypeVar("_Report")

@@ -1,5 +1,6 @@
 """The sweep YAML: load it, check it, and say which trials it makes."""
 
+from energysweep.spec.imported import Imported
 from energysweep.spec.load import json_schema, load_spec
 from energysweep.spec.model import (
     Budget,
@@ -19,7 +20,7 @@ from energysweep.spec.model import (
 )
 from energysweep.spec.space import Count, Point, count_sentence, label, points, trial_count, varying
 from energysweep.spec.stages import origin, stage_spec, with_origin
-from energysweep.spec.workload import check_workload, load_workload, render_command
+from energysweep.spec.workload import check_workload, find_workload, load_workload, render_command
 
 __all__ = [
     "Budget",
@@ -29,6 +30,7 @@ __all__ = [
     "Distribution",
     "Grid",
     "Hardware",
+    "Imported",
     "LogUniform",
     "Objective",
     "Point",
@@ -40,6 +42,7 @@ __all__ = [
     "Uniform",
     "check_workload",
     "count_sentence",
+    "find_workload",
     "json_schema",
     "label",
     "load_spec",

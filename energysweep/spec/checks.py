@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from energysweep.errors import InputError, one_line
 from energysweep.inputs import is_file
+from energysweep.objective import OUR_NAMES, TUNES_NAMES
 from energysweep.spec.foreign import check_foreign
 from energysweep.spec.model import Choice, Grid, LogUniform, RandInt, Scheduler, SweepSpec, Uniform
 from energysweep.spec.problems import Problem, listed, quoted, shown
@@ -69,6 +70,33 @@ def _check_program(spec: SweepSpec) -> Iterator[Problem]:
     known = dict.fromkeys([*spec.parameters, "seed", "hardware"])
     for index, argument in enumerate(spec.command or ()):
         yield from _check_placeholders(known, index, argument)
+    if spec.results is not None:
+        yield from _check_patterns(spec, spec.results.pattern)
+
+
+def _check_patterns(spec: SweepSpec, patterns: Sequence[str]) -> Iterator[Problem]:
+    if spec.command is None:
+        yield Problem(("results",), "is for a command; a workload reports by itself")
+    names: set[str] = set()
+    for index, pattern in enumerate(patterns):
+        path = ("results", "pattern", index)
+        try:
+            found = re.compile(pattern).groupindex
+        except (re.error, OverflowError, RecursionError) as error:
+            yield Problem(path, f"{quoted(pattern)} is no regular expression of Python: {error}")
+            return
+        if not found:
+            yield Problem(
+                path, f"{quoted(pattern)} has no named group: (?P<{spec.objective.metric}>[0-9.]+) is a metric"
+            )
+        for name in found:
+            if name in TUNES_NAMES or name in OUR_NAMES:
+                yield Problem(path, f"{name} is in every result already; give the group another name")
+        names.update(found)
+    metric = spec.objective.metric
+    if names and metric not in names | OUR_NAMES:
+        known = ", ".join(sorted(names))
+        yield Problem(("objective", "metric"), f"no group of results.pattern is called {metric} (there is {known})")
 
 
 def _check_placeholders(known: Mapping[str, None], index: int, argument: str) -> Iterator[Problem]:

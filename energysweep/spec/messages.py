@@ -9,13 +9,14 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from energysweep.spec.foreign import ELSEWHERE
-from energysweep.spec.model import Budget, Carbon, Hardware, Objective, Scheduler, Search, Stage, SweepSpec
+from energysweep.spec.model import Budget, Carbon, Hardware, Objective, Results, Scheduler, Search, Stage, SweepSpec
 from energysweep.spec.problems import Problem, did_you_mean, shown
 from energysweep.spec.yaml import KeyPath
 
 _MODELS: dict[KeyPath, type[BaseModel]] = {
     (): SweepSpec,
     ("objective",): Objective,
+    ("results",): Results,
     ("search",): Search,
     ("scheduler",): Scheduler,
     ("hardware", "*"): Hardware,

@@ -264,6 +264,15 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+class Results(_Model):
+    """How a command reports, if it prints no JSON."""
+
+    pattern: Annotated[
+        Sequence[Text], Field(min_length=1), BeforeValidator(_listed, json_schema_input_type=str | list[str])
+    ]
+    """Regular expressions, one or a list. A named group, (?P<accuracy>[0-9.]+), is a metric; the last reports."""
+
+
 class SweepSpec(_Model):
     """A sweep: what is trained, in which configurations, on what hardware. Made by ``load_spec``.
 
@@ -276,6 +285,8 @@ class SweepSpec(_Model):
     """The training code, any Ray Tune trainable: module:attr or path.py:attr. Either this or command."""
     command: Annotated[Sequence[str], Field(min_length=1)] | None = None
     """A program and its arguments, with {parameter} where a value goes; it prints one JSON object per report."""
+    results: Results | None = None
+    """How a command reports, if it prints no JSON."""
     parameters: Mapping[str, Parameter] = {}
     """What the workload gets: constants and distributions by name."""
     stages: Mapping[Name, Stage] = {}

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.util
 import json
 import os
 import shutil
 import string
-import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from energysweep.inputs import is_file
+from energysweep.spec.imported import Imported, NameTaken
 from energysweep.spec.model import SweepSpec
 from energysweep.spec.problems import did_you_mean
 
@@ -35,17 +32,27 @@ def check_workload(spec: SweepSpec) -> None:
 def load_workload(spec: SweepSpec) -> Callable[..., Any]:
     """Import the function or class that the sweep's ``workload`` names.
 
-    Modules are searched for in ``working_dir``, then the file's folder, then where Python looks anyway. The folders
-    are put on ``sys.path`` and stay there, for what the code imports later. A file is imported once per process.
+    Raises:
+        InputError: as ``find_workload``.
+    """
+    return find_workload(spec)[0]
+
+
+def find_workload(spec: SweepSpec) -> tuple[Callable[..., Any], Imported]:
+    """Import the function or class that the sweep's ``workload`` names. Returns it, and how a worker gets it.
+
+    Modules are searched for in ``working_dir``, then the file's folder, then where Python looks anyway. A file is
+    imported under its own name, as a program beside it would do it, once per process. The folders are put on
+    ``sys.path`` and stay there, for what the code imports later.
 
     Raises:
-        InputError: no such file, module or attribute, its import fails, or it cannot be called.
+        InputError: no such file, module or attribute, its import fails, its name is taken, or it cannot be called.
     """
     if spec.workload is None:
         raise ValueError("the sweep runs a command, it has no workload")
     where, _, attribute = spec.workload.rpartition(":")
-    module = _import_file(spec, Path(where)) if where.endswith(".py") else _import_module(spec, where)
-    found: Any = module
+    module = _module_of_file(spec, Path(where)) if where.endswith(".py") else _module_of_name(spec, where)
+    found: Any = module.load()
     for name in attribute.split("."):
         if not hasattr(found, name):
             hint = did_you_mean(name, (n for n in dir(found) if not n.startswith("_")), most=3, looked_at=5000)
@@ -54,7 +61,7 @@ def load_workload(spec: SweepSpec) -> Callable[..., Any]:
     if not callable(found):
         problem = f"{spec.workload} is a {type(found).__name__}, not a function or a class"
         raise spec.document.error(problem, ("workload",))
-    return found  # type: ignore[no-any-return]
+    return found, replace(module, attribute=attribute)
 
 
 def render_command(command: Sequence[str], values: Mapping[str, object]) -> list[str]:
@@ -91,13 +98,13 @@ def _render(argument: str, values: Mapping[str, object]) -> str:
     return argument.format_map(texts)
 
 
-def _import_module(spec: SweepSpec, name: str) -> ModuleType:
-    _add_to_path(spec.folder)
+def _module_of_name(spec: SweepSpec, name: str) -> Imported:
+    folders = [str(spec.folder)]
     if spec.working_dir is not None and "://" not in spec.working_dir:
-        _add_to_path(Path(spec.working_dir))
-    importlib.invalidate_caches()
+        folders.insert(0, spec.working_dir)
+    module = Imported(name, "", tuple(dict.fromkeys(folders)))
     try:
-        return importlib.import_module(name)
+        module.load()
     except ModuleNotFoundError as error:
         # A module that the workload itself needs is another problem than a workload that is not there.
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
@@ -106,24 +113,18 @@ def _import_module(spec: SweepSpec, name: str) -> ModuleType:
         raise spec.document.error(problem, ("workload",)) from None
     except (Exception, SystemExit) as error:
         raise _import_failed(spec, name, error) from error
+    return module
 
 
-def _import_file(spec: SweepSpec, path: Path) -> ModuleType:
+def _module_of_file(spec: SweepSpec, path: Path) -> Imported:
     if not is_file(path):
         raise spec.document.error(f"there is no file {path}", ("workload",))
-    name = f"energysweep_workload_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    _add_to_path(path.parent)  # as Python does for a script
-    module_spec = importlib.util.spec_from_file_location(name, path)
-    assert module_spec is not None  # noqa: S101  the name ends in .py
-    assert module_spec.loader is not None  # noqa: S101
-    module = importlib.util.module_from_spec(module_spec)
-    sys.modules[name] = module
     try:
-        module_spec.loader.exec_module(module)
+        module = Imported.of_file(path, "")
+        module.load()
+    except NameTaken as error:
+        raise spec.document.error(str(error), ("workload",)) from None
     except (Exception, SystemExit) as error:
-        del sys.modules[name]
         raise _import_failed(spec, path.name, error) from error
     return module
 
@@ -131,11 +132,6 @@ def _import_file(spec: SweepSpec, path: Path) -> ModuleType:
 def _import_failed(spec: SweepSpec, name: str, error: BaseException) -> Exception:
     last_line = f"{type(error).__name__}: {error}".strip().splitlines()[-1]
     return spec.document.error(f"importing {name} failed: {last_line}", ("workload",))
-
-
-def _add_to_path(folder: Path) -> None:
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
 
 
 def _check_program(spec: SweepSpec) -> None:

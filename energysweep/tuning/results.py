@@ -16,30 +16,9 @@ from math import log10
 from pathlib import PurePath
 from typing import Any, Final
 
-from energysweep.objective import number, scalar
+from energysweep.objective import OUR_NAMES, TUNES_NAMES, number, scalar
 from energysweep.records import readable
 
-# What Tune adds to every result; the rest is the workload's.
-_TUNES = frozenset(
-    (
-        "checkpoint_dir_name",
-        "config",
-        "date",
-        "done",
-        "experiment_tag",
-        "hostname",
-        "iterations_since_restore",
-        "node_ip",
-        "pid",
-        "should_checkpoint",
-        "time_since_restore",
-        "time_this_iter_s",
-        "time_total_s",
-        "timestamp",
-        "training_iteration",
-        "trial_id",
-    )
-)
 # What Tune counts with: it adds them up without a look.
 _TUNES_NUMBERS = frozenset(
     (
@@ -53,7 +32,6 @@ _TUNES_NUMBERS = frozenset(
         "training_iteration",
     )
 )
-OURS = ("energy_joules", "active_energy_joules", "startup_joules", "power_watts", "emissions_grams")
 
 MOST_METRICS: Final = 2000  # of one report
 DEEPEST: Final = 20  # mappings in mappings
@@ -74,7 +52,9 @@ def own_metrics(result: Mapping[str, Any]) -> dict[str, Any]:
 
     Nested mappings are flattened as Tune does it: ``{"val": {"accuracy": 0.9}}`` is ``val/accuracy``.
     """
-    return _plain_metrics({name: value for name, value in result.items() if name not in _TUNES and name not in OURS})
+    return _plain_metrics(
+        {name: value for name, value in result.items() if name not in TUNES_NAMES and name not in OUR_NAMES}
+    )
 
 
 def passed_on(result: Mapping[Any, Any], wanted: Collection[str] = ()) -> dict[str, Any]:
@@ -84,9 +64,9 @@ def passed_on(result: Mapping[Any, Any], wanted: Collection[str] = ()) -> dict[s
         result: what it reported.
         wanted: metrics of which a person is told what they are if no column can hold them.
     """
-    tunes = {name: value for name, value in result.items() if isinstance(name, str) and name in _TUNES}
+    tunes = {name: value for name, value in result.items() if isinstance(name, str) and name in TUNES_NAMES}
     tunes |= {name: bool(tunes[name]) for name in ("done", "should_checkpoint") if name in tunes}
-    own = {name: value for name, value in result.items() if not (isinstance(name, str) and name in _TUNES)}
+    own = {name: value for name, value in result.items() if not (isinstance(name, str) and name in TUNES_NAMES)}
     every = _plain_metrics(own, wanted) | tunes
     return {name: value for name, value in every.items() if name not in _TUNES_NUMBERS or number(value) is not None}
 

@@ -30,12 +30,14 @@ from energysweep.agent.shown import ShownMetrics
 from energysweep.errors import AgentError, AgentUnreachable, InputError, LeaseRefused, SweepError
 from energysweep.meters import Component
 from energysweep.meters.visible_gpus import name_gpus, visible_ids
+from energysweep.objective import OUR_NAMES
 from energysweep.phases import StartUp, unwatch, unwatched, watch
 from energysweep.records import readable
 from energysweep.tuning.board import Board
 from energysweep.tuning.labels import own_label
 from energysweep.tuning.points import hardware_of, unwrap
-from energysweep.tuning.results import OURS, own_metrics, passed_on
+from energysweep.tuning.results import own_metrics, passed_on
+from energysweep.tuning.workload import standing_in, takes_config
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +127,8 @@ def metered_class(
         metering: how it is metered.
         resources: what a trial of a given config reserves; None: what the trainable says itself.
     """
-    base: type[Trainable] = _as_class(trainable)
+    given: dict[str, Any] = {}  # to a function, by tune.with_parameters, in the worker
+    base: type[Trainable] = _as_class(trainable, given)
     is_function = issubclass(base, FunctionTrainable)
 
     class Metered(base):
@@ -137,7 +140,7 @@ def metered_class(
         def setup(self, config: dict[str, Any], **parameters: Any) -> None:
             self._energy.begin(self, self._point)
             with _errors_said():
-                super().setup(config, **parameters)
+                super().setup(config, **(_keep(parameters, given) if is_function else parameters))
 
         def step(self) -> dict[str, Any]:
             self._energy.begin_work()
@@ -191,7 +194,7 @@ def _errors_said() -> Iterator[None]:
         raise SweepError(readable("".join(traceback.format_exception_only(error)).strip())) from None
 
 
-def _as_class(trainable: Callable[..., Any] | type[Trainable] | str) -> type[Trainable]:
+def _as_class(trainable: Callable[..., Any] | type[Trainable] | str, given: Mapping[str, Any]) -> type[Trainable]:
     if isinstance(trainable, str):
         trainable = get_trainable_cls(trainable)
     if inspect.isclass(trainable) and issubclass(trainable, Trainable):
@@ -200,10 +203,15 @@ def _as_class(trainable: Callable[..., Any] | type[Trainable] | str) -> type[Tra
         raise InputError(
             f"{trainable!r} is nothing that Ray Tune can run: give it a function or a tune.Trainable class"
         )
-    try:
-        return wrap_function(trainable)
-    except ValueError as error:
-        raise InputError(f"{getattr(trainable, '__name__', trainable)!r} must take one argument, config") from error
+    if not takes_config(trainable, alone=False):
+        raise InputError(f"{getattr(trainable, '__name__', trainable)!r} must take one argument, config")
+    return wrap_function(standing_in(trainable, lambda config: trainable(config, **given)))
+
+
+def _keep(parameters: Mapping[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Tune's function trainable takes no parameters at its setup: the function itself is called with them."""
+    given.update(parameters)
+    return {}
 
 
 class _TrialEnergy:
@@ -275,7 +283,7 @@ class _TrialEnergy:
         except AgentError as error:
             self._unmeasured(error)
             if before is None:  # never measured is no energy of 0
-                return dict.fromkeys(OURS, math.nan)
+                return dict.fromkeys(sorted(OUR_NAMES), math.nan)
             now = before
         self._last = now
         startup_before, self._startup_seconds = self._startup_seconds, self._startup.seconds if self._startup else 0.0

@@ -2,32 +2,72 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from typing import Any
+import inspect
+import types
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
-import ray
 from ray.tune import Trainable
 
-from energysweep.spec import SweepSpec, check_workload, load_workload
+from energysweep.errors import InputError
+from energysweep.spec import SweepSpec, check_workload, find_workload
 from energysweep.tuning.command import program
 
 
 def trainable_of(spec: SweepSpec) -> Callable[[dict[str, Any]], Any] | type[Trainable]:
-    """The sweep's workload or program.
+    """The sweep's workload or program. A worker that gets it imports the workload by its own name.
 
     Raises:
-        InputError: it cannot be loaded.
+        InputError: it cannot be loaded, or it is nothing that Ray Tune can run.
     """
     if spec.command is not None:
         check_workload(spec)
-        return program(spec.command, spec.working_dir or str(spec.folder))
-    trainable = load_workload(spec)
-    module = sys.modules.get(getattr(trainable, "__module__", ""))
-    if module is not None and module.__name__.startswith("energysweep_workload_"):
-        # Loaded from a file under a name that no worker knows.
-        ray.cloudpickle.register_pickle_by_value(module)
-    return trainable
+        patterns = spec.results.pattern if spec.results else ()
+        return program(spec.command, spec.working_dir or str(spec.folder), patterns=patterns)
+    found, imported = find_workload(spec)
+    if inspect.isclass(found):
+        if not issubclass(found, Trainable):
+            raise InputError(f"{spec.workload} is no tune.Trainable; Ray Tune can run such a class, or a function")
+        # Pickled by value, with a base that is imported where it arrives.
+        said = {"__orig_bases__": (imported,), "__doc__": found.__doc__, "__module__": __name__}
+        return types.new_class(found.__name__, (found,), exec_body=lambda body: body.update(said))
+    if not takes_config(found):
+        raise InputError(f"{spec.workload} must take one argument, config")
+
+    def call(config: dict[str, Any]) -> Any:
+        return imported.load()(config)
+
+    return standing_in(found, call)
+
+
+def takes_config(function: Callable[..., Any], alone: bool = True) -> bool:
+    """Whether a function can be called with a config; not ``alone``: and with more that is given to it by its name."""
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # one of C says nothing
+        return True
+    try:
+        signature.bind({}) if alone else signature.bind_partial({})
+    except TypeError:
+        return False
+    return True
+
+
+def standing_in(function: Callable[..., Any], call: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
+    """What is like ``function`` to Tune (name, resources, mixins, a generator if it is one), and does ``call``."""
+
+    def train(config: dict[str, Any]) -> Any:
+        return call(config)
+
+    def generate(config: dict[str, Any]) -> Iterator[Any]:
+        yield from call(config)
+
+    made: Any = generate if inspect.isgeneratorfunction(function) else train
+    made.__name__ = made.__qualname__ = getattr(function, "__name__", made.__name__)
+    for name in ("_resources", "__mixins__"):
+        if hasattr(function, name):
+            setattr(made, name, getattr(function, name))
+    return cast("Callable[[dict[str, Any]], Any]", made)
 
 
 def can_be_reused(trainable: type[Trainable]) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import ray
 from prometheus_client.parser import text_string_to_metric_families
@@ -183,6 +186,47 @@ def test_a_class_with_parameters_is_metered_too(own_ray: Path) -> None:
     assert result.error is None
     assert result.metrics["energy_joules"] > 0
     assert result.metrics["score"] == 2
+
+
+def scale(config: dict[str, Any], data: Any, *, by: int = 1) -> None:
+    """Has parameters that Tune keeps in its object store."""
+    for step in range(2):
+        tune.report({"score": float(data[step]) * by * config["gain"]})
+
+
+def scale_and_yield(config: dict[str, Any], data: Any, *, by: int = 1) -> Iterator[dict[str, float]]:
+    """The same as a generator of results."""
+    for step in range(2):
+        yield {"score": float(data[step]) * by * config["gain"]}
+
+
+def meter(own_ray: Path, trainable: Any) -> Any:
+    return energysweep.metered(trainable, meters=(f"replay:{own_ray}/trace.csv",))
+
+
+@pytest.mark.slow
+def test_parameters_and_resources_may_be_given_before_or_after_the_metering(own_ray: Path) -> None:
+    data = np.arange(1, 1_000_001, dtype=float)  # 8 MB: more than Tune takes in a function's closure without a warning
+    cpu = {"cpu": 1}
+    trainables = {
+        "after": tune.with_parameters(meter(own_ray, scale), data=data, by=2),
+        "before": meter(own_ray, tune.with_parameters(scale, data=data, by=2)),
+        "resources inside": tune.with_parameters(meter(own_ray, tune.with_resources(scale, cpu)), data=data, by=2),
+        "resources outside": tune.with_resources(tune.with_parameters(meter(own_ray, scale), data=data, by=2), cpu),
+        "parameters outside": tune.with_parameters(tune.with_resources(meter(own_ray, scale), cpu), data=data, by=2),
+        "generator": tune.with_parameters(meter(own_ray, scale_and_yield), data=data, by=2),
+        "partial": meter(own_ray, functools.partial(scale, data=data[:2], by=2)),
+    }
+    for name, trainable in trainables.items():
+        results = tune.Tuner(
+            trainable,
+            param_space={"gain": tune.grid_search([1.0, 10.0])},
+            tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=1),
+            run_config=tune.RunConfig(storage_path=str(own_ray / "results"), name=name, verbose=0),
+        ).fit()
+        assert [result.error for result in results] == [None, None], name
+        assert sorted(result.metrics["score"] for result in results) == [4.0, 40.0], name
+        assert all(math.isfinite(result.metrics["energy_joules"]) for result in results), name
 
 
 def test_a_trial_of_several_bundles_is_refused_with_the_reason(own_ray: Path) -> None:

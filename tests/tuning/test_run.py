@@ -155,6 +155,33 @@ def test_any_program_is_swept_and_the_end_of_its_errors_is_told(sweep_folder: Pa
     assert "exit code 7" in failed.error
 
 
+def test_a_program_that_is_not_to_be_changed_reports_by_what_it_writes(sweep_folder: Path, run_sweep: RunSweep) -> None:
+    (sweep_folder / "program.py").write_text(
+        dedent("""\
+        import logging, sys, time
+        logging.basicConfig(level=logging.INFO)
+        for epoch in range(1, 4):
+            for step in range(3):
+                sys.stderr.write(f"\\r{step / 3:.0%}|#  | {step}/3, loss {1 / (epoch * 4 + step):.3f}")
+                time.sleep(0.02)
+            logging.info("epoch %d: \\x1b[1mval_acc %s\\x1b[0m %%", epoch, sys.argv[1] if epoch == 3 else epoch / 4)
+        """)
+    )
+    done = run_sweep(
+        "workload=null",
+        "command=[python3, program.py, '{last}']",
+        "parameters={last: {grid: [0.75, diverged]}}",
+        r"results.pattern=['loss (?P<loss>[\d.]+)', 'val_acc (?P<score>\w[\w.]*)']",
+        "objective.target=0.5",
+    )
+    assert done.problems == ()
+    good, diverged = sorted(done.summary.trials, key=lambda trial: str(trial.parameters["last"]))
+    assert good.metrics == {"loss": 0.071, "score": 0.75}  # 1 / 14
+    assert (good.objective, good.iterations, good.iterations_to_target) == (0.75, 3, 2)
+    assert diverged.metrics == {"loss": 0.071, "score": "diverged"}
+    assert (diverged.objective, diverged.iterations_to_target) == (0.5, 2)
+
+
 def test_asha_stops_trials_by_their_joules_and_calls_them_pruned(run_sweep: RunSweep) -> None:
     done = run_sweep(
         "parameters={kind: burn, seconds: 0.2, reports: 30, gain: {grid: [5, 4, 3, 2, 1]}}",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from energysweep.objective import FirstHeld, Objective, number
 from energysweep.records import AttemptRow, ResultRow, TrialRow, TrialStatus
 from energysweep.tuning.points import KEY, stage_of
 from energysweep.tuning.results import own_metrics
+
+log = logging.getLogger(__name__)
 
 _NAMES_SHOWN = 10
 _VALUE_CHARACTERS = 60
@@ -67,6 +71,25 @@ class TrialRecord:
         return f"never reported {metric!r} (it reported {', '.join(names[:_NAMES_SHOWN]) or 'nothing'}{more})"
 
 
+def _survives(hook: Callable[..., None]) -> Callable[..., None]:
+    """Tune ends all trials over an exception of a hook: what goes wrong with one trial's is noted as that trial's.
+
+    A ledger that cannot be written does end the sweep: nothing of it would be kept.
+    """
+
+    @wraps(hook)
+    def run(self: Recorder, iteration: int, trials: list[Trial], trial: Trial, *told: Any, **info: Any) -> None:
+        try:
+            hook(self, iteration, trials, trial, *told, **info)
+        except EnergysweepError:
+            raise
+        except Exception as error:
+            log.exception("%s of trial %s", hook.__name__, trial.trial_id)
+            self.unrecorded.setdefault(trial.trial_id, f"{type(error).__name__}: {error}")
+
+    return run
+
+
 class Recorder(Callback):
     """A Tune callback that keeps the ledger's trials, attempts and results.
 
@@ -80,6 +103,7 @@ class Recorder(Callback):
 
     Attributes:
         trials: by trial id.
+        unrecorded: trials of which something could not be taken down, by their ids, with the first reason.
     """
 
     def __init__(
@@ -92,6 +116,7 @@ class Recorder(Callback):
         changed: Callable[[], None],
     ) -> None:
         self.trials: dict[str, TrialRecord] = {}
+        self.unrecorded: dict[str, str] = {}
         self.lock = threading.Lock()
         self._ledger = ledger
         self._objectives = objectives
@@ -149,6 +174,7 @@ class Recorder(Callback):
             for trial in trials:
                 self._record_of(trial)
 
+    @_survives
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """An attempt begins."""
         now = time.time()
@@ -163,6 +189,7 @@ class Recorder(Callback):
             self._ledger.record([record.row], [record.attempt])
         self._changed()
 
+    @_survives
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
@@ -179,6 +206,7 @@ class Recorder(Callback):
             self._ledger.record(results=[row])
         self._changed()
 
+    @_survives
     def on_checkpoint(self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: Any, **info: Any) -> None:
         """What was spent until here is not lost if the attempt fails."""
         with self.lock:
@@ -187,14 +215,17 @@ class Recorder(Callback):
                 record.attempt = record.attempt._replace(checkpoint_joules=record.last_joules)
                 self._ledger.record(attempts=[record.attempt])
 
+    @_survives
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """It ended by itself, by a rule, or because others were better."""
         self._end(trial, "pruned" if self._is_pruned(trial.trial_id) else "completed", None, is_last=True)
 
+    @_survives
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """An attempt failed; Tune tries again."""
         self._end(trial, "failed", _error(trial), is_last=False)
 
+    @_survives
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """The last attempt failed."""
         self._end(trial, "failed", _error(trial), is_last=True)

@@ -273,6 +273,8 @@ class RunningSweep:
                 problems.append(f"trial {record.row.trial} reported no result")
             elif (why := record.without_objective(wanted[record.row.stage].metric)) is not None:
                 problems.append(f"trial {record.row.trial} {why}")
+        for trial, reason in self._recorder.unrecorded.items():
+            problems.append(f"trial {trial}: not all that it told could be taken down{because(reason)}")
         return problems
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from ray import cloudpickle
 
+from energysweep.errors import LedgerError
 from energysweep.ledger import Ledger
 from energysweep.objective import Objective
 from energysweep.spec import Point
@@ -111,3 +112,20 @@ def test_whatever_a_trial_fails_with_is_written_down(ledger: Ledger, tmp_path: P
     recorder.on_trial_error(0, [], trial)
     [row] = ledger.read().trials
     assert (row.status, row.error) == ("failed", written)
+
+
+def test_what_goes_wrong_with_one_trial_s_event_ends_no_sweep_and_is_noted(ledger: Ledger) -> None:
+    def fail() -> None:
+        raise RuntimeError("nobody listens")
+
+    recorder = Recorder(ledger, {"": Objective("accuracy")}, 0.0, lambda _: False, lambda *_: None, fail)
+    report(recorder, 0.5)
+    assert recorder.unrecorded == {"t": "RuntimeError: nobody listens"}
+    assert [row.metrics for row in ledger.read().results] == [{"accuracy": 0.5}]
+
+
+def test_a_ledger_that_cannot_be_written_ends_the_sweep(ledger: Ledger) -> None:
+    recorder = recorder_of(ledger)
+    ledger.close()
+    with pytest.raises(LedgerError):
+        report(recorder, 0.5)

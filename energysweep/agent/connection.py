@@ -27,6 +27,7 @@ from energysweep.agent.processes import Root
 from energysweep.agent.proof import Proof
 from energysweep.errors import AgentError, LeaseRefused, OtherVersion, one_line
 
+_REST_SECONDS, _REST_LINES = 10.0, 64  # of a line that was too long: at most so much, for so long
 _HELLO_SECONDS = 30.0  # for its turn, for measuring quiet seconds, and for a proof
 
 
@@ -87,7 +88,15 @@ class Connection(socketserver.StreamRequestHandler):
                 answer = _no(f"a line has at most {LONGEST_LINE_BYTES} bytes") if is_too_long else self._answer(line)
                 self.wfile.write(json.dumps(answer).encode() + b"\n")
                 if is_too_long:
+                    self._take_the_rest()
                     break
+
+    def _take_the_rest(self) -> None:
+        """Read on for a while: who is hung up on with words unread may never get the answer."""
+        self.server.stay(self.connection, _REST_SECONDS)
+        for _ in range(_REST_LINES):
+            if not self.rfile.read1(LONGEST_LINE_BYTES):
+                break
 
     def finish(self) -> None:
         """Close what it holds."""
@@ -113,7 +122,7 @@ class Connection(socketserver.StreamRequestHandler):
                 return _other()
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
             place = ".".join(map(str, first["loc"]))
-            return _no(one_line(f"{place}: {first['msg']}" if place else first["msg"]))
+            return _no(f"{place}: {first['msg']}" if place else first["msg"])
         except OtherVersion:
             return _other()
         except AgentError as error:
@@ -209,7 +218,7 @@ class _AnyRequest(BaseModel):
 
 
 def _no(reason: str) -> dict[str, Any]:
-    return {"ok": False, "error": reason}
+    return {"ok": False, "error": one_line(reason)}  # it may repeat the client's words, which others log
 
 
 def _other_version(line: bytes) -> bool:

@@ -61,14 +61,10 @@ _TRIALS, _SOURCES = "$measured Trials", "What measured it"
 """Tables whose rows other panels take."""
 _ESTIMATE = "An estimate is a model of the hardware, not a measurement; What measured it names the sources."
 
-_PARTS = {
-    "overhead": ("overhead", OWNERS["overhead"][1]),
-    "start-up of trials": ("start-up of trials", OWNERS["startup"][1]),
-    "other trials": ("other trials", "#a0a4a8"),
-}
+_PARTS = {bucket: OWNERS[bucket] for bucket in ("startup", "overhead")} | {"Other trials": ("Other trials", "#a0a4a8")}
 
 _CHEAPEST = "energysweep_sweep_cheapest_energy_to_target_joules"
-_OF_TRIALS, _STARTUP, _OVERHEAD = 'bucket="trials"', 'bucket="startup"', 'bucket="overhead"'
+_OF_TRIALS, _APART = ', bucket="trials"', ', bucket!="trials"'
 _POWER_NOW = described(per_trial(now(TRIAL_POWER, TRIALS)), now(TRIAL_INFO, INFO))
 
 
@@ -165,9 +161,10 @@ def _power() -> Panel:
     def of_sweep(also: str = "") -> str:
         return f"sum({rate(SWEEP_ENERGY, SWEEPS + also)})"
 
+    apart = f"sum by (bucket) ({rate(SWEEP_ENERGY, SWEEPS + _APART)})"
     shown = f"topk(40, {chosen(per_trial(rate(TRIAL_ENERGY, TRIALS)), INFO)})"
     # A Tuner of one's own has no driver that tells of all its trials.
-    every = f"{of_sweep(', ' + _OF_TRIALS)} or sum({rate(TRIAL_ENERGY, SWEEPS)})"
+    every = f"{of_sweep(_OF_TRIALS)} or sum({rate(TRIAL_ENERGY, SWEEPS)})"
     others = f"clamp_min(({every}) - (sum({shown}) or vector(0)), 0)"
     return timeseries(
         "$measured Power by trial",
@@ -178,10 +175,9 @@ def _power() -> Panel:
         f" {_ESTIMATE}",
         "watt",
         "no trial ran in this time range",
-        over_time("sweep", of_sweep(), "the sweep"),
-        over_time("overhead", of_sweep(", " + _OVERHEAD), "overhead"),
-        over_time("startup", of_sweep(", " + _STARTUP), "start-up of trials"),
-        over_time("others", others, "other trials"),
+        over_time("sweep", of_sweep(), "The sweep"),
+        over_time("apart", apart, "{{bucket}}"),
+        over_time("others", others, "Other trials"),
         over_time("A", described(shown, now(TRIAL_INFO, INFO)), "{{config}} {{hardware}} · {{trial}}"),
         width=16,
         height=11,

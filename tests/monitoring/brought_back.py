@@ -14,6 +14,7 @@ from energysweep.ledger import LedgerData
 from energysweep.monitoring import dashboards
 from energysweep.monitoring.openmetrics import openmetrics
 from energysweep.reporting import Summary, summarise
+from energysweep.reporting.balance import Totals
 from energysweep.reporting.trials import TrialSummary
 from energysweep.spec.space import label
 from tests.monitoring.grafana import View, cells, panels
@@ -134,11 +135,16 @@ def differing(view: View, data: LedgerData, parameter: str) -> dict[tuple[str, s
     return found
 
 
+def charged(totals: Totals) -> float:
+    """Joules that a sweep is charged with."""
+    return sum(filter(None, (totals.trials_energy_joules, totals.startup_joules, totals.overhead_joules)))
+
+
 def _of_sweep(summary: Summary) -> Told:
     totals, cheapest = summary.totals, summary.headline.cheapest
     begin, end = summary.span()
     columns = {
-        (SWEEPS, "Energy"): sum(filter(None, (totals.trials_energy_joules, totals.overhead_joules))),
+        (SWEEPS, "Energy"): charged(totals),
         (SWEEPS, "CO2e"): totals.emissions_grams,
         (SWEEPS, "Estimated"): 0.0,
         (SWEEPS, "Least to target"): None if cheapest is None else cheapest.energy_to_target_joules.geometric_mean,  # type: ignore[union-attr]

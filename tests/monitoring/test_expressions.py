@@ -17,7 +17,7 @@ from energysweep.monitoring import Json
 from energysweep.monitoring.queries import NODE_BUCKETS
 from energysweep.reporting import summarise
 from tests.ledgers import booked
-from tests.monitoring.brought_back import brought_back, differing, shown
+from tests.monitoring.brought_back import brought_back, charged, differing, shown
 from tests.monitoring.expressions import DASHBOARDS, EMPTY_WHILE_IT_RUNS, TARGETS, VARIABLES
 from tests.monitoring.grafana import View, escaped, panels, rows, summed, target
 from tests.monitoring.test_rules import ALERTS, RECORDS
@@ -179,7 +179,7 @@ def test_of_more_trials_than_are_shown_the_rest_is_drawn_together(sweep: Watched
     (panel,) = (panel for panel in panels(dashboard) if panel["title"] == "$measured Power by trial")
     of = {target["refId"]: target["expr"] for target in panel["targets"]}
     one, rest = (view.fill(of[reference].replace("topk(40, ", "topk(1, "), chosen) for reference in ("A", "others"))
-    every = view.fill(f"{of['sweep']} - {of['overhead']}", chosen)
+    every = view.fill(f"{of['sweep']} - sum({of['apart']})", chosen)
 
     def total(expression: str) -> dict[float, float]:
         return {when: float(watts) for series in view.lines(f"sum({expression})") for when, watts in series["values"]}
@@ -253,9 +253,7 @@ def test_brought_back_weeks_later_every_number_is_that_of_the_report(
 
 def test_what_the_sweep_has_cost_is_what_its_report_charges(sweep: Watched) -> None:
     totals = summarise(sweep.data).totals
-    assert totals.trials_energy_joules is not None
-    assert totals.overhead_joules is not None
-    expected = totals.trials_energy_joules + totals.overhead_joules
+    expected = charged(totals)
     for view in (sweep.just_after(), sweep.long_after()):
         assert summed(view, DASHBOARDS["energysweep-sweep"], "$measured Energy") == pytest.approx(expected)
         grams = number(ask(view, "energysweep-sweep", "$measured CO2e", "A"))

@@ -162,18 +162,18 @@ def test_numbers_that_are_tiny_or_huge_stay_numbers(screens: dict[str, list[Json
 def test_books_that_balance_differ_by_0_joules(screens: dict[str, list[Json]]) -> None:
     headings, *rows = the(screens, NODES, "$measured Energy by owner against the meters")["rows"]
     assert [row[headings.index("Difference")] for row in rows] == ["0 J", "0 J"]
-    assert headings[1:5] == ["Trials", "Overhead", "Background", "Unreserved idle"]
+    assert headings[1:6] == ["Trials", "Start-up", "Overhead", "Background", "Unreserved idle"]
 
 
 def test_owners_have_the_same_names_wherever_they_stand(screens: dict[str, list[Json]]) -> None:
     for title in ("$measured Power by owner, and the meters", "$measured Energy by owner"):
         texts = the(screens, NODES, title)["texts"]
-        assert {"Trials", "Overhead", "Background", "Unreserved idle"} <= set(texts)
+        assert {"Trials", "Start-up", "Overhead", "Background", "Unreserved idle"} <= set(texts)
         assert "unreserved_idle" not in texts
 
 
 def test_the_legend_of_power_begins_with_the_sweep_and_its_overhead(screens: dict[str, list[Json]]) -> None:
-    assert the(screens, SWEEP, "$measured Power by trial")["texts"][1:3] == ["the sweep", "overhead"]
+    assert the(screens, SWEEP, "$measured Power by trial")["texts"][1:4] == ["The sweep", "Overhead", "Start-up"]
 
 
 @pytest.mark.parametrize(

@@ -97,13 +97,13 @@ def test_the_area_under_the_line_is_the_sweep_s_energy(view: View) -> None:
 
 
 def test_the_areas_reach_the_line_although_no_short_trial_is_seen_by_itself(view: View) -> None:
-    areas = {reference: lines(view, reference) for reference in ("A", "others", "overhead")}
+    areas = {reference: lines(view, reference) for reference in ("A", "others", "apart")}
     line = lines(view, "sweep")
     for at in range(300, ENDED, SCRAPE):
         when = BEGAN + at
         assert areas["A"][when] == pytest.approx(LONG_WATTS)
         assert areas["others"][when] == pytest.approx(SHORT_JOULES / SCRAPE)
-        assert areas["overhead"][when] == pytest.approx(OVERHEAD_WATTS)
+        assert areas["apart"][when] == pytest.approx(OVERHEAD_WATTS)
         assert sum(area[when] for area in areas.values()) == pytest.approx(line[when])
 
 

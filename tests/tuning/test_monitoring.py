@@ -102,7 +102,7 @@ def test_what_a_sweep_has_cost_goes_on_over_a_new_agent_and_a_resume(
     def joules() -> dict[str, float]:
         """By bucket, as Prometheus has scraped last."""
         series = "max by (component, bucket, source) (max_over_time(energysweep_sweep_energy_joules_total[10m]))"
-        return prometheus.values(f"sum by (bucket) ({series})", "bucket")
+        return {"startup": 0.0} | prometheus.values(f"sum by (bucket) ({series})", "bucket")
 
     options = ("--set", "parameters={steps: {grid: [2, 120]}}", "--set", "max_concurrent_trials=1")
     with driver(sweep_folder, agent_port, "run", "sweep.yaml", "--run-id", "watched", *options, linger=1) as first:
@@ -117,7 +117,12 @@ def test_what_a_sweep_has_cost_goes_on_over_a_new_agent_and_a_resume(
     assert second.returncode == 0, messages
 
     totals = summarise(read(folder)).totals
-    expected = pytest.approx({"trials": totals.trials_energy_joules, "overhead": totals.overhead_joules})
+    buckets = {
+        "trials": totals.trials_energy_joules,
+        "startup": totals.startup_joules or 0.0,
+        "overhead": totals.overhead_joules,
+    }
+    expected = pytest.approx(buckets)
     with suppress(AssertionError):
         wait_for(lambda: joules() == expected, 30)
     assert joules() == expected

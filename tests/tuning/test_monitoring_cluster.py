@@ -24,7 +24,7 @@ from energysweep.monitoring import Json
 from energysweep.reporting import summarise
 from tests.conftest import need
 from tests.ledgers import booked
-from tests.monitoring.brought_back import brought_back, differing
+from tests.monitoring.brought_back import brought_back, charged, differing
 from tests.monitoring.expressions import DASHBOARDS, EMPTY_WHILE_IT_RUNS, TARGETS, VARIABLES
 from tests.monitoring.grafana import View, numbers, summed, target
 from tests.monitoring.test_rules import ALERTS, RECORDS
@@ -331,9 +331,7 @@ def test_what_the_sweep_has_cost_is_what_its_report_charges_on_both_nodes(watche
     totals = summarise(watched.data).totals
     view, dashboard = watched.just_after(), DASHBOARDS["energysweep-sweep"]
 
-    assert totals.trials_energy_joules is not None
-    assert totals.overhead_joules is not None
-    joules = totals.trials_energy_joules + totals.overhead_joules
+    joules = charged(totals)
     assert summed(view, dashboard, "$measured Energy") == pytest.approx(joules)
     found = numbers(view.ask(target(dashboard, "$measured CO2e", "A"), view.choose(dashboard)))
     assert found == {(): pytest.approx(totals.emissions_grams)}

@@ -78,6 +78,18 @@ def checked_path(text: str) -> Path:
     return path
 
 
+def variable_path(variable: str, text: str) -> Path:
+    """The path that an environment variable gives.
+
+    Raises:
+        InputError: no file can have it.
+    """
+    try:
+        return checked_path(text)
+    except ValueError as error:
+        raise InputError(str(error), key=variable) from None
+
+
 def is_file(path: str | Path) -> bool:
     """Whether there is a plain file that this user can get at; a link to one is one."""
     return os.path.isfile(path)  # noqa: PTH113  Path.is_file raises where a folder above may not be looked into

@@ -88,6 +88,38 @@ def test_a_trace_that_is_a_device_is_not_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("variable", "text", "problem"),
+    [
+        ("ENERGYSWEEP_STATE", "~nobody-here/x", "ENERGYSWEEP_STATE: there is no user nobody-here here"),
+        ("ENERGYSWEEP_SOCKET", "~nobody-here/x", "ENERGYSWEEP_SOCKET: there is no user nobody-here here"),
+        ("ENERGYSWEEP_SOCKET", "x" * 300, "ENERGYSWEEP_SOCKET: the path is too long"),
+        ("ENERGYSWEEP_SOCKET", "/tmp/" + "x" * 120, "is too long for a socket: at most 107 bytes"),
+        ("ENERGYSWEEP_SERIES_SECONDS", "9" * 5000, "is no number of seconds"),
+        ("ENERGYSWEEP_SERIES_SECONDS", "1e300", "is no number of seconds"),
+        ("ENERGYSWEEP_ADVERTISE", "\x1b[2J", "is no address"),
+    ],
+)
+def test_a_nonsensical_variable_is_one_line_and_exit_code_2(
+    variable: str,
+    text: str,
+    problem: str,
+    agent_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(variable, text)
+    try:
+        code = main(["agent", "--meter", "estimate", "--port", "0", "--linger", "1"])
+    except SystemExit as end:
+        code = end.code  # type: ignore[assignment]
+    err = capsys.readouterr().err
+    assert code == 2, err
+    assert problem in err
+    assert len(err.splitlines()) == 1
+    assert err.rstrip("\n").isprintable()
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         *(["agent", "--port", port] for port in ("99999999999", "-1", "\u00b2", "\u0663", "9" * 5000, "0x1", "")),

@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 from energysweep.agent.accounts import Sweep
 from energysweep.agent.shown import SHOWN_RESULTS
 from energysweep.errors import InputError
+from energysweep.inputs import variable_path
 from energysweep.meters.base import Component
 
 PROTOCOL = 2  # raised with every change that an agent or a program of another version would misunderstand
@@ -256,9 +257,12 @@ def socket_path() -> Path:
     """Where a program looks for the agent of this host.
 
     ENERGYSWEEP_SOCKET names it. Otherwise it is root's daemon, if there is one, or the one of this user.
+
+    Raises:
+        InputError: no file can have that path.
     """
     if named := os.environ.get("ENERGYSWEEP_SOCKET"):
-        return Path(named)
+        return variable_path("ENERGYSWEEP_SOCKET", named)
     return DAEMON_SOCKET if os.access(DAEMON_SOCKET, os.W_OK) else _socket_of_user()
 
 

@@ -17,8 +17,12 @@ from energysweep.agent.protocol import socket_path
 from energysweep.agent.replace import end_agent
 from energysweep.agent.server import DEFAULT_PORT, LAST_SCRAPE_SECONDS, AgentServer
 from energysweep.agent.state import StateFile
+from energysweep.errors import InputError
 from energysweep.host import Host
+from energysweep.inputs import variable_path
 from energysweep.meters import open_meters
+
+_MAX_SOCKET_BYTES = 107  # unix(7): sun_path has 108, with the null byte
 
 
 def start_agent(
@@ -58,6 +62,8 @@ def start_agent(
     opened = open_meters(meters, host)
     own = process.root if process else None
     path = path or socket_path()
+    if len(os.fsencode(path)) > _MAX_SOCKET_BYTES:
+        raise InputError(f"is too long for a socket: at most {_MAX_SOCKET_BYTES} bytes", file=str(path))
     state = StateFile(path.with_name(f"{path.stem}-state-{host.boot_id}.json"))
     floors = FloorMemory(_floors_path(host.node))
     agent = Agent(host, opened, meters, floors, own, state=state, series_seconds=series_seconds)
@@ -84,5 +90,6 @@ def start_agent(
 
 def _floors_path(node: str) -> Path:
     """What an agent remembers between runs, of a node by name; ENERGYSWEEP_STATE names the folder."""
-    folder = os.environ.get("ENERGYSWEEP_STATE") or os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(folder).expanduser() / "energysweep" / f"floors-{re.sub(r'[^A-Za-z0-9._-]', '_', node)}.json"
+    variable = "ENERGYSWEEP_STATE" if os.environ.get("ENERGYSWEEP_STATE") else "XDG_STATE_HOME"
+    folder = variable_path(variable, os.environ.get(variable) or "~/.local/state")
+    return folder / "energysweep" / f"floors-{re.sub(r'[^A-Za-z0-9._-]', '_', node)}.json"

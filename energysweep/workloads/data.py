@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from energysweep.errors import InputError
+from energysweep.inputs import checked_path, is_there
 
 FOLDER_VARIABLE = "ENERGYSWEEP_DATA"
 
@@ -114,8 +115,11 @@ def find(name: str, what: str, get: str) -> Path:
     """
     # Tune gives each trial a working folder of its own and leaves the first one's name behind.
     start = os.environ.get(FOLDER_VARIABLE) or os.environ.get("TUNE_ORIG_WORKING_DIR") or Path.cwd()
-    path = Path(start) / Path(name).expanduser()
-    if not path.exists():
+    try:
+        path = Path(start) / checked_path(name)
+    except ValueError as error:
+        raise InputError(str(error), key="data") from None
+    if not is_there(path):
         raise InputError(
             f"{what} is not there. {get} Put it there, or say where it is: by the parameter data (a path), or by the"
             f" environment variable {FOLDER_VARIABLE} (the folder in which {name} lies). Nothing is downloaded.",

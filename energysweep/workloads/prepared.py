@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from energysweep.errors import InputError
+from energysweep.inputs import variable_path
 from energysweep.workloads.data import Data
 
 CACHE_VARIABLE: Final = "ENERGYSWEEP_CACHE"
@@ -61,7 +62,7 @@ def prepared(path: Path, reading: str, sources: Iterable[Path], decode: Callable
 def _home(path: Path) -> Path:
     if named := os.environ.get(CACHE_VARIABLE):
         place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
-        return Path(named).expanduser() / f"{path.name}-{place}"
+        return variable_path(CACHE_VARIABLE, named) / f"{path.name}-{place}"
     return path / FOLDER if path.is_dir() else path.parent / FOLDER / path.name
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from energysweep.monitoring import Json
+from energysweep.monitoring.fields import OWNERS
 from energysweep.monitoring.queries import NODE_BUCKETS
 from energysweep.reporting import summarise
 from tests.ledgers import booked
@@ -138,7 +139,7 @@ def test_the_joules_of_all_owners_are_those_of_the_meter(sweep: Watched, moment:
     def of(reference: str) -> float:
         return number(ask(view, "energysweep-nodes", title, reference))
 
-    owners = [of(bucket) for bucket in ("trials", "overhead", "background", "unreserved_idle")]
+    owners = [of(bucket) for bucket in OWNERS]
     assert sum(owners) == pytest.approx(of("booked"), rel=1e-9)
     assert of("booked") == pytest.approx(of("metered"), rel=1e-9)
     assert of("difference") == pytest.approx(0, abs=1e-6)

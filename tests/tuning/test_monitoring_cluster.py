@@ -21,6 +21,7 @@ from ray.util import get_node_ip_address
 from energysweep.ledger import FILE_NAME, LedgerData
 from energysweep.metrics import EXPRESSIONS, FAMILIES
 from energysweep.monitoring import Json
+from energysweep.monitoring.fields import OWNERS
 from energysweep.reporting import summarise
 from tests.conftest import need
 from tests.ledgers import booked
@@ -317,7 +318,7 @@ def test_on_both_nodes_the_joules_of_all_owners_are_those_of_the_meters(watched:
         query = target(dashboard, "$measured Energy by owner against the meters", reference)
         return numbers(view.ask(query, view.choose(dashboard)), "node")
 
-    owners = [of(bucket) for bucket in ("trials", "overhead", "background", "unreserved_idle")]
+    owners = [of(bucket) for bucket in OWNERS]
     metered = of("metered")
     assert metered.keys() == {("head",), ("worker",)}
     assert min(metered.values()) > 0

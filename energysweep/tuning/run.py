@@ -178,7 +178,7 @@ def _work(spec: SweepSpec, place: Callable[[], tuple[Path, bool]], how: _How) ->
             lock.check()
             # What is in the folder only now: a sweep that is refused leaves none behind.
             with contextlib.closing(running) as sweep, _fill_folder(folder, spec, key, facts) as ledger:
-                watch.begun(_Begun(run_id, folder, sweep, ledger, ray_process, how.tell))
+                watch.begun(_Begun(run_id, folder, sweep, ledger, ray_process, how))
                 ledger.note(grafana=grafana_url)
                 problems = sweep.run(trainable, ledger, folder, watch)
                 if gone := lock.beat():  # perhaps why it has ended
@@ -195,17 +195,19 @@ class _Begun:
     sweep: RunningSweep
     ledger: Ledger
     ray_process: RayProcess
-    tell: Callable[[Run], int]
+    how: _How
 
     def problem(self) -> LedgerError | None:
         return self.sweep.ledger_problem
 
     def abandon(self, reason: str, *, is_ours: bool) -> int:
+        if not is_ours:
+            self.how.progress.stop()
         problems = [problem for problem in self.sweep.abandon() if problem != reason] if is_ours else []
         where = "" if self.ray_process.is_local else f" --address {self.ray_process.address}"
         last = f"{reason}; to go on: energysweep resume {self.folder}{where}" if is_ours else reason
         problems.append(last)
-        return self.tell(_reported(self.run_id, self.folder, self.ledger, problems, is_ours=is_ours))
+        return self.how.tell(_reported(self.run_id, self.folder, self.ledger, problems, is_ours=is_ours))
 
 
 def _reported(

@@ -104,7 +104,12 @@ def _environment_variables(settings: Mapping[str, str]) -> Iterator[None]:
 
 
 class _LogFile(logging.FileHandler):
-    """A log is worth no sweep: on a full disk its lines are lost, and nothing else."""
+    """A log is worth no sweep: on a full disk, or without its folder, its lines are lost, and nothing else."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write it, if the folder is still there to open the file in."""
+        with suppress(OSError):
+            super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class's name
         """Say nothing."""

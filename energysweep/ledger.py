@@ -16,14 +16,24 @@ import sqlite3
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from energysweep.errors import LedgerError
+from energysweep import ledger_rows
+from energysweep.errors import LedgerError, one_line
+from energysweep.ledger_rows import (
+    Damage,
+    Table,
+    checked_facts,
+    checked_leases,
+    of_known_trials,
+    with_known_leases,
+)
 from energysweep.records import AttemptRow, EnergyRow, LeaseRow, MeterRow, ResultRow, SampleRow, TrialRow, readable
 
 FILE_NAME: Final = "ledger.sqlite"
+_Row = TypeVar("_Row", EnergyRow, MeterRow, LeaseRow, TrialRow, AttemptRow, ResultRow, SampleRow)
 _APPLICATION_ID: Final = 0x454E5357  # "ENSW", in the file's header: a foreign SQLite file is recognised by it
 _SCHEMA_VERSION: Final = 3
 
@@ -78,7 +88,8 @@ class LedgerData:
             ``stages`` (by name, the stage's
             ``objective``), ``varying`` (names of the parameters that differ between configurations), ``carbon``
             (``grams_per_kwh``, ``zone``, ``year``, ``source``, ``pue``), ``meters`` (by node, a sentence
-            on what was taken and why not better), ``versions`` (by package).
+            on what was taken and why not better), ``versions`` (by package). Any of them may be missing.
+        damage: what could not be read and is left out, one line for each table; empty if all is well.
     """
 
     run: dict[str, Any]
@@ -89,6 +100,27 @@ class LedgerData:
     attempts: Sequence[AttemptRow] = ()
     results: Sequence[ResultRow] = ()
     samples: Sequence[SampleRow] = field(default=(), repr=False)
+    damage: Sequence[str] = ()
+
+
+def without_orphans(data: LedgerData) -> LedgerData:
+    """The same without the rows of leases and trials that it does not have; they are told of as damage."""
+    damage = Damage()
+    energy = with_known_leases(data.energy, data.leases, damage)
+    attempts = of_known_trials("attempts", data.attempts, data.trials, damage)
+    results = of_known_trials("results", data.results, data.trials, damage)
+    damaged = (*data.damage, *damage.texts())
+    return replace(data, energy=energy, attempts=attempts, results=results, damage=damaged)
+
+
+def read_ledger(path: Path) -> LedgerData:
+    """What a ledger holds, as far as it can be read.
+
+    Raises:
+        LedgerError: there is none, it is something else, or its structure is damaged.
+    """
+    with Ledger.open(path) as ledger:
+        return without_orphans(ledger.read())
 
 
 class Ledger:
@@ -123,21 +155,8 @@ class Ledger:
         Raises:
             LedgerError: there is none, it is damaged, or it is something else.
         """
-        if not path.is_file():
-            raise LedgerError(f"{path}: there is no ledger here")
         with _connecting(path) as connection:
-            (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if application_id != _APPLICATION_ID:
-                raise LedgerError(f"{path}: this is no ledger of energysweep")
-            if not 1 <= version <= _SCHEMA_VERSION:
-                raise LedgerError(
-                    f"{path}: written with schema {version}, this energysweep reads schema {_SCHEMA_VERSION} and older"
-                )
-            problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if problem != "ok":
-                raise LedgerError(f"{path}: the ledger is damaged ({problem})")
-            if version < _SCHEMA_VERSION:
+            if _checked_version(connection, path) < _SCHEMA_VERSION:
                 _upgrade(connection)
         return cls(connection, path)
 
@@ -212,27 +231,46 @@ class Ledger:
             )
 
     def read(self) -> LedgerData:
-        """Everything, as of one moment, in the order of the keys."""
+        """Everything that can be read, as of one moment, in the order of the keys; what cannot be is told of."""
+        damage = Damage()
         with self._transaction() as connection:
-            rows = connection.execute
-            return LedgerData(
-                run={key: json.loads(value) for key, value in rows("SELECT * FROM run")},
-                energy=[EnergyRow(*row) for row in rows("SELECT * FROM energy")],
-                meters=[MeterRow(*row) for row in rows("SELECT * FROM meters")],
-                leases=[LeaseRow(*row) for row in rows("SELECT * FROM leases ORDER BY opened_at, lease")],
-                trials=[
-                    TrialRow(trial, json.loads(parameters), *rest)
-                    for trial, parameters, *rest in rows("SELECT * FROM trials")
-                ],
-                attempts=[AttemptRow(*row) for row in rows("SELECT * FROM attempts")],
-                results=[_result(row) for row in rows("SELECT * FROM results")],
-                samples=[SampleRow(*row) for row in rows("SELECT * FROM samples")],
-            )
+            facts = checked_facts(_rows(connection, "run", ("key", "value"), "", damage), damage)
+            leases = checked_leases(_read(connection, ledger_rows.LEASES, damage), damage)
+            trials = _read(connection, ledger_rows.TRIALS, damage)
+            energy = _read(connection, ledger_rows.ENERGY, damage)
+            meters = _read(connection, ledger_rows.METERS, damage)
+            attempts = _read(connection, ledger_rows.ATTEMPTS, damage)
+            results = _read(connection, ledger_rows.RESULTS, damage)
+            samples = _read(connection, ledger_rows.SAMPLES, damage)
+        return LedgerData(
+            run=facts,
+            energy=energy,
+            meters=meters,
+            leases=leases,
+            trials=trials,
+            attempts=attempts,
+            results=results,
+            samples=samples,
+            damage=damage.texts(),
+        )
 
     def facts(self) -> Mapping[str, Any]:
-        """What ``note`` remembered."""
+        """What ``note`` remembered, as far as it can be read."""
+        damage = Damage()
         with self._transaction() as connection:
-            return {key: json.loads(value) for key, value in connection.execute("SELECT * FROM run")}
+            return checked_facts(_rows(connection, "run", ("key", "value"), "", damage), damage)
+
+    def read_whole(self) -> LedgerData:
+        """Everything, to go on with.
+
+        Raises:
+            LedgerError: something is damaged: what is written on top of it could not be trusted.
+        """
+        data = without_orphans(self.read())
+        if data.damage or "id" not in data.run:
+            what = data.damage[0] if data.damage else "run: the run id is missing"
+            raise LedgerError(f"{self.path}: the ledger is damaged: {what}; energysweep report shows what there is")
+        return data
 
     def backup(self, path: Path) -> None:
         """Copy the ledger, also while it is written to; ``path`` may be on a network file system."""
@@ -283,13 +321,58 @@ def _written(row: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(readable(value) if isinstance(value, str) else value for value in row)
 
 
-def _result(row: tuple[Any, ...]) -> ResultRow:
-    return ResultRow(*row)._replace(metrics=json.loads(row[-1]))
+def _read(connection: sqlite3.Connection, table: Table[_Row], damage: Damage) -> list[_Row]:
+    return table.checked(_rows(connection, table.name, table.columns, table.order, damage), damage)
+
+
+def _rows(
+    connection: sqlite3.Connection, table: str, columns: Sequence[str], order: str, damage: Damage
+) -> list[tuple[Any, ...]]:
+    """The rows of a table; none, and a note, if it is not there or lacks a column."""
+    try:
+        return connection.execute(f"SELECT {', '.join(columns)} FROM {table} {order}").fetchall()  # noqa: S608 - ours
+    except sqlite3.OperationalError as error:
+        if "no such" not in str(error):
+            raise
+        damage.note(table, f"all of them: {error}")
+        return []
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+def _text(content: bytes) -> str | bytes:
+    """A text of the file; its bytes if they are none, which no check of a text lets pass."""
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return content
+
+
+def _checked_version(connection: sqlite3.Connection, path: Path) -> int:
+    """The schema version of a ledger that can be read."""
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    if application_id != _APPLICATION_ID:
+        raise LedgerError(f"{path}: this is no ledger of energysweep")
+    version = _version(connection)
+    if not 1 <= version <= _SCHEMA_VERSION:
+        raise LedgerError(
+            f"{path}: written with schema {version}, this energysweep reads schema {_SCHEMA_VERSION} and older"
+        )
+    for (problem,) in connection.execute("PRAGMA quick_check(1000)"):
+        # A value that breaks a rule of its column is left out, and told of, by whoever reads the rows.
+        if problem != "ok" and "CHECK constraint" not in problem and "NULL value" not in problem:
+            raise LedgerError(f"{path}: the ledger is damaged ({one_line(problem)})")
+    return version
 
 
 @contextlib.contextmanager
 def _connecting(path: Path) -> Iterator[sqlite3.Connection]:
     """A new connection; it is closed again if what is done with it here fails."""
+    if not path.is_file():
+        raise LedgerError(f"{path}: there is no ledger here")
     with _translated(path):
         connection = _connection(path)
         try:
@@ -309,7 +392,9 @@ def _connecting(path: Path) -> Iterator[sqlite3.Connection]:
 
 def _connection(path: Path | str) -> sqlite3.Connection:
     # The driver's poll thread and Tune's callbacks share one connection, one at a time (see Ledger._transaction).
-    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+    connection.text_factory = _text
+    return connection
 
 
 def _in_memory(path: Path) -> sqlite3.Connection:
@@ -334,6 +419,6 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        raise LedgerError(f"{path}: {error}") from error
+        raise LedgerError(f"{path}: {one_line(error)}") from error
     except OSError as error:
         raise LedgerError(f"{path}: {error.strerror or error}") from error

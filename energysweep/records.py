@@ -7,7 +7,16 @@ monotonic clock.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
+
+from annotated_types import Ge, Le
+
+# What a number of a row can be; ``ledger_rows`` holds what comes out of a file to it.
+Joules = Annotated[float, Ge(0), Le(1e18)]
+Watts = Annotated[float, Ge(0), Le(1e12)]
+Seconds = Annotated[float, Ge(0), Le(1e11)]
+UnixTime = Annotated[float, Ge(0), Le(2.5e11)]  # until the year 9892
+Count = Annotated[int, Ge(0), Le(2**53)]
 
 Bucket = Literal["active", "idle", "startup", "overhead", "other_sweeps", "background", "unreserved_idle"]
 TRIAL_BUCKETS: tuple[Bucket, ...] = ("active", "idle")  # a trial's energy: what configurations are compared by
@@ -41,7 +50,7 @@ class EnergyRow(NamedTuple):
     component: str
     bucket: str
     source: str
-    joules: float
+    joules: Joules
 
 
 class MeterRow(NamedTuple):
@@ -64,14 +73,14 @@ class MeterRow(NamedTuple):
     device: str
     component: str
     source: str
-    joules: float
-    window_seconds: float
-    covered_seconds: float
-    idle_floor_watts: float | None
+    joules: Joules
+    window_seconds: Seconds
+    covered_seconds: Seconds
+    idle_floor_watts: Watts | None
     idle_floor_from: str
-    resolution_joules: float | None
-    failures: int
-    resets: int
+    resolution_joules: Joules | None
+    failures: Count
+    resets: Count
 
 
 class LeaseRow(NamedTuple):
@@ -92,14 +101,14 @@ class LeaseRow(NamedTuple):
     window: str
     node: str
     trial: str
-    attempt: int
-    pid: int
-    opened_at: float
-    closed_at: float | None
-    held_seconds: float
-    covered_seconds: float
-    cpu_seconds: float
-    reserved_cpus: float
+    attempt: Count
+    pid: Count
+    opened_at: UnixTime
+    closed_at: UnixTime | None
+    held_seconds: Seconds
+    covered_seconds: Seconds
+    cpu_seconds: Seconds
+    reserved_cpus: Annotated[float, Ge(0), Le(1e6)]
     gpus: str
     startup_seconds: float | None = None
 
@@ -120,9 +129,9 @@ class TrialRow(NamedTuple):
     seed: int | None
     hardware: str
     status: TrialStatus
-    attempts: int
-    started_at: float | None
-    ended_at: float | None
+    attempts: Count
+    started_at: UnixTime | None
+    ended_at: UnixTime | None
     error: str | None
     stage: str = ""
 
@@ -138,10 +147,10 @@ class ResultRow(NamedTuple):
     """
 
     trial: str
-    iteration: int
-    elapsed_seconds: float
-    energy_joules: float | None
-    active_energy_joules: float | None
+    iteration: Count
+    elapsed_seconds: Seconds
+    energy_joules: Joules | None
+    active_energy_joules: Joules | None
     metrics: dict[str, Any]
 
 
@@ -155,11 +164,11 @@ class AttemptRow(NamedTuple):
     """
 
     trial: str
-    number: int
-    started_at: float
-    ended_at: float | None
-    outcome: str
-    checkpoint_joules: float | None
+    number: Count
+    started_at: UnixTime
+    ended_at: UnixTime | None
+    outcome: Literal["running", "completed", "failed", "interrupted"]
+    checkpoint_joules: Joules | None
     error: str | None
 
 
@@ -173,8 +182,8 @@ class SampleRow(NamedTuple):
     """
 
     series: str
-    elapsed_seconds: float
-    joules: float
+    elapsed_seconds: Seconds
+    joules: Joules
 
 
 def readable(text: str) -> str:

@@ -18,8 +18,8 @@ PACKAGE = Path(energysweep.__file__).parent
 # The layers from the bottom up. A part may import what stands in a lower layer, and its own layer's other parts.
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"confines", "errors", "inputs", "terminal", "records", "host", "links", "objective", "phases"}),
-    frozenset({"meters", "carbon", "spec", "ledger", "metrics", "analysis"}),
-    frozenset({"agent", "reporting", "doctor", "workloads"}),
+    frozenset({"meters", "carbon", "spec", "ledger", "ledger_rows", "metrics", "analysis"}),
+    frozenset({"agent", "reporting", "doctor", "runfolder", "workloads"}),
     frozenset({"monitoring", "tracking", "tuning", "simulation"}),
     frozenset({"cli"}),
     frozenset({"__init__", "__main__"}),  # nobody imports these but a program's user

@@ -34,7 +34,7 @@ def add(commands: Any) -> None:
 
 def _report(arguments: argparse.Namespace) -> int:
     from energysweep import carbon
-    from energysweep.ledger import FILE_NAME, Ledger
+    from energysweep.ledger import FILE_NAME, read_ledger
     from energysweep.links import web_address
     from energysweep.reporting import terminal_table, write_report, write_whole
 
@@ -47,8 +47,7 @@ def _report(arguments: argparse.Namespace) -> int:
         check(arguments.prometheus)
     if arguments.grafana is not None:
         web_address(arguments.grafana, "--grafana")
-    with Ledger.open(run_folder(arguments.folder) / FILE_NAME) as ledger:
-        data = ledger.read()
+    data = read_ledger(run_folder(arguments.folder) / FILE_NAME)
     try:
         summary = write_report(arguments.folder, data, grid, arguments.grafana)
     except NotWritten as error:
@@ -70,7 +69,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from energysweep.ledger import FILE_NAME, Ledger
+    from energysweep.ledger import FILE_NAME, read_ledger
     from energysweep.reporting import combined_html, combined_markdown, combined_table, summarise, write_whole
 
     check_output(arguments.html, "--html")
@@ -79,10 +78,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     for place, folder in enumerate(arguments.folders):
         if given[place] in given[:place]:
             raise InputError(f"{folder} is given twice: its energy would count twice", key="RUN_DIR")
-    summaries = []
-    for folder in arguments.folders:
-        with Ledger.open(run_folder(folder) / FILE_NAME) as ledger:
-            summaries.append(summarise(ledger.read()))
+    summaries = [summarise(read_ledger(run_folder(folder) / FILE_NAME)) for folder in arguments.folders]
     # The files first: a reader of the output that has seen enough (`| head`) ends this program.
     if arguments.html:
         write_whole(arguments.html, combined_html(summaries))
@@ -97,10 +93,9 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    from energysweep.ledger import FILE_NAME, Ledger
+    from energysweep.ledger import FILE_NAME, read_ledger
     from energysweep.reporting import explain, receipt_text
 
-    with Ledger.open(run_folder(arguments.folder) / FILE_NAME) as ledger:
-        receipt = explain(ledger.read(), arguments.trial)
+    receipt = explain(read_ledger(run_folder(arguments.folder) / FILE_NAME), arguments.trial)
     show(receipt_text(receipt))
     return 0

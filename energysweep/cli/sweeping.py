@@ -90,6 +90,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _resume(arguments: argparse.Namespace) -> int:
+    from energysweep.runfolder import to_resume
+
+    to_resume(arguments.folder)  # what is wrong with it is told before Ray is imported
+
     from energysweep.tuning.progress import progress_for_terminal
     from energysweep.tuning.run import resume
 

@@ -20,9 +20,9 @@ class RunClock:
 
     def __init__(self, run: Mapping[str, Any]) -> None:
         parts = run.get("parts") or [
-            {"started_at": run.get("started_at", 0.0), "duration_seconds": run.get("duration_seconds") or 0.0}
+            {"started_at": run.get("started_at") or 0.0, "duration_seconds": run.get("duration_seconds") or 0.0}
         ]
-        self._parts = [(float(part["started_at"]), float(part["duration_seconds"])) for part in parts]
+        self._parts = [(float(part["started_at"]), float(part.get("duration_seconds") or 0.0)) for part in parts]
         self.end = self._parts[-1][0] + self._parts[-1][1]
 
     def at(self, elapsed_seconds: float) -> float:

@@ -20,6 +20,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.registry import Collector
+from pydantic import ValidationError
 
 from energysweep.agent.shown import ShownMetrics
 from energysweep.analysis.early_stopping import Effort, saved_joules
@@ -94,20 +95,21 @@ def _samples(data: LedgerData, intensity: Intensity | None) -> Iterator[Sample]:
             course = course_of(held, points, sum(booked.values()))
             ends.append(course.at[-1])
             spent.append(Spent("trials", course, _without_node(booked)))
-            who = (str(data.run["id"]), trial.trial)
+            who = (_id(data.run), trial.trial)
             yield from _energy_samples(who, course, booked, intensity)
             yield from _startup_samples(who, course, held, startup)
             nodes = tuple(dict.fromkeys(lease.node for lease in held))
             yield from _fact_samples(data.run, trial, course, nodes)
             yield from _result_samples(data.run, trial.trial, results.get(trial.trial, ()), course, nodes[-1], clock)
-    begin, end = _began(data.run, max(ends)), max(ends)
+    begin = _began(data.run, max(ends))
+    end = max(*ends, begin + 0.001)  # also of a ledger that has lost when things were
     beside_work: tuple[Bucket, ...] = ("startup", "overhead")
     for bucket in beside_work:
         of_bucket = in_bucket(data, bucket)
         points = [(clock.at(row.elapsed_seconds), row.joules) for row in totals.get(f"bucket:{bucket}", ())]
         course = course_between(begin, end, points, sum(of_bucket.values()))
         spent.append(Spent(bucket, course, of_bucket))
-    yield from charged_samples(str(data.run["id"]), list(every_step(begin, end)), spent, intensity)
+    yield from charged_samples(_id(data.run), list(every_step(begin, end)), spent, intensity)
     yield from _sweep_samples(data, begin, end, intensity)
 
 
@@ -187,19 +189,19 @@ def _fact_samples(run: Mapping[str, Any], trial: TrialRow, course: Course, nodes
     config = label(trial.parameters, run.get("varying", ()), trial.stage)
     for at in course.times():
         for node in nodes:
-            yield "energysweep_trial_info", (str(run["id"]), trial.trial, config, trial.hardware, node), 1.0, at
+            yield "energysweep_trial_info", (_id(run), trial.trial, config, trial.hardware, node), 1.0, at
 
 
 def _result_samples(
     run: Mapping[str, Any], trial: str, results: Sequence[ResultRow], course: Course, node: str, clock: RunClock
 ) -> Iterator[Sample]:
     shown = ShownMetrics(_shown_first(run))
-    yield "energysweep_trial_reports_total", (str(run["id"]), trial, node), 0.0, course.at[0]
+    yield "energysweep_trial_reports_total", (_id(run), trial, node), 0.0, course.at[0]
     for number, result in enumerate(results, start=1):
         at = min(max(clock.at(result.elapsed_seconds), course.at[0]), course.at[-1])
-        yield "energysweep_trial_reports_total", (str(run["id"]), trial, node), float(number), at
+        yield "energysweep_trial_reports_total", (_id(run), trial, node), float(number), at
         for metric, value in shown.of(result.metrics).items():
-            yield "energysweep_trial_result", (str(run["id"]), trial, node, metric), value, at
+            yield "energysweep_trial_result", (_id(run), trial, node, metric), value, at
 
 
 def _shown_first(run: Mapping[str, Any]) -> list[str]:
@@ -211,7 +213,7 @@ def _shown_first(run: Mapping[str, Any]) -> list[str]:
 
 def _sweep_samples(data: LedgerData, started_at: float, end: float, intensity: Intensity | None) -> Iterator[Sample]:
     run = data.run
-    name = str(run["id"])
+    name = _id(run)
     for at in every_step(started_at, end):
         yield "energysweep_sweep_info", (name, str(run.get("name", "")), str(run.get("owner", ""))), 1.0, at
         yield "energysweep_sweep_start_timestamp_seconds", (name,), started_at, at
@@ -223,8 +225,8 @@ def _sweep_samples(data: LedgerData, started_at: float, end: float, intensity: I
     for state, number in _states(data, summary).items():
         yield "energysweep_sweep_trials", (name, state), number, end
     trials = own(summary.trials)
-    scheduler = Scheduler.model_validate((run.get("spec") or {}).get("scheduler") or {})
-    saved = saved_joules(map(_effort, trials), scheduler)
+    scheduler = _scheduler(run)
+    saved = saved_joules(map(_effort, trials), scheduler) if scheduler else None
     if saved is not None:
         yield "energysweep_sweep_saved_energy_joules", (name,), saved, end
     objective = summary.objective
@@ -236,6 +238,18 @@ def _sweep_samples(data: LedgerData, started_at: float, end: float, intensity: I
         best = objective.best(trial.objective for trial in trials)
         if best is not None:
             yield "energysweep_sweep_best", (name, objective.metric), best, end
+
+
+def _id(run: Mapping[str, Any]) -> str:
+    return str(run.get("id", ""))
+
+
+def _scheduler(run: Mapping[str, Any]) -> Scheduler | None:
+    """The sweep's; None if the ledger has none that could be one."""
+    try:
+        return Scheduler.model_validate((run.get("spec") or {}).get("scheduler") or {})
+    except ValidationError:
+        return None
 
 
 def _states(data: LedgerData, summary: Summary) -> dict[str, int]:

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 
 import plotly.graph_objects as go
 
+from energysweep.analysis.intervals import Estimate
 from energysweep.carbon import JOULES_PER_KWH
 from energysweep.reporting.text import MANY_JOULES, number_text
 
@@ -125,6 +126,13 @@ def axis_type(values: Sequence[float]) -> str:
     """Logarithmic for values that span a wide range, else linear."""
     lowest, highest = min(values, default=0.0), max(values, default=0.0)
     return "log" if lowest > 0 and highest / lowest >= _WIDE_RANGE else "linear"
+
+
+def ends_of(each: Estimate) -> tuple[float, float]:
+    """The ends of its interval on a chart: the value itself where there is none, or where it goes on without end."""
+    low = each.low if each.low is not None and each.low > 0 else each.value
+    high = each.high if each.high is not None and math.isfinite(each.high) else each.value
+    return low, high
 
 
 def log_range(values: Sequence[float]) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from rich.text import Text
 from energysweep.analysis.target import always_arrives
 from energysweep.reporting.groups import ConfigurationSummary
 from energysweep.reporting.model import Summary
+from energysweep.reporting.not_measured import damage_lines
 from energysweep.reporting.text import NOT_AVAILABLE, TIMES, energy_text, value_text
 from energysweep.reporting.values import mean_of
 
@@ -196,7 +197,7 @@ def _differing(
 
 
 def _warnings(summaries: Sequence[Summary], compared: Sequence[Summary], *, same_objective: bool) -> list[str]:
-    warnings = []
+    warnings = [f"{summary.sweep}: {line}" for summary in summaries for line in damage_lines(summary)]
     if len({summary.sources for summary in compared}) > 1:
         sources = {summary.sweep: "+".join(summary.sources) or "none" for summary in compared}
         named = "; ".join(f"{run}: {kinds}" for run, kinds in sources.items())

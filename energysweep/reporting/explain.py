@@ -99,12 +99,14 @@ class Receipt:
 
     Attributes:
         sweep: the run id.
+        damage: what of the ledger could not be read, so that it is in no line.
         attempts: in order; every lease is in one of them.
         windows: those in which it held a lease, in the order of their first lease.
     """
 
     sweep: str
     trial: TrialSummary
+    damage: tuple[str, ...]
     attempts: tuple[AttemptReceipt, ...]
     windows: tuple[WindowBalance, ...]
 
@@ -133,6 +135,7 @@ def explain(data: LedgerData, name: str) -> Receipt:
     return Receipt(
         sweep=summary.sweep,
         trial=trial,
+        damage=summary.damage,
         attempts=_attempts(data, trial, leases),
         windows=tuple(_window(data, host, window, names) for host, window in windows),
     )

@@ -18,6 +18,7 @@ from energysweep.reporting.charts import (
     EnergyUnit,
     Figure,
     empty_plot,
+    ends_of,
     escaped,
     in_order,
     lines,
@@ -52,7 +53,7 @@ def main_effects(summary: Summary) -> Figure | None:
     plot.update_layout(barmode="group", bargap=0.25)
     estimated = " (of estimates)" if summary.estimated else ""
     plot.update_xaxes(title=f"Highest over lowest{estimated}", type="log")
-    tops = [found.range.high or found.range.value for each in fitted.values() for found in each.main]
+    tops = [ends_of(found.range)[1] for each in fitted.values() for found in each.main]
     ends = (1.0, 2.4 * max(tops))  # with room for the numbers behind the bars
     plot.update_xaxes(range=[math.log10(end) for end in ends], tickvals=log_ticks(ends))
     plot.update_yaxes(autorange="reversed", showgrid=False)
@@ -78,8 +79,8 @@ def _add_bars(
         x=[each.value for each in ranges],
         error_x={
             "type": "data",
-            "array": [(each.high or each.value) - each.value for each in ranges],
-            "arrayminus": [each.value - max(1.0, each.low or each.value) for each in ranges],
+            "array": [ends_of(each)[1] - each.value for each in ranges],
+            "arrayminus": [each.value - max(1.0, ends_of(each)[0]) for each in ranges],
             "visible": any(each.has_interval for each in ranges),
             "thickness": 1,
             "width": 3,
@@ -91,7 +92,7 @@ def _add_bars(
     for name, each in zip(names, ranges, strict=True):
         shift = {"energy": 1, "epochs": 0, "joules_per_epoch": -1}[quantity]
         plot.add_annotation(
-            x=math.log10(each.high or each.value),
+            x=math.log10(ends_of(each)[1]),
             y=lines(name),
             yshift=23 * shift,
             xshift=5,

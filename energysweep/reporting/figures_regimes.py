@@ -22,6 +22,7 @@ from energysweep.reporting.charts import (
     EnergyUnit,
     Figure,
     empty_plot,
+    ends_of,
     escaped,
     lines,
     log_range,
@@ -143,8 +144,8 @@ def hardware(summary: Summary) -> Figure | None:
         y=list(range(len(rows))),
         error_x={
             "type": "data",
-            "array": [(ratio.high or ratio.value) - ratio.value for _, ratio in rows],
-            "arrayminus": [ratio.value - (ratio.low or ratio.value) for _, ratio in rows],
+            "array": [ends_of(ratio)[1] - ratio.value for _, ratio in rows],
+            "arrayminus": [ratio.value - ends_of(ratio)[0] for _, ratio in rows],
             "color": GREY,
             "thickness": 1,
             "width": 3,
@@ -154,7 +155,7 @@ def hardware(summary: Summary) -> Figure | None:
         hovertemplate="%{text}<extra></extra>",
     )
     plot.add_vline(x=1, line={"color": GREY, "width": 1, "dash": "dash"})
-    ends = log_range([1.0, *(end for _, each in rows for end in (each.low, each.value, each.high) if end)])
+    ends = log_range([1.0, *(end for _, each in rows for end in (*ends_of(each), each.value))])
     about = ", estimated" if summary.estimated else ""
     plot.update_xaxes(
         title=f"Energy on {escaped(pair.first)} over energy on {escaped(pair.second)}{about}",

@@ -65,6 +65,7 @@ class Summary:
         lost_nodes: where an agent took the end of a lease with it.
         unmeasured_gpus: GPUs that trials held and no meter counted: node, name, and how many trials.
         extent: how far it has come; what is open.
+        damage: what of the ledger could not be read and is left out, one line for each table.
         workload: what was trained, as the sweep names it; empty if it is not known.
     """
 
@@ -87,6 +88,7 @@ class Summary:
     unmeasured_gpus: tuple[tuple[str, str, int], ...] = ()
     stages: tuple[StageSummary, ...] = ()
     workload: str = ""
+    damage: tuple[str, ...] = ()
 
     @property
     def has_target(self) -> bool:
@@ -134,6 +136,7 @@ class Summary:
             "parts": [part.to_dict() for part in self.parts],
             "meters": [asdict(meter) for meter in self.meters],
             "carbon": None if self.carbon is None else asdict(self.carbon),
+            "damage": list(self.damage),
         }
         said: dict[str, Any] = finite(summary)
         return said

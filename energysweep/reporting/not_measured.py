@@ -16,9 +16,19 @@ _MOST_TRIALS: Final = 5
 
 def not_measured(summary: Summary) -> list[str]:
     """The gaps of a run, the largest kind first; empty if there are none."""
-    found = [*_between_parts(summary.parts), *_lost_nodes(summary.lost_nodes), *_trials(summary)]
+    found = [
+        *damage_lines(summary),
+        *_between_parts(summary.parts),
+        *_lost_nodes(summary.lost_nodes),
+        *_trials(summary),
+    ]
     found += [*_without_cpu(summary.meters), *(_gpu(*each) for each in summary.unmeasured_gpus)]
     return [*found, *(_gap(meter) for meter in summary.meters if _has_gap(meter))]
+
+
+def damage_lines(summary: Summary) -> list[str]:
+    """What of the ledger is damaged, so that no number of this run includes it."""
+    return [f"The ledger is damaged: {each}." for each in summary.damage]
 
 
 def _between_parts(parts: Sequence[Part]) -> list[str]:

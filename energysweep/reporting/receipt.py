@@ -35,6 +35,7 @@ def receipt_text(receipt: Receipt) -> RenderableType:
 def receipt_lines(receipt: Receipt) -> list[str]:
     """The receipt, line by line; what stands at the margin is a heading."""
     lines = [f"Receipt of trial {receipt.trial.trial} of {receipt.sweep or NOT_AVAILABLE}", *_trial(receipt.trial)]
+    lines += [f"The ledger is damaged: {each}" for each in receipt.damage]
     for attempt in receipt.attempts:
         lines += ["", *_attempt(attempt)]
     lines += ["", *_sums(receipt)]

@@ -67,6 +67,7 @@ def summarise(data: LedgerData, carbon: Intensity | None = None) -> Summary:
         lost_nodes=() if run.get("status") == "running" else _lost_nodes(data),
         unmeasured_gpus=_unmeasured_gpus(data),
         stages=stages_of(trials, objectives),
+        damage=tuple(data.damage),
         workload=_workload(run.get("spec") or {}),
     )
 

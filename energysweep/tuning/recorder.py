@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ray
 from ray.tune import Callback
@@ -237,7 +237,7 @@ class Recorder(Callback):
             record = self._record_of(trial)
             attempts = []
             if record.attempt is not None:
-                outcome = "failed" if status == "failed" else "completed"
+                outcome: Literal["failed", "completed"] = "failed" if status == "failed" else "completed"
                 record.attempt = record.attempt._replace(ended_at=now, outcome=outcome, error=error)
                 attempts = [record.attempt]
             if status == "failed":

@@ -19,9 +19,10 @@ from energysweep import carbon
 from energysweep.agent.discovery import TargetsFile
 from energysweep.agent.server import DEFAULT_PORT
 from energysweep.errors import InputError, LedgerError, NotWritten
-from energysweep.ledger import FILE_NAME, Ledger
+from energysweep.ledger import FILE_NAME, Ledger, without_orphans
 from energysweep.links import web_address
 from energysweep.reporting import PAGE_NAME, Summary, summarise, write_report, write_whole
+from energysweep.runfolder import SPEC_NAME, to_resume
 from energysweep.spec import SweepSpec, load_spec
 from energysweep.terminal import note
 from energysweep.tuning import placement, run_lock
@@ -34,7 +35,6 @@ from energysweep.tuning.session import connected
 from energysweep.tuning.watch import Watch
 from energysweep.tuning.workload import trainable_of
 
-SPEC_NAME = "sweep.yaml"
 GRAFANA_VARIABLE = "ENERGYSWEEP_GRAFANA"
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -125,10 +125,9 @@ def resume(
         InputError: there is no such run.
         SweepError, LedgerError: as in ``run``.
     """
-    if not (folder / FILE_NAME).is_file():
-        raise InputError(f"this is no run folder: it has no {FILE_NAME}", file=str(folder))
+    _, spec = to_resume(folder)
     how = _How(address, metrics_port, file_sd, progress or Silent(), start_again, tell or _only_say)
-    return _work(load_spec(folder / SPEC_NAME), lambda: (folder.absolute(), False), how)
+    return _work(spec, lambda: (folder.absolute(), False), how)
 
 
 @dataclass(frozen=True)
@@ -220,7 +219,7 @@ def _reported(
     is_ours: bool = True,
 ) -> Run:
     """The run with its report; where that cannot be written, with the numbers and the reason."""
-    data = ledger.read()
+    data = without_orphans(ledger.read())
     if not is_ours:
         return Run(run_id, folder, summarise(data), tuple(problems), interrupted)
     try:
@@ -310,11 +309,16 @@ def _portable(spec: SweepSpec) -> str:
 
 
 def _done(run_id: str, folder: Path) -> Run | None:
-    """A run that has nothing left to do."""
+    """A run that has nothing left to do.
+
+    Raises:
+        LedgerError: it has, and its ledger is damaged.
+    """
     if not (folder / FILE_NAME).exists():
         return None
     with Ledger.open(folder / FILE_NAME) as ledger:
         if ledger.facts().get("status") != "done":
+            ledger.read_whole()
             return None
         return _reported(run_id, folder, ledger)
 

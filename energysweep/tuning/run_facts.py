@@ -33,7 +33,7 @@ class RunFacts:
     @property
     def earlier_seconds(self) -> float:
         """How long the parts before this one took."""
-        return float(sum(part["duration_seconds"] for part in self._earlier))
+        return float(sum(part.get("duration_seconds") or 0.0 for part in self._earlier))
 
     def note_beginning(self, run_id: str, spec: SweepSpec, grid: Intensity) -> None:
         """What the run is."""

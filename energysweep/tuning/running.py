@@ -111,7 +111,7 @@ class RunningSweep:
             What a person must know before trusting the result.
         """
         self._watch = watch
-        before = ledger.read()
+        before = ledger.read_whole()
         self._facts = RunFacts(ledger, before.run.get("parts", []), self._started_at)
         # Time in which the sweep did not run is no part of its time.
         began = self._opened - self._facts.earlier_seconds

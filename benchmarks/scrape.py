@@ -62,8 +62,8 @@ def busy_node(trials: int) -> Agent:
         agent.open_lease("mnist-20260101T000000Z", lease, trial, root, share, {}, config, "cpu")
         agent.report(lease, {"accuracy": number / 7})
     for _ in range(3):
-        clock.advance(1000.0)
-        node.advance(clock(), 1000.0, cpus)
+        clock.advance(100.0)
+        node.advance(clock(), 100.0, cpus)
         agent.tick()
     clock.run()
     return agent

@@ -418,7 +418,9 @@ def _in_memory(path: Path) -> sqlite3.Connection:
 def _translated(path: Path) -> Iterator[None]:
     try:
         yield
-    except sqlite3.DatabaseError as error:
+    except sqlite3.Error as error:
         raise LedgerError(f"{path}: {one_line(error)}") from error
+    except UnicodeDecodeError as error:  # in SQLite's own message: names of tables may hold anything
+        raise LedgerError(f"{path}: the ledger is damaged (its schema is no text)") from error
     except OSError as error:
         raise LedgerError(f"{path}: {error.strerror or error}") from error

@@ -190,6 +190,7 @@ class _Spec(BaseModel):
 class _Part(BaseModel):
     started_at: UnixTime
     duration_seconds: Seconds | None = None
+    ended: bool = False
 
 
 _FACTS: Final[Mapping[str, Any]] = {

@@ -173,12 +173,13 @@ class AttemptRow(NamedTuple):
 
 
 class SampleRow(NamedTuple):
-    """Energy over time, for the picture: the running total of a trial or of a bucket of all nodes.
+    """Energy over time, for the picture: the running total of a trial or of a bucket, on one device.
 
     Attributes:
-        series: a trial's id, or ``bucket:overhead`` and so on.
-        elapsed_seconds: since the sweep began.
-        joules: cumulative.
+        series: a trial's id, or ``bucket:overhead`` and so on; then a window and a device, whose readings it is of. (Of
+            an older energysweep the first alone.)
+        elapsed_seconds: of the device's reading, since the sweep began.
+        joules: cumulative, from 0 at the reading after which the series drew its first.
     """
 
     series: str

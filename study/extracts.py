@@ -34,6 +34,7 @@ def write_extract(summary: Summary, folder: Path) -> Path:
         trials=tuple(_anonymous(trial, summary.objective) for trial in summary.trials),
         meters=tuple(replace(meter, node="", device=meter.component) for meter in summary.meters),
         lost_nodes=(),
+        unheard_nodes=(),
     )
     said = _SUMMARY.dump_python(bare, mode="json", exclude=_WORKED_OUT)
     said["stage_metrics"] = {stage.stage: stage.metric for stage in summary.stages}

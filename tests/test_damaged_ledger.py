@@ -63,7 +63,8 @@ def written(folder: Path, data: LedgerData) -> Path:
         ledger.record(data.trials, data.attempts, data.results)
     (folder / "work.py").write_text("def train(config): ...\n", encoding="utf-8")
     (folder / "sweep.yaml").write_text(
-        "name: mnist\nworkload: work:train\nobjective: {metric: accuracy, mode: max}\nparameters: {x: {grid: [1, 2]}}\n",
+        "name: mnist\nworkload: work:train\nobjective: {metric: accuracy, mode: max}\n"
+        "parameters: {x: {grid: [1, 2]}}\n",
         encoding="utf-8",
     )
     return folder

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from energysweep.agent.attribution import Owner
+from energysweep.agent.counters import Counter
+from energysweep.agent.power import MeanPower, begun, is_stale
 from energysweep.agent.processes import Root
 from energysweep.agent.shown import LONGEST_METRIC, SHOWN_RESULTS
 from energysweep.carbon import JOULES_PER_KWH
@@ -25,11 +27,15 @@ UNKNOWN_FLOOR = Floor(None, "unknown")
 
 
 class Energy(NamedTuple):
-    """Energy of a trial in joules: what its work drew, its share of the idle floor, and, apart, its start-up."""
+    """Energy of a trial in joules: what its work drew, its share of the idle floor, and, apart, its start-up.
+
+    At a report with the mean power of its work since the one before.
+    """
 
     active_joules: float
     idle_joules: float
     startup_joules: float = 0.0
+    power_watts: float | None = None
 
     @property
     def joules(self) -> float:
@@ -81,8 +87,11 @@ class Trial:
 
     Attributes:
         joules: by component, bucket (``active``, ``idle`` or ``startup``) and source.
-        watts: by component: mean power of the last second.
-        measured_joules: by component: what ``watts`` was computed from last.
+        watts: by component: mean power between the newest readings; nothing of a device that has told nothing lately.
+        drawn_joules: by device, over all leases on this host; power is worked out from it.
+        worked_joules: of these, without start-up.
+        powers: by device: for ``watts``.
+        reported_powers: by device: for the power of its work since the report before.
         results: its last reported numbers, by metric.
         reports: how often it has reported.
         open_leases: how many it has now.
@@ -95,7 +104,10 @@ class Trial:
     hardware: str = ""
     joules: dict[tuple[Component, str, str], float] = field(default_factory=dict)
     watts: dict[Component, float] = field(default_factory=dict)
-    measured_joules: dict[Component, float] = field(default_factory=dict)
+    drawn_joules: dict[str, float] = field(default_factory=dict)
+    worked_joules: dict[str, float] = field(default_factory=dict)
+    powers: dict[str, MeanPower] = field(default_factory=dict)
+    reported_powers: dict[str, MeanPower] = field(default_factory=dict)
     results: dict[str, float] = field(default_factory=dict)
     reports: int = 0
     open_leases: int = 0
@@ -107,13 +119,45 @@ class Trial:
         """Over all leases on this host."""
         return Energy(*(sum(self.joules[key] for key in self.joules if key[1] == bucket) for bucket in LEASE_BUCKETS))
 
-    def measure_watts(self, seconds: float) -> None:
-        """Mean power since the last call, ``seconds`` ago; 0 if it has no open lease any more."""
-        before, self.measured_joules = self.measured_joules, self.joules_by_component()
-        self.watts = {
-            component: (joules - before.get(component, 0.0)) / seconds if self.open_leases else 0.0
-            for component, joules in self.measured_joules.items()
+    def begin_power(self, counters: Mapping[str, Counter]) -> None:
+        """It begins to work: its power is that from here on."""
+        self.powers = begun(self.drawn_joules, counters)
+        self.begin_work(counters)
+
+    def begin_work(self, counters: Mapping[str, Counter]) -> None:
+        """Its start-up is over: no result's power is of the time before."""
+        self.reported_powers = begun(self.worked_joules, counters)
+
+    def measure_watts(self, counters: Mapping[str, Counter]) -> None:
+        """Mean power between the devices' newest readings."""
+        found = self._taken(self.powers, self.drawn_joules, counters)
+        self.watts = {}
+        for name, watts in found.items():
+            component = counters[name].device.component
+            if not is_stale(counters[name]):
+                self.watts[component] = self.watts.get(component, 0.0) + watts
+
+    def power_since_report(self, counters: Mapping[str, Counter]) -> float | None:
+        """Mean power from the readings of the report before to those of this one; None before there were any."""
+        found = self._taken(self.reported_powers, self.worked_joules, counters)
+        return sum(found.values()) if found else None
+
+    def _taken(
+        self, powers: Mapping[str, MeanPower], drawn: Mapping[str, float], counters: Mapping[str, Counter]
+    ) -> dict[str, float]:
+        for name, power in powers.items():
+            if name in counters:
+                power.take(drawn.get(name, 0.0), counters[name].covered_seconds)
+        uses = {component for component, _, _ in self.joules}
+        return {
+            name: power.watts
+            for name, power in powers.items()
+            if power.watts is not None and name in counters and counters[name].device.component in uses
         }
+
+    def rest(self) -> None:
+        """Nothing works for it any more: 0 W."""
+        self.watts = dict.fromkeys({component for component, _, _ in self.joules}, 0.0)
 
     def shown_joules(self) -> dict[tuple[Component, str, str], float]:
         """What its series show, as ``joules``: over all windows of its run, because a series must not go down."""

@@ -257,10 +257,12 @@ class Agent:
             if lease.in_startup != in_startup:
                 self._bring_up()
                 lease.in_startup = in_startup
+                if not in_startup:
+                    self.windows[lease.run].trial(lease.trial).begin_work(self.counters)
                 self._note_change()
 
     def report(self, lease_id: str, results: Mapping[str, float] | None = None, speaker: int | None = None) -> Energy:
-        """What the lease's trial has cost until now, over all its leases on this host.
+        """What the lease's trial has cost until now, over all its leases on this host, and its power since last time.
 
         Raises:
             LeaseRefused: there is no such open lease, or a later connection has taken it over.
@@ -271,8 +273,9 @@ class Agent:
                 self._observe()
             account = self.windows[lease.run].trial(lease.trial)
             account.note_results(results or {})
+            watts = account.power_since_report(self.counters)
             self._note_change()
-            return account.energy()
+            return account.energy()._replace(power_watts=watts)
 
     def close_lease(self, run: str, lease_id: str, speaker: int | None = None) -> Energy:
         """Take a last reading and close the lease; closing it again only tells what the trial has cost.
@@ -354,7 +357,7 @@ class Agent:
             clocks = self._observer.clocks
             self._close_leases(lambda lease: not clocks.alive(lease.root))  # a connection may live on in a forked child
             self._dismiss_awaited()
-            self._books.measure_watts(self._observer.advanced)
+            self._books.measure_watts()
             self._books.forget(self._observer.advanced)
             self._keeper.save_at_tick(began)
             self.tick_seconds = self.host.clock() - began
@@ -386,7 +389,8 @@ class Agent:
             since: the revision of the last answer that is safe in the ledger, 0 for everything.
 
         Returns:
-            JSON: ``revision``, how old the newest reading is, and the rows of records.py as lists: ``energy``,
+            JSON: ``revision``, the host's clock, how old the newest reading is, of each device the covered time and how
+            old its newest reading is, and the rows of records.py as lists: ``energy``,
             ``meters``, ``leases``.
 
         Raises:
@@ -403,7 +407,9 @@ class Agent:
                 "notes": self.notes,
                 "window": window.id,
                 "revision": window.revision,
+                "clock": self.host.clock(),
                 "seconds_since_reading": self.seconds_since_reading(),
+                "readings": window.readings(self._observer.advanced),
                 "energy": window.energy_rows(since),
                 "meters": window.meter_rows(),
                 "leases": window.lease_rows(since),

@@ -10,12 +10,14 @@ from energysweep.agent.counters import Counter
 from energysweep.agent.floors import FloorMemory, freeze_floors
 from energysweep.agent.node_account import NodeAccount
 from energysweep.agent.observer import Interval
+from energysweep.agent.power import MeanPower, begun, is_stale
 from energysweep.agent.state import Saved
 from energysweep.agent.windows import Window
 from energysweep.errors import LeaseRefused
 from energysweep.host import Host
 from energysweep.meters import Component, Device
 
+_SHORTEST_POWER_SECONDS = 0.5  # shorter intervals are too near to a counter's own steps
 SERIES_SECONDS = 300.0  # several scrapes, also at one a minute
 
 
@@ -32,10 +34,8 @@ class Books:
     Attributes:
         windows: by run; closed ones stay for a while.
         node: the account of the host.
-        node_watts: mean power of each device over the last tick.
+        node_watts: mean power of each device between its newest readings; nothing of one that has told nothing lately.
         quiet_watts: mean power of devices over two quiet seconds.
-        before_tick: total joules by device at the last tick.
-        ticked: the clock at the last tick.
     """
 
     def __init__(
@@ -50,8 +50,7 @@ class Books:
         self.node = NodeAccount()
         self.node_watts: dict[str, float] = {}
         self.quiet_watts: dict[str, float] = {}
-        self.before_tick: dict[str, float] = {}
-        self.ticked = host.clock()
+        self._powers: dict[str, MeanPower] = {}
         self._host = host
         self._counters = counters
         self._floors = floors
@@ -61,7 +60,7 @@ class Books:
     def restore(self, saved: Saved) -> None:
         """Go on with the books of an earlier agent, over counters that have been restored already."""
         self.node.joules = saved.node_joules
-        self.quiet_watts, self.before_tick, self.ticked = saved.quiet_watts, saved.before_tick, saved.ticked
+        self.quiet_watts = saved.quiet_watts
         now = self._host.clock()
         for kept in saved.windows:
             window = self.windows[kept.run] = Window.restored(kept, self._host, self._counters)
@@ -114,22 +113,24 @@ class Books:
             window.book(device, shares, startup, sweeps=len(windows))
             window.cover(device, usage)
 
-    def measure_watts(self, now: float) -> None:
-        """Mean power since the last tick, of the devices and of the trials."""
-        seconds, self.ticked = now - self.ticked, now
-        if seconds <= 0:
-            return
-        before, self.before_tick = self.before_tick, {}
+    def measure_watts(self) -> None:
+        """Mean power between the newest readings, of the devices and of the trials."""
+        totals = {name: counter.total_joules for name, counter in self._counters.items()}
+        for name, power in begun(totals, self._counters).items():
+            self._powers.setdefault(name, power)
         for name, counter in self._counters.items():
-            self.before_tick[name] = counter.total_joules
-            if name in before:
-                self.node_watts[name] = watts = (counter.total_joules - before[name]) / seconds
-                if seconds > 0.5:
-                    self._floors.observe(counter.device, watts)
+            power = self._powers[name]
+            seconds = power.take(counter.total_joules, counter.covered_seconds)
+            if power.watts is not None:
+                self.node_watts[name] = power.watts
+                if seconds > _SHORTEST_POWER_SECONDS:
+                    self._floors.observe(counter.device, power.watts)
+            if is_stale(counter):
+                self.node_watts.pop(name, None)
         for window in self.windows.values():
             for trial in window.trials.values():
                 if trial.open_leases:
-                    trial.measure_watts(seconds)
+                    trial.measure_watts(self._counters)
 
     def forget(self, now: float) -> None:
         """Let go of what nobody reads any more: windows closed, and the series of trials ended, some time ago."""

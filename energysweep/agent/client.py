@@ -7,7 +7,6 @@ import json
 import os
 import socket
 import threading
-import time
 import uuid
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -35,7 +34,7 @@ class Spent:
         energy_joules: active energy and idle share of its work, over all its leases on this host.
         active_energy_joules: of that, the active energy.
         startup_joules: what its start-up drew; apart.
-        at_seconds: on this process's monotonic clock.
+        power_watts: of its work, mean since the report before, by the readings that both are of; None if not known.
         held_seconds, covered_seconds: when it was closed: how long the lease was open, and for how long of that the
             meters have told something, as a mean over devices.
     """
@@ -43,7 +42,7 @@ class Spent:
     energy_joules: float
     active_energy_joules: float
     startup_joules: float
-    at_seconds: float
+    power_watts: float | None = None
     held_seconds: float = 0.0
     covered_seconds: float = 0.0
 
@@ -66,7 +65,7 @@ class Spent:
         )
 
 
-NOTHING_SPENT = Spent(0.0, 0.0, 0.0, 0.0)
+NOTHING_SPENT = Spent(0.0, 0.0, 0.0)
 
 
 class AgentClient:
@@ -323,7 +322,6 @@ class Lease:
         self.id = lease_id
         self._client = client
         self.opened = opened
-        self._opened_at = time.monotonic()
 
     @property
     def before(self) -> Spent:
@@ -332,7 +330,7 @@ class Lease:
         Raises:
             AgentUnreachable, LeaseRefused: it could not be opened.
         """
-        return _spent(self._client.wait(self.opened), self._opened_at)
+        return _spent(self._client.wait(self.opened))
 
     def report(self, results: Mapping[str, float] | None = None) -> Spent:
         """What the trial has cost until now.
@@ -345,7 +343,7 @@ class Lease:
         """
         with _bounds_told():
             request = protocol.Report(lease=self.id, results=dict(results or {}))
-        return _spent(self._client.ask(request), time.monotonic())
+        return _spent(self._client.ask(request))
 
     def change_phase(self, *, in_startup: bool) -> None:
         """Tell that it is in start-up from now on, or works; waits until the agent has seen what was used so far.
@@ -361,15 +359,15 @@ class Lease:
 
     def close(self) -> Spent:
         """Close it, and wait: what the trial has cost in the end, and how well that was measured."""
-        return _spent(self._client.ask(protocol.Close(lease=self.id)), time.monotonic())
+        return _spent(self._client.ask(protocol.Close(lease=self.id)))
 
 
-def _spent(answer: Mapping[str, Any], at_seconds: float) -> Spent:
+def _spent(answer: Mapping[str, Any]) -> Spent:
     return Spent(
         answer["energy_joules"],
         answer["active_energy_joules"],
         answer["startup_joules"],
-        at_seconds,
+        answer.get("power_watts"),
         answer.get("held_seconds", 0.0),
         answer.get("covered_seconds", 0.0),
     )

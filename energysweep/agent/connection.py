@@ -239,4 +239,5 @@ def _joules(energy: Energy) -> dict[str, Any]:
         "energy_joules": energy.joules,
         "active_energy_joules": energy.active_joules,
         "startup_joules": energy.startup_joules,
+        "power_watts": energy.power_watts,
     }

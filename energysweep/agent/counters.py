@@ -82,6 +82,10 @@ class Counter:
         self._note_power(step.joules, usage.seconds)
         return step.joules, usage
 
+    def read_at(self, advanced: float) -> float:
+        """The clock at its last reading that told something, by the clock of the last scan."""
+        return advanced - self.usage.seconds
+
     def _step(self, earlier: float, later: float, seconds: float, *, was_frozen: bool) -> Step:
         step = energy_between(self.device, earlier, later, seconds)
         if step.event is not None:

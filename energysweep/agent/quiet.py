@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from energysweep.agent.books import Books
 from energysweep.agent.observer import Observer
+from energysweep.agent.power import MeanPower
 from energysweep.meters import Component
 
 QUIET_SECONDS = 2.0
@@ -35,7 +36,7 @@ class QuietSeconds:
 
     def begin(self) -> None:
         """They begin with the last reading."""
-        self._joules = {counter.device.name: counter.total_joules for counter in self._unknown}
+        self._powers = {each.device.name: MeanPower(each.total_joules, each.covered_seconds) for each in self._unknown}
         self._busy, self._since = self._observer.busy_seconds, self._observer.advanced
 
     def watts(self) -> dict[str, float] | None:
@@ -44,8 +45,7 @@ class QuietSeconds:
         load = (self._observer.busy_seconds - self._busy) / self._observer.logical_cpus
         if self._observer.leases or load > _QUIET_LOAD * seconds:
             return None
-        drawn = {
-            counter.device.name: counter.total_joules - self._joules[counter.device.name] for counter in self._unknown
-        }
+        for each in self._unknown:
+            self._powers[each.device.name].take(each.total_joules, each.covered_seconds)
         # A counter that stands still says nothing of the floor.
-        return {name: joules / seconds for name, joules in drawn.items() if joules > 0}
+        return {name: power.watts for name, power in self._powers.items() if power.watts}

@@ -29,7 +29,7 @@ from energysweep.agent.windows import SavedWindow
 from energysweep.errors import one_line
 from energysweep.meters.base import Component
 
-FORMAT = 3
+FORMAT = 4
 
 log = logging.getLogger(__name__)
 
@@ -59,11 +59,10 @@ class Saved:
     Attributes:
         boot_id: of the host; counters of two boots are never subtracted.
         first_window_at: the clock when the first window was opened (a replay's time 0), None before.
-        advanced, read_at, ticked: the clock at the last scan, reading and tick.
+        advanced, read_at: the clock at the last scan and reading.
         busy_seconds: CPU time of the host at the last scan.
         counters, node_joules, windows: as the agent has them.
         members: the processes that work for a run.
-        before_tick: total joules by device at the last tick.
         quiet_watts: the measured idle floors.
         processes: the last scan.
         address: where drivers find the agent's server.
@@ -73,13 +72,11 @@ class Saved:
     first_window_at: float | None
     advanced: float
     read_at: float
-    ticked: float
     busy_seconds: float
     counters: list[Counter]
     node_joules: dict[tuple[Component, str], float]
     windows: list[SavedWindow]
     members: list[Member]
-    before_tick: dict[str, float]
     quiet_watts: dict[str, float]
     processes: list[Process]
     address: Address | None = None

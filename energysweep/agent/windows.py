@@ -93,6 +93,7 @@ class Window:
         self._opening = {name: Mark.of(counter) for name, counter in counters.items()}
         self._tally = Tally()
         self._final: list[MeterRow] = []
+        self._read: list[tuple[str, float, float]] = []  # when last; lost with the agent: it is for the picture only
         self.key = self.peer = ""
 
     def saved(self) -> SavedWindow:
@@ -133,6 +134,7 @@ class Window:
 
     def close(self) -> None:
         """Count no further, also not what the meters go on to see; what was counted can still be read."""
+        self.readings(self._host.clock())
         self._final = list(self._meter_rows())
         self.closed = self._host.clock()
 
@@ -145,6 +147,8 @@ class Window:
         lease.revision = self.revision
         self.leases[lease.id] = lease
         account = self.trial(lease.trial)
+        if not account.open_leases:
+            account.begin_power(self._counters)
         account.open_leases += 1
         account.ended, account.is_over = None, False
         for counter in self._counters.values():
@@ -162,7 +166,7 @@ class Window:
         account.open_leases -= 1
         if account.open_leases == 0:
             account.ended = lease.closed
-            account.measure_watts(1.0)  # a later lease begins from here; nothing works now, so it is 0 W
+            account.rest()
 
     def forget_trials(self, before: float) -> None:
         """Let go of trials that ended before then: of what only their series show, and wholly of those that are over.
@@ -220,9 +224,12 @@ class Window:
             self._add(device, "", "other_sweeps", joules - part)
         elif own.name in self.leases:
             self._add(device, own.name, bucket, joules)
-            account = self.trial(self.leases[own.name].trial).joules
+            trial = self.trial(self.leases[own.name].trial)
             key = (device.component, bucket, device.source)
-            account[key] = account.get(key, 0.0) + joules
+            trial.joules[key] = trial.joules.get(key, 0.0) + joules
+            trial.drawn_joules[device.name] = trial.drawn_joules.get(device.name, 0.0) + joules
+            if bucket != "startup":
+                trial.worked_joules[device.name] = trial.worked_joules.get(device.name, 0.0) + joules
         else:  # of an earlier window of this run
             self._add(device, "", "other_sweeps", joules)
 
@@ -236,6 +243,23 @@ class Window:
     def meter_rows(self) -> list[MeterRow]:
         """What the devices' own counters saw since the window was opened."""
         return list(self._meter_rows()) if self.closed is None else self._final
+
+    def readings(self, advanced: float) -> list[tuple[str, float, float]]:
+        """By device: the seconds since the window was opened that its intervals cover, and how old the last one is.
+
+        Covered time is not cut off at the opening: together with the counter's joules it gives the mean power.
+
+        Args:
+            advanced: the clock at the last scan.
+        """
+        if self.closed is None:
+            opened = {name: self._opening.get(name, _BEGINNING).covered_seconds for name in self._counters}
+            self._read = [
+                (name, counter.covered_seconds - opened[name], counter.read_at(advanced))
+                for name, counter in self._counters.items()
+            ]
+        now = self._host.clock()
+        return [(name, covered, now - at) for name, covered, at in self._read]
 
     def _meter_rows(self) -> Iterator[MeterRow]:
         end = self._host.clock()

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from energysweep.cli.common import add_command, check_output, path, run_folder
 from energysweep.errors import InputError, NotWritten
 from energysweep.terminal import say, show
+
+if TYPE_CHECKING:
+    from energysweep.carbon import Intensity
 
 
 def add(commands: Any) -> None:
     """Add them to the command line."""
     report = add_command(commands, "report", _report, "write a run's report again")
     report.add_argument("folder", metavar="RUN_DIR", type=path)
-    report.add_argument("--carbon", metavar="KEY=VALUE,...", help="for another grid, such as country=FRA")
+    _add_carbon(report)
     report.add_argument("--openmetrics", metavar="FILE", type=path, help="also write its series for promtool")
     report.add_argument("--prometheus", metavar="URL", help="compare the ledger with what this Prometheus holds")
     report.add_argument("--grafana", metavar="URL", help="link to this Grafana; else to the run's ENERGYSWEEP_GRAFANA")
 
     compare = add_command(commands, "compare", _compare, "several runs: what they answer together, and side by side")
     compare.add_argument("folders", metavar="RUN_DIR", type=path, nargs="+")
+    _add_carbon(compare)
     compare.add_argument("--html", metavar="FILE", type=path, help="write the combined report as a page, too")
 
     compare.add_argument("--markdown", metavar="FILE", type=path, help="write its tables as Markdown, too")
@@ -29,16 +33,27 @@ def add(commands: Any) -> None:
         commands, "explain", _explain, "a trial's receipt, from its leases down to the meter readings"
     )
     explain.add_argument("folder", metavar="RUN_DIR", type=path)
+    _add_carbon(explain)
     explain.add_argument("trial", metavar="TRIAL", help="its id, a unique beginning of it, or its label")
 
 
-def _report(arguments: argparse.Namespace) -> int:
+def _add_carbon(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--carbon", metavar="KEY=VALUE,...", help="for another grid, such as country=FRA")
+
+
+def _grid(arguments: argparse.Namespace) -> Intensity | None:
+    """The grid that is asked for; None: each run's own."""
     from energysweep import carbon
+
+    return carbon.resolve(**carbon.parse_carbon_option(arguments.carbon)) if arguments.carbon is not None else None
+
+
+def _report(arguments: argparse.Namespace) -> int:
     from energysweep.ledger import FILE_NAME, read_ledger
     from energysweep.links import web_address
     from energysweep.reporting import terminal_table, write_report, write_whole
 
-    grid = carbon.resolve(**carbon.parse_carbon_option(arguments.carbon)) if arguments.carbon is not None else None
+    grid = _grid(arguments)
     # What is wrong with an option is told before anything is written.
     check_output(arguments.openmetrics, "--openmetrics")
     if arguments.prometheus is not None:
@@ -71,20 +86,23 @@ def _report(arguments: argparse.Namespace) -> int:
 def _compare(arguments: argparse.Namespace) -> int:
     from energysweep.ledger import FILE_NAME, read_ledger
     from energysweep.reporting import combined_html, combined_markdown, combined_table, summarise, write_whole
+    from energysweep.reporting.copies import without_copies
 
+    grid = _grid(arguments)
     check_output(arguments.html, "--html")
     check_output(arguments.markdown, "--markdown")
     given = [folder.resolve() for folder in arguments.folders]
     for place, folder in enumerate(arguments.folders):
         if given[place] in given[:place]:
             raise InputError(f"{folder} is given twice: its energy would count twice", key="RUN_DIR")
-    summaries = [summarise(read_ledger(run_folder(folder) / FILE_NAME)) for folder in arguments.folders]
+    found = without_copies([(str(each), read_ledger(run_folder(each) / FILE_NAME)) for each in arguments.folders])
+    summaries = [summarise(data, grid) for data in found.kept]
     # The files first: a reader of the output that has seen enough (`| head`) ends this program.
     if arguments.html:
-        write_whole(arguments.html, combined_html(summaries))
+        write_whole(arguments.html, combined_html(summaries, found.notes))
     if arguments.markdown:
-        write_whole(arguments.markdown, combined_markdown(summaries))
-    show(combined_table(summaries))
+        write_whole(arguments.markdown, combined_markdown(summaries, found.notes))
+    show(combined_table(summaries, found.notes))
     if arguments.html:
         say(f"report: {arguments.html}")
     if arguments.markdown:
@@ -96,6 +114,6 @@ def _explain(arguments: argparse.Namespace) -> int:
     from energysweep.ledger import FILE_NAME, read_ledger
     from energysweep.reporting import explain, receipt_text
 
-    receipt = explain(read_ledger(run_folder(arguments.folder) / FILE_NAME), arguments.trial)
+    receipt = explain(read_ledger(run_folder(arguments.folder) / FILE_NAME), arguments.trial, _grid(arguments))
     show(receipt_text(receipt))
     return 0

@@ -32,6 +32,7 @@ from energysweep.monitoring.charged import Spent, charged_samples, in_bucket
 from energysweep.monitoring.course import Course, RunClock, Sample, course_between, course_of, every_step
 from energysweep.records import TRIAL_BUCKETS, Bucket, EnergyRow, LeaseRow, ResultRow, TrialRow
 from energysweep.reporting.model import Summary
+from energysweep.reporting.power import running_totals
 from energysweep.reporting.ranking import ranked
 from energysweep.reporting.summary import summarise
 from energysweep.reporting.trials import TrialSummary
@@ -82,7 +83,7 @@ def _samples(data: LedgerData, intensity: Intensity | None) -> Iterator[Sample]:
     clock = RunClock(data.run)
     leases = grouped(data.leases, lambda lease: lease.trial)
     results = grouped(data.results, lambda result: result.trial)
-    totals = grouped(data.samples, lambda sample: sample.series)
+    totals = running_totals(data.samples)
     joules = _joules(data)
     startup = grouped((row for row in data.energy if row.bucket == "startup"), lambda row: row.lease)
     ends = [clock.end]
@@ -91,7 +92,7 @@ def _samples(data: LedgerData, intensity: Intensity | None) -> Iterator[Sample]:
         held = leases.get(trial.trial)
         if held:
             booked = joules.get(trial.trial, {})
-            points = [(clock.at(row.elapsed_seconds), row.joules) for row in totals.get(trial.trial, ())]
+            points = [(clock.at(elapsed), total) for elapsed, total in totals.get(trial.trial, ())]
             course = course_of(held, points, sum(booked.values()))
             ends.append(course.at[-1])
             spent.append(Spent("trials", course, _without_node(booked)))
@@ -106,7 +107,7 @@ def _samples(data: LedgerData, intensity: Intensity | None) -> Iterator[Sample]:
     beside_work: tuple[Bucket, ...] = ("startup", "overhead")
     for bucket in beside_work:
         of_bucket = in_bucket(data, bucket)
-        points = [(clock.at(row.elapsed_seconds), row.joules) for row in totals.get(f"bucket:{bucket}", ())]
+        points = [(clock.at(elapsed), total) for elapsed, total in totals.get(f"bucket:{bucket}", ())]
         course = course_between(begin, end, points, sum(of_bucket.values()))
         spent.append(Spent(bucket, course, of_bucket))
     yield from charged_samples(_id(data.run), list(every_step(begin, end)), spent, intensity)

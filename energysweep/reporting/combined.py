@@ -33,8 +33,8 @@ from energysweep.reporting.text import or_more_text
 from energysweep.reporting.whole_host import whole_host_list
 
 
-def combined_html(summaries: Sequence[Summary]) -> str:
-    """The page: its first screen holds the answers. The same runs give the same bytes."""
+def combined_html(summaries: Sequence[Summary], notes: Sequence[str] = ()) -> str:
+    """The page: its first screen holds the answers, notes stand below the runs. The same runs give the same bytes."""
     summaries = told_apart(summaries)
     parts = [_figures(summary, index) for index, summary in enumerate(summaries)]
     return render(
@@ -43,7 +43,7 @@ def combined_html(summaries: Sequence[Summary]) -> str:
         title=headline(summaries),
         answers=study_answers(summaries),
         means_note=MEANS_NOTE,
-        comparison=compare(summaries),
+        comparison=compare(summaries, notes),
         cell_text=cell_text,
         sentence=sentence,
         estimated=any(summary.estimated for summary in summaries),
@@ -51,16 +51,16 @@ def combined_html(summaries: Sequence[Summary]) -> str:
     )
 
 
-def combined_table(summaries: Sequence[Summary]) -> RenderableType:
+def combined_table(summaries: Sequence[Summary], notes: Sequence[str] = ()) -> RenderableType:
     """The same for a terminal: the answers, and what the runs have in common."""
     summaries = told_apart(summaries)
     lines = [line for answer in study_answers(summaries) for line in _answer(answer)]
     note = Text(f"Note: {MEANS_NOTE}", style="dim")
-    table = comparison_table(compare(summaries))
+    table = comparison_table(compare(summaries, notes))
     return Group(Text(headline(summaries), style="bold"), Text(), *lines, Text(), table, Text(), note)
 
 
-def combined_markdown(summaries: Sequence[Summary]) -> str:
+def combined_markdown(summaries: Sequence[Summary], notes: Sequence[str] = ()) -> str:
     """The whole report as a Markdown document."""
     summaries = told_apart(summaries)
     tables = [
@@ -74,7 +74,8 @@ def combined_markdown(summaries: Sequence[Summary]) -> str:
         ("What measured it", meters_table(summaries)),
     ]
     sections = [f"## {title}\n\n{text}" for title, text in tables if text]
-    return "\n\n".join([f"# {escape(headline(summaries))}", answers_list(summaries), MEANS_NOTE, *sections]) + "\n"
+    top = [f"# {escape(headline(summaries))}", *map(escape, notes), answers_list(summaries), MEANS_NOTE]
+    return "\n\n".join([*top, *sections]) + "\n"
 
 
 def headline(summaries: Sequence[Summary]) -> str:
@@ -86,7 +87,7 @@ def headline(summaries: Sequence[Summary]) -> str:
         if stands_out(most.at_least) or not most.dearest.tied_with_cheapest
     ]
     if not told:
-        return f"{len(summaries)} run{'s' if len(summaries) != 1 else ''} side by side"
+        return sentence(summaries[0]) if len(summaries) == 1 else f"{len(summaries)} runs side by side"
     summary, largest, bound = max(told, key=lambda each: each[1].value)
     times = f"up to {bare_ratio(largest, summary)}"
     remarks = [summary.name, *(["estimated"] if summary.estimated else [])]

@@ -73,7 +73,7 @@ class Comparison:
     shared: tuple[int, ...] = ()
 
 
-def compare(summaries: Sequence[Summary]) -> Comparison:
+def compare(summaries: Sequence[Summary], notes: Sequence[str] = ()) -> Comparison:
     """Match the runs' configurations by the parameters that vary in any of them.
 
     Parameters that are constant within each run but not the same in all (``pretrained: true``) tell the runs apart,
@@ -107,7 +107,7 @@ def compare(summaries: Sequence[Summary]) -> Comparison:
             for workload, *key in common
         ),
         at_target=at_target,
-        warnings=tuple(_warnings(summaries, compared if shared else [], same_objective=len(objectives) == 1)),
+        warnings=(*notes, *_warnings(summaries, compared if shared else [], same_objective=len(objectives) == 1)),
         shared=shared,
     )
 
@@ -115,6 +115,8 @@ def compare(summaries: Sequence[Summary]) -> Comparison:
 def comparison_table(comparison: Comparison) -> RenderableType:
     """The comparison for a terminal: energy and its ratio to the first run."""
     notes = [Text(f"Note: {warning}", style="yellow") for warning in comparison.warnings]
+    if len(comparison.columns) < 2:  # nothing to have in common with
+        return Group(*notes)
     if not comparison.shared:
         return Group(Text("The runs have no configuration in common.", style="bold"), *notes)
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from energysweep.carbon import Intensity
 from energysweep.errors import InputError
 from energysweep.ledger import LedgerData
 from energysweep.records import NODE_BUCKETS, TRIAL_BUCKETS, AttemptRow, EnergyRow, LeaseRow
@@ -111,18 +112,19 @@ class Receipt:
     windows: tuple[WindowBalance, ...]
 
 
-def explain(data: LedgerData, name: str) -> Receipt:
+def explain(data: LedgerData, name: str, carbon: Intensity | None = None) -> Receipt:
     """The receipt of one trial.
 
     Args:
         data: the run's ledger.
         name: the trial's id, a beginning of it that no other trial has, or its configuration's label (with
             `` seed=N`` if it has repeats).
+        carbon: another grid to count emissions for than the run's own.
 
     Raises:
         InputError: no trial, or more than one, is called so.
     """
-    summary = summarise(data)
+    summary = summarise(data, carbon)
     trial = _find(summary, name)
     rows: dict[str, list[EnergyRow]] = {}
     own = [lease for lease in data.leases if lease.trial == trial.trial]

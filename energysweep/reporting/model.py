@@ -62,7 +62,8 @@ class Summary:
         configurations: ordered by the values of their varying parameters; no stage is in one.
         stages: what ran before them and serves them; their energy is part of the totals.
         parts: one for each time that a driver worked on the run; empty if it noted none.
-        lost_nodes: where an agent took the end of a lease with it.
+        lost_nodes: where an agent stopped answering before the end, and took the end of a lease with it.
+        unheard_nodes: where trials ran when the driver was killed: nobody asked their agents any more.
         unmeasured_gpus: GPUs that trials held and no meter counted: node, name, and how many trials.
         extent: how far it has come; what is open.
         damage: what of the ledger could not be read and is left out, one line for each table.
@@ -85,6 +86,7 @@ class Summary:
     extent: Extent
     parts: tuple[Part, ...] = ()
     lost_nodes: tuple[str, ...] = ()
+    unheard_nodes: tuple[str, ...] = ()
     unmeasured_gpus: tuple[tuple[str, str, int], ...] = ()
     stages: tuple[StageSummary, ...] = ()
     workload: str = ""

@@ -20,6 +20,7 @@ def not_measured(summary: Summary) -> list[str]:
         *damage_lines(summary),
         *_between_parts(summary.parts),
         *_lost_nodes(summary.lost_nodes),
+        *_unheard_nodes(summary.unheard_nodes),
         *_trials(summary),
     ]
     found += [*_without_cpu(summary.meters), *(_gpu(*each) for each in summary.unmeasured_gpus)]
@@ -53,6 +54,10 @@ def _without_cpu(meters: Sequence[MeterSummary]) -> list[str]:
 def _gpu(node: str, name: str, trials: int) -> str:
     held = "1 trial" if trials == 1 else f"{trials} trials"
     return f"{gpu_text(name)} of {node}, which {held} held: no meter counted it, so its energy is in no number here."
+
+
+def _unheard_nodes(nodes: Sequence[str]) -> list[str]:
+    return [f"A driver was killed: of what {node} drew after it had asked last nothing is booked." for node in nodes]
 
 
 def _trials(summary: Summary) -> list[str]:

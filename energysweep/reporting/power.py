@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,26 +33,43 @@ class PowerSeries:
 
 
 def power_over_time(samples: Sequence[SampleRow], most_points: int = MOST_POINTS) -> list[PowerSeries]:
-    """The power of every series on one common grid of at most ``most_points`` intervals.
+    """The power of every series on one common grid of at most ``most_points`` equal intervals.
 
-    A series' total is taken as linear between its samples and constant after its last one. All series are sampled
-    together, so what one's first sample shows was spent since the sample before it.
+    What a series drew on one device is linear between that device's readings and constant after its last one.
     """
     times = sorted({row.elapsed_seconds for row in samples})
     if len(times) < 2:
         return []
     edges = _edges(times, most_points)
-    by_series = grouped(sorted(samples, key=lambda row: row.elapsed_seconds), lambda row: row.series)
-    return [_power(name, rows, times, edges) for name, rows in sorted(by_series.items())]
+    return [_power(name, total, edges) for name, total in sorted(running_totals(samples).items())]
 
 
-def _power(name: str, rows: Sequence[SampleRow], times: Sequence[float], edges: Sequence[float]) -> PowerSeries:
-    at = [row.elapsed_seconds for row in rows]
-    joules = [row.joules for row in rows]
-    before = bisect_left(times, at[0]) - 1
-    if before >= 0:
-        at, joules = [times[before], *at], [0.0, *joules]
-    totals = [interpolated(at, joules, edge) for edge in edges]
+def running_totals(samples: Sequence[SampleRow]) -> dict[str, list[tuple[float, float]]]:
+    """By series, over all its devices: when its running total was how many joules; linear in between."""
+    times = sorted({row.elapsed_seconds for row in samples})
+    parts = grouped(sorted(samples, key=lambda row: row.elapsed_seconds), lambda row: row.series)
+    lines = [(name.partition(" ")[0], _line(rows, times, named=" " in name)) for name, rows in parts.items()]
+    found = {}
+    for series, members in grouped(lines, lambda line: line[0]).items():
+        at = sorted({when for _, (all_times, _) in members for when in all_times})
+        sums = [_interpolated_all(*line, at) for _, line in members]
+        found[series] = [(when, math.fsum(each)) for when, each in zip(at, zip(*sums, strict=True), strict=True)]
+    return found
+
+
+def _line(rows: Sequence[SampleRow], times: Sequence[float], *, named: bool) -> tuple[list[float], list[float]]:
+    """A running total as times and joules.
+
+    One of an older energysweep has no device and no row of its beginning: what its first sample shows was spent since
+    the sample before it, of whatever series.
+    """
+    at, joules = [row.elapsed_seconds for row in rows], [row.joules for row in rows]
+    before = -1 if named else bisect_left(times, at[0]) - 1
+    return (at, joules) if before < 0 else ([times[before], *at], [0.0, *joules])
+
+
+def _power(name: str, total: Sequence[tuple[float, float]], edges: Sequence[float]) -> PowerSeries:
+    totals = _interpolated_all([at for at, _ in total], [joules for _, joules in total], edges)
     pairs = list(pairwise(edges))
     steps = [later - earlier for earlier, later in pairwise(totals)]
     return PowerSeries(
@@ -63,10 +81,13 @@ def _power(name: str, rows: Sequence[SampleRow], times: Sequence[float], edges: 
 
 
 def _edges(times: Sequence[float], most_points: int) -> list[float]:
-    if len(times) - 1 <= most_points:
-        return list(times)
-    step = (times[-1] - times[0]) / most_points
-    return [times[0] + index * step for index in range(most_points)] + [times[-1]]
+    number = min(most_points, len(times) - 1)
+    step = (times[-1] - times[0]) / number
+    return [times[0] + index * step for index in range(number)] + [times[-1]]
+
+
+def _interpolated_all(at: Sequence[float], values: Sequence[float], when: Sequence[float]) -> list[float]:
+    return [interpolated(at, values, each) for each in when]
 
 
 def interpolated(at: Sequence[float], values: Sequence[float], when: float) -> float:

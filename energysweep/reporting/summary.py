@@ -64,7 +64,8 @@ def summarise(data: LedgerData, carbon: Intensity | None = None) -> Summary:
         carbon=intensity,
         extent=found,
         parts=parts(run),
-        lost_nodes=() if run.get("status") == "running" else _lost_nodes(data),
+        lost_nodes=_nodes_left_open(data, heard=True),
+        unheard_nodes=_nodes_left_open(data, heard=False),
         unmeasured_gpus=_unmeasured_gpus(data),
         stages=stages_of(trials, objectives),
         damage=tuple(data.damage),
@@ -77,8 +78,32 @@ def _workload(spec: Mapping[str, Any]) -> str:
     return " ".join(str(part) for part in command) if command else str(spec.get("workload") or "")
 
 
-def _lost_nodes(data: LedgerData) -> tuple[str, ...]:
-    return tuple(sorted({lease.node for lease in data.leases if lease.closed_at is None}))
+def _nodes_left_open(data: LedgerData, *, heard: bool) -> tuple[str, ...]:
+    """The nodes of leases whose end nobody told.
+
+    Args:
+        data: the run's ledger.
+        heard: of parts of the run whose drivers asked all agents to the end, so that these were gone; else of parts
+            whose drivers were killed before.
+    """
+    noted = sorted(data.run.get("parts") or (), key=lambda part: float(part["started_at"]))
+    status = data.run.get("status", "running")
+
+    def was_heard(opened_at: float) -> bool:
+        begun = [place for place, part in enumerate(noted) if part["started_at"] <= opened_at]
+        place = begun[-1] if begun else 0
+        is_last = place >= len(noted) - 1
+        # A driver of an older energysweep noted of a part only how the last one ended.
+        ended = noted[place].get("ended") if noted else None
+        return bool(ended) if ended is not None else is_last and status != "running"
+
+    open_leases = [lease for lease in data.leases if lease.closed_at is None]
+    if status == "running" and heard:
+        return ()
+    if status == "running":  # those of its last part may just be running
+        last = float(noted[-1]["started_at"]) if noted else 0.0
+        open_leases = [lease for lease in open_leases if lease.opened_at < last]
+    return tuple(sorted({lease.node for lease in open_leases if was_heard(lease.opened_at) is heard}))
 
 
 def _unmeasured_gpus(data: LedgerData) -> tuple[tuple[str, str, int], ...]:

@@ -261,7 +261,7 @@ class Recorder(Callback):
         value = objective.value(metrics)
         record.objective = record.objective if value is None else value
         record.last_joules = joules
-        record.reported = Spent(joules or 0.0, active_joules or 0.0, startup_joules or 0.0, 0.0)
+        record.reported = Spent(joules or 0.0, active_joules or 0.0, startup_joules or 0.0)
         record.at_target.see(objective.reached_by(value), joules)
 
     def _record_of(self, trial: Trial) -> TrialRecord:

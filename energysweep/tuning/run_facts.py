@@ -29,6 +29,7 @@ class RunFacts:
         self._ledger = ledger
         self._earlier = earlier
         self._started_at = started_at
+        self._seconds = 0.0
 
     @property
     def earlier_seconds(self) -> float:
@@ -42,12 +43,18 @@ class RunFacts:
 
     def note_part(self, seconds: float, meters: Mapping[str, str]) -> None:
         """How long this part has taken so far, and the meters of each node."""
-        parts = [*self._earlier, {"started_at": self._started_at, "duration_seconds": seconds}]
-        self._ledger.note(parts=parts, duration_seconds=self.earlier_seconds + seconds, meters=dict(meters))
+        self._seconds = seconds
+        self._ledger.note(
+            parts=self._parts(ended=False), duration_seconds=self.earlier_seconds + seconds, meters=dict(meters)
+        )
 
     def note_end(self, status: str) -> None:
-        """How it ended."""
-        self._ledger.note(status=status)
+        """How it ended: every agent that answers has been asked to the end."""
+        self._ledger.note(status=status, parts=self._parts(ended=True))
+
+    def _parts(self, *, ended: bool) -> list[Mapping[str, Any]]:
+        this = {"started_at": self._started_at, "duration_seconds": self._seconds, "ended": ended}
+        return [*self._earlier, this]
 
 
 def beginning(run_id: str, spec: SweepSpec, grid: Intensity, started_at: float) -> dict[str, Any]:

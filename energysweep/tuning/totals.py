@@ -17,9 +17,10 @@ from energysweep.agent.accounts import Charged
 from energysweep.agent.client import NOTHING_SPENT, Spent
 from energysweep.errors import AgentUnreachable, LedgerError
 from energysweep.ledger import Ledger, LedgerData
-from energysweep.records import LEASE_BUCKETS, TRIAL_BUCKETS, EnergyRow, LeaseRow, MeterRow, SampleRow
+from energysweep.records import LEASE_BUCKETS, TRIAL_BUCKETS, EnergyRow, LeaseRow, MeterRow
 from energysweep.tuning.agent_link import AgentLink
 from energysweep.tuning.board import Board
+from energysweep.tuning.readings import Drawn, Readings
 from energysweep.tuning.roster import Roster
 
 POLL_SECONDS = 1.0
@@ -38,7 +39,7 @@ class Totals:
         buckets: joules by bucket of the nodes.
         owned: joules of trials, their start-up and overhead, by window, component, bucket and source.
         held: the windows that have held a lease.
-        watts: mean power of all metered devices since the poll before; None before the second poll.
+        watts: mean power of all metered devices, by their newest readings; None before it is known.
     """
 
     trials: dict[str, float] = field(default_factory=dict)
@@ -46,10 +47,6 @@ class Totals:
     owned: dict[tuple[str, str, str, str], float] = field(default_factory=dict)
     held: set[str] = field(default_factory=set)
     watts: float | None = None
-
-    def of(self, series: str) -> float:
-        """Joules of a trial, or of ``bucket:`` and its name."""
-        return self.buckets[series.removeprefix(BUCKET)] if series.startswith(BUCKET) else self.trials[series]
 
     def own(self, window: str, component: str, bucket: str, source: str, joules: float) -> None:
         """Trials, their start-up or overhead of the sweep have drawn so much more."""
@@ -121,8 +118,7 @@ class Poller:
         self._joules: dict[tuple[str, ...], float] = {}
         self._trial_of: dict[str, str] = {}
         self._window_of: dict[str, str] = {}  # of a trial's last lease
-        self._metered: dict[tuple[str, ...], float] = {}
-        self._polled: float | None = None
+        self._readings = Readings()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._poll_for_ever, daemon=True, name="energysweep-poller")
@@ -151,8 +147,7 @@ class Poller:
     def take_over(self, before: LedgerData) -> None:
         """Go on where the parts of the run before this one have ended."""
         self._note_leases(before.leases)
-        for meter in before.meters:
-            self._metered[meter.host, meter.window, meter.device, meter.source] = meter.joules
+        self._readings.take_over(before)
         for row in before.energy:
             self._add(row)
 
@@ -205,7 +200,6 @@ class Poller:
     def poll(self) -> None:
         """Ask all agents once. One that does not answer is asked again next time."""
         with self._lock:
-            metered_before = sum(self._metered.values())
             urls = self._board.agents()
             self.roster.keep(urls)
             self._answering = set()
@@ -220,7 +214,7 @@ class Poller:
                 self._answering.add(url)
                 # Said only now that it is in the ledger: asking with this number acknowledges it.
                 self._since[url] = (answer["window"], answer["revision"])
-            self._measure_watts(sum(self._metered.values()) - metered_before)
+            self.totals.watts = self._readings.watts(self._since[url][0] for url in self._answering)
 
     def _poll_for_ever(self) -> None:
         while not self._stopping.wait(POLL_SECONDS):
@@ -239,12 +233,10 @@ class Poller:
         self._note_leases(leases)
         for meter in meters:
             self.estimated |= meter.source == "estimate"
-            self._metered[meter.host, meter.window, meter.device, meter.source] = meter.joules
             for bucket in _CHARGED:  # a series begins at 0, or its first joules are lost to rate()
                 self.totals.own(meter.window, meter.component, bucket, meter.source, 0.0)
-        changed = {self._add(row) for row in energy}
-        read_at = time.monotonic() - self._began - answer["seconds_since_reading"]
-        samples = [SampleRow(series, read_at, self.totals.of(series)) for series in sorted(changed)]
+        drawn = [self._add(row) for row in energy]
+        samples = self._readings.take(answer, drawn, time.monotonic() - self._began)
         self._ledger.merge(energy, meters, leases, samples)
 
     def _note_leases(self, leases: Sequence[LeaseRow]) -> None:
@@ -257,7 +249,7 @@ class Poller:
     def _numbered(self, lease: LeaseRow) -> LeaseRow:
         return lease._replace(attempt=self._attempt(lease.trial, lease.opened_at))
 
-    def _add(self, row: EnergyRow) -> str:
+    def _add(self, row: EnergyRow) -> Drawn:
         key = row[:-1]
         more = max(0.0, row.joules - self._joules.get(key, 0.0))
         self._joules[key] = self._joules.get(key, 0.0) + more
@@ -267,20 +259,14 @@ class Poller:
         if row.bucket in LEASE_BUCKETS:
             windows = self._spent.setdefault(self._trial_of[row.lease], {})
             active, idle, startup = (more if row.bucket == bucket else 0.0 for bucket in LEASE_BUCKETS)
-            spent = Spent(active + idle, active, startup, 0.0)
+            spent = Spent(active + idle, active, startup)
             windows[row.window] = windows.get(row.window, NOTHING_SPENT).plus(spent)
         if row.bucket in TRIAL_BUCKETS:
             trial = self._trial_of[row.lease]
             self.totals.trials[trial] = self.totals.trials.get(trial, 0.0) + more
-            return trial
+            return Drawn(trial, row.device, more)
         self.totals.buckets[row.bucket] = self.totals.buckets.get(row.bucket, 0.0) + more
-        return BUCKET + row.bucket
-
-    def _measure_watts(self, joules: float) -> None:
-        now = time.monotonic()
-        if self._polled is not None and now - self._polled > POLL_SECONDS / 2:
-            self.totals.watts = joules / (now - self._polled)
-        self._polled = now
+        return Drawn(BUCKET + row.bucket, row.device, more)
 
 
 def _ask(

@@ -9,7 +9,7 @@ import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
@@ -226,7 +226,6 @@ class _TrialEnergy:
         self._client: AgentClient | None = None
         self._lease: Lease | None = None
         self._startup: StartUp | None = None
-        self._startup_seconds = 0.0  # at the last report
         self._shown = ShownMetrics(metering.shown)
         self._last: Spent | None = None
         self._elsewhere = NOTHING_SPENT  # what this host's agent does not know of the trial
@@ -246,7 +245,7 @@ class _TrialEnergy:
             self._lease = self._open()
         except AgentError as error:
             self._unmeasured(error)
-        self._startup, self._startup_seconds = StartUp(self._change_phase), 0.0
+        self._startup = StartUp(self._change_phase)
         watch(self._startup)
 
     def begin_work(self) -> None:
@@ -284,15 +283,13 @@ class _TrialEnergy:
             self._unmeasured(error)
             if before is None:  # never measured is no energy of 0
                 return dict.fromkeys(sorted(OUR_NAMES), math.nan)
-            now = before
+            now = replace(before, power_watts=None)
         self._last = now
-        startup_before, self._startup_seconds = self._startup_seconds, self._startup.seconds if self._startup else 0.0
-        seconds = now.at_seconds - before.at_seconds - (self._startup_seconds - startup_before)
         return {
             "energy_joules": now.energy_joules,
             "active_energy_joules": now.active_energy_joules,
             "startup_joules": now.startup_joules,
-            "power_watts": (now.energy_joules - before.energy_joules) / seconds if seconds > 0 else math.nan,
+            "power_watts": _or_nan(now.power_watts),
             "emissions_grams": _or_nan(self._metering.sweep.emissions_grams(now.energy_joules)),
         }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from energysweep.cli import main
 from energysweep.ledger import FILE_NAME, Ledger, LedgerData
 from energysweep.reporting import Summary, combined_html, combined_markdown, compare, summarise
 from energysweep.reporting.charts import Figure
+from energysweep.reporting.copies import without_copies
 from energysweep.reporting.figures import figures
 from energysweep.reporting.markdown import escape
 from tests.reporting import regimes
@@ -196,6 +198,56 @@ def test_compare_writes_the_page_and_the_tables(
     first = page.read_bytes()
     assert main(["compare", *folders, "--html", str(page)]) == 0
     assert page.read_bytes() == first
+
+
+def test_a_copy_of_a_run_is_counted_once_and_named(
+    folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy, tables = tmp_path / "backup", tmp_path / "report.md"
+    shutil.copytree(folders[0], copy)
+    with Ledger.open(copy / FILE_NAME) as ledger:  # a backup of an earlier moment
+        ledger.note(status="running")
+    assert main(["compare", folders[1], folders[0], str(copy), "--markdown", str(tables)]) == 0
+    said = capsys.readouterr().out
+    assert "in 2 runs:" in said
+    note = f"{copy} and {folders[0]} hold the same run, pretraining-20231114T221320Z: it is counted once,"
+    assert note in " ".join(said.split())
+    assert "hold the same run" in tables.read_text()
+
+
+def test_runs_of_one_id_that_share_no_window_are_two_runs() -> None:
+    one = example(id="same")
+    moved = replace(
+        one,
+        meters=[row._replace(window="other") for row in one.meters],
+        leases=[row._replace(window="other") for row in one.leases],
+    )
+    assert len(without_copies([("a", one), ("b", moved)]).kept) == 2
+    assert without_copies([("a", one), ("b", example(id="another"))]).notes == ()
+    more = replace(one, meters=[row._replace(joules=2 * row.joules) for row in one.meters])
+    found = without_copies([("early", one), ("late", more)])
+    assert found.kept == (more,)
+    assert found.notes == ("early and late hold the same run, same: it is counted once, as in late.",)
+
+
+def test_a_single_run_is_told_what_is_there_and_nothing_in_common(
+    folders: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", folders[0]]) == 0
+    said = capsys.readouterr().out
+    assert "in common" not in said
+    assert "after 10.0 reuses" in said
+
+
+def test_compare_and_explain_count_for_another_grid(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    def grams(*arguments: str) -> float:
+        assert main([*arguments]) == 0
+        (found,) = re.findall(r"Trials and overhead: (?:≈ )?([0-9,.]+) (m?g|kg) of CO2e", capsys.readouterr().out)
+        return float(found[0].replace(",", "")) * {"mg": 1e-3, "g": 1.0, "kg": 1e3}[found[1]]
+
+    one = grams("compare", folders[0], "--carbon", "grams_per_kwh=100")
+    assert grams("compare", folders[0], "--carbon", "grams_per_kwh=200") == pytest.approx(2 * one, rel=0.01)
+    assert main(["compare", folders[0], "--carbon", "country=XXX"]) == 2
 
 
 def test_compare_counts_no_run_twice(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:

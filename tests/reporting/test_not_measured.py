@@ -41,6 +41,24 @@ def test_a_lease_that_was_never_closed_names_its_lost_node() -> None:
     assert said not in not_measured(summarise(replace(data, run=data.run | {"status": "running"})))
 
 
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ({"ended": True}, "laptop was lost: of what it drew in its last second or so nothing is booked."),
+        ({"ended": False}, "A driver was killed: of what laptop drew after it had asked last nothing is booked."),
+        ({}, "A driver was killed: of what laptop drew after it had asked last nothing is booked."),
+    ],
+    ids=["its driver asked to the end", "its driver was killed", "an older ledger, gone on with"],
+)
+def test_the_host_of_a_killed_driver_is_not_called_lost(part: dict[str, bool], said: str) -> None:
+    data = without_gaps()
+    first, *others = data.leases
+    parts = [TWO_PARTS[0] | part, TWO_PARTS[1] | {"ended": True}]
+    data = replace(data, run=example(parts=parts).run, leases=[first._replace(closed_at=None), *others])
+    found = [each for each in not_measured(summarise(data)) if "parts," not in each]
+    assert found == [said]
+
+
 def test_the_time_between_the_parts_of_a_resumed_run_is_named() -> None:
     data = replace(without_gaps(), run=example(parts=TWO_PARTS).run)
     said = "2 parts, 34.0 s apart: what their hosts drew in between is background, or was not measured."

@@ -165,7 +165,7 @@ def test_a_sweep_and_its_code_go_to_a_cluster_and_the_run_folder_comes_back(
     assert {path.name for path in back.iterdir()} == {
         path.name
         for path in there.iterdir()
-        if path.name not in ("tune", "run.key", "ledger.sqlite-wal", "ledger.sqlite-shm")
+        if path.name not in ("tune", "run.key", "driver.lock", "ledger.sqlite-wal", "ledger.sqlite-shm")
     }
     for name in ("report.html", "trials.csv", "configurations.csv", "summary.json"):
         assert (back / name).read_bytes() == (there / name).read_bytes()

@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -153,6 +154,9 @@ class RayProcess:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
             _kill(self._workers)
+            for process in (process for found in self._own.values() for process in found):
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=2)  # a program that takes this one's place would never reap it
 
 
 def _signal(number: int) -> str:

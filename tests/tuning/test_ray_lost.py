@@ -64,7 +64,11 @@ def both_have_reported(folder: Path, reports: int) -> bool:
 def own(driver: subprocess.Popen[str], name: str) -> Root:
     """A process of the driver's own Ray."""
     for process in scan(PROC).values():
-        if process.parent == driver.pid and (PROC / str(process.pid) / "comm").read_text().strip() == name:
+        if (
+            process.parent == driver.pid
+            and process.alive
+            and (PROC / str(process.pid) / "comm").read_text().strip() == name
+        ):
             return process.root
     raise AssertionError(name)
 

@@ -36,6 +36,7 @@ _LARGEST_OF_KERNEL = 2**63 - 1
 _MAY_BE_NEGATIVE = {"best"}  # of a sweep's numbers: a metric's values
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
+RunName = Annotated[str, Field(min_length=1, max_length=255)]  # a folder's, as Tune's experiments have
 Share = Annotated[float, Field(ge=0, le=LARGEST_NUMBER)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 MetricValue = Annotated[float, Field(allow_inf_nan=False)]
@@ -133,7 +134,7 @@ class Hello(_Request):
     """First words: the process belongs to a run. Opens the run's window if there is none."""
 
     op: Literal["hello"] = "hello"
-    run: Name
+    run: RunName
     protocol: int = PROTOCOL
     key: str = Field("", max_length=200, repr=False)
     """Of the run, see ``keys``."""

@@ -24,7 +24,7 @@ from energysweep.agent.accounts import Sweep
 from energysweep.agent.client import NOTHING_SPENT, AgentClient, Lease, Spent
 from energysweep.agent.connect import LOOPBACK, connect
 from energysweep.agent.keys import new_key
-from energysweep.agent.protocol import Hello
+from energysweep.agent.protocol import Hello, within_bounds
 from energysweep.agent.server import DEFAULT_PORT
 from energysweep.agent.shown import ShownMetrics
 from energysweep.errors import AgentError, AgentUnreachable, InputError, LeaseRefused, SweepError
@@ -82,7 +82,8 @@ class Metering:
 
     def hello(self, run: str, quiet: bool = False) -> Hello:
         """What a process of this run says first to its host's agent."""
-        return Hello(run=run, key=self.key, idle_power_watts=dict(self.idle_power_watts), sweep=self.sweep, quiet=quiet)
+        shown = within_bounds(self.sweep)
+        return Hello(run=run, key=self.key, idle_power_watts=dict(self.idle_power_watts), sweep=shown, quiet=quiet)
 
 
 def metered(

@@ -53,7 +53,7 @@ CREATE TABLE leases (
   lease TEXT PRIMARY KEY, host TEXT NOT NULL, window TEXT NOT NULL, node TEXT NOT NULL, trial TEXT NOT NULL,
   attempt INTEGER NOT NULL, pid INTEGER NOT NULL, opened_at REAL NOT NULL, closed_at REAL, held_seconds REAL NOT NULL,
   covered_seconds REAL NOT NULL, cpu_seconds REAL NOT NULL, reserved_cpus REAL NOT NULL, gpus TEXT NOT NULL,
-  startup_seconds REAL) WITHOUT ROWID;
+  startup_seconds REAL, works_elsewhere INTEGER) WITHOUT ROWID;
 CREATE TABLE trials (
   trial TEXT PRIMARY KEY, parameters TEXT NOT NULL, seed INTEGER, hardware TEXT NOT NULL, status TEXT NOT NULL,
   attempts INTEGER NOT NULL, started_at REAL, ended_at REAL, error TEXT, stage TEXT NOT NULL DEFAULT ''
@@ -72,8 +72,11 @@ CREATE TABLE samples (
 # What makes a ledger of a version into one of the next. Runs of older energysweeps had no stages, and
 # did not tell start-up apart from work.
 _UPGRADES: Final = {
-    1: "ALTER TABLE trials ADD COLUMN stage TEXT NOT NULL DEFAULT ''",
-    2: "ALTER TABLE leases ADD COLUMN startup_seconds REAL",
+    1: ("ALTER TABLE trials ADD COLUMN stage TEXT NOT NULL DEFAULT ''",),
+    2: (
+        "ALTER TABLE leases ADD COLUMN startup_seconds REAL",
+        "ALTER TABLE leases ADD COLUMN works_elsewhere INTEGER",
+    ),
 }
 
 
@@ -200,12 +203,13 @@ class Ledger:
                 meters,
             )
             connection.executemany(
-                "INSERT INTO leases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                "INSERT INTO leases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
                 " closed_at = coalesce(closed_at, excluded.closed_at),"
                 " held_seconds = max(held_seconds, excluded.held_seconds),"
                 " covered_seconds = max(covered_seconds, excluded.covered_seconds),"
                 " cpu_seconds = max(cpu_seconds, excluded.cpu_seconds),"
-                " startup_seconds = max(startup_seconds, excluded.startup_seconds)",
+                " startup_seconds = max(startup_seconds, excluded.startup_seconds),"
+                " works_elsewhere = max(works_elsewhere, excluded.works_elsewhere)",
                 leases,
             )
             connection.executemany("INSERT OR IGNORE INTO samples VALUES (?, ?, ?)", samples)
@@ -308,7 +312,8 @@ def _upgrade(connection: sqlite3.Connection) -> None:
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()  # another process may have been faster
         for step in range(version, _SCHEMA_VERSION):
-            connection.execute(_UPGRADES[step])
+            for statement in _UPGRADES[step]:
+                connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
     except BaseException:
         connection.execute("ROLLBACK")

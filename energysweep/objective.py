@@ -38,6 +38,8 @@ TUNES_NAMES: Final = frozenset(
 OUR_NAMES: Final = frozenset(
     ("energy_joules", "active_energy_joules", "startup_joules", "power_watts", "emissions_grams")
 )
+ELSEWHERE: Final = "unmetered_ray_work"
+"""In a result: true once the trial has had Ray tasks or actors work in other processes, which nobody meters."""
 
 
 Outcome = Literal["reached", "missed", "open", "failed"]

@@ -94,6 +94,8 @@ class LeaseRow(NamedTuple):
         reserved_cpus: logical CPUs it had reserved.
         gpus: JSON object, device name to fraction. A name that no meter of the window has was held and not measured.
         startup_seconds: how long it was in start-up; None if nobody told that apart from work (before schema 3).
+        works_elsewhere: its process had others work that held no lease (Ray tasks, actors, Ray Train); None if nobody
+            looked (before schema 3).
     """
 
     lease: str
@@ -111,6 +113,7 @@ class LeaseRow(NamedTuple):
     reserved_cpus: Annotated[float, Ge(0), Le(1e6)]
     gpus: str
     startup_seconds: float | None = None
+    works_elsewhere: bool | None = None
 
 
 class TrialRow(NamedTuple):

@@ -210,7 +210,8 @@ def test_a_ledger_of_schema_1_is_brought_up_to_date(path: Path) -> None:
         ledger.record([TRIAL._replace(stage="")])
     connection = sqlite3.connect(path)  # as schema 1 had it
     connection.executescript(
-        "ALTER TABLE trials DROP COLUMN stage; ALTER TABLE leases DROP COLUMN startup_seconds; PRAGMA user_version = 1;"
+        "ALTER TABLE trials DROP COLUMN stage; ALTER TABLE leases DROP COLUMN startup_seconds;"
+        "ALTER TABLE leases DROP COLUMN works_elsewhere; PRAGMA user_version = 1;"
     )
     connection.close()
     pretraining = TRIAL._replace(trial="u", stage="pretraining")
@@ -225,13 +226,16 @@ def test_what_schema_2_did_not_tell_apart_stays_unknown(path: Path) -> None:
     with Ledger.create(path) as ledger:
         ledger.merge(leases=[LEASE])
     connection = sqlite3.connect(path)  # as schema 2 had it
-    connection.executescript("ALTER TABLE leases DROP COLUMN startup_seconds; PRAGMA user_version = 2;")
+    connection.executescript(
+        "ALTER TABLE leases DROP COLUMN startup_seconds; ALTER TABLE leases DROP COLUMN works_elsewhere;"
+        "PRAGMA user_version = 2;"
+    )
     connection.close()
-    new = LEASE._replace(lease="m", startup_seconds=0.5)
+    new = LEASE._replace(lease="m", startup_seconds=0.5, works_elsewhere=False)
     with Ledger.open(path) as ledger:
         ledger.merge(leases=[new])
-        ledger.merge(leases=[new._replace(startup_seconds=1.5)])
-        assert ledger.read().leases == [LEASE, new._replace(startup_seconds=1.5)]
+        ledger.merge(leases=[new._replace(startup_seconds=1.5, works_elsewhere=True)])
+        assert ledger.read().leases == [LEASE, new._replace(startup_seconds=1.5, works_elsewhere=True)]
 
 
 def test_a_missing_ledger_is_named(path: Path) -> None:

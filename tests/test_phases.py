@@ -35,7 +35,6 @@ class Trial:
 
 @pytest.fixture
 def trial() -> Iterator[Trial]:
-    importlib.invalidate_caches()  # the first time, that loads something itself
     trial = Trial()
     watch(trial.startup)
     yield trial
@@ -57,6 +56,8 @@ def write(tmp_path: Path, trial: Trial, monkeypatch: pytest.MonkeyPatch) -> Iter
         importlib.invalidate_caches()
         return path
 
+    importlib.invalidate_caches()  # the first time, that loads something itself
+    trial.told.clear()
     yield write
     for name in set(sys.modules) - before:
         del sys.modules[name]

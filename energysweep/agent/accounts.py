@@ -54,6 +54,7 @@ class Lease:
         opened, closed: on the host's monotonic clock; ``closed`` is None while it is open.
         in_startup: it has not begun to work, or loads something that is loaded once.
         startup_seconds: of ``held_seconds``, how long it was in start-up.
+        works_elsewhere: its process has others work that hold no lease.
         covered_seconds: by device name: time with readings that could be subtracted.
         revision: of its last change, see Window.
     """
@@ -72,6 +73,7 @@ class Lease:
     cpu_seconds: float = 0.0
     in_startup: bool = False
     startup_seconds: float = 0.0
+    works_elsewhere: bool = False
     covered_seconds: dict[str, float] = field(default_factory=dict)
     revision: int = 0
 

@@ -261,6 +261,16 @@ class Agent:
                     self.windows[lease.run].trial(lease.trial).begin_work(self.counters)
                 self._note_change()
 
+    def note_elsewhere(self, lease_id: str, speaker: int | None = None) -> None:
+        """A lease's process has others work that hold no lease: what they draw is not in it.
+
+        Raises:
+            LeaseRefused: there is no such open lease, or a later connection has taken it over.
+        """
+        with self.lock:
+            self._held(lease_id, speaker).works_elsewhere = True
+            self._note_change()
+
     def report(self, lease_id: str, results: Mapping[str, float] | None = None, speaker: int | None = None) -> Energy:
         """What the lease's trial has cost until now, over all its leases on this host, and its power since last time.
 

@@ -353,6 +353,14 @@ class Lease:
         """
         self._client.ask(protocol.Phase(lease=self.id, in_startup=in_startup))
 
+    def note_elsewhere(self) -> None:
+        """Tell that this process has others work that hold no lease. Does not wait for the answer.
+
+        Raises:
+            AgentUnreachable
+        """
+        self._client.tell(protocol.Elsewhere(lease=self.id))
+
     def end(self) -> None:
         """Close it."""
         self._client.tell(protocol.Close(lease=self.id))

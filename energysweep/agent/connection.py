@@ -142,9 +142,8 @@ class Connection(socketserver.StreamRequestHandler):
             answer = _joules(self._lease(request, self.root))
             return answer | self.agent.coverage(self.run, request.lease) if request.op == "close" else answer
         match request:
-            case protocol.Phase():
-                self._check_own(request.lease)
-                self.agent.change_phase(request.lease, in_startup=request.in_startup, speaker=self.number)
+            case protocol.Phase() | protocol.Elsewhere():
+                self._note(request)
             case protocol.CloseTrial():
                 self.agent.close_trial(self.run, request.trial, is_over=request.is_over)
             case protocol.Update():
@@ -205,6 +204,13 @@ class Connection(socketserver.StreamRequestHandler):
             return self.agent.report(request.lease, request.results, self.number)
         self.leases.discard(request.lease)
         return self.agent.close_lease(self.run, request.lease, self.number)
+
+    def _note(self, request: protocol.Phase | protocol.Elsewhere) -> None:
+        self._check_own(request.lease)
+        if isinstance(request, protocol.Phase):
+            self.agent.change_phase(request.lease, in_startup=request.in_startup, speaker=self.number)
+        else:
+            self.agent.note_elsewhere(request.lease, speaker=self.number)
 
     def _check_own(self, lease: str) -> None:
         if lease not in self.leases:

@@ -173,6 +173,13 @@ class Phase(_Request):
     in_startup: bool
 
 
+class Elsewhere(_Request):
+    """The lease's process has others work, which are in no tree of its own: its energy is not all that it takes."""
+
+    op: Literal["elsewhere"] = "elsewhere"
+    lease: Name
+
+
 class Report(_Request):
     """Ask what the lease's trial has cost; tell a few of its results for the dashboards."""
 
@@ -216,7 +223,7 @@ class Retire(_Request):
     op: Literal["retire"] = "retire"
 
 
-Request = Hello | Prove | Open | Phase | Report | Close | CloseTrial | Update | CloseWindow | Retire
+Request = Hello | Prove | Open | Phase | Elsewhere | Report | Close | CloseTrial | Update | CloseWindow | Retire
 REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="op")])
 
 

@@ -82,6 +82,11 @@ def limits(summary: Summary) -> list[str]:
             "The idle power of some device is unknown, so all of its power counts as active: idle shares are too low"
             " and active energy is too high."
         )
+    if summary.totals.startup_joules is None and summary.totals.trials_energy_joules is not None:
+        found.append(
+            "Start-up was not told apart from work: whichever trial came first in its process may have paid for its"
+            " imports."
+        )
     short = [meter for meter in summary.meters if meter.coverage is not None and meter.coverage < ENOUGH_COVERAGE]
     if short:
         worst = min(meter.coverage for meter in short if meter.coverage is not None)

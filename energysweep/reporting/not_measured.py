@@ -11,6 +11,9 @@ from energysweep.reporting.model import Summary
 from energysweep.reporting.text import duration_text, percent_text
 
 ENOUGH_COVERAGE: Final = 0.99  # the last fraction of a second before a window was closed is no gap
+ELSEWHERE_NOTE: Final = (
+    "Ray tasks or actors that it had work in other processes hold no lease: what they drew is overhead or background"
+)
 _MOST_TRIALS: Final = 5
 
 
@@ -65,6 +68,9 @@ def _trials(summary: Summary) -> list[str]:
     without = [trial.trial for trial in summary.trials if trial.energy_joules is None and trial.iterations]
     if without:
         found.append(f"No energy was measured of {_count(without)} that reported results: {_names(without)}.")
+    elsewhere = [trial.trial for trial in summary.trials if trial.works_elsewhere]
+    if elsewhere:
+        found.append(f"Only part of {_count(elsewhere)} was measured: {_names(elsewhere)}. {ELSEWHERE_NOTE}.")
     partly = [
         f"{trial.trial} ({percent_text(trial.coverage)} of its time)"
         for trial in sorted(summary.trials, key=lambda trial: trial.coverage or 0.0)

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from energysweep.reporting.balance import MeterSummary
 from energysweep.reporting.explain import AttemptReceipt, DeviceBalance, LeaseReceipt, Receipt, WindowBalance
+from energysweep.reporting.not_measured import ELSEWHERE_NOTE
 from energysweep.reporting.text import (
     NOT_AVAILABLE,
     emissions_text,
@@ -89,6 +90,8 @@ def _lease(receipt: LeaseReceipt) -> Iterator[str]:
         yield "    start-up        not told apart from work"
     else:
         yield f"    start-up        {lease.startup_seconds:,.3f} s of it"
+    if lease.works_elsewhere:
+        yield f"    not measured    {ELSEWHERE_NOTE}"
     yield f"    good readings   {lease.covered_seconds:,.3f} s ({percent_text(coverage)})" + (
         f"; {receipt.uncovered_seconds:,.3f} s were not measured" if receipt.uncovered_seconds >= 0.0005 else ""
     )

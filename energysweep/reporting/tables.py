@@ -51,6 +51,7 @@ def _trial_row(trial: TrialSummary, with_stage: bool) -> Row:
         **({} if trial.seed is None else {"param.seed": trial.seed}),
         **_quantities(trial),
         "source": trial.source,
+        "unmetered_ray_work": trial.works_elsewhere,
     }
     row |= _metric_cells(trial.metrics, row)
     return row | {

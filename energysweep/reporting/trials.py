@@ -70,6 +70,8 @@ class TrialSummary:
             its own objective.
         startup_joules: what its start-up drew, over all its leases: apart from its energy. None if nobody told.
         startup_seconds: how long that took.
+        works_elsewhere: it had Ray tasks or actors work in other processes, whose energy is in none of its numbers;
+            None if nobody looked.
     """
 
     trial: str
@@ -103,6 +105,7 @@ class TrialSummary:
     stage: str = ""
     startup_joules: float | None = None
     startup_seconds: float | None = None
+    works_elsewhere: bool | None = None
 
     @property
     def reached_target(self) -> bool | None:
@@ -230,7 +233,13 @@ def _trial(
         stage=row.stage,
         startup_joules=None if startup_seconds is None else _joules(all_rows, "startup"),
         startup_seconds=startup_seconds,
+        works_elsewhere=_works_elsewhere([lease for lease, _ in booked]),
     )
+
+
+def _works_elsewhere(leases: Sequence[LeaseRow]) -> bool | None:
+    said = {lease.works_elsewhere for lease in leases}
+    return True if 1 in said else None if None in said or not said else False
 
 
 def _startup_seconds(leases: Sequence[LeaseRow]) -> float | None:

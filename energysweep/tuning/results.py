@@ -16,7 +16,7 @@ from math import log10
 from pathlib import PurePath
 from typing import Any, Final
 
-from energysweep.objective import OUR_NAMES, TUNES_NAMES, number, scalar
+from energysweep.objective import ELSEWHERE, OUR_NAMES, TUNES_NAMES, number, scalar
 from energysweep.records import readable
 
 # What Tune counts with: it adds them up without a look.
@@ -37,6 +37,7 @@ MOST_METRICS: Final = 2000  # of one report
 DEEPEST: Final = 20  # mappings in mappings
 LONGEST_NAME: Final = 300  # characters
 LONGEST_TEXT: Final = 1000
+_NO_METRICS = TUNES_NAMES | OUR_NAMES | {ELSEWHERE}
 _TEXTS = (Decimal, Fraction, dt.date, dt.time, dt.timedelta, PurePath, uuid.UUID)  # str() is how people write them
 
 
@@ -52,9 +53,7 @@ def own_metrics(result: Mapping[str, Any]) -> dict[str, Any]:
 
     Nested mappings are flattened as Tune does it: ``{"val": {"accuracy": 0.9}}`` is ``val/accuracy``.
     """
-    return _plain_metrics(
-        {name: value for name, value in result.items() if name not in TUNES_NAMES and name not in OUR_NAMES}
-    )
+    return _plain_metrics({name: value for name, value in result.items() if name not in _NO_METRICS})
 
 
 def passed_on(result: Mapping[Any, Any], wanted: Collection[str] = ()) -> dict[str, Any]:

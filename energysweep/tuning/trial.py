@@ -30,10 +30,11 @@ from energysweep.agent.shown import ShownMetrics
 from energysweep.errors import AgentError, AgentUnreachable, InputError, LeaseRefused, SweepError
 from energysweep.meters import Component
 from energysweep.meters.visible_gpus import name_gpus, visible_ids
-from energysweep.objective import OUR_NAMES
+from energysweep.objective import ELSEWHERE, OUR_NAMES
 from energysweep.phases import StartUp, unwatch, unwatched, watch
 from energysweep.records import readable
 from energysweep.tuning.board import Board
+from energysweep.tuning.elsewhere import Elsewhere
 from energysweep.tuning.labels import own_label
 from energysweep.tuning.points import hardware_of, unwrap
 from energysweep.tuning.results import own_metrics, passed_on
@@ -227,6 +228,7 @@ class _TrialEnergy:
         self._client: AgentClient | None = None
         self._lease: Lease | None = None
         self._startup: StartUp | None = None
+        self._elsewhere_work: Elsewhere | None = None
         self._shown = ShownMetrics(metering.shown)
         self._last: Spent | None = None
         self._elsewhere = NOTHING_SPENT  # what this host's agent does not know of the trial
@@ -248,11 +250,22 @@ class _TrialEnergy:
             self._unmeasured(error)
         self._startup = StartUp(self._change_phase)
         watch(self._startup)
+        self._elsewhere_work = Elsewhere(self._works_elsewhere)
+        self._elsewhere_work.watch()
 
     def begin_work(self) -> None:
         """Start-up is over, but for what is loaded later."""
         if self._startup is not None:
             self._startup.work_begins()
+
+    def _works_elsewhere(self) -> None:
+        log.warning(
+            "this trial has Ray tasks or actors work in other processes, which hold no lease: what they draw is the"
+            " run's overhead, or background, and in no number of this trial"
+        )
+        if self._lease is not None:
+            with suppress(AgentError), unwatched():
+                self._lease.note_elsewhere()
 
     def _change_phase(self, is_startup: bool) -> None:
         lease = self._lease
@@ -271,7 +284,10 @@ class _TrialEnergy:
                 result.update(passed)
             result = passed
         with unwatched():
-            return result | self._report(result)
+            result |= self._report(result)
+        if self._elsewhere_work is not None and self._elsewhere_work.has_told:
+            result[ELSEWHERE] = True
+        return result
 
     def _report(self, result: Mapping[str, Any]) -> dict[str, float]:
         before = self._last
@@ -298,6 +314,8 @@ class _TrialEnergy:
         """Close the lease, if there is one."""
         if self._startup is not None:
             unwatch(self._startup)
+        if self._elsewhere_work is not None:
+            self._elsewhere_work.unwatch()
         lease, self._lease = self._lease, None
         if lease is not None:
             try:
@@ -310,6 +328,8 @@ class _TrialEnergy:
         if self._open is None:
             raise AgentUnreachable("the trial has not begun")
         lease = self._open()
+        if self._elsewhere_work is not None and self._elsewhere_work.has_told:
+            lease.note_elsewhere()
         if self._last is not None:
             # A new agent does not know what the trial had cost; one that was away for a moment does.
             self._elsewhere = self._last.minus(lease.before)

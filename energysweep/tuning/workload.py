@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import types
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
+import ray
 from ray.tune import Trainable
 
 from energysweep.errors import InputError
@@ -35,7 +37,10 @@ def trainable_of(spec: SweepSpec) -> Callable[[dict[str, Any]], Any] | type[Trai
         raise InputError(f"{spec.workload} must take one argument, config")
 
     def call(config: dict[str, Any]) -> Any:
-        return imported.load()(config)
+        function = imported.load()
+        if imported.file is not None:  # Ray tasks and actors of a trial work where nobody finds its module by its name
+            ray.cloudpickle.register_pickle_by_value(sys.modules[imported.module])
+        return function(config)
 
     return standing_in(found, call)
 

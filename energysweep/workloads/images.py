@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
+from energysweep.phases import startup
 from energysweep.workloads.data import Data
 from energysweep.workloads.image_data import load
 from energysweep.workloads.settings import TrainingSettings
@@ -55,7 +56,8 @@ def read(settings: Settings) -> Data:
     Raises:
         InputError: they are not there or are damaged.
     """
-    return load(settings.data, settings.image_size)
+    with startup():  # a worker does this once for all of its trials
+        return load(settings.data, settings.image_size)
 
 
 def encoder(settings: Settings, data: Data) -> Encoder:

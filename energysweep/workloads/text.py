@@ -15,6 +15,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from energysweep.errors import InputError
+from energysweep.phases import startup
 from energysweep.workloads.data import Data, find
 from energysweep.workloads.settings import TrainingSettings
 from energysweep.workloads.training import Encoder, learn
@@ -62,7 +63,8 @@ def read(settings: Settings) -> Data:
     Raises:
         InputError: the file is not there or too short.
     """
-    return load(settings.data, settings.context)
+    with startup():  # a worker does this once for all of its trials
+        return load(settings.data, settings.context)
 
 
 @cache  # a worker reads it once for all of its trials

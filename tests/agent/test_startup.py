@@ -236,3 +236,17 @@ def test_however_phases_change_every_joule_is_booked_once(tmp_path: Path, chance
             each.joules for each in window.energy_rows(0) if each.lease == lease and each.bucket in TRIAL_BUCKETS
         )
         assert window.trial(row.trial).energy().joules == pytest.approx(in_rows)
+
+
+def test_that_ray_works_elsewhere_stays_with_the_lease_over_a_restart(host: FakeHost) -> None:
+    host.agent.open_window("r")
+    lease, other = begin(host, "t", host.tree.fork()), begin(host, "u", host.tree.fork())
+    host.agent.note_elsewhere(lease)
+    host.agent.tick()
+    host.kill_agent()
+    host.start_agent()
+    rows = {row.lease: row.works_elsewhere for row in host.agent.windows["r"].lease_rows(0)}
+    assert rows == {lease: True, other: False}
+    host.agent.close_lease("r", lease)
+    with pytest.raises(LeaseRefused, match="not open"):
+        host.agent.note_elsewhere(lease)

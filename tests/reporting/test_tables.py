@@ -32,6 +32,7 @@ def test_trials_csv_has_the_columns_that_others_rely_on() -> None:
         *("energy_joules.cpu", "energy_joules.dram", "energy_joules.gpu"),
         "startup_joules",
         *("lost_joules", "pruned_joules", "emissions_grams", "power_watts", "duration_seconds", "coverage", "source"),
+        "unmetered_ray_work",
         *("accuracy", "energy_to_target_joules", "iterations", "iterations_to_target"),
     ]
     crashed = next(row for row in rows if row["trial"] == CRASHED)

@@ -51,6 +51,7 @@ def test_two_trials_at_once_share_the_100_watts_and_the_buckets_add_up(run_sweep
     assert totals.energy_joules == pytest.approx(100 * window_seconds(ledger, elapsed), rel=1e-3, abs=50)
     booked = (
         totals.trials_energy_joules
+        + totals.startup_joules
         + totals.overhead_joules
         + totals.other_sweeps_joules
         + totals.background_joules
@@ -65,7 +66,8 @@ def test_two_trials_at_once_share_the_100_watts_and_the_buckets_add_up(run_sweep
     assert float(trials["burn"]["active_energy_joules"]) > least_active_joules(burning)
     for row in trials.values():  # one of the host's CPUs is reserved: its part of the floor of 20 W
         share_watts = 20 / max(os.cpu_count() or 1, 1)
-        assert float(row["idle_energy_joules"]) == pytest.approx(share_watts * float(row["duration_seconds"]), rel=0.02)
+        worked_seconds = float(row["duration_seconds"]) - leases[row["trial"]].startup_seconds
+        assert float(row["idle_energy_joules"]) == pytest.approx(share_watts * worked_seconds, rel=0.02)
 
 
 def test_work_of_short_lived_children_started_from_a_thread_is_charged(run_sweep: RunSweep) -> None:

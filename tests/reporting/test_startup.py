@@ -1,0 +1,121 @@
+"""Start-up in reports: shown apart, in no number that is compared. One lease had 2 s of it, in which it drew 50 J."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from energysweep.ledger import LedgerData
+from energysweep.records import EnergyRow
+from energysweep.reporting import summarise
+from energysweep.reporting.explain import explain
+from energysweep.reporting.html import limits
+from energysweep.reporting.not_measured import not_measured
+from energysweep.reporting.receipt import receipt_lines
+from energysweep.reporting.tables import configurations_csv, trials_csv
+from tests.reporting.example import CRASHED, HOST, WINDOW, example
+from tests.reporting.test_tables import rows_of
+
+TRIAL = "t-0.1-16-0"
+
+
+def with_startup(joules: float = 50.0) -> LedgerData:
+    data = example()
+    leases = [
+        lease._replace(startup_seconds=2.0, held_seconds=lease.held_seconds + 2.0) if lease.trial == TRIAL else lease
+        for lease in data.leases
+    ]
+    (lease,) = [lease.lease for lease in leases if lease.trial == TRIAL]
+    row = EnergyRow(HOST, WINDOW, lease, "cpu-0", "cpu", "startup", "rapl", joules)
+    cpu, dram = data.meters
+    return replace(
+        data, energy=[*data.energy, row], leases=leases, meters=[cpu._replace(joules=cpu.joules + joules), dram]
+    )
+
+
+def test_start_up_is_in_no_number_that_is_compared() -> None:
+    before, after = summarise(example()), summarise(with_startup())
+    assert [each.energy_joules for each in after.trials] == [each.energy_joules for each in before.trials]
+    assert [each.power_watts for each in after.trials] == pytest.approx([each.power_watts for each in before.trials])
+    compared = [
+        [(each.energy_joules, each.energy_to_target_joules, each.emissions_grams) for each in summary.configurations]
+        for summary in (before, after)
+    ]
+    assert compared[0] == compared[1]
+    assert after.headline.sentence == before.headline.sentence
+
+
+def test_start_up_stands_beside_it_and_every_joule_is_still_in_one_place() -> None:
+    before, after = summarise(example()).totals, summarise(with_startup()).totals
+    assert (before.startup_joules, after.startup_joules) == (0.0, 50.0)
+    assert after.energy_joules == pytest.approx(before.energy_joules + 50)
+    assert after.trials_energy_joules == before.trials_energy_joules
+    assert after.conservation_error_ratio == pytest.approx(0, abs=1e-12)
+    assert after.emissions_grams == pytest.approx(before.emissions_grams + 50 * 1e-4)  # the sweep is charged with it
+    rows = {row["trial"]: row for row in rows_of(trials_csv(summarise(with_startup())))}
+    assert (float(rows[TRIAL]["startup_joules"]), float(rows[CRASHED]["startup_joules"])) == (50.0, 0.0)
+    (configuration,) = [
+        row
+        for row in rows_of(configurations_csv(summarise(with_startup())))
+        if row["config"] == "learning_rate=0.1 batch_size=16"
+    ]
+    assert float(configuration["startup_joules.mean"]) == 25.0
+
+
+def test_a_receipt_tells_start_up_from_the_trial_s_energy() -> None:
+    lines = [line.split() for line in receipt_lines(explain(with_startup(), TRIAL))]
+    assert ["start-up", "2.000", "s", "of", "it"] in lines
+    assert [*["of", "it", "start-up,", "apart"], "50.000", "J"] in lines
+    assert [*["=", "this", "trial"], "200.000", "J"] in lines
+    assert [*["its", "start-up"], "50.000", "J"] in lines
+
+
+def test_what_failed_attempts_lost_is_work_alone() -> None:
+    data = example()
+    startup = [
+        EnergyRow(HOST, WINDOW, lease.lease, "cpu-0", "cpu", "startup", "rapl", 30.0)
+        for lease in data.leases
+        if lease.trial == CRASHED
+    ]
+    lost = {
+        each.trial: each.lost_joules
+        for each in summarise(replace(data, energy=[*data.energy, *startup])).trials
+        if each.trial == CRASHED
+    }
+    assert lost == {CRASHED: pytest.approx(11)}
+
+
+def test_a_trial_that_failed_while_it_loaded_took_no_joule_of_work_and_all_of_start_up() -> None:
+    data = with_startup()
+    energy = [row for row in data.energy if not row.lease.startswith(TRIAL) or row.bucket == "startup"]
+    (trial,) = [each for each in summarise(replace(data, energy=energy)).trials if each.trial == TRIAL]
+    assert (trial.energy_joules, trial.startup_joules) == (0.0, 50.0)
+
+
+def test_an_older_ledger_does_not_know() -> None:
+    data = example()
+    data = replace(data, leases=[lease._replace(startup_seconds=None) for lease in data.leases])
+    summary = summarise(data)
+    assert summary.totals.startup_joules is None
+    assert {each.startup_joules for each in summary.trials} == {None}
+    assert rows_of(trials_csv(summary))[0]["startup_joules"] == "n/a"
+    assert [each for each in limits(summary) if each.startswith("Start-up was not told apart from work")]
+    assert not [each for each in limits(summarise(example())) if "Start-up" in each]
+
+
+def test_trials_that_have_ray_work_elsewhere_are_named() -> None:
+    data = example()
+    leases = [
+        lease._replace(works_elsewhere=lease.trial == TRIAL if lease.trial != CRASHED else None)
+        for lease in data.leases
+    ]
+    summary = summarise(replace(data, leases=leases))
+    assert [each for each in not_measured(summary) if "Ray" in each] == [
+        f"Only part of 1 trial was measured: {TRIAL}. Ray tasks or actors that it had work in other processes hold no"
+        " lease: what they drew is overhead or background."
+    ]
+    said = {row["trial"]: row["unmetered_ray_work"] for row in rows_of(trials_csv(summary))}
+    assert (said[TRIAL], said[CRASHED], said["t-0.1-16-1"]) == ("true", "n/a", "false")
+    receipt = "\n".join(receipt_lines(explain(replace(data, leases=leases), TRIAL)))
+    assert "not measured    Ray tasks or actors" in receipt

@@ -113,7 +113,7 @@ class LeaseRow(NamedTuple):
     reserved_cpus: Annotated[float, Ge(0), Le(1e6)]
     gpus: str
     startup_seconds: float | None = None
-    works_elsewhere: bool | None = None
+    works_elsewhere: Literal[0, 1] | None = None  # as SQLite keeps a truth value
 
 
 class TrialRow(NamedTuple):

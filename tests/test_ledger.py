@@ -231,11 +231,11 @@ def test_what_schema_2_did_not_tell_apart_stays_unknown(path: Path) -> None:
         "PRAGMA user_version = 2;"
     )
     connection.close()
-    new = LEASE._replace(lease="m", startup_seconds=0.5, works_elsewhere=False)
+    new = LEASE._replace(lease="m", startup_seconds=0.5, works_elsewhere=0)
     with Ledger.open(path) as ledger:
         ledger.merge(leases=[new])
-        ledger.merge(leases=[new._replace(startup_seconds=1.5, works_elsewhere=True)])
-        assert ledger.read().leases == [LEASE, new._replace(startup_seconds=1.5, works_elsewhere=True)]
+        ledger.merge(leases=[new._replace(startup_seconds=1.5, works_elsewhere=1)])
+        assert ledger.read().leases == [LEASE, new._replace(startup_seconds=1.5, works_elsewhere=1)]
 
 
 def test_a_missing_ledger_is_named(path: Path) -> None:

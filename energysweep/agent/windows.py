@@ -318,7 +318,7 @@ class Window:
             reserved_cpus=lease.reserved_cpus,
             gpus=json.dumps(lease.gpus),
             startup_seconds=lease.startup_seconds,
-            works_elsewhere=lease.works_elsewhere,
+            works_elsewhere=1 if lease.works_elsewhere else 0,
         )
 
     def acknowledge(self, since: int, pending: set[str]) -> None:

@@ -107,7 +107,7 @@ def test_an_older_ledger_does_not_know() -> None:
 def test_trials_that_have_ray_work_elsewhere_are_named() -> None:
     data = example()
     leases = [
-        lease._replace(works_elsewhere=lease.trial == TRIAL if lease.trial != CRASHED else None)
+        lease._replace(works_elsewhere=None if lease.trial == CRASHED else int(lease.trial == TRIAL))
         for lease in data.leases
     ]
     summary = summarise(replace(data, leases=leases))

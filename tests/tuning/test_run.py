@@ -123,7 +123,7 @@ def test_the_run_folder_holds_every_file(run_sweep: RunSweep) -> None:
     assert summary["schema_version"] == 1
     assert summary["status"] == "done"
     # 360 g/kWh: 1 J is 0.1 mg
-    charged = summary["totals"]["trials_energy_joules"] + summary["totals"]["overhead_joules"]
+    charged = sum(summary["totals"][name] for name in ("trials_energy_joules", "startup_joules", "overhead_joules"))
     assert summary["totals"]["emissions_grams"] == pytest.approx(charged * 1e-4)
     # The key is in a file of its own, and in what Tune keeps of the trainable.
     key = (done.folder / "run.key").read_text().strip()

@@ -177,9 +177,9 @@ def _work(spec: SweepSpec, place: Callable[[], tuple[Path, bool]], how: _How) ->
             lock.check()
             # What is in the folder only now: a sweep that is refused leaves none behind.
             with contextlib.closing(running) as sweep, _fill_folder(folder, spec, key, facts) as ledger:
-                watch.begun(_Begun(run_id, folder, sweep, ledger, ray_process, how))
                 ledger.note(grafana=grafana_url)
-                problems = sweep.run(trainable, ledger, folder, watch)
+                begun = _Begun(run_id, folder, sweep, ledger, ray_process, how)
+                problems = sweep.run(trainable, ledger, folder, watch, begun)
                 if gone := lock.beat():  # perhaps why it has ended
                     problems.append(gone)
                 return _reported(run_id, folder, ledger, problems, interrupted=sweep.interrupted, is_ours=gone is None)

@@ -32,7 +32,7 @@ from energysweep.tuning.standing import Standing
 from energysweep.tuning.totals import POLL_SECONDS, Poller
 from energysweep.tuning.trial import Metering, metered_class
 from energysweep.tuning.tuner import last_checkpoints, make_tuner
-from energysweep.tuning.watch import Watch
+from energysweep.tuning.watch import Watch, Watched
 
 LOG_NAME = "ray.log"
 log = logging.getLogger("ray.energysweep")  # into the run folder's ray.log, with Ray's own words
@@ -98,7 +98,7 @@ class RunningSweep:
         self._agent = AgentLink(self._metering, self._board)
         self._opened = time.monotonic()  # the window is open
 
-    def run(self, trainable: Any, ledger: Ledger, folder: Path, watch: Watch) -> list[str]:
+    def run(self, trainable: Any, ledger: Ledger, folder: Path, watch: Watch, begun: Watched) -> list[str]:
         """Run all trials that have not ended yet.
 
         Args:
@@ -106,6 +106,7 @@ class RunningSweep:
             ledger: a new one, or that of the parts before.
             folder: the run folder.
             watch: looks after it meanwhile.
+            begun: what ``watch`` can end, once there is something.
 
         Returns:
             What a person must know before trusting the result.
@@ -132,6 +133,7 @@ class RunningSweep:
         self._recorder = Recorder(ledger, rules, began, self._is_pruned, self._ended, self._changed)
         self._standing = Standing(self._spec, self._grid, self._recorder, self._poller, began)
         self._take_over(before)
+        watch.begun(begun)
         with logged_to(folder / LOG_NAME), terminated_like_interrupted():
             self._facts.note_beginning(self._run_id, self._spec, self._grid)
             self._progress.event(self._agent.notes)

@@ -28,6 +28,13 @@ def note(text: object, *, end: str = "\n") -> None:
     _write(sys.stderr, f"{text}{end}")
 
 
+def flush() -> None:
+    """What anybody has printed, before this program ends at once or becomes another one."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+
+
 def console(*, stderr: bool = False) -> Console:
     """A console for tables, in which only rich's own styles control the terminal."""
     # Not before a table is printed: rich takes a tenth of a second, and an agent needs none.

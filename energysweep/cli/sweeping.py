@@ -22,7 +22,7 @@ from energysweep.cli.common import (
     path,
 )
 from energysweep.errors import InputError
-from energysweep.terminal import note, say, show
+from energysweep.terminal import flush, note, say, show
 
 if TYPE_CHECKING:
     from energysweep.tuning.run import Run
@@ -117,7 +117,7 @@ def _start_again(arguments: argparse.Namespace) -> Callable[[Path, str], None] |
 
     def again(folder: Path, reason: str) -> None:
         note(f"{reason}: starting Ray again, and going on ({left} of --ray-restarts left)")
-        sys.stdout.flush()
+        flush()
         command = [sys.executable, "-m", "energysweep", "resume", str(folder), "--address", "local"]
         command += ["--metrics-port", str(arguments.metrics_port), "--ray-restarts", str(left - 1)]
         if arguments.file_sd is not None:

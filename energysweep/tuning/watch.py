@@ -12,7 +12,6 @@ import contextlib
 import logging
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from typing import Any, NoReturn, Protocol
 from ray.tune import Callback
 
 from energysweep.errors import LedgerError
-from energysweep.terminal import note
+from energysweep.terminal import flush, note
 from energysweep.tuning.ray_process import RayProcess
 from energysweep.tuning.run_lock import BEAT_SECONDS, RunLock
 
@@ -196,6 +195,5 @@ def _leave(code: int, words: str = "") -> NoReturn:
     with contextlib.suppress(OSError, ValueError):
         if words:
             note(words)
-        sys.stderr.flush()
-        sys.stdout.flush()
+        flush()
     os._exit(code)

@@ -26,7 +26,7 @@ class Helm:
     """One version of Helm, at one cluster, with what the documents say about how to install."""
 
     def __init__(self, server: ApiServer, home: Path, program: str, *install: str) -> None:
-        self.server, self.program, self._install = server, need(program), install
+        self.server, self.program, self._install = server, program, install
         folders = {f"HELM_{name}_HOME": str(home / name.lower()) for name in ("CACHE", "CONFIG", "DATA")}
         self._environment = os.environ | {"KUBECONFIG": str(server.kubeconfig)} | folders
 
@@ -88,21 +88,17 @@ def server(tmp_path: Path) -> Iterator[ApiServer]:
 
 
 # What docs/kubernetes.md says: Helm 4 is told once, at the installation.
-AS_DOCUMENTED = [
-    pytest.param(("helm3",), id="Helm 3"),
-    pytest.param(("helm", "--server-side=false"), id="Helm 4"),
-]
-
-
-@pytest.fixture(params=AS_DOCUMENTED)
+@pytest.fixture(params=["Helm 3", "Helm 4"])
 def helm(request: pytest.FixtureRequest, server: ApiServer, tmp_path: Path) -> Helm:
-    return Helm(server, tmp_path, *request.param)
+    if request.param == "Helm 3":
+        return Helm(server, tmp_path, need("helm3"))
+    return Helm(server, tmp_path, need("helm"), "--server-side=false")
 
 
 @pytest.fixture
 def server_side(server: ApiServer, tmp_path: Path) -> Helm:
     """Helm 4 as it is by itself."""
-    return Helm(server, tmp_path, "helm")
+    return Helm(server, tmp_path, need("helm"))
 
 
 def test_upgrades_beside_the_autoscaler_need_no_flag_and_keep_its_replicas(helm: Helm) -> None:

@@ -51,19 +51,17 @@ def bundle() -> Path:
         for path in sources:
             shutil.copy(path, packages)
         with tempfile.TemporaryDirectory(dir=BUILDS) as folder:
-            _run(packages, "node", "build.js", str(Path(folder) / "made"))
+            _run(packages, need("node"), "build.js", str(Path(folder) / "made"))
             (Path(folder) / "made").rename(done)
     return done
 
 
 def _npm(folder: Path, *arguments: str) -> None:
-    _run(folder, "npm", *arguments)
+    _run(folder, need("npm"), *arguments)
 
 
 def _run(folder: Path, program: str, *arguments: str) -> None:
-    done = subprocess.run(
-        [need(program), *arguments], cwd=folder, capture_output=True, text=True, timeout=400, check=False
-    )
+    done = subprocess.run([program, *arguments], cwd=folder, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -242,7 +242,9 @@ def test_a_single_run_is_told_what_is_there_and_nothing_in_common(
 def test_compare_and_explain_count_for_another_grid(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     def grams(*arguments: str) -> float:
         assert main([*arguments]) == 0
-        (found,) = re.findall(r"Trials and overhead: (?:≈ )?([0-9,.]+) (m?g|kg) of CO2e", capsys.readouterr().out)
+        (found,) = re.findall(
+            r"Trials, their start-up and overhead: (?:≈ )?([0-9,.]+) (m?g|kg) of CO2e", capsys.readouterr().out
+        )
         return float(found[0].replace(",", "")) * {"mg": 1e-3, "g": 1.0, "kg": 1e3}[found[1]]
 
     one = grams("compare", folders[0], "--carbon", "grams_per_kwh=100")

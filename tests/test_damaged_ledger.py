@@ -82,7 +82,11 @@ def damaged(run: Path, tmp_path: Path) -> Path:
 
 def change(folder: Path, sql: str, *values: object) -> None:
     """What another writer, or the disk, does to a ledger."""
+    drawn: dict[int, random.Random] = {}
     with contextlib.closing(sqlite3.connect(folder / FILE_NAME)) as connection:
+        # SQLite's own random() takes no seed.
+        draw = lambda seed: drawn.setdefault(seed, random.Random(seed)).getrandbits(62)  # noqa: E731, S311
+        connection.create_function("drawn", 1, draw)
         connection.execute("PRAGMA ignore_check_constraints = 1")
         connection.execute(sql, values)
         connection.commit()
@@ -243,11 +247,11 @@ def with_other_values(chance: random.Random) -> Iterator[tuple[str, tuple[object
             column, table = chance.choice([("parameters", "trials"), ("metrics", "results"), ("gpus", "leases")])
             yield f"UPDATE {table} SET {column} = ?", (chance.choice(JSON + OBJECTS),)  # noqa: S608
         elif kind < 0.4:
-            yield f"DELETE FROM {table} WHERE random() % {chance.randint(1, 3)} = 0", ()  # noqa: S608
+            yield f"DELETE FROM {table} WHERE drawn({chance.getrandbits(32)}) % {chance.randint(1, 3)} = 0", ()  # noqa: S608
         elif kind < 0.43:
             yield chance.choice([f"DROP TABLE {table}", f"ALTER TABLE {table} ADD COLUMN zz TEXT"]), ()
         else:
-            some = chance.choice(["", "WHERE random() % 3 = 0"])
+            some = chance.choice(["", f"WHERE drawn({chance.getrandbits(32)}) % 3 = 0"])
             column = chance.choice(TABLES[table])
             yield f"UPDATE OR REPLACE {table} SET {column} = ? {some}", (chance.choice(VALUES),)  # noqa: S608
 
@@ -273,6 +277,7 @@ def with_other_bytes(content: bytes, chance: random.Random) -> bytes:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_400_mutated_ledgers_give_a_report_or_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], chance: random.Random
 ) -> None:

@@ -27,7 +27,7 @@ from energysweep.analysis.cells import (
     squares_left,
     trials_at,
 )
-from energysweep.analysis.intervals import Estimate, exponential, student
+from energysweep.analysis.intervals import Estimate, exp, exponential, student
 from energysweep.analysis.target import measured, with_meters
 from energysweep.analysis.trials import TrialLike, canonical, decided, grouped, own, varying
 
@@ -167,7 +167,7 @@ def _fitted(
         main=tuple(main),
         interaction_share=left / whole if free > 0 and whole > 0 else None,
         noise_share=noise / whole if noise is not None and free > 0 and whole > 0 else None,
-        largest_departure=(cells[far].settings, math.exp(residuals[far])) if free > 0 else None,
+        largest_departure=(cells[far].settings, exp(residuals[far])) if free > 0 else None,
         cells=len(cells),
         censored=censored,
         unmeasured=unmeasured,
@@ -205,7 +205,7 @@ def _effect(
     return Effect(
         parameter=name,
         quantity=quantity,
-        levels=tuple((value, math.exp(log - mean)) for value, log in zip(levels[name], logs, strict=True)),
+        levels=tuple((value, exp(log - mean)) for value, log in zip(levels[name], logs, strict=True)),
         range=between if quantity == "epochs" else with_meters(between, *trials_at(cells, name, worst, best)),
         best=best,
         worst=worst,

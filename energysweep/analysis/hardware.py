@@ -9,7 +9,7 @@ from itertools import combinations
 from statistics import fmean
 from typing import Any
 
-from energysweep.analysis.intervals import Estimate, geometric_mean, mean_of_ratios
+from energysweep.analysis.intervals import Estimate, exp, geometric_mean, mean_of_ratios
 from energysweep.analysis.target import Ratio, measured, paired_ratio_to_target, ratio_to_target, with_meters
 from energysweep.analysis.trials import TrialLike, canonical, decided, grouped, own, paired
 
@@ -99,8 +99,10 @@ def _by_seed(configurations: Sequence[_Sides], quantity: _Quantity) -> Estimate:
     logs: dict[int | None, list[float]] = {}
     for first, second in configurations:
         for one, other in paired(first, second):
-            logs.setdefault(one.seed, []).append(math.log(_values([one], quantity)[0] / _values([other], quantity)[0]))
-    found = geometric_mean([math.exp(fmean(each)) for each in logs.values()])
+            logs.setdefault(one.seed, []).append(
+                math.log(_values([one], quantity)[0]) - math.log(_values([other], quantity)[0])
+            )
+    found = geometric_mean([exp(fmean(each)) for each in logs.values()])
     assert found is not None  # noqa: S101  a configuration without trials has no ratio
     return found
 

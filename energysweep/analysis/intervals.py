@@ -8,6 +8,7 @@ about the spread: its interval is None, never of width 0.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist, fmean, variance
@@ -15,6 +16,7 @@ from typing import Final
 
 # Student's t at 97.5 % for 1 to 10 degrees of freedom; for more, an expansion around the normal distribution holds.
 _STUDENT: Final = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)
+_LEAST_LOG, _LARGEST_LOG = math.log(sys.float_info.min), math.log(sys.float_info.max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,10 @@ def _welch_degrees(errors: Sequence[float], sizes: Sequence[int]) -> float:
 def exponential(log_value: float, log_half_width: float | None, n: int) -> Estimate:
     """An estimate whose logarithm has a symmetric interval."""
     if log_half_width is None:
-        return Estimate(math.exp(log_value), None, None, n)
-    ends = (math.exp(log_value - log_half_width), math.exp(log_value + log_half_width))
-    return Estimate(math.exp(log_value), *ends, n)
+        return Estimate(exp(log_value), None, None, n)
+    return Estimate(exp(log_value), exp(log_value - log_half_width), exp(log_value + log_half_width), n)
+
+
+def exp(log_value: float) -> float:
+    """Never 0, never infinite: of few values that are far apart an interval may reach beyond all floats."""
+    return math.exp(min(max(log_value, _LEAST_LOG), _LARGEST_LOG))

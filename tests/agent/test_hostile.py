@@ -23,7 +23,7 @@ from energysweep.agent.protocol import PROTOCOL, Hello
 from tests.agent.test_exporter import wrong_by_promtool
 from tests.agent.test_server import TRACE, get, until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 LINES = 20_000
 REQUESTS = 3_000

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from energysweep.analysis import Estimate, geometric_mean, ratio_of_means
-from energysweep.analysis.intervals import student
+from energysweep.analysis.intervals import exponential, student
 
 positive = st.floats(min_value=1e-3, max_value=1e6)
 
@@ -84,3 +84,10 @@ def test_the_value_lies_in_its_interval(first: list[float], second: list[float])
     assert found is not None
     assert found.contains(found.value) in (True, None)
     assert found.has_interval is (min(len(first), len(second)) > 1)
+
+
+def test_an_interval_beyond_all_floats_ends_at_the_largest_one() -> None:
+    found = exponential(-365.77, 4714.7, 2)  # of 1e-320 J and of 1 J, as a damaged ledger may have them
+    assert found.low is not None
+    assert found.high is not None
+    assert 0 < found.low < found.value < found.high < math.inf

@@ -395,6 +395,7 @@ def test_a_tree_of_nothing_that_counts_says_what_there_is(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_of_any_tree_each_counter_is_counted_once(tmp_path: Path, chance: random.Random) -> None:
     """Sockets of one zone, of dies, mirrored or not, with DRAM; shown again by other interfaces, in any order."""
     for number in range(300):

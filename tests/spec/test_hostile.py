@@ -386,6 +386,7 @@ def snapshot(folder: Path) -> set[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_hand_made_files_are_answered_in_two_seconds_of_cpu(folder: Path) -> None:
     cases = list(hand_made())
     assert len(cases) >= 300
@@ -405,6 +406,7 @@ def test_hand_made_files_are_answered_in_two_seconds_of_cpu(folder: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_mutated_files_are_answered(folder: Path, chance: random.Random) -> None:
     texts = [GOOD, FULL, COMMAND, *(case.content for case in BROKEN if isinstance(case.content, str))]
     before, slowest, content_with = snapshot(folder.parent), 0.0, 0

@@ -472,7 +472,8 @@ def test_a_worker_that_is_killed_keeps_its_joules(cluster: Cluster, sweep_folder
     assert (first.attempt, second.attempt) == (1, 2)
     spent = {lease.lease: sum(row.joules for row in data.energy if row.lease == lease.lease) for lease in data.leases}
     assert spent[first.lease] >= reported > 0  # its work until it was killed; how much that is, other load decides
-    assert trial.energy_joules == pytest.approx(sum(spent.values()))
+    assert trial.startup_joules is not None
+    assert trial.energy_joules + trial.startup_joules == pytest.approx(sum(spent.values()))
     assert balanced(data)
 
 

@@ -87,6 +87,7 @@ def test_a_line_without_an_end_is_not_kept_beyond_its_limit() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_whatever_a_program_writes_is_read(chance: random.Random) -> None:
     parts = [b"{", b"}", b'"a"', b":", b"1", b",", b"\r", b"\n", b"\x1b[", b"\x1b]", b"\x07", b"\xef\xbb\xbf", b"\xff",
              b"NaN", b"[", b"]", b" ", b'{"a": 0.5}', b"val_acc 0.5", b"\0", b"\\u", b"e999", b"9" * 500]  # fmt: skip

@@ -15,7 +15,7 @@ import pytest
 from energysweep.agent.processes import read_process
 from tests.tuning.test_ray_lost import PROC, own
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("default"), pytest.mark.timeout(1800)]
 
 RUN = [
     sys.executable,

@@ -145,6 +145,7 @@ class HostileMapping(dict[str, Any]):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_whatever_is_reported_can_be_written_as_json_in_utf_8_and_is_bounded(chance: random.Random) -> None:
     makers = (
         chance.random, lambda: chance.choice((math.nan, math.inf, -math.inf, None, True, False)),

@@ -279,6 +279,7 @@ def _outside(folder: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_hostile_archives_stay_inside_of_the_folder(
     chance: random.Random, ledger: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

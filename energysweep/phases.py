@@ -14,7 +14,6 @@ import json
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.abc import MetaPathFinder
@@ -34,7 +33,8 @@ class StartUp:
     It is, from the beginning until ``work_begins``, and then as long as anything has entered and not left.
 
     Args:
-        tell: called when that changes; returns once it is known.
+        tell: called when that changes; returns once it is known. It must import nothing: it is called with this
+            object's lock held, for which another thread may wait while it holds the lock of the module that it loads.
     """
 
     def __init__(self, tell: Callable[[bool], object]) -> None:
@@ -43,18 +43,11 @@ class StartUp:
         self._pid = os.getpid()
         self._reasons = 1  # to be left by ``work_begins``
         self._has_begun = False
-        self._since = time.monotonic()
-        self._seconds = 0.0
 
     @property
     def is_on(self) -> bool:
         """Whether it is in start-up now."""
         return self._reasons > 0
-
-    @property
-    def seconds(self) -> float:
-        """How long it has been in start-up so far."""
-        return self._seconds + (time.monotonic() - self._since if self.is_on else 0.0)
 
     def work_begins(self) -> None:
         """The trial's own work begins; again, it says nothing."""
@@ -73,13 +66,10 @@ class StartUp:
     def _add(self, reasons: int) -> None:
         if os.getpid() != self._pid:
             return
-        with unwatched(), self._lock:
+        with unwatched(), self._lock:  # unwatched: a finalizer may run anywhere, and load something
             was_on, self._reasons = self.is_on, self._reasons + reasons
             if was_on != self.is_on:
                 self._tell(self.is_on)
-                now = time.monotonic()
-                self._seconds += now - self._since if was_on else 0.0
-                self._since = now
 
 
 _thread = threading.local()
@@ -143,7 +133,8 @@ def output_name(descriptor: int) -> str:
 def _say(phase: str) -> None:
     if sys.stdout is not None:
         sys.stdout.flush()
-    os.write(1, json.dumps({PHASE_LINE: phase}).encode() + b"\n")
+    # A line of its own also after one that the program, or what started it, has not ended yet: "loading ... ".
+    os.write(1, b"\n" + json.dumps({PHASE_LINE: phase}).encode() + b"\n")
 
 
 @contextmanager

@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import shutil
 import sqlite3
-import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from energysweep import ledger_rows
-from energysweep.errors import LedgerError, one_line
+from energysweep import ledger_file, ledger_rows
+from energysweep.errors import LedgerError
+from energysweep.ledger_file import translated
 from energysweep.ledger_rows import (
     Damage,
     Table,
@@ -34,50 +32,6 @@ from energysweep.records import AttemptRow, EnergyRow, LeaseRow, MeterRow, Resul
 
 FILE_NAME: Final = "ledger.sqlite"
 _Row = TypeVar("_Row", EnergyRow, MeterRow, LeaseRow, TrialRow, AttemptRow, ResultRow, SampleRow)
-_APPLICATION_ID: Final = 0x454E5357  # "ENSW", in the file's header: a foreign SQLite file is recognised by it
-_SCHEMA_VERSION: Final = 3
-
-_SCHEMA: Final = """
-CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE energy (
-  host TEXT NOT NULL, window TEXT NOT NULL, lease TEXT NOT NULL, device TEXT NOT NULL, component TEXT NOT NULL,
-  bucket TEXT NOT NULL, source TEXT NOT NULL, joules REAL NOT NULL CHECK (joules >= 0),
-  PRIMARY KEY (host, window, lease, device, component, bucket, source)) WITHOUT ROWID;
-CREATE TABLE meters (
-  host TEXT NOT NULL, window TEXT NOT NULL, node TEXT NOT NULL, device TEXT NOT NULL, component TEXT NOT NULL,
-  source TEXT NOT NULL, joules REAL NOT NULL CHECK (joules >= 0), window_seconds REAL NOT NULL,
-  covered_seconds REAL NOT NULL, idle_floor_watts REAL, idle_floor_from TEXT NOT NULL, resolution_joules REAL,
-  failures INTEGER NOT NULL, resets INTEGER NOT NULL,
-  PRIMARY KEY (host, window, device, source)) WITHOUT ROWID;
-CREATE TABLE leases (
-  lease TEXT PRIMARY KEY, host TEXT NOT NULL, window TEXT NOT NULL, node TEXT NOT NULL, trial TEXT NOT NULL,
-  attempt INTEGER NOT NULL, pid INTEGER NOT NULL, opened_at REAL NOT NULL, closed_at REAL, held_seconds REAL NOT NULL,
-  covered_seconds REAL NOT NULL, cpu_seconds REAL NOT NULL, reserved_cpus REAL NOT NULL, gpus TEXT NOT NULL,
-  startup_seconds REAL, works_elsewhere INTEGER) WITHOUT ROWID;
-CREATE TABLE trials (
-  trial TEXT PRIMARY KEY, parameters TEXT NOT NULL, seed INTEGER, hardware TEXT NOT NULL, status TEXT NOT NULL,
-  attempts INTEGER NOT NULL, started_at REAL, ended_at REAL, error TEXT, stage TEXT NOT NULL DEFAULT ''
-  ) WITHOUT ROWID;
-CREATE TABLE attempts (
-  trial TEXT NOT NULL, number INTEGER NOT NULL, started_at REAL NOT NULL, ended_at REAL, outcome TEXT NOT NULL,
-  checkpoint_joules REAL, error TEXT, PRIMARY KEY (trial, number)) WITHOUT ROWID;
-CREATE TABLE results (
-  trial TEXT NOT NULL, iteration INTEGER NOT NULL, elapsed_seconds REAL NOT NULL, energy_joules REAL,
-  active_energy_joules REAL, metrics TEXT NOT NULL, PRIMARY KEY (trial, iteration)) WITHOUT ROWID;
-CREATE TABLE samples (
-  series TEXT NOT NULL, elapsed_seconds REAL NOT NULL, joules REAL NOT NULL,
-  PRIMARY KEY (series, elapsed_seconds)) WITHOUT ROWID;
-"""
-
-# What makes a ledger of a version into one of the next. Runs of older energysweeps had no stages, and
-# did not tell start-up apart from work.
-_UPGRADES: Final = {
-    1: ("ALTER TABLE trials ADD COLUMN stage TEXT NOT NULL DEFAULT ''",),
-    2: (
-        "ALTER TABLE leases ADD COLUMN startup_seconds REAL",
-        "ALTER TABLE leases ADD COLUMN works_elsewhere INTEGER",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -127,7 +81,7 @@ def read_ledger(path: Path) -> LedgerData:
 
 
 class Ledger:
-    """The ledger's file, open for writing by one driver or for reading by a report."""
+    """The ledger's file: made by ``create`` for the one driver that writes, by ``open`` for whoever reads."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
@@ -136,7 +90,7 @@ class Ledger:
 
     @classmethod
     def create(cls, path: Path, **facts: Any) -> Ledger:
-        """A new ledger, or the existing one at ``path`` to go on with.
+        """A new ledger, or the existing one at ``path`` to go on with, brought up to this schema.
 
         A new one appears whole: a driver that is killed meanwhile leaves none.
 
@@ -145,23 +99,20 @@ class Ledger:
             facts: what a new one has to say of the run at once.
 
         Raises:
-            LedgerError: the folder cannot be written, or the file is something else.
+            LedgerError: it cannot be written, it is damaged, or it is something else.
         """
         if not path.exists():
-            _make(path, facts)
-        return cls.open(path)
+            ledger_file.make(path, facts)
+        return cls(ledger_file.to_write(path), path)
 
     @classmethod
     def open(cls, path: Path) -> Ledger:
-        """An existing ledger; one of an older schema is brought up to this one.
+        """An existing ledger, to read it; its file stays as it is, whatever energysweep wrote it.
 
         Raises:
             LedgerError: there is none, it is damaged, or it is something else.
         """
-        with _connecting(path) as connection:
-            if _checked_version(connection, path) < _SCHEMA_VERSION:
-                _upgrade(connection)
-        return cls(connection, path)
+        return cls(ledger_file.to_read(path), path)
 
     def close(self) -> None:
         """Close the file; it may be opened again."""
@@ -264,6 +215,17 @@ class Ledger:
         with self._transaction() as connection:
             return checked_facts(_rows(connection, "run", ("key", "value"), "", damage), damage)
 
+    def run_id(self) -> str:
+        """The run's id.
+
+        Raises:
+            LedgerError: it cannot be read.
+        """
+        run_id: str | None = self.facts().get("id")
+        if run_id is None:
+            raise self._damaged("run: the run id is missing")
+        return run_id
+
     def read_whole(self) -> LedgerData:
         """Everything, to go on with.
 
@@ -271,14 +233,14 @@ class Ledger:
             LedgerError: something is damaged: what is written on top of it could not be trusted.
         """
         data = without_orphans(self.read())
-        if data.damage or "id" not in data.run:
-            what = data.damage[0] if data.damage else "run: the run id is missing"
-            raise LedgerError(f"{self.path}: the ledger is damaged: {what}; energysweep report shows what there is")
+        if data.damage:
+            raise self._damaged(data.damage[0])
+        self.run_id()
         return data
 
     def backup(self, path: Path) -> None:
         """Copy the ledger, also while it is written to; ``path`` may be on a network file system."""
-        with self._lock, _translated(path):
+        with self._lock, translated(path):
             target = sqlite3.connect(path)
             try:
                 self._connection.backup(target)
@@ -286,39 +248,14 @@ class Ledger:
             finally:
                 target.close()
 
+    def _damaged(self, what: str) -> LedgerError:
+        return LedgerError(f"{self.path}: the ledger is damaged: {what}; energysweep report shows what there is")
+
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, _translated(self.path), self._connection:
+        with self._lock, translated(self.path), self._connection:
             self._connection.execute("BEGIN")
             yield self._connection
-
-
-def _make(path: Path, facts: Mapping[str, Any]) -> None:
-    """A ledger of these facts alone. It is made elsewhere, so that whoever finds it at ``path`` finds it whole."""
-    with _translated(path), tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
-        new = Path(folder) / path.name
-        connection = sqlite3.connect(new, isolation_level=None)
-        with Ledger(connection, path) as ledger:
-            connection.executescript(
-                f"PRAGMA journal_mode = WAL; BEGIN; PRAGMA application_id = {_APPLICATION_ID};"
-                f"PRAGMA user_version = {_SCHEMA_VERSION}; {_SCHEMA} COMMIT;"
-            )
-            ledger.note(**facts)
-        new.rename(path)  # closed, it is one file, without a WAL beside it
-
-
-def _upgrade(connection: sqlite3.Connection) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()  # another process may have been faster
-        for step in range(version, _SCHEMA_VERSION):
-            for statement in _UPGRADES[step]:
-                connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
 
 
 def _written(row: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -341,91 +278,3 @@ def _rows(
             raise
         damage.note(table, f"all of them: {error}")
         return []
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    return int(version)
-
-
-def _text(content: bytes) -> str | bytes:
-    """A text of the file; its bytes if they are none, which no check of a text lets pass."""
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        return content
-
-
-def _checked_version(connection: sqlite3.Connection, path: Path) -> int:
-    """The schema version of a ledger that can be read."""
-    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    if application_id != _APPLICATION_ID:
-        raise LedgerError(f"{path}: this is no ledger of energysweep")
-    version = _version(connection)
-    if not 1 <= version <= _SCHEMA_VERSION:
-        raise LedgerError(
-            f"{path}: written with schema {version}, this energysweep reads schema {_SCHEMA_VERSION} and older"
-        )
-    for (problem,) in connection.execute("PRAGMA quick_check(1000)"):
-        # A value that breaks a rule of its column is left out, and told of, by whoever reads the rows.
-        if problem != "ok" and "CHECK constraint" not in problem and "NULL value" not in problem:
-            raise LedgerError(f"{path}: the ledger is damaged ({one_line(problem)})")
-    return version
-
-
-@contextlib.contextmanager
-def _connecting(path: Path) -> Iterator[sqlite3.Connection]:
-    """A new connection; it is closed again if what is done with it here fails."""
-    if not path.is_file():
-        raise LedgerError(f"{path}: there is no ledger here")
-    with _translated(path):
-        connection = _connection(path)
-        try:
-            try:
-                connection.execute("PRAGMA schema_version").fetchone()
-            except sqlite3.OperationalError:
-                connection.close()
-                if os.access(path.parent, os.W_OK):
-                    raise
-                connection = _in_memory(path)
-            connection.execute("PRAGMA synchronous = NORMAL")
-            yield connection
-        except BaseException:
-            connection.close()
-            raise
-
-
-def _connection(path: Path | str) -> sqlite3.Connection:
-    # The driver's poll thread and Tune's callbacks share one connection, one at a time (see Ledger._transaction).
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-    connection.text_factory = _text
-    return connection
-
-
-def _in_memory(path: Path) -> sqlite3.Connection:
-    """A copy of a ledger in a folder that cannot be written: SQLite's WAL mode needs a file beside it to read it."""
-    with tempfile.TemporaryDirectory() as folder:
-        for name in (path.name, f"{path.name}-wal"):
-            with contextlib.suppress(FileNotFoundError):
-                shutil.copy(path.with_name(name), folder)
-        copy, memory = _connection(Path(folder) / path.name), _connection(":memory:")
-        try:
-            copy.backup(memory)
-        except BaseException:
-            memory.close()
-            raise
-        finally:
-            copy.close()
-    return memory
-
-
-@contextlib.contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise LedgerError(f"{path}: {one_line(error)}") from error
-    except UnicodeDecodeError as error:  # in SQLite's own message: names of tables may hold anything
-        raise LedgerError(f"{path}: the ledger is damaged (its schema is no text)") from error
-    except OSError as error:
-        raise LedgerError(f"{path}: {error.strerror or error}") from error

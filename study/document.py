@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from energysweep.ledger import FILE_NAME, Ledger
+from energysweep.ledger import FILE_NAME, read_ledger
 from energysweep.reporting import Summary, study_tables, summarise, write_whole
 from energysweep.reporting.answers import MEANS_NOTE
 from energysweep.reporting.markdown import table
@@ -90,8 +90,7 @@ BLOCKS: Final[dict[str, Callable[[Sequence[Summary]], str]]] = {
 
 
 def _summary(folder: Path) -> Summary:
-    with Ledger.open(folder / FILE_NAME) as ledger:
-        return summarise(ledger.read())
+    return summarise(read_ledger(folder / FILE_NAME))
 
 
 if __name__ == "__main__":

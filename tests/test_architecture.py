@@ -18,7 +18,7 @@ PACKAGE = Path(energysweep.__file__).parent
 # The layers from the bottom up. A part may import what stands in a lower layer, and its own layer's other parts.
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"confines", "errors", "inputs", "terminal", "records", "host", "links", "objective", "phases"}),
-    frozenset({"meters", "carbon", "spec", "ledger", "ledger_rows", "metrics", "analysis"}),
+    frozenset({"meters", "carbon", "spec", "ledger", "ledger_file", "ledger_rows", "metrics", "analysis"}),
     frozenset({"agent", "reporting", "doctor", "runfolder", "workloads"}),
     frozenset({"monitoring", "tracking", "tuning", "simulation"}),
     frozenset({"cli"}),
@@ -40,7 +40,7 @@ HOMES = {
     "grafana_api": {"monitoring"},
     "packaging": {"monitoring"},
     "requests": {"monitoring", "tuning"},
-    "sqlite3": {"ledger"},
+    "sqlite3": {"ledger", "ledger_file"},
 }
 
 

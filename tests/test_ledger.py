@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import sqlite3
@@ -205,17 +206,25 @@ def test_a_ledger_of_another_schema_is_refused(path: Path) -> None:
         Ledger.open(path)
 
 
-def test_a_ledger_of_schema_1_is_brought_up_to_date(path: Path) -> None:
+TO_SCHEMA_2 = (
+    "ALTER TABLE leases DROP COLUMN startup_seconds; ALTER TABLE leases DROP COLUMN works_elsewhere;"
+    "PRAGMA user_version = 2;"
+)
+TO_SCHEMA = {1: f"{TO_SCHEMA_2} ALTER TABLE trials DROP COLUMN stage; PRAGMA user_version = 1;", 2: TO_SCHEMA_2}
+
+
+def as_of_schema(path: Path, version: int) -> None:
+    """Make a ledger what an older energysweep left."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(TO_SCHEMA[version])
+
+
+def test_whoever_goes_on_with_a_ledger_of_schema_1_brings_it_up_to_date(path: Path) -> None:
     with Ledger.create(path) as ledger:
         ledger.record([TRIAL._replace(stage="")])
-    connection = sqlite3.connect(path)  # as schema 1 had it
-    connection.executescript(
-        "ALTER TABLE trials DROP COLUMN stage; ALTER TABLE leases DROP COLUMN startup_seconds;"
-        "ALTER TABLE leases DROP COLUMN works_elsewhere; PRAGMA user_version = 1;"
-    )
-    connection.close()
+    as_of_schema(path, 1)
     pretraining = TRIAL._replace(trial="u", stage="pretraining")
-    with Ledger.open(path) as ledger:
+    with Ledger.create(path) as ledger:
         assert ledger.read().trials == [TRIAL._replace(stage="")]
         ledger.record([pretraining])
     with Ledger.open(path) as ledger:
@@ -225,17 +234,73 @@ def test_a_ledger_of_schema_1_is_brought_up_to_date(path: Path) -> None:
 def test_what_schema_2_did_not_tell_apart_stays_unknown(path: Path) -> None:
     with Ledger.create(path) as ledger:
         ledger.merge(leases=[LEASE])
-    connection = sqlite3.connect(path)  # as schema 2 had it
-    connection.executescript(
-        "ALTER TABLE leases DROP COLUMN startup_seconds; ALTER TABLE leases DROP COLUMN works_elsewhere;"
-        "PRAGMA user_version = 2;"
-    )
-    connection.close()
+    as_of_schema(path, 2)
     new = LEASE._replace(lease="m", startup_seconds=0.5, works_elsewhere=0)
-    with Ledger.open(path) as ledger:
+    with Ledger.create(path) as ledger:
         ledger.merge(leases=[new])
         ledger.merge(leases=[new._replace(startup_seconds=1.5, works_elsewhere=1)])
         assert ledger.read().leases == [LEASE, new._replace(startup_seconds=1.5, works_elsewhere=1)]
+
+
+@pytest.mark.parametrize("version", TO_SCHEMA)
+def test_a_reader_leaves_the_ledger_of_an_older_energysweep_to_its_driver(path: Path, version: int) -> None:
+    with Ledger.create(path, id="it") as ledger:
+        ledger.merge([ENERGY], [METER], [LEASE], [SAMPLE])
+        ledger.record([TRIAL._replace(stage="")])
+    as_of_schema(path, version)
+    statement = "INSERT INTO leases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as driver:  # of that older energysweep
+        driver.execute(statement, LEASE._replace(lease="m")[:14])
+        with Ledger.open(path) as ledger:
+            data = ledger.read()
+        driver.execute(statement, LEASE._replace(lease="n")[:14])
+    assert [lease.lease for lease in data.leases] == ["l", "m"]  # what is still in the log is read as well
+    assert (data.trials, data.energy, data.damage) == ([TRIAL._replace(stage="")], [ENERGY], ())
+    content = path.read_bytes()
+    with Ledger.open(path) as ledger:
+        assert len(ledger.read().leases) == 3
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("version", [*TO_SCHEMA, 3])
+def test_a_reader_cannot_write(path: Path, version: int) -> None:
+    Ledger.create(path, id="it").close()
+    if version in TO_SCHEMA:
+        as_of_schema(path, version)
+    with Ledger.open(path) as ledger, pytest.raises(LedgerError, match="readonly"):
+        ledger.note(id="another")
+
+
+def test_an_old_ledger_without_a_table_is_read_as_far_as_it_goes(path: Path) -> None:
+    with Ledger.create(path, id="it") as ledger:
+        ledger.record([TRIAL._replace(stage="")])
+    as_of_schema(path, 2)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TABLE leases")
+    with Ledger.open(path) as ledger:
+        data = ledger.read()
+    assert data.trials == [TRIAL._replace(stage="")]
+    assert data.damage == ("leases: 1 row left out (all of them: no such table: leases)",)
+    with pytest.raises(LedgerError, match="no such table: leases"):
+        Ledger.create(path)
+
+
+def test_a_table_whose_name_is_no_text_takes_only_its_own_with_it(path: Path) -> None:
+    with Ledger.create(path) as ledger:
+        ledger.merge([ENERGY], leases=[LEASE])
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        connection.execute("UPDATE energy SET joules = -1.0")  # SQLite's check of the file names its table
+        connection.commit()
+    content = path.read_bytes()
+    for text in (b"tableenergyenergy", b"TABLE energy ("):
+        assert content.count(text) == 1
+        content = content.replace(text, text.replace(b"energy", b"energ\xff"))
+    path.write_bytes(content)
+    with Ledger.open(path) as ledger:
+        data = ledger.read()
+    assert data.leases == [LEASE]
+    assert data.damage == ("energy: 1 row left out (all of them: no such table: energy)",)
 
 
 def test_a_missing_ledger_is_named(path: Path) -> None:

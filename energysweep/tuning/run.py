@@ -296,11 +296,15 @@ def _check_folder(folder: Path, spec: SweepSpec) -> None:
 
 
 def _id_of(folder: Path) -> str:
-    """The run id: the folder's name, or what its ledger says, for a folder that was copied or renamed."""
+    """The run id: the folder's name, or what its ledger says, for a folder that was copied or renamed.
+
+    Raises:
+        LedgerError: the ledger does not say.
+    """
     if not (folder / FILE_NAME).exists():
         return folder.name
     with Ledger.open(folder / FILE_NAME) as ledger:
-        return str(ledger.facts()["id"])
+        return ledger.run_id()
 
 
 def _portable(spec: SweepSpec) -> str:

@@ -16,7 +16,7 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from energysweep.errors import EnergysweepError, InputError, SweepError
 from energysweep.inputs import is_file
-from energysweep.ledger import FILE_NAME, Ledger
+from energysweep.ledger import FILE_NAME, Ledger, read_ledger
 from energysweep.reporting import write_report
 from energysweep.spec import SweepSpec
 from energysweep.tuning.follow import follow
@@ -199,8 +199,7 @@ def _report(folder: Path, note: Say) -> None:
     for name in ("report.html", "trials.csv", "configurations.csv", "summary.json"):
         (folder / name).unlink(missing_ok=True)
     try:
-        with Ledger.open(folder / FILE_NAME) as ledger:
-            write_report(folder, ledger.read())
+        write_report(folder, read_ledger(folder / FILE_NAME))
     except EnergysweepError as error:
         note(f"no report can be made of the ledger that came: {error}")
 

@@ -205,7 +205,7 @@ def test_a_copy_of_a_run_is_counted_once_and_named(
 ) -> None:
     copy, tables = tmp_path / "backup", tmp_path / "report.md"
     shutil.copytree(folders[0], copy)
-    with Ledger.open(copy / FILE_NAME) as ledger:  # a backup of an earlier moment
+    with Ledger.create(copy / FILE_NAME) as ledger:  # a backup of an earlier moment
         ledger.note(status="running")
     assert main(["compare", folders[1], folders[0], str(copy), "--markdown", str(tables)]) == 0
     said = capsys.readouterr().out

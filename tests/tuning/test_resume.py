@@ -271,7 +271,7 @@ def test_a_run_goes_on_in_a_folder_of_another_name(
 ) -> None:
     done = run_sweep("parameters={kind: sleep, seconds: 0.05}")  # type: ignore[operator]
     moved = done.folder.rename(sweep_folder / "a copy of it")
-    with Ledger.open(moved / FILE_NAME) as ledger:
+    with Ledger.create(moved / FILE_NAME) as ledger:
         ledger.note(status="interrupted")
     assert main(["resume", str(moved), "--metrics-port", "0"]) == 0
     assert f"report: {moved / 'report.html'}" in capsys.readouterr().out

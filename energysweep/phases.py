@@ -35,14 +35,15 @@ class StartUp:
     Args:
         tell: called when that changes; returns once it is known. It must import nothing: it is called with this
             object's lock held, for which another thread may wait while it holds the lock of the module that it loads.
+        has_begun: whether its own work has begun already.
     """
 
-    def __init__(self, tell: Callable[[bool], object]) -> None:
+    def __init__(self, tell: Callable[[bool], object], has_begun: bool = False) -> None:
         self._tell = tell
         self._lock = threading.Lock()
         self._pid = os.getpid()
-        self._reasons = 1  # to be left by ``work_begins``
-        self._has_begun = False
+        self._reasons = 0 if has_begun else 1  # to be left by ``work_begins``
+        self._has_begun = has_begun
 
     @property
     def is_on(self) -> bool:
@@ -96,13 +97,10 @@ def startup() -> Iterator[None]:
     """What the block does is start-up of the trial that runs it: measured apart, no part of what trials cost.
 
     For what is done once however much is trained: reading data, loading a model's weights, compiling. A block may be
-    in a function trainable, in a class, or in a program that a sweep runs as its ``command``. Where nothing is metered
-    it does nothing.
+    in a function trainable, in a class, or in a program that a sweep runs as its ``command``. Blocks may be nested and
+    in several threads: while one is open, it is start-up. Where nothing is metered it does nothing.
     """
-    entered = _finder.trials
-    says_so = not entered and _is_command()
-    if says_so:
-        _say("startup")
+    entered = _finder.trials or ((_program,) if _is_command() else ())
     for trial in entered:
         trial.enter()
     try:
@@ -110,8 +108,6 @@ def startup() -> Iterator[None]:
     finally:
         for trial in entered:
             trial.leave()
-        if says_so:
-            _say("work")
 
 
 def _is_command() -> bool:
@@ -130,11 +126,25 @@ def output_name(descriptor: int) -> str:
     return f"{status.st_dev}:{status.st_ino}"
 
 
-def _say(phase: str) -> None:
+def _say(is_startup: bool) -> None:
     if sys.stdout is not None:
         sys.stdout.flush()
     # A line of its own also after one that the program, or what started it, has not ended yet: "loading ... ".
-    os.write(1, b"\n" + json.dumps({PHASE_LINE: phase}).encode() + b"\n")
+    os.write(1, b"\n" + json.dumps({PHASE_LINE: "startup" if is_startup else "work"}).encode() + b"\n")
+
+
+_program = StartUp(_say, has_begun=True)
+"""Of this process, where it is a program that a trial runs."""
+
+
+def _is_forked() -> None:
+    """A forked child is a program of its own, unless it is in a block of its parent, which then says all."""
+    global _program
+    if not _program.is_on:
+        _program = StartUp(_say, has_begun=True)
+
+
+os.register_at_fork(after_in_child=_is_forked)
 
 
 @contextmanager

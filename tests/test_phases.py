@@ -18,7 +18,7 @@ import pytest
 
 import energysweep
 from energysweep.phases import COMMAND_OUTPUT, StartUp, output_name, unwatch, unwatched, watch
-from energysweep.tuning.output import Lines, json_reports
+from energysweep.tuning.output import Line, Lines, json_reports
 
 LOG = "seen"  # a module here says with it what it did
 
@@ -265,6 +265,21 @@ def test_a_forked_child_says_nothing(trial: Trial, write: Callable[..., Path]) -
         os.close(descriptor)
 
 
+def told_of(program: str) -> tuple[list[str], str]:
+    """The lines that are not empty of a program that a trial runs, and what the same one writes alone."""
+    source, sink = os.pipe()
+    environment = os.environ | {COMMAND_OUTPUT: output_name(sink)}
+    command = [sys.executable, "-c", program]
+    subprocess.run(command, stdout=sink, env=environment, check=True, timeout=60)
+    os.close(sink)
+    with os.fdopen(source, "rb") as output:
+        lines = [line.text for line in Lines().feed(output.read(), is_end=True) if line.text]
+    alone = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    return lines, alone.stdout
+
+
+STARTS, WORKS = '{"energysweep": "startup"}', '{"energysweep": "work"}'
+
 PROGRAM = """
 import energysweep, subprocess, sys
 print("reads ... ", end="")
@@ -277,15 +292,70 @@ print("works")
 
 
 def test_a_program_s_blocks_are_reports_where_its_reports_go_also_after_unfinished_lines() -> None:
-    source, sink = os.pipe()
-    environment = os.environ | {COMMAND_OUTPUT: output_name(sink)}
-    subprocess.run([sys.executable, "-c", PROGRAM], stdout=sink, env=environment, check=True, timeout=60)
-    os.close(sink)
-    with os.fdopen(source, "rb") as output:
-        lines = [line for line in Lines().feed(output.read(), is_end=True) if line.text]
-    startup, work = {"energysweep": "startup"}, {"energysweep": "work"}
-    texts = ["reads ... ", json.dumps(startup), "loads", "1 ... ", json.dumps(work), "works"]
-    assert [line.text for line in lines] == texts
-    assert [report for line in lines for report in json_reports(line)] == [startup, work]
-    alone = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=60)
-    assert alone.stdout == "reads ... loads\n1 ... works\n"
+    lines, alone = told_of(PROGRAM)
+    assert lines == ["reads ... ", STARTS, "loads", "1 ... ", WORKS, "works"]
+    assert [report for line in lines for report in json_reports(Line(line))] == [json.loads(STARTS), json.loads(WORKS)]
+    assert alone == "reads ... loads\n1 ... works\n"
+
+
+NESTED = """
+import energysweep
+with energysweep.startup():
+    with energysweep.startup():
+        print("inner")
+    print("outer")
+try:
+    with energysweep.startup(), energysweep.startup():
+        raise ValueError
+except ValueError:
+    print("works")
+"""
+
+
+def test_a_program_s_nested_blocks_are_start_up_until_the_outer_one_ends() -> None:
+    assert told_of(NESTED) == (
+        [STARTS, "inner", "outer", WORKS, STARTS, WORKS, "works"],
+        "inner\nouter\nworks\n",
+    )
+
+
+THREADS = """
+import energysweep, threading
+both, left = threading.Barrier(2), threading.Event()
+def first():
+    with energysweep.startup():
+        both.wait(30)
+    left.set()
+thread = threading.Thread(target=first)
+thread.start()
+with energysweep.startup():
+    both.wait(30)
+    left.wait(30)
+    thread.join()
+    print("one still loads")
+print("works")
+"""
+
+
+def test_a_program_s_blocks_in_threads_are_start_up_until_the_last_one_ends() -> None:
+    assert told_of(THREADS)[0] == [STARTS, "one still loads", WORKS, "works"]
+
+
+FORKS = """
+import energysweep, os
+def child(what):
+    pid = os.fork()
+    if pid == 0:
+        with energysweep.startup():
+            os.write(1, what.encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+with energysweep.startup():
+    child("inside\\n")
+    print("still loads", flush=True)
+child("after\\n")
+"""
+
+
+def test_a_program_s_forked_child_ends_no_block_of_its_parent_and_has_blocks_of_its_own() -> None:
+    assert told_of(FORKS)[0] == [STARTS, "inside", "still loads", WORKS, STARTS, "after", WORKS]

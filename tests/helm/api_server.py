@@ -299,6 +299,8 @@ class _Handler(BaseHTTPRequestHandler):
             return 200, found
         kind, namespace, name = _place(path)
         cluster = self.server.cluster
+        if self.command == "GET" and kind.plural in self.server.forbidden:
+            raise Refused(403, "Forbidden", f'{kind.plural} "{name}" is forbidden: User "me" cannot read it')
         manager = query.get("fieldManager") or self.headers.get("User-Agent", "unknown").split("/")[0]
         if self.command == "GET" and not name:
             labels = dict(each.split("=", 1) for each in query.get("labelSelector", "").split(",") if "=" in each)
@@ -446,6 +448,7 @@ class ApiServer(ThreadingHTTPServer):
     Attributes:
         cluster: what it serves.
         kubeconfig: for Helm.
+        forbidden: plurals of the kinds that nobody may read.
     """
 
     daemon_threads = True
@@ -453,6 +456,7 @@ class ApiServer(ThreadingHTTPServer):
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.cluster = Cluster()
+        self.forbidden: frozenset[str] = frozenset()
         self.kubeconfig = folder / "kubeconfig"
         config = {
             "apiVersion": "v1",

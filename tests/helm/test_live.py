@@ -257,3 +257,21 @@ def test_without_gpu_nodes_the_notes_say_what_one_that_joins_would_miss(privileg
     installed = privileged.install(chart=AGENT)
     done(installed)
     assert 'There is no RuntimeClass "nvidia": a GPU node that joins gets no agent' in installed.stdout
+
+
+@pytest.mark.parametrize("kind", ["namespaces", "runtimeclasses", "nodes"])
+def test_whoever_may_not_read_what_is_checked_installs_the_agents_without_checks(
+    helm: Helm, server: ApiServer, kind: str
+) -> None:
+    server.create("Namespace", "kube-system")
+    server.create("Namespace", "team-a", labels={"pod-security.kubernetes.io/enforce": "privileged"})
+    server.forbidden = frozenset({kind})
+    refused = helm.install(chart=AGENT)
+    assert refused.returncode == 1
+    assert f"{kind} " in refused.stderr
+    assert "is forbidden" in refused.stderr
+    assert server.cluster.list("daemonsets", "team-a", {}) == []
+    server.forbidden = frozenset({"namespaces", "runtimeclasses", "nodes"})
+    installed = helm.install("checks=false", chart=AGENT)
+    done(installed)
+    assert "There is no RuntimeClass" not in installed.stdout

@@ -57,12 +57,13 @@ app.kubernetes.io/name: energysweep-agent-test
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{/* Do the agents of GPU nodes need a RuntimeClass that is not there: without it Kubernetes makes no pod. */}}
+{{/* Do the agents of GPU nodes need a RuntimeClass that is not there: without it Kubernetes makes no pod. With checks=false nothing is looked up. */}}
 {{- define "energysweep-agent.lacksRuntimeClass" -}}
 {{- $gpu := .Values.gpu -}}
-{{- $needed := and $gpu.enabled (has $gpu.access (list "runtimeClass" "volumes")) $gpu.runtimeClassName -}}
+{{- if and .Values.checks $gpu.enabled (has $gpu.access (list "runtimeClass" "volumes")) $gpu.runtimeClassName -}}
 {{- $isCluster := lookup "v1" "Namespace" "" "kube-system" -}}
-{{- if and .Values.checks $needed $isCluster (not (lookup "node.k8s.io/v1" "RuntimeClass" "" $gpu.runtimeClassName)) -}}
+{{- if and $isCluster (not (lookup "node.k8s.io/v1" "RuntimeClass" "" $gpu.runtimeClassName)) -}}
 yes
+{{- end }}
 {{- end }}
 {{- end }}

@@ -239,9 +239,10 @@ minute still finds it.
 
 ## Restarts
 
-No counter of energy goes down when an agent is told to end (SIGTERM), killed or updated in the middle of a sweep: the
-next one goes on from its state, and a scrape never shows what is not in that state. Energy of the time between is
-added when the next agent begins. Series of ended trials go on for what is left of their 5 minutes. The address stays
+No counter of energy goes down when an agent is told to end (SIGTERM), killed or replaced in the middle of a sweep: the
+next one goes on from its state, and a scrape never shows what is not in that state. (One of a release with another
+protocol or state format begins anew; the changelog says which.) Energy of the time between is added when the next
+agent begins. Series of ended trials go on for what is left of their 5 minutes. The address stays
 the same as well.
 
 - `energysweep_agent_cpu_seconds_total` and `energysweep_agent_tick_failures_total` are of the agent's process and

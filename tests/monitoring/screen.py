@@ -1,6 +1,6 @@
 """Draws the dashboards with Grafana's own code (npm's @grafana/data and @grafana/ui) over a real Prometheus.
 
-    python -m tests.monitoring.screen http://127.0.0.1:9090 FROM TO FOLDER [--widths 1334 1568] [--interval SECONDS]
+    python -m tests.monitoring.screen http://127.0.0.1:9090 FROM TO FOLDER [--widths 1326 1580] [--interval SECONDS]
 
 FROM and TO are Unix times. Writes an HTML page and a PNG by Chromium for each dashboard. Field overrides,
 transformations, tables, bars, numbers, lines and frames of panels are Grafana's; the page around them and the XY chart

@@ -64,6 +64,11 @@ class StartUp:
         """It is loaded."""
         self._add(-1)
 
+    def begin_in_child(self) -> None:
+        """Be of effect in this forked child, too, unless it is in start-up: its parent will say when that ends."""
+        if not self.is_on:
+            self._pid, self._lock = os.getpid(), threading.Lock()
+
     def _add(self, reasons: int) -> None:
         if os.getpid() != self._pid:
             return
@@ -137,14 +142,7 @@ _program = StartUp(_say, has_begun=True)
 """Of this process, where it is a program that a trial runs."""
 
 
-def _is_forked() -> None:
-    """A forked child is a program of its own, unless it is in a block of its parent, which then says all."""
-    global _program
-    if not _program.is_on:
-        _program = StartUp(_say, has_begun=True)
-
-
-os.register_at_fork(after_in_child=_is_forked)
+os.register_at_fork(after_in_child=_program.begin_in_child)
 
 
 @contextmanager

@@ -299,15 +299,9 @@ class _Handler(BaseHTTPRequestHandler):
             return 200, found
         kind, namespace, name = _place(path)
         cluster = self.server.cluster
-        if self.command == "GET" and kind.plural in self.server.forbidden:
-            raise Refused(403, "Forbidden", f'{kind.plural} "{name}" is forbidden: User "me" cannot read it')
         manager = query.get("fieldManager") or self.headers.get("User-Agent", "unknown").split("/")[0]
-        if self.command == "GET" and not name:
-            labels = dict(each.split("=", 1) for each in query.get("labelSelector", "").split(",") if "=" in each)
-            items = cluster.list(kind.plural, namespace, labels)
-            return 200, {"apiVersion": kind.api_version, "kind": f"{kind.kind}List", "metadata": {}, "items": items}
         if self.command == "GET":
-            return 200, cluster.get(kind.plural, name, namespace)
+            return 200, self._read(kind, namespace, name, query)
         if self.command == "DELETE":
             cluster.delete(kind.plural, namespace, name)
             return 200, {"kind": "Status", "apiVersion": "v1", "status": "Success"}
@@ -327,6 +321,15 @@ class _Handler(BaseHTTPRequestHandler):
         if content.startswith("application/json-patch"):
             return 200, cluster.update(kind, namespace, name, lambda found: _json_patch(found, given), manager)
         return 200, cluster.update(kind, namespace, name, lambda found: _merge_patch(found, given), manager)
+
+    def _read(self, kind: Kind, namespace: str, name: str, query: Mapping[str, str]) -> Object:
+        if kind.plural in self.server.forbidden:
+            raise Refused(403, "Forbidden", f'{kind.plural} "{name}" is forbidden: User "me" cannot read it')
+        if name:
+            return self.server.cluster.get(kind.plural, name, namespace)
+        labels = dict(each.split("=", 1) for each in query.get("labelSelector", "").split(",") if "=" in each)
+        items = self.server.cluster.list(kind.plural, namespace, labels)
+        return {"apiVersion": kind.api_version, "kind": f"{kind.kind}List", "metadata": {}, "items": items}
 
 
 def _secret(body: bytes) -> Object:

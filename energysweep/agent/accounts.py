@@ -83,6 +83,13 @@ class Lease:
         return Owner("lease", self.id, self.run)
 
 
+class Worked(NamedTuple):
+    """What the work of a trial drew of one device, without its start-up, and for how long it worked meanwhile."""
+
+    joules: float = 0.0
+    seconds: float = 0.0
+
+
 @dataclass(slots=True)
 class Trial:
     """What an agent knows of one trial: all its leases on this host together, and what dashboards show of it.
@@ -91,9 +98,9 @@ class Trial:
         joules: by component, bucket (``active``, ``idle`` or ``startup``) and source.
         watts: by component: mean power between the newest readings; nothing of a device that has told nothing lately.
         drawn_joules: by device, over all leases on this host; power is worked out from it.
-        worked_joules: of these, without start-up.
+        worked: by device: of these, what its work drew.
         powers: by device: for ``watts``.
-        reported_powers: by device: for the power of its work since the report before.
+        work_powers: by device: for the power of its work since the report before.
         results: its last reported numbers, by metric.
         reports: how often it has reported.
         open_leases: how many it has now.
@@ -107,9 +114,9 @@ class Trial:
     joules: dict[tuple[Component, str, str], float] = field(default_factory=dict)
     watts: dict[Component, float] = field(default_factory=dict)
     drawn_joules: dict[str, float] = field(default_factory=dict)
-    worked_joules: dict[str, float] = field(default_factory=dict)
+    worked: dict[str, Worked] = field(default_factory=dict)
     powers: dict[str, MeanPower] = field(default_factory=dict)
-    reported_powers: dict[str, MeanPower] = field(default_factory=dict)
+    work_powers: dict[str, MeanPower] = field(default_factory=dict)
     results: dict[str, float] = field(default_factory=dict)
     reports: int = 0
     open_leases: int = 0
@@ -122,39 +129,48 @@ class Trial:
         return Energy(*(sum(self.joules[key] for key in self.joules if key[1] == bucket) for bucket in LEASE_BUCKETS))
 
     def begin_power(self, counters: Mapping[str, Counter]) -> None:
-        """It begins to work: its power is that from here on."""
+        """Something works for it from here on: its power is that of the time that follows."""
         self.powers = begun(self.drawn_joules, counters)
-        self.begin_work(counters)
+        self.work_powers = {name: MeanPower(*worked) for name, worked in self.worked.items()}
 
-    def begin_work(self, counters: Mapping[str, Counter]) -> None:
-        """Its start-up is over: no result's power is of the time before."""
-        self.reported_powers = begun(self.worked_joules, counters)
+    def note_work(self, device: str, joules: float, seconds: float) -> None:
+        """It has worked in an interval of a device.
+
+        Args:
+            device: its name.
+            joules: what its work drew.
+            seconds: for how long it worked.
+        """
+        before = self.worked.get(device, Worked())
+        self.worked[device] = Worked(before.joules + joules, before.seconds + seconds)
 
     def measure_watts(self, counters: Mapping[str, Counter]) -> None:
         """Mean power between the devices' newest readings."""
-        found = self._taken(self.powers, self.drawn_joules, counters)
+        for name, power in self.powers.items():
+            if name in counters:
+                power.take(self.drawn_joules.get(name, 0.0), counters[name].covered_seconds)
         self.watts = {}
-        for name, watts in found.items():
+        for name, watts in self._known(self.powers, counters).items():
             component = counters[name].device.component
-            if not is_stale(counters[name]):
-                self.watts[component] = self.watts.get(component, 0.0) + watts
+            self.watts[component] = self.watts.get(component, 0.0) + watts
 
     def power_since_report(self, counters: Mapping[str, Counter]) -> float | None:
-        """Mean power from the readings of the report before to those of this one; None before there were any."""
-        found = self._taken(self.reported_powers, self.worked_joules, counters)
-        return sum(found.values()) if found else None
+        """Mean power of its work from the readings of the report before to those of this one; None if not known."""
+        for name, worked in self.worked.items():
+            self.work_powers.setdefault(name, MeanPower()).take(*worked)
+        known = self._known(self.work_powers, counters)
+        return sum(known.values()) if known else None
 
-    def _taken(
-        self, powers: Mapping[str, MeanPower], drawn: Mapping[str, float], counters: Mapping[str, Counter]
-    ) -> dict[str, float]:
-        for name, power in powers.items():
-            if name in counters:
-                power.take(drawn.get(name, 0.0), counters[name].covered_seconds)
+    def _known(self, powers: Mapping[str, MeanPower], counters: Mapping[str, Counter]) -> dict[str, float]:
+        """The power of the devices that it uses; nothing of one that has told nothing lately."""
         uses = {component for component, _, _ in self.joules}
         return {
             name: power.watts
             for name, power in powers.items()
-            if power.watts is not None and name in counters and counters[name].device.component in uses
+            if power.watts is not None
+            and name in counters
+            and counters[name].device.component in uses
+            and not is_stale(counters[name])
         }
 
     def rest(self) -> None:
@@ -187,13 +203,6 @@ class Trial:
         for metric, value in results.items():
             if metric in self.results or (len(self.results) < SHOWN_RESULTS and len(metric) <= LONGEST_METRIC):
                 self.results[metric] = value
-
-    def joules_by_component(self) -> dict[Component, float]:
-        """All that it draws, also in start-up."""
-        total: dict[Component, float] = {}
-        for (component, _, _), joules in self.joules.items():
-            total[component] = total.get(component, 0.0) + joules
-        return total
 
 
 class Cheapest(NamedTuple):

@@ -257,8 +257,6 @@ class Agent:
             if lease.in_startup != in_startup:
                 self._bring_up()
                 lease.in_startup = in_startup
-                if not in_startup:
-                    self.windows[lease.run].trial(lease.trial).begin_work(self.counters)
                 self._note_change()
 
     def note_elsewhere(self, lease_id: str, speaker: int | None = None) -> None:

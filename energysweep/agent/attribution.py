@@ -149,6 +149,11 @@ class Shares(NamedTuple):
     background: float
     unreserved_idle: float
 
+    @property
+    def joules(self) -> float:
+        """All of them."""
+        return sum(self.active.values()) + sum(self.idle.values()) + self.background + self.unreserved_idle
+
 
 def attribute(device: Device, joules: float, floor_watts: float | None, usage: Usage, logical_cpus: int) -> Shares:
     """Split what a device's counter saw among those who were there.

@@ -110,7 +110,7 @@ class Books:
         for window in windows:
             floor = window.floors.get(device.name, UNKNOWN_FLOOR)  # a restart may bring another device
             shares = attribute(device, joules, floor.watts, usage, self._logical_cpus)
-            window.book(device, shares, startup, sweeps=len(windows))
+            window.book(device, usage, shares, startup, sweeps=len(windows))
             window.cover(device, usage)
 
     def measure_watts(self) -> None:

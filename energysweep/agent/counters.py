@@ -10,7 +10,8 @@ Counters lie. What is done about it:
   ``moves_within_seconds``, it was only asked too soon. Later it was frozen: if it then shows at least half of the
   lowest power ever seen, only its readings stood still, and the gap is one interval; otherwise the counter itself
   stood still, and the gap's energy is unknown.
-* An interval that has been open for an hour is given up: who used what meanwhile cannot be kept for ever.
+* An interval that has been open for an hour is given up: who used what meanwhile cannot be kept for ever. So is that of
+  a device which an agent that was started again does not find: should it come back, it begins anew.
 
 The clock stands still while a host is suspended, and most counters do not. What they move by meanwhile is energy of
 the device all the same: it is booked with the second around it, if the device could have drawn it in that second, and
@@ -45,6 +46,7 @@ class Counter:
         lowest_watts: the lowest mean power of an interval so far.
         is_frozen: whether it stands still for longer than a counter that works can.
         usage: who used and held what since the last reading that told something.
+        silent_seconds: how long ago the last interval ended whose energy is known.
     """
 
     device: Device
@@ -56,7 +58,19 @@ class Counter:
     lowest_watts: float | None = None
     is_frozen: bool = False
     usage: Usage = field(default_factory=Usage)
+    silent_seconds: float = 0.0
     _last_joules: float | None = None
+
+    def wait(self, seconds: float) -> None:
+        """Time passes until the next reading."""
+        self.usage.seconds += seconds
+        self.silent_seconds += seconds
+
+    def lose(self) -> None:
+        """Nobody reads it any more: what its open interval would have told is unknown."""
+        if self._last_joules is not None:
+            self.resets += 1
+        self._last_joules, self.is_frozen, self.usage = None, False, Usage()
 
     def take(self, reading: Reading) -> tuple[float, Usage] | None:
         """Take a reading. Returns the joules and the usage of the interval that it ends, None if it ends none."""
@@ -79,12 +93,13 @@ class Counter:
             return None
         self.total_joules += step.joules
         self.covered_seconds += usage.seconds
+        self.silent_seconds = 0.0
         self._note_power(step.joules, usage.seconds)
         return step.joules, usage
 
     def read_at(self, advanced: float) -> float:
-        """The clock at its last reading that told something, by the clock of the last scan."""
-        return advanced - self.usage.seconds
+        """The clock when its last known interval ended, by the clock of the last scan."""
+        return advanced - self.silent_seconds
 
     def _step(self, earlier: float, later: float, seconds: float, *, was_frozen: bool) -> Step:
         step = energy_between(self.device, earlier, later, seconds)
@@ -102,11 +117,8 @@ class Counter:
         self._give_up_in_time()
 
     def _give_up_in_time(self) -> None:
-        if self._last_joules is not None and self.usage.seconds > LONGEST_INTERVAL_SECONDS:
-            self._last_joules, self.is_frozen = None, False
-            self.resets += 1
-        if self._last_joules is None:
-            self.usage = Usage()
+        if self._last_joules is None or self.usage.seconds > LONGEST_INTERVAL_SECONDS:
+            self.lose()
 
     def _note_power(self, joules: float, seconds: float) -> None:
         if seconds >= _SHORTEST_POWER_SECONDS:

@@ -93,6 +93,7 @@ class Observer:
                 counter.device = self.counters[name].device
             else:
                 self._absent.add(name)
+                counter.lose()
             self.counters[name] = counter
 
     def observe(self) -> list[Interval]:
@@ -137,10 +138,10 @@ class Observer:
         loading = {lease.owner: used_by_lease.get(lease.id, 0.0) for lease in leases.values() if lease.in_startup}
         reserved = layered({each: seconds * lease.reserved_cpus for each, lease in leases.items()}, around)
         for name, counter in self.counters.items():
+            counter.wait(seconds)
             if name in self._absent:
                 continue
             usage = counter.usage
-            usage.seconds += seconds
             usage.busy_cpu_seconds += busy_cpu_seconds
             _accumulate(usage.cpu_seconds, cpu_seconds)
             _accumulate(usage.held_seconds, held_seconds)
@@ -202,7 +203,8 @@ class Observer:
 
     def notes(self) -> str:
         """What the meters are, and what is wrong with them now; GPUs that leases hold and no meter counts."""
-        unmeasured = sorted({name for lease in self.leases.values() for name in lease.gpus.keys() - self.counters})
+        measured = self.counters.keys() - self._absent
+        unmeasured = sorted({name for lease in self.leases.values() for name in lease.gpus.keys() - measured})
         said = [f"a trial holds {gpu_text(name)}, which no meter here counts" for name in unmeasured[:_MOST_NOTED]]
         return "; ".join([self._meters.summary(), *said])
 

@@ -52,5 +52,5 @@ def begun(joules: Mapping[str, float], counters: Mapping[str, Counter]) -> dict[
 
 
 def is_stale(counter: Counter) -> bool:
-    """Whether its last reading that told something is too old to say what the device draws now."""
-    return counter.usage.seconds > STALE_SECONDS
+    """Whether its last known interval is too old to say what the device draws now."""
+    return counter.silent_seconds > STALE_SECONDS

@@ -190,15 +190,19 @@ class Window:
                 lease.covered_seconds[device.name] = lease.covered_seconds.get(device.name, 0.0) + seconds
                 lease.revision = self.revision
 
-    def book(self, device: Device, shares: Shares, startup: Mapping[Owner, StartupParts], sweeps: int) -> None:
+    def book(
+        self, device: Device, usage: Usage, shares: Shares, startup: Mapping[Owner, StartupParts], sweeps: int
+    ) -> None:
         """Book what one device saw over one interval.
 
         Args:
             device: the device.
+            usage: who used and held what.
             shares: where its joules went.
             startup: which part of that was start-up, by lease.
             sweeps: how many windows share what serves all of them.
         """
+        worked: dict[str, float] = {}
         for bucket, owners in (("active", shares.active), ("idle", shares.idle)):
             for owner, joules in owners.items():
                 own = owner.of(self.run)
@@ -207,8 +211,30 @@ class Window:
                 self._book_owner(device, owner, bucket, joules - loading, sweeps)
                 if loading > 0:
                     self._book_owner(device, owner, "startup", loading, sweeps)
+                if own is not None and own.name in self.leases:
+                    worked[own.name] = worked.get(own.name, 0.0) + joules - loading
+        self._note_work(device, usage, shares.joules, worked)
         self._add(device, "", "background", shares.background)
         self._add(device, "", "unreserved_idle", shares.unreserved_idle)
+
+    def _note_work(self, device: Device, usage: Usage, joules: float, worked: Mapping[str, float]) -> None:
+        """Note what the work of each trial drew, by lease, and for how long it worked: the time of no start-up.
+
+        Shares follow CPU time, so that a short piece of work may have the joules of a long, idle start-up beside it. It
+        counts as long as the device took for these joules, or its power would be more than any that the device drew.
+        """
+        drew: dict[str, float] = {}
+        seconds: dict[str, float] = {}
+        for owner, held in usage.held_seconds.items():
+            lease = self.leases.get(owner.name)
+            uses = lease is not None and (device.component != "gpu" or device.name in lease.gpus or lease.id in worked)
+            if lease is not None and uses:
+                drew[lease.trial] = drew.get(lease.trial, 0.0) + worked.get(lease.id, 0.0)
+                working = held - usage.startup_seconds.get(owner, 0.0)
+                seconds[lease.trial] = max(seconds.get(lease.trial, 0.0), working)
+        for trial, amount in drew.items():
+            at_least = usage.seconds * amount / joules if joules > 0 else 0.0
+            self.trial(trial).note_work(device.name, amount, max(seconds[trial], at_least))
 
     def _book_owner(self, device: Device, owner: Owner, bucket: str, joules: float, sweeps: int) -> None:
         if owner.kind == "shared":
@@ -228,8 +254,6 @@ class Window:
             key = (device.component, bucket, device.source)
             trial.joules[key] = trial.joules.get(key, 0.0) + joules
             trial.drawn_joules[device.name] = trial.drawn_joules.get(device.name, 0.0) + joules
-            if bucket != "startup":
-                trial.worked_joules[device.name] = trial.worked_joules.get(device.name, 0.0) + joules
         else:  # of an earlier window of this run
             self._add(device, "", "other_sweeps", joules)
 

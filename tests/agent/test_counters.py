@@ -12,7 +12,7 @@ WRAPPING = Device("package-0", "cpu", "rapl", wraps_at_joules=1000.0, maximum_wa
 
 
 def take(counter: Counter, joules: float | None, seconds: float = 1.0) -> tuple[float, Usage] | None:
-    counter.usage.seconds += seconds
+    counter.wait(seconds)
     return counter.take(Reading(counter.device, joules))
 
 
@@ -165,3 +165,34 @@ def test_whatever_a_counter_says_its_totals_only_grow_and_cover_no_more_than_the
         assert counter.total_joules == before[0] + booked_joules
         assert counter.covered_seconds == before[1] + booked_seconds
     assert counter.covered_seconds <= elapsed + 1e-9
+
+
+def test_a_counter_tells_how_long_ago_it_has_told_energy_whatever_happened_since() -> None:
+    counter = Counter(PLAIN)
+    take(counter, 500.0, seconds=5.0)
+    assert counter.silent_seconds == 5.0  # one reading tells nothing yet
+    take(counter, 530.0)
+    assert counter.read_at(100.0) == 100.0
+    for _ in range(3):
+        take(counter, None, seconds=2000.0)  # given up after an hour
+    assert counter.read_at(6100.0) == 100.0
+    take(counter, 600.0)
+    assert counter.silent_seconds == 6001.0  # it begins anew
+    take(counter, 630.0)
+    assert (counter.silent_seconds, counter.total_joules, counter.resets) == (0.0, 60.0, 1)
+
+
+def test_a_lost_device_begins_anew_and_is_lost_once() -> None:
+    counter = Counter(RAPL)
+    counter.lose()
+    assert counter.resets == 0  # it had told nothing
+    take(counter, 500.0)
+    for _ in range(11):
+        take(counter, 500.0)
+    assert counter.is_frozen
+    counter.lose()
+    counter.wait(60.0)
+    counter.lose()
+    assert (counter.resets, counter.is_frozen, counter.usage) == (1, False, Usage())
+    assert take(counter, 900.0) is None
+    assert take(counter, 930.0) == (30.0, Usage(seconds=1.0))

@@ -250,3 +250,115 @@ def test_that_ray_works_elsewhere_stays_with_the_lease_over_a_restart(host: Fake
     host.agent.close_lease("r", lease)
     with pytest.raises(LeaseRefused, match="not open"):
         host.agent.note_elsewhere(lease)
+
+
+def test_a_late_import_takes_no_power_from_the_work_before_it(host: FakeHost) -> None:
+    pid = host.tree.fork()
+    host.agent.open_window("r")
+    lease = begin(host, "t", pid)
+    host.work(1.0, {pid: 1.0})
+    host.agent.change_phase(lease, in_startup=False)
+    host.work(10.0, {pid: 1.0})
+    host.agent.change_phase(lease, in_startup=True)
+    host.work(0.02, {pid: 1.0})
+    host.agent.change_phase(lease, in_startup=False)
+    host.work(0.01, {pid: 1.0})
+    assert host.agent.report(lease).power_watts == pytest.approx(100)
+
+
+def test_the_power_of_a_result_is_that_of_all_work_since_the_last_one_and_of_no_start_up(host: FakeHost) -> None:
+    pid = host.tree.fork()
+    host.agent.open_window("r")
+    lease = begin(host, "t", pid)
+    host.work(1.0, {pid: 1.0})
+    assert host.agent.report(lease).power_watts is None  # it has not worked yet
+    host.agent.change_phase(lease, in_startup=False)
+    host.work(10.0, {pid: 1.0})
+    host.agent.change_phase(lease, in_startup=True)
+    host.meter.watts[CPU] = 500.0
+    host.work(0.3, {pid: 1.0})
+    host.agent.change_phase(lease, in_startup=False)
+    host.meter.watts[CPU] = 20.0
+    host.work(0.2, {pid: 1.0})
+    assert host.agent.report(lease).power_watts == pytest.approx((1000 + 4) / 10.2)
+    host.agent.change_phase(lease, in_startup=True)
+    host.work(5.0, {pid: 1.0})
+    host.agent.change_phase(lease, in_startup=False)
+    host.work(1.0, {pid: 1.0})
+    assert host.agent.report(lease).power_watts == pytest.approx(20)  # of the second after 5 s of start-up
+
+
+def test_work_beside_an_idle_start_up_has_no_more_power_than_its_device(host: FakeHost) -> None:
+    pid = host.tree.fork()
+    host.agent.open_window("r")
+    lease = begin(host, "t", pid)
+    host.meter.failing = {CPU}  # so that one interval holds all of it
+    host.wait(3.0)
+    host.agent.change_phase(lease, in_startup=False)
+    host.work(1.0, {pid: 1.0})
+    host.meter.failing = set()
+    assert host.agent.report(lease).power_watts == pytest.approx(100)  # and not 400 J / 1 s
+
+
+def test_the_power_of_a_trial_with_two_leases_counts_each_second_once(host: FakeHost) -> None:
+    first, second = host.tree.fork(), host.tree.fork()
+    host.agent.open_window("r")
+    for pid, lease in ((first, "one"), (second, "two")):
+        host.agent.open_lease("r", lease, "t", host.tree.of(pid), 0, {}, in_startup=True)
+    host.agent.change_phase("one", in_startup=False)
+    host.work(1.0, {first: 1.0})
+    host.agent.change_phase("two", in_startup=False)
+    host.work(1.0, {first: 1.0, second: 1.0})
+    assert host.agent.report("two").power_watts == pytest.approx(100)
+
+
+@pytest.mark.parametrize("is_over_a_restart", [False, True])
+def test_the_power_of_a_result_has_nothing_of_a_device_that_has_told_nothing_for_long(
+    tmp_path: Path, *, is_over_a_restart: bool
+) -> None:
+    host = FakeHost(tmp_path, {CPU: 100.0, GPU: 300.0})
+    pid = host.tree.fork()
+    host.agent.open_window("r")
+    host.open("t", pid, GPU_1=1.0)
+    host.work(1.0, {pid: 1.0})
+    assert host.agent.report("lease-t").power_watts == pytest.approx(400)
+    if is_over_a_restart:
+        host.agent.tick()
+        host.kill_agent()
+        del host.meter.watts[GPU], host.meter.joules[GPU]
+        host.start_agent()
+        host.open("t", pid, GPU_1=1.0)
+    else:
+        host.meter.failing = {GPU}
+    for _ in range(11):
+        host.work(1.0, {pid: 1.0})
+        host.agent.tick()
+    assert host.agent.windows["r"].trial("t").watts == pytest.approx({"cpu": 100})
+    assert host.agent.report("lease-t").power_watts == pytest.approx(100)
+    host.meter.failing = {CPU, GPU}
+    for _ in range(11):
+        host.work(1.0, {pid: 1.0})
+        host.agent.tick()
+    assert host.agent.report("lease-t").power_watts is None
+
+
+def test_however_phases_change_no_result_has_more_power_than_the_devices_draw(
+    tmp_path: Path, chance: random.Random
+) -> None:
+    host = FakeHost(tmp_path, {CPU: 100.0, GPU: 50.0})
+    pids = [host.tree.fork() for _ in range(3)]
+    host.agent.open_window("r", {"cpu": 20, "gpu": 10})
+    leases = [begin(host, f"t{n}", pid, cpus=n, GPU_1=0.3) for n, pid in enumerate(pids)]
+    is_loading = dict.fromkeys(leases, True)
+    seen = 0
+    for _ in range(300):
+        host.work(chance.choice([0.01, 0.03, 0.2, 1.0]), {pid: chance.choice([0.0, 0.5, 1.0]) for pid in pids})
+        host.meter.failing = {device for device in (CPU, GPU) if chance.random() < 0.3}
+        lease = chance.choice(leases)
+        if chance.random() < 0.5:
+            is_loading[lease] = not is_loading[lease]
+            host.agent.change_phase(lease, in_startup=is_loading[lease])
+        watts = host.agent.report(lease).power_watts
+        seen += watts is not None
+        assert watts is None or 0 <= watts <= 150 * (1 + 1e-9)
+    assert seen > 100

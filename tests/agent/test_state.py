@@ -15,7 +15,7 @@ from energysweep.agent.presence import REJOIN_SECONDS
 from energysweep.agent.state import Address, StateFile
 from energysweep.errors import LeaseRefused
 from energysweep.meters import Device
-from tests.agent.fake_host import CPU, DRAM, FakeHost
+from tests.agent.fake_host import CPU, DRAM, GPU, FakeHost
 
 WRAPPING = Device("package-0", "cpu", "rapl", wraps_at_joules=10_000.0, wraps_after_seconds=50.0)
 
@@ -351,3 +351,48 @@ def test_changes_are_written_at_most_ten_times_a_second_and_idle_seconds_not_at_
     host.wait(1.0)
     host.agent.tick()
     assert written()
+
+
+def test_nobody_pays_for_what_a_device_drew_while_no_agent_found_it(tmp_path: Path) -> None:
+    host = FakeHost(tmp_path, {CPU: 100.0, GPU: 300.0})
+    trial = host.tree.fork()
+    host.agent.open_window("r")
+    host.open("t", trial, GPU_1=1.0)
+    host.work(1.0, {trial: 1.0})
+    host.agent.tick()
+    host.work(1.0, {trial: 1.0})
+    host.kill_agent()
+    del host.meter.watts[GPU], host.meter.joules[GPU]
+    host.start_agent()
+    host.open("t", trial, GPU_1=1.0)
+    assert "a trial holds GPU GPU-1, which no meter here counts" in host.agent.notes
+    host.wait(12.0)
+    host.agent.tick()
+    answer = host.agent.totals("r", 0)
+    assert {name: (covered, age) for name, covered, age in answer["readings"]} == {
+        "package-0": (14.0, 0.0),
+        "GPU-1": (1.0, 13.0),
+    }
+    assert set(host.agent.windows["r"].trial("t").watts) == {"cpu"}
+    host.agent.close_lease("r", "lease-t")
+    host.agent.totals("r", host.agent.totals("r", 0)["revision"])
+    assert host.agent.windows["r"].leases == {}  # nothing more will be booked to it
+    host.agent.tick()
+    for _ in range(2):
+        host.kill_agent()
+        host.wait(1.0)
+        host.start_agent()
+    host.kill_agent()
+    host.meter.watts[GPU], host.meter.joules[GPU] = 300.0, 1000.0 + 300 * 16
+    host.start_agent()
+    host.wait(2.0)
+    host.agent.tick()
+    # The trial has its second, which its driver has in its ledger. Nobody was there in the 2 s since it was found
+    # again, and of the 15 s between nobody knows.
+    gpu = {row.lease: row.joules for row in host.agent.windows["r"].energy_rows(0) if row.component == "gpu"}
+    assert gpu == pytest.approx({"": 600})
+    (row,) = (row for row in host.agent.windows["r"].meter_rows() if row.component == "gpu")
+    assert (row.joules, row.covered_seconds, row.window_seconds, row.resets) == (pytest.approx(900), 3.0, 18.0, 1)
+    host.wait(1.0)
+    host.agent.tick()
+    assert host.agent.node_watts["GPU-1"] == pytest.approx(300)

@@ -165,12 +165,13 @@ def test_a_trial_s_power_is_never_more_than_its_device_draws(steps: list[tuple[f
     clock = 0.0
     for seconds, reads, reports in steps:
         clock += seconds
-        counter.usage.seconds += seconds
+        counter.wait(seconds)
         if reads:
             ended = counter.take(Reading(counter.device, 28.0 * clock))
             assert ended is not None
-            for sums in (trial.drawn_joules, trial.worked_joules):
-                sums["package-0"] = sums.get("package-0", 0.0) + ended[0]
+            joules, usage = ended
+            trial.drawn_joules["package-0"] = trial.drawn_joules.get("package-0", 0.0) + joules
+            trial.note_work("package-0", joules, usage.seconds)
         trial.measure_watts(counters)
         assert sum(trial.watts.values()) <= 28 * (1 + 1e-9)
         if reports:

@@ -23,7 +23,7 @@ class TrialLike(Protocol):
         iterations_to_target: how many epochs that were.
         objective: its last value of the objective.
         resolution_joules: steps of the counters behind it, as far as they are known; None if none is.
-        power_watts: mean power while it was held by a meter's lease, None if unknown.
+        power_watts: mean power of its work, None if unknown.
         relative_uncertainty: what its kinds of meters may get wrong, None if unknown.
         coverage: part of its time with good readings, None if unknown.
         source: the kinds of meters, joined by ``+``.
@@ -63,11 +63,13 @@ class TrialLike(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """A trial from one's own table; the attributes are those of ``TrialLike``, and two that only whole hosts need.
+    """A trial from one's own table; the attributes are those of ``TrialLike``, and three that only whole hosts need.
 
     Attributes:
         active_energy_joules: its energy without its share of idle power.
-        duration_seconds: for how long it held its lease.
+        duration_seconds: for how long it held its lease, start-up included.
+        startup_seconds: the part of it that was start-up, whose energy is in none of the others; None if its energy
+            includes it.
     """
 
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -87,6 +89,7 @@ class Observation:
     source: str | None = None
     active_energy_joules: float | None = None
     duration_seconds: float | None = None
+    startup_seconds: float | None = None
 
 
 _Row = TypeVar("_Row")

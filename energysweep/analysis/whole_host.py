@@ -18,12 +18,14 @@ Turn = Literal["the same answer", "the opposite answer", "clear with one boundar
 
 
 class HostTrialLike(TrialLike, Protocol):
-    """A trial with its active energy and its time; see ``Observation``."""
+    """A trial with its active energy, its time and its start-up; see ``Observation``."""
 
     @property
     def active_energy_joules(self) -> float | None: ...
     @property
     def duration_seconds(self) -> float | None: ...
+    @property
+    def startup_seconds(self) -> float | None: ...
 
 
 _Trial = TypeVar("_Trial", bound=HostTrialLike)
@@ -58,8 +60,8 @@ def both_boundaries(
 ) -> tuple[BothBoundaries, ...]:
     """Every two profiles that a sweep's own trials ran on, all on one host and one after the other.
 
-    A trial's whole energy is then its active energy, and the idle power of the host for as long as it ran; its energy
-    to the target is taken to grow by the same factor.
+    A trial's whole energy is then its active energy, and the idle power of the host for as long as it worked: start-up
+    is apart with either boundary. Its energy to the target is taken to grow by the same factor.
 
     Args:
         trials: all of the sweep, those of its stages included.
@@ -81,9 +83,10 @@ def both_boundaries(
 
 
 def _with_idle_host(trial: HostTrialLike, idle_watts: float) -> Observation | None:
-    if trial.active_energy_joules is None or not trial.duration_seconds or not trial.energy_joules:
+    worked_seconds = (trial.duration_seconds or 0.0) - (trial.startup_seconds or 0.0)
+    if trial.active_energy_joules is None or worked_seconds <= 0 or not trial.energy_joules:
         return None
-    joules = trial.active_energy_joules + idle_watts * trial.duration_seconds
+    joules = trial.active_energy_joules + idle_watts * worked_seconds
     to_target = trial.energy_to_target_joules
     said = {each.name: getattr(trial, each.name) for each in fields(Observation)}
     return Observation(

@@ -52,6 +52,23 @@ def test_what_the_boundary_does_is_told_by_rule(seconds: float, turn: str, weake
     assert (both.turn, both.weaker) == (turn, weaker)
 
 
+def test_start_up_is_apart_with_either_boundary() -> None:
+    # the same work on both, 10 J active and 10 s at 1 W or 2 W; that on `half` was loaded for 20 s before
+    plain = trials({"half": 10.0, "whole": 10.0})
+    loaded = [
+        replace(trial, duration_seconds=30.0, startup_seconds=20.0) if trial.hardware == "half" else trial
+        for trial in plain
+    ]
+    for given in (plain, loaded):
+        (both,) = both_boundaries(given, 2.0, 80.0)
+        assert both.counted.ratio.energy.value == pytest.approx(20 / 30)
+        assert both.whole.ratio.energy.value == pytest.approx(30 / 30)
+    assert both_boundaries(loaded, 2.0, 79.9) == ()  # it held its host while it loaded, too: 2 * 30 + 2 * 10 s
+    (both,) = both_boundaries([replace(trial, startup_seconds=0.0) for trial in plain], 2.0, 80.0)
+    assert both.whole.ratio.energy.value == pytest.approx(30 / 30)
+    assert both_boundaries([replace(plain[0], startup_seconds=10.0), *plain[1:]], 2.0, 80.0) == ()  # no time to work in
+
+
 def test_one_repeat_gives_no_clear_answer_and_its_value_all_the_same() -> None:
     one = [trial for trial in trials({"half": 10.0, "whole": 6.0}) if trial.seed == 0]
     (both,) = both_boundaries(one, 2.0, 100.0)

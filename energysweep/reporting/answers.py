@@ -11,7 +11,8 @@ from energysweep.reporting.answers_regimes import hardware_lines, multitask_line
 from energysweep.reporting.answers_settings import Line, setting_lines, why_lines
 from energysweep.reporting.extent import open_text
 from energysweep.reporting.model import Summary
-from energysweep.reporting.text import emissions_text, energy_text, percent_text
+from energysweep.reporting.startup import charged_text
+from energysweep.reporting.text import count_text, emissions_text, energy_text, percent_text
 from energysweep.reporting.values import total
 
 MEANS_NOTE: Final = (
@@ -75,11 +76,11 @@ def cost_line(summaries: Sequence[Summary]) -> Line:
     shares = [(name, joules / cost.energy_joules) for name, joules in purposes(cost) if joules]
     parts = ", ".join(f"{percent_text(share)} {name}" for name, share in shares)
     stages = total(stage.total_energy_joules for summary in summaries for stage in summary.stages)
-    text = f"in {cost.runs} run{'s' if cost.runs > 1 else ''}: {parts}."
+    text = f"in {count_text(cost.runs, 'run')}: {parts}."
     if stages:
         text += f" Of the trials' energy {energy_text(stages, estimated=estimated)} went into pretraining."
     grams = emissions_text(cost.emissions_grams, estimated=estimated)
-    text += f" Trials, their start-up and overhead: {grams} of CO2e."
+    text += f" {charged_text(summaries).capitalize()}: {grams} of CO2e."
     if cost.unknown:
         text += f" {cost.unknown} of the runs measured nothing."
     return Line(energy, text)

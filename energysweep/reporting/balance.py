@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from energysweep.carbon import Intensity
 from energysweep.ledger import LedgerData
 from energysweep.meters.accuracy import Uncertainty, uncertainty
-from energysweep.records import LEASE_BUCKETS, NODE_BUCKETS, TRIAL_BUCKETS, EnergyRow, MeterRow
+from energysweep.records import LEASE_BUCKETS, NODE_BUCKETS, TRIAL_BUCKETS, EnergyRow, LeaseRow, MeterRow
 from energysweep.reporting.values import total
 
 
@@ -23,11 +23,13 @@ class Totals:
     Attributes:
         energy_joules: what the meters' own counters saw; the other side of the balance.
         trials_energy_joules: ``active_joules`` + ``idle_share_joules``: of the trials' work.
-        startup_joules: of the trials' start-up, apart from their energy; None where it was not told apart from work.
+        startup_joules: of the trials' start-up, apart from their energy, as far as it is known; None where nobody told
+            any of it apart from work.
         lost_joules: of the trials' energy, what failed attempts spent after their last checkpoint.
         pruned_joules: of the trials' energy, what went into trials that a scheduler stopped early.
         conservation_error_ratio: \\|booked - metered\\| / metered.
         emissions_grams: of trials, their start-up and overhead.
+        untold_startup_trials: how many trials had a lease whose start-up nobody told apart: it is in their energy.
     """
 
     energy_joules: float | None
@@ -43,6 +45,7 @@ class Totals:
     conservation_error_ratio: float | None
     emissions_grams: float | None
     startup_joules: float | None = None
+    untold_startup_trials: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +114,16 @@ def totals(
     }
     trials_joules = total(buckets[bucket] for bucket in TRIAL_BUCKETS)
     charged_joules = total((trials_joules, buckets["startup"], buckets["overhead"]))
-    is_told_apart = all(lease.startup_seconds is not None for lease in data.leases)
     error_ratio = None
     if metered_joules and booked:
         error_ratio = abs(math.fsum(row.joules for row in booked) - metered_joules) / metered_joules
     return Totals(
         energy_joules=metered_joules,
         trials_energy_joules=trials_joules,
-        startup_joules=buckets["startup"] if is_told_apart else None,
+        startup_joules=startup_joules(data.leases, booked),
+        untold_startup_trials=len({lease.trial for lease in data.leases if lease.startup_seconds is None})
+        if data.leases
+        else None,
         active_joules=buckets["active"],
         idle_share_joules=buckets["idle"],
         overhead_joules=buckets["overhead"],
@@ -130,6 +135,22 @@ def totals(
         conservation_error_ratio=error_ratio,
         emissions_grams=emissions_grams(charged_joules, intensity),
     )
+
+
+def startup_joules(leases: Iterable[LeaseRow], rows: Sequence[EnergyRow]) -> float | None:
+    """What start-up drew, as far as it was told apart from work.
+
+    Args:
+        leases: some.
+        rows: what was booked to them.
+
+    Returns:
+        None if nobody told it apart in any of them, or if nothing was metered.
+    """
+    told = [row.joules for row in rows if row.bucket == "startup"]
+    seconds = [lease.startup_seconds for lease in leases]
+    nobody_told = bool(seconds) and all(each is None for each in seconds)
+    return math.fsum(told) if told or (rows and not nobody_told) else None
 
 
 def meter(row: MeterRow) -> MeterSummary:

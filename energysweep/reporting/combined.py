@@ -74,7 +74,8 @@ def combined_markdown(summaries: Sequence[Summary], notes: Sequence[str] = ()) -
         ("What measured it", meters_table(summaries)),
     ]
     sections = [f"## {title}\n\n{text}" for title, text in tables if text]
-    top = [f"# {escape(headline(summaries))}", *map(escape, notes), answers_list(summaries), MEANS_NOTE]
+    warnings = [escape(each) for each in compare(summaries, notes).warnings]
+    top = [f"# {escape(headline(summaries))}", *warnings, answers_list(summaries), MEANS_NOTE]
     return "\n\n".join([*top, *sections]) + "\n"
 
 

@@ -14,6 +14,7 @@ from energysweep.analysis.target import always_arrives
 from energysweep.reporting.groups import ConfigurationSummary
 from energysweep.reporting.model import Summary
 from energysweep.reporting.not_measured import damage_lines
+from energysweep.reporting.startup import untold_warning
 from energysweep.reporting.text import NOT_AVAILABLE, TIMES, energy_text, value_text
 from energysweep.reporting.values import mean_of
 
@@ -206,6 +207,8 @@ def _warnings(summaries: Sequence[Summary], compared: Sequence[Summary], *, same
         warnings.append(f"The runs were measured by different meters ({named}). A ratio between them mixes two scales.")
     if len({summary.estimated for summary in summaries}) > 1:
         warnings.append("One run is an estimate and another was read from a counter: that is not a fair comparison.")
+    if (untold := untold_warning(summaries)) is not None:
+        warnings.append(untold)
     if compared and not same_objective:
         warnings.append(
             "The runs have different objectives or targets, so whole trials are compared, not equal results."

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from energysweep.reporting.text import count_text
 from energysweep.reporting.trials import TrialSummary
 
 
@@ -52,7 +53,7 @@ def open_text(found: Extent) -> str:
     """What is open, and how it goes on; empty if nothing is."""
     if not found.open:
         return ""
-    many = f"{found.open} of {found.planned} trial{'s are' if found.planned > 1 else ' is'} open"
+    many = f"{found.open} of {count_text(found.planned, 'trial')} {'is' if found.open == 1 else 'are'} open"
     how = "energysweep resume RUN_DIR goes on with what is left"
     if found.status == "running":
         return f"The run has not ended: {many}. If its driver was killed, {how}."

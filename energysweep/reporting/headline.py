@@ -10,7 +10,7 @@ from energysweep.reporting.extent import Extent, open_text
 from energysweep.reporting.groups import ConfigurationSummary
 from energysweep.reporting.model import Headline
 from energysweep.reporting.ranking import ranked, same_work
-from energysweep.reporting.text import TIMES, energy_text, number_text, or_more_text
+from energysweep.reporting.text import TIMES, count_text, energy_text, number_text, or_more_text
 
 
 def headline(configurations: Sequence[ConfigurationSummary], objective: Objective | None, extent: Extent) -> Headline:
@@ -125,7 +125,7 @@ def _bound(configurations: Sequence[ConfigurationSummary]) -> str:
 
 def _failed(configurations: Sequence[ConfigurationSummary]) -> str:
     count = sum(each.failed for each in configurations)
-    return f"; {count} trial{'s' if count > 1 else ''} failed" if count else ""
+    return f"; {count_text(count, 'trial')} failed" if count else ""
 
 
 def _undecided(configuration: ConfigurationSummary) -> bool:

@@ -26,6 +26,7 @@ from energysweep.reporting.figures import figures
 from energysweep.reporting.model import Summary
 from energysweep.reporting.not_measured import ENOUGH_COVERAGE, not_measured
 from energysweep.reporting.ranking import some_open
+from energysweep.reporting.startup import untold_note
 from energysweep.reporting.ties import note
 from energysweep.reporting.trials import OUTCOMES
 from energysweep.reporting.values import mean_of
@@ -82,11 +83,8 @@ def limits(summary: Summary) -> list[str]:
             "The idle power of some device is unknown, so all of its power counts as active: idle shares are too low"
             " and active energy is too high."
         )
-    if summary.totals.startup_joules is None and summary.totals.trials_energy_joules is not None:
-        found.append(
-            "Start-up was not told apart from work: whichever trial came first in its process may have paid for its"
-            " imports."
-        )
+    if (untold := untold_note(summary)) is not None:
+        found.append(untold)
     short = [meter for meter in summary.meters if meter.coverage is not None and meter.coverage < ENOUGH_COVERAGE]
     if short:
         worst = min(meter.coverage for meter in short if meter.coverage is not None)

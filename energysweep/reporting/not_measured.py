@@ -8,7 +8,7 @@ from typing import Final
 from energysweep.meters.base import gpu_text
 from energysweep.reporting.balance import MeterSummary, Part, seconds_between
 from energysweep.reporting.model import Summary
-from energysweep.reporting.text import duration_text, percent_text
+from energysweep.reporting.text import count_text, duration_text, percent_text
 
 ENOUGH_COVERAGE: Final = 0.99  # the last fraction of a second before a window was closed is no gap
 ELSEWHERE_NOTE: Final = (
@@ -55,7 +55,7 @@ def _without_cpu(meters: Sequence[MeterSummary]) -> list[str]:
 
 
 def _gpu(node: str, name: str, trials: int) -> str:
-    held = "1 trial" if trials == 1 else f"{trials} trials"
+    held = count_text(trials, "trial")
     return f"{gpu_text(name)} of {node}, which {held} held: no meter counted it, so its energy is in no number here."
 
 
@@ -98,4 +98,4 @@ def _names(names: Sequence[str]) -> str:
 
 
 def _count(trials: Sequence[str]) -> str:
-    return "1 trial" if len(trials) == 1 else f"{len(trials)} trials"
+    return count_text(len(trials), "trial")

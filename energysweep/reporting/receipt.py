@@ -16,6 +16,7 @@ from energysweep.reporting.explain import AttemptReceipt, DeviceBalance, LeaseRe
 from energysweep.reporting.not_measured import ELSEWHERE_NOTE
 from energysweep.reporting.text import (
     NOT_AVAILABLE,
+    count_text,
     emissions_text,
     percent_text,
     power_text,
@@ -59,7 +60,7 @@ def _trial(trial: TrialSummary) -> Iterator[str]:
         yield f"  seed            {trial.seed}"
     if trial.hardware:
         yield f"  hardware        {trial.hardware}"
-    yield f"  status          {trial.status} after {_count(trial.attempts, 'attempt')}"
+    yield f"  status          {trial.status} after {count_text(trial.attempts, 'attempt')}"
     yield from _error(trial.error)
 
 
@@ -122,6 +123,9 @@ def _sums(receipt: Receipt) -> Iterator[str]:
             yield _joules(f"  lease {lease.lease.lease}", lease.joules, estimated=estimated)
     estimated = trial.estimated
     yield _joules("  of it start-up, apart", trial.startup_joules, estimated=estimated)
+    if not trial.startup_is_apart:
+        untold = [lease for each in receipt.attempts for lease in each.leases if lease.lease.startup_seconds is None]
+        yield f"  that of {count_text(len(untold), 'lease')} was not told apart from work: it is in what follows"
     yield _joules("  = this trial", trial.energy_joules, estimated=estimated)
     yield _joules("    of it active", trial.active_energy_joules, estimated=estimated)
     yield _joules("    of it idle share", trial.idle_energy_joules, estimated=estimated)
@@ -160,7 +164,7 @@ def _provenance(meter: MeterSummary | None) -> Iterator[str]:
     step = "unknown" if meter.resolution_joules is None else f"{meter.resolution_joules:.3g} J"
     yield (
         f"    coverage {percent_text(meter.coverage)} ({meter.uncovered_seconds:,.3f} s not covered;"
-        f" {_count(meter.failures, 'failed reading')}, {_count(meter.resets, 'reset')})"
+        f" {count_text(meter.failures, 'failed reading')}, {count_text(meter.resets, 'reset')})"
     )
     floor = power_text(meter.idle_floor_watts, estimated=_estimated(meter.source))
     yield f"    resolution {step}; idle power {floor} ({meter.idle_floor_from})"
@@ -208,10 +212,6 @@ def _joules(name: str, joules: float | None, *, estimated: bool) -> str:
 def _error(error: str | None) -> Iterator[str]:
     for number, line in enumerate((error or "").splitlines()):
         yield f"  {'error           ' if number == 0 else ' ' * 16}{line}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _estimated(source: str) -> bool:

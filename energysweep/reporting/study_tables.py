@@ -27,6 +27,7 @@ from energysweep.reporting.answers_settings import settings_text
 from energysweep.reporting.groups import ConfigurationSummary
 from energysweep.reporting.markdown import escape, table
 from energysweep.reporting.model import Summary
+from energysweep.reporting.startup import charged_text
 from energysweep.reporting.text import (
     NOT_AVAILABLE,
     emissions_text,
@@ -199,7 +200,7 @@ def cost_table(summaries: Sequence[Summary]) -> str:
     ]
     rows.append(["all", energy_text(cost.energy_joules, estimated=estimated, brief=True), ""])
     grams = emissions_text(cost.emissions_grams, estimated=estimated, brief=True)
-    rows.append(["CO2e of trials, start-up and overhead", grams, ""])
+    rows.append([f"CO2e of {charged_text(summaries)}", grams, ""])
     return table(("purpose", "energy", "part"), rows)
 
 

@@ -52,6 +52,7 @@ def _trial_row(trial: TrialSummary, with_stage: bool) -> Row:
         **_quantities(trial),
         "source": trial.source,
         "unmetered_ray_work": trial.works_elsewhere,
+        "untold_startup": trial.untold_startup,
     }
     row |= _metric_cells(trial.metrics, row)
     return row | {
@@ -93,6 +94,7 @@ def _quantities(trial: TrialSummary) -> Row:
         "idle_energy_joules": trial.idle_energy_joules,
         **{f"energy_joules.{component}": trial.component_joules.get(component) for component in COMPONENTS},
         "startup_joules": trial.startup_joules,
+        "startup_seconds": trial.startup_seconds,
         "lost_joules": trial.lost_joules,
         "pruned_joules": trial.pruned_joules,
         "emissions_grams": trial.emissions_grams,

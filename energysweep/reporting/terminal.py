@@ -11,6 +11,7 @@ from energysweep.reporting.groups import ConfigurationSummary, StageSummary
 from energysweep.reporting.model import Summary
 from energysweep.reporting.not_measured import not_measured
 from energysweep.reporting.ranking import compared_mean, some_open
+from energysweep.reporting.startup import untold_note
 from energysweep.reporting.text import emissions_text, energy_text, number_text
 from energysweep.reporting.ties import note
 from energysweep.reporting.values import mean_of
@@ -36,7 +37,8 @@ def terminal_table(summary: Summary) -> RenderableType:
         table.add_row(*(Text(cell) for cell in _cells(each, summary)))
     # Text, not str: rich would read a user's [brackets] as its own markup.
     stages = [_stage_note(stage) for stage in summary.stages]
-    notes = [*stages, _startup_note(summary), note(summary.configurations, summary.objective), *not_measured(summary)]
+    startup = [_startup_note(summary), untold_note(summary)]
+    notes = [*stages, *startup, note(summary.configurations, summary.objective), *not_measured(summary)]
     below = [Text(f"Note: {each}", style="dim") for each in notes if each]
     return Group(Text(sentence(summary), style="bold"), Text(), table, *([Text(), *below] if below else []))
 

@@ -20,6 +20,11 @@ NOT_AVAILABLE: Final = "n/a"
 TIMES: Final = "\N{MULTIPLICATION SIGN}"
 
 
+def count_text(number: int, noun: str) -> str:
+    """``1 trial``, ``2 trials``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def number_text(value: float | None) -> str:
     """About three significant digits, thousands separated: ``1,240``, ``31.0``, ``0.0123``."""
     if value is None:

@@ -27,7 +27,7 @@ from energysweep.records import (
     TrialStatus,
 )
 from energysweep.reporting.attempts import lost_by_attempt, spent_by_attempt
-from energysweep.reporting.balance import emissions_grams
+from energysweep.reporting.balance import emissions_grams, startup_joules
 from energysweep.reporting.keys import label, order
 from energysweep.reporting.values import joined_sources
 
@@ -68,8 +68,11 @@ class TrialSummary:
         iterations_to_target: the number of that report.
         stage: the stage that it belongs to; empty for a trial of the sweep's own configurations. A stage is judged by
             its own objective.
-        startup_joules: what its start-up drew, over all its leases: apart from its energy. None if nobody told.
+        startup_joules: what its start-up drew, over all its leases of which that is known: apart from its energy. None
+            if nobody told of any.
         startup_seconds: how long that took.
+        untold_startup: of some of its leases nobody told (they are of an older energysweep): their start-up is in its
+            energy. None if it had none.
         works_elsewhere: it had Ray tasks or actors work in other processes, whose energy is in none of its numbers;
             None if nobody looked.
     """
@@ -106,6 +109,12 @@ class TrialSummary:
     startup_joules: float | None = None
     startup_seconds: float | None = None
     works_elsewhere: bool | None = None
+    untold_startup: bool | None = None
+
+    @property
+    def startup_is_apart(self) -> bool:
+        """Whether none of its start-up is in its energy."""
+        return self.startup_joules is not None and not self.untold_startup
 
     @property
     def reached_target(self) -> bool | None:
@@ -231,9 +240,10 @@ def _trial(
         iterations_to_target=at_target.iteration if at_target else None,
         error=row.error,
         stage=row.stage,
-        startup_joules=None if startup_seconds is None else _joules(all_rows, "startup"),
+        startup_joules=startup_joules([lease for lease, _ in booked], all_rows),
         startup_seconds=startup_seconds,
         works_elsewhere=_works_elsewhere([lease for lease, _ in booked]),
+        untold_startup=any(lease.startup_seconds is None for lease, _ in booked) if booked else None,
     )
 
 
@@ -244,7 +254,7 @@ def _works_elsewhere(leases: Sequence[LeaseRow]) -> bool | None:
 
 def _startup_seconds(leases: Sequence[LeaseRow]) -> float | None:
     known = [lease.startup_seconds for lease in leases if lease.startup_seconds is not None]
-    return math.fsum(known) if known and len(known) == len(leases) else None
+    return math.fsum(known) if known else None
 
 
 def _first_at_target(reports: Sequence[ResultRow], objective: Objective | None) -> ResultRow | None:

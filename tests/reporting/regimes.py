@@ -67,7 +67,9 @@ def ledger(name: str, runs: Sequence[Run], varying: Sequence[str], source: str =
             )
         ],
         leases=[
-            LeaseRow(trial, HOST, WINDOW, NODE, trial, 1, 7, 0.0, 1.0, run.epochs, run.epochs, run.epochs, 1.0, "{}")
+            LeaseRow(
+                trial, HOST, WINDOW, NODE, trial, 1, 7, 0.0, 1.0, run.epochs, run.epochs, run.epochs, 1.0, "{}", 0.0
+            )
             for trial, run in named
         ],
         trials=[

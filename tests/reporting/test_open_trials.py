@@ -21,12 +21,13 @@ from energysweep.reporting import (
     terminal_table,
 )
 from energysweep.reporting.answers_settings import setting_lines
+from energysweep.reporting.extent import Extent, open_text
 from energysweep.reporting.figures import figures
 from energysweep.tuning.standing import with_never_begun
 from tests.reporting.test_compare import printed
 
 TARGET = {"metric": "accuracy", "mode": "max", "target": 0.9, "patience": 1}
-LEASE = LeaseRow("", "boot-1", "w", "laptop", "", 1, 7, 0.0, 10.0, 10.0, 10.0, 10.0, 1.0, "{}")
+LEASE = LeaseRow("", "boot-1", "w", "laptop", "", 1, 7, 0.0, 10.0, 10.0, 10.0, 10.0, 1.0, "{}", 0.0)
 METER = MeterRow("boot-1", "w", "laptop", "cpu-0", "cpu", "rapl", 9000.0, 10, 10, 5.0, "given", None, 0, 0)
 
 
@@ -163,11 +164,20 @@ def test_a_killed_driver_s_run_knows_of_trials_that_no_row_tells_of() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("open_trials", "planned", "said"),
+    [(1, 1, "1 of 1 trial is open"), (1, 2, "1 of 2 trials is open"), (2, 2, "2 of 2 trials are open")],
+)
+def test_what_is_open_is_said_in_its_number(open_trials: int, planned: int, said: str) -> None:
+    text = open_text(Extent("interrupted", planned, planned - open_trials, 0, open_trials))
+    assert text.startswith(f"Interrupted: {said};")
+
+
 def test_a_run_that_is_done_has_nothing_open() -> None:
     done = sweep([(1, "completed", 40.0), (2, "completed", 60.0)], status="done")
     assert "open" not in summarise(done).headline.sentence
     old = summarise(sweep([(1, "completed", 40.0), (2, "interrupted", None)], planned=None))
-    assert "1 of 2 trials are open" in old.headline.sentence  # of an older energysweep, which noted no plan
+    assert "1 of 2 trials is open" in old.headline.sentence  # of an older energysweep, which noted no plan
 
 
 def test_what_is_open_or_failed_is_in_no_analysis() -> None:

@@ -30,9 +30,9 @@ def test_trials_csv_has_the_columns_that_others_rely_on() -> None:
         *("param.learning_rate", "param.batch_size", "param.seed"),
         *("energy_joules", "active_energy_joules", "idle_energy_joules"),
         *("energy_joules.cpu", "energy_joules.dram", "energy_joules.gpu"),
-        "startup_joules",
+        *("startup_joules", "startup_seconds"),
         *("lost_joules", "pruned_joules", "emissions_grams", "power_watts", "duration_seconds", "coverage", "source"),
-        "unmetered_ray_work",
+        *("unmetered_ray_work", "untold_startup"),
         *("accuracy", "energy_to_target_joules", "iterations", "iterations_to_target"),
     ]
     crashed = next(row for row in rows if row["trial"] == CRASHED)

@@ -18,7 +18,7 @@ from energysweep.reporting.ties import note, ratio_to_cheapest
 from tests.reporting.example import example
 from tests.reporting.test_compare import printed
 
-LEASE = LeaseRow("", "boot-1", "w", "laptop", "", 1, 7, 0.0, 10.0, 10.0, 10.0, 10.0, 1.0, "{}")
+LEASE = LeaseRow("", "boot-1", "w", "laptop", "", 1, 7, 0.0, 10.0, 10.0, 10.0, 10.0, 1.0, "{}", 0.0)
 METER = MeterRow("boot-1", "w", "laptop", "cpu-0", "cpu", "rapl", 0, 10, 10, None, "unknown", None, 0, 0)
 
 

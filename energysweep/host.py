@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from energysweep.errors import InputError
+from energysweep.errors import InputError, one_line
 
 BYTES_PER_GIB = 1024**3
+_MOST_NAME_BYTES = 200  # of a host: files are named after it
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +53,14 @@ class Host:
         ENERGYSWEEP_HOST replaces its identity, where several hosts are played on one machine, or the kernel has none.
 
         Raises:
-            InputError: the host has no identity.
+            InputError: the host has no identity; one of the two is no name.
         """
         kernels_own = proc_root / "sys/kernel/random/boot_id"
-        boot_id = os.environ.get("ENERGYSWEEP_HOST") or _read_or_empty(kernels_own).strip()
+        boot_id = _name("ENERGYSWEEP_HOST") or _read_or_empty(kernels_own).strip()
         if not boot_id:
             said = f"{kernels_own} cannot be read: give each boot of each host a name of its own"
             raise InputError(said, key="ENERGYSWEEP_HOST")
-        node = os.environ.get("ENERGYSWEEP_NODE") or socket.gethostname()
+        node = _name("ENERGYSWEEP_NODE") or socket.gethostname()
         return cls(proc_root=proc_root, node=node, boot_id=boot_id)
 
     @property
@@ -183,6 +184,16 @@ def shows_a_part(proc_root: Path) -> str | None:
     if cpus.part < 1:
         return f"{proc_root} shows {cpus.logical_cpus} of the processor's {cpus.cpus_of_sockets} logical CPUs"
     return None
+
+
+def _name(variable: str) -> str:
+    """The name of a host that somebody gives; empty if nobody does."""
+    text = os.environ.get(variable, "")
+    # Half a character, of bytes that are no text, cannot be printed either.
+    if "/" in text or not text.isprintable() or len(os.fsencode(text)) > _MOST_NAME_BYTES:
+        allowed = f"at most {_MOST_NAME_BYTES} bytes of characters that can be printed, without /"
+        raise InputError(f"{one_line(text, 60)!r} cannot name a host: {allowed}", key=variable)
+    return text
 
 
 def _read_or_empty(path: Path) -> str:

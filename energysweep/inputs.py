@@ -1,4 +1,4 @@
-"""What people hand in, in one place each: a file to read, a path, a duration. Each is returned, or is one line."""
+"""What people hand in, in one place each: a file, a path, an address, a duration. Each is returned, or is one line."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import os
 import stat
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from energysweep.errors import InputError, one_line
 
@@ -88,6 +89,35 @@ def variable_path(variable: str, text: str) -> Path:
         return checked_path(text)
     except ValueError as error:
         raise InputError(str(error), key=variable) from None
+
+
+def is_host(text: str) -> bool:
+    """Whether a host may have this name or address; whoever looks up another one is thrown a UnicodeError."""
+    try:
+        text.encode("idna")  # no empty labels, none of over 63 characters
+    except UnicodeError:
+        return False
+    return text.isprintable() and " " not in text
+
+
+def host_and_port(text: str, key: str) -> tuple[str, int]:
+    """The host and the port of HOST:PORT, the host in brackets if it is an IPv6 address.
+
+    Args:
+        text: what somebody gives.
+        key: where, for the message.
+
+    Raises:
+        InputError: it is not of that form, or no host can have that name.
+    """
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        host, port = "", None
+    if not host or not port or "@" in text or parts.netloc != text or not is_host(host):
+        raise InputError(f"{one_line(text, 60)!r} is no address: HOST:PORT, such as agent.energysweep:9771", key=key)
+    return host, port
 
 
 def is_file(path: str | Path) -> bool:

@@ -200,8 +200,8 @@ class _Block:
 
 def _missing(spent: Spent) -> str | None:
     """What a number lacks, if it is much."""
-    uncovered = spent.held_seconds - spent.covered_seconds
-    if uncovered <= max(_MOST_UNCOUNTED_SECONDS, _MOST_UNCOVERED_PART * spent.held_seconds):
+    # Not by the mean: one of many devices may be the one that draws the most.
+    least = spent.least_covered_seconds
+    if 0 < least >= spent.held_seconds - max(_MOST_UNCOUNTED_SECONDS, _MOST_UNCOVERED_PART * spent.held_seconds):
         return None
-    part = spent.covered_seconds / spent.held_seconds
-    return f"the meters have covered only {100 * part:.0f} % of its time"
+    return f"of a device that it uses the meters have covered only {100 * least / spent.held_seconds:.0f} % of its time"

@@ -10,7 +10,7 @@ import pytest
 
 from energysweep.cli import main
 from energysweep.errors import InputError
-from energysweep.inputs import checked_path, read_text, seconds
+from energysweep.inputs import checked_path, host_and_port, is_host, read_text, seconds
 from energysweep.meters.trace import load_trace
 
 
@@ -97,6 +97,13 @@ def test_a_trace_that_is_a_device_is_not_read(tmp_path: Path) -> None:
         ("ENERGYSWEEP_SERIES_SECONDS", "9" * 5000, "is no number of seconds"),
         ("ENERGYSWEEP_SERIES_SECONDS", "1e300", "is no number of seconds"),
         ("ENERGYSWEEP_ADVERTISE", "\x1b[2J", "is no address"),
+        ("ENERGYSWEEP_ADVERTISE", "a..b", "is no address"),
+        ("ENERGYSWEEP_PEERS", "a..b:9770", "ENERGYSWEEP_PEERS: 'a..b:9770' is no address: HOST:PORT"),
+        ("ENERGYSWEEP_HOST", "a/b", "ENERGYSWEEP_HOST: 'a/b' cannot name a host: at most 200 bytes"),
+        ("ENERGYSWEEP_HOST", "é" * 101, "cannot name a host: at most 200 bytes"),
+        ("ENERGYSWEEP_HOST", "a\x1b[2J", "ENERGYSWEEP_HOST: 'a[2J' cannot name a host"),
+        ("ENERGYSWEEP_HOST", "a\udcff", "ENERGYSWEEP_HOST: 'a' cannot name a host"),
+        ("ENERGYSWEEP_NODE", "x" * 201, "cannot name a host: at most 200 bytes"),
     ],
 )
 def test_a_nonsensical_variable_is_one_line_and_exit_code_2(
@@ -140,6 +147,7 @@ def test_a_nonsensical_variable_is_one_line_and_exit_code_2(
             ["doctor", "--meter", "\x1b[2J"],
         ),
         *(["--no-such\x1b[2J"], ["no-such-command\x1b[2J"], ["agent", "--advertise", "\x1b[2J"]),
+        *(["agent", option, name] for option in ("--bind", "--advertise") for name in ("a..b", "x" * 64)),
     ],
 )
 def test_a_nonsensical_argument_is_one_line_and_exit_code_2(
@@ -153,3 +161,40 @@ def test_a_nonsensical_argument_is_one_line_and_exit_code_2(
     assert (code, out) == (2, "")
     assert len(err.splitlines()) == 1
     assert err.rstrip("\n").isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("agents.energysweep:9770", ("agents.energysweep", 9770)),
+        ("agent_1:1", ("agent_1", 1)),
+        ("[fd00::7]:9771", ("fd00::7", 9771)),
+        ("münchen.example.:65535", ("münchen.example.", 65535)),
+    ],
+)
+def test_an_address_with_a_port(text: str, parts: tuple[str, int]) -> None:
+    assert host_and_port(text, "WHERE") == parts
+    assert is_host(parts[0])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "agent", "agent:", "agent:port", "agent:0", "agent:65536", ":9771", "http://agent:9771", "a@agent:9771"),
+        *(
+            "a..b:9771",
+            ".agent:9771",
+            f"{'x' * 64}:9771",
+            "é" * 60 + ":1",
+            "a b:9771",
+            "a\n:9771",
+            "a\0b:1",
+            "\udcff:1",
+        ),
+        *("[fd00::7:9771", "a:1/b", "\x1b[2J:1", "a:9771:9771"),
+    ],
+)
+def test_what_no_host_can_be_named_is_one_line(text: str) -> None:
+    with pytest.raises(InputError, match=r"^WHERE: .* is no address: HOST:PORT, such as ") as refused:
+        host_and_port(text, "WHERE")
+    assert str(refused.value).isprintable()

@@ -19,8 +19,11 @@ from typing import Any
 import pytest
 
 from energysweep import Measurement, track
+from energysweep.agent.agent import Agent
 from energysweep.agent.server import AgentServer
 from energysweep.errors import InputError
+from energysweep.host import Host
+from energysweep.meters import Component, Device, Opened, Reading
 from tests.agent.test_server import standing  # noqa: F401 - the fixture
 
 TRACE = "time_seconds,device,component,power_watts\n0,package-0,cpu,100\n1,package-0,cpu,100\n"
@@ -207,11 +210,18 @@ def test_a_block_that_was_counted_for_a_part_of_its_time_is_not_measured(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setenv("ENERGYSWEEP_SOCKET", str(standing.socket_path))
+    before = set(standing.agent.windows)
     with track("block") as measured:
-        (run,) = [run for run in standing.agent.windows if run.startswith("track-")]
+        began = time.monotonic()
+        (run,) = standing.agent.windows.keys() - before
         standing.agent.close_window(run)
-        time.sleep(0.6)
-    assert re.fullmatch(r"its agent has counted only 0\.\d of its \d+\.\d s", not_measured(measured, caplog))
+        (row,) = standing.agent.windows[run].lease_rows(0)
+        while time.monotonic() - began < row.held_seconds + 1:
+            time.sleep(0.1)
+    said = re.fullmatch(r"its agent has counted only (\d+\.\d) of its (\d+\.\d) s", not_measured(measured, caplog))
+    assert said is not None
+    assert float(said[1]) == pytest.approx(row.held_seconds, abs=0.051)
+    assert float(said[2]) >= float(said[1]) + 0.8
 
 
 def test_a_block_of_which_no_meter_told_anything_is_not_measured(
@@ -227,11 +237,42 @@ def test_a_block_of_which_no_meter_told_anything_is_not_measured(
 
 def test_a_gpu_that_no_meter_counts_is_said_to_be_missing(meters: list[str], caplog: pytest.LogCaptureFixture) -> None:
     with track("block", gpus=["GPU-00000000-0000-0000-0000-000000000000"], meters=meters) as measured:
-        time.sleep(1.2)
+        burn(0.1)  # it need not be long
     assert measured.energy_joules is not None
     (message,) = caplog.messages
-    assert message == "of the block block joules are missing: the meters have covered only 50 % of its time"
-    assert measured.source.endswith("the meters have covered only 50 % of its time")
+    said = "of a device that it uses the meters have covered only 0 % of its time"
+    assert message == f"of the block block joules are missing: {said}"
+    assert measured.source.endswith(f"; {said}")
+
+
+class Twelve:
+    """Of twelve devices one cannot be read; each of the others draws 1 W."""
+
+    kind = "rapl"
+    devices = (*(Device(f"package-{number}", "cpu", "rapl") for number in range(11)), Device("dram-0", "dram", "rapl"))
+
+    def remarks(self, component: Component) -> list[str]:
+        return []
+
+    def read(self) -> list[Reading]:
+        now = time.monotonic()
+        return [Reading(device, None if device.component == "dram" else now) for device in self.devices]
+
+    def close(self) -> None:
+        pass
+
+
+def test_one_lost_device_of_many_is_said_to_be_missing(
+    agent_home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = AgentServer(Agent(Host(node="n", boot_id="b"), Opened([Twelve()])), agent_home / "agent.sock", port=0)
+    server.start()
+    with track("block") as measured:
+        burn(0.1)
+    server.stop()
+    assert (measured.energy_joules or 0) > 0
+    (message,) = caplog.messages
+    assert message.endswith("missing: of a device that it uses the meters have covered only 0 % of its time")
 
 
 def test_a_block_s_children_are_charged_to_it_and_sleep_is_not(meters: list[str]) -> None:

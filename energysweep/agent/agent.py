@@ -21,7 +21,7 @@ from energysweep.agent.presence import Presence, Speaker
 from energysweep.agent.processes import ProcessTable, Root
 from energysweep.agent.quiet import QUIET_SECONDS, QuietSeconds
 from energysweep.agent.state import Address, StateFile
-from energysweep.agent.windows import Window
+from energysweep.agent.windows import Coverage, Window
 from energysweep.errors import LeaseRefused
 from energysweep.host import Host
 from energysweep.meters import Component, Opened
@@ -304,11 +304,10 @@ class Agent:
             self._close_leases(lambda each: each is lease)
             return account.energy()
 
-    def coverage(self, run: str, lease_id: str) -> dict[str, float]:
-        """How long a lease was open, and for how long of that there are readings; empty where nobody knows any more."""
+    def coverage(self, run: str, lease_id: str) -> Coverage | None:
+        """How well a lease was measured; None where nobody knows any more."""
         with self.lock:
-            row = self._books.window(run).lease_row(lease_id)
-            return {} if row is None else {"held_seconds": row.held_seconds, "covered_seconds": row.covered_seconds}
+            return self._books.window(run).coverage(lease_id)
 
     def close_trial(self, run: str, trial: str, *, is_over: bool = False) -> None:
         """Close all leases of a trial: its driver knows that it has ended before its worker does.

@@ -35,8 +35,8 @@ class Spent:
         active_energy_joules: of that, the active energy.
         startup_joules: what its start-up drew; apart.
         power_watts: of its work, mean since the report before, by the readings that both are of; None if not known.
-        held_seconds, covered_seconds: when it was closed: how long the lease was open, and for how long of that the
-            meters have told something, as a mean over devices.
+        held_seconds, covered_seconds, least_covered_seconds: when it was closed: how long the lease was open, and for
+            how long of that the meters have told something, as a mean over devices and of the worst of them.
     """
 
     energy_joules: float
@@ -45,6 +45,7 @@ class Spent:
     power_watts: float | None = None
     held_seconds: float = 0.0
     covered_seconds: float = 0.0
+    least_covered_seconds: float = 0.0
 
     def plus(self, other: Spent) -> Spent:
         """This, and what was spent elsewhere."""
@@ -242,8 +243,9 @@ def _connected(place: protocol.Place) -> socket.socket:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         else:
             connection = connected_to_socket(place)
-    except OSError as error:
-        raise AgentUnreachable(f"no agent answers at {place}: {error.strerror or error}") from error
+    except (OSError, UnicodeError) as error:  # UnicodeError: no host can have that name
+        reason = getattr(error, "strerror", None) or error
+        raise AgentUnreachable(f"no agent answers at {place}: {reason}") from error
     connection.settimeout(_ANSWER_SECONDS)
     return connection
 
@@ -378,4 +380,5 @@ def _spent(answer: Mapping[str, Any]) -> Spent:
         answer.get("power_watts"),
         answer.get("held_seconds", 0.0),
         answer.get("covered_seconds", 0.0),
+        answer.get("least_covered_seconds", answer.get("covered_seconds", 0.0)),  # of an older agent
     )

@@ -140,7 +140,8 @@ class Connection(socketserver.StreamRequestHandler):
             raise LeaseRefused("say hello first")
         if isinstance(request, protocol.Open | protocol.Report | protocol.Close):
             answer = _joules(self._lease(request, self.root))
-            return answer | self.agent.coverage(self.run, request.lease) if request.op == "close" else answer
+            coverage = self.agent.coverage(self.run, request.lease) if request.op == "close" else None
+            return answer if coverage is None else answer | coverage._asdict()
         match request:
             case protocol.Phase() | protocol.Elsewhere():
                 self._note(request)

@@ -47,6 +47,7 @@ class Counter:
         is_frozen: whether it stands still for longer than a counter that works can.
         usage: who used and held what since the last reading that told something.
         silent_seconds: how long ago the last interval ended whose energy is known.
+        is_absent: an agent that was started again does not find the device.
     """
 
     device: Device
@@ -59,6 +60,7 @@ class Counter:
     is_frozen: bool = False
     usage: Usage = field(default_factory=Usage)
     silent_seconds: float = 0.0
+    is_absent: bool = False
     _last_joules: float | None = None
 
     def wait(self, seconds: float) -> None:

@@ -60,7 +60,6 @@ class Observer:
         self.logical_cpus = self._table.logical_cpus
         self.advanced = self.read_at = host.clock()
         self.busy_seconds = self._table.busy_seconds()
-        self._absent: set[str] = set()
         self._around: dict[Owner, Owner] = {}
 
     def begin(self) -> None:
@@ -89,11 +88,11 @@ class Observer:
             self.counters[counter.device.name] = Counter(counter.device)  # of a new device: it counts from here
         for counter in saved.counters:
             name = counter.device.name
-            if name in self.counters:
-                counter.device = self.counters[name].device
-            else:
-                self._absent.add(name)
+            counter.is_absent = name not in self.counters
+            if counter.is_absent:
                 counter.lose()
+            else:
+                counter.device = self.counters[name].device
             self.counters[name] = counter
 
     def observe(self) -> list[Interval]:
@@ -139,7 +138,7 @@ class Observer:
         reserved = layered({each: seconds * lease.reserved_cpus for each, lease in leases.items()}, around)
         for name, counter in self.counters.items():
             counter.wait(seconds)
-            if name in self._absent:
+            if counter.is_absent:
                 continue
             usage = counter.usage
             usage.busy_cpu_seconds += busy_cpu_seconds
@@ -203,7 +202,7 @@ class Observer:
 
     def notes(self) -> str:
         """What the meters are, and what is wrong with them now; GPUs that leases hold and no meter counts."""
-        measured = self.counters.keys() - self._absent
+        measured = {name for name, counter in self.counters.items() if not counter.is_absent}
         unmeasured = sorted({name for lease in self.leases.values() for name in lease.gpus.keys() - measured})
         said = [f"a trial holds {gpu_text(name)}, which no meter here counts" for name in unmeasured[:_MOST_NOTED]]
         return "; ".join([self._meters.summary(), *said])

@@ -10,9 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from urllib.parse import urlsplit
 
-from energysweep.errors import InputError
+from energysweep.inputs import host_and_port
 
 VARIABLE = "ENERGYSWEEP_PEERS"
 
@@ -30,7 +29,7 @@ class Peers:
     """
 
     def __init__(self, name: str | None) -> None:
-        self._host, self._port = _parts(name) if name else ("", 0)
+        self._host, self._port = host_and_port(name, VARIABLE) if name else ("", 0)
         self._failed = False
 
     @classmethod
@@ -49,7 +48,7 @@ class Peers:
             return {}
         try:
             found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: no name can be that
             if not self._failed:
                 log.warning("%s %s: %s", VARIABLE, self._host, error)
             self._failed = True
@@ -57,14 +56,3 @@ class Peers:
         self._failed = False
         hosts = sorted({str(address[0]) for *_, address in found})
         return {f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}": host for host in hosts}
-
-
-def _parts(name: str) -> tuple[str, int]:
-    try:
-        parts = urlsplit(f"//{name}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-    if not host or not port or "@" in name or parts.netloc != name:
-        raise InputError(f"{name!r} is no name of agents: HOST:PORT, such as agents.energysweep:9770", key=VARIABLE)
-    return host, port

@@ -13,14 +13,12 @@ import tempfile
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from energysweep.agent.accounts import Sweep
 from energysweep.agent.shown import SHOWN_RESULTS
-from energysweep.errors import InputError
-from energysweep.inputs import variable_path
+from energysweep.inputs import host_and_port, variable_path
 from energysweep.meters.base import Component
 
 PROTOCOL = 2  # raised with every change that an agent or a program of another version would misunderstand
@@ -249,16 +247,7 @@ def agent_place() -> Place:
         InputError: it is no address.
     """
     named = os.environ.get("ENERGYSWEEP_AGENT")
-    if not named:
-        return socket_path()
-    try:
-        parts = urlsplit(f"//{named}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-    if host is None or not port or parts.netloc != named or "@" in named:
-        raise InputError(f"{named!r} is no address: HOST:PORT, such as agent.energysweep:9771", key="ENERGYSWEEP_AGENT")
-    return NetworkAddress(host, port)
+    return NetworkAddress(*host_and_port(named, "ENERGYSWEEP_AGENT")) if named else socket_path()
 
 
 def socket_path() -> Path:

@@ -104,7 +104,9 @@ class AgentServer:
         Raises:
             AgentRunning: another agent serves this socket.
             AgentError: the socket's folder belongs to somebody else or cannot be made.
+            InputError: ENERGYSWEEP_PEERS is no address.
         """
+        peers = Peers.of_environment()
         allow_many_files()
         self._lock_file = lock(self.socket_path)
         self.socket_path.unlink(missing_ok=True)  # we hold the lock: whoever made it is gone
@@ -122,7 +124,7 @@ class AgentServer:
         self._servers.append(web)
         self._port = web.server_port
         self.agent.address = Address(asked_port, self._port)
-        self._application = Application(self.agent, self.url, Peers.of_environment())
+        self._application = Application(self.agent, self.url, peers)
         web.set_app(self._scrapes.of(self._application))
         self._write_targets()
         serves: list[tuple[Callable[..., None], tuple[float, ...]]] = [(self._tick_for_ever, ())]

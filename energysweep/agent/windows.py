@@ -23,6 +23,19 @@ from energysweep.records import LEASE_BUCKETS, EnergyRow, LeaseRow, MeterRow
 _UNSAVED_ANSWERS = 1_000_000  # a driver may have had so many, all without anything new, since the state was saved
 
 
+class Coverage(NamedTuple):
+    """How long a lease was held, and for how long of that its devices have told something.
+
+    Attributes:
+        covered_seconds: the mean over the devices that its trial can use; a GPU that no meter counts is one of 0 s.
+        least_covered_seconds: of the device that has told the least.
+    """
+
+    held_seconds: float
+    covered_seconds: float
+    least_covered_seconds: float
+
+
 class Mark(NamedTuple):
     """Where a counter stood when a window was opened."""
 
@@ -315,17 +328,24 @@ class Window:
             self._lease_row(lease) for lease in self.leases.values() if lease.closed is None or lease.revision > since
         ]
 
-    def lease_row(self, lease_id: str) -> LeaseRow | None:
-        """One lease; None if there is none, or its driver has settled it."""
+    def coverage(self, lease_id: str) -> Coverage | None:
+        """Of one lease; None if there is none, or its driver has settled it."""
         lease = self.leases.get(lease_id)
-        return None if lease is None else self._lease_row(lease)
+        return None if lease is None else self._coverage(lease)
+
+    def _coverage(self, lease: Lease) -> Coverage:
+        # Only the devices that the trial can use: another trial's GPU says nothing about this one, nor does a device
+        # that was lost before. A GPU that it holds and no meter counts is covered for no time.
+        shared = [
+            name
+            for name, counter in self._counters.items()
+            if counter.device.component != "gpu" and (name in lease.covered_seconds or not counter.is_absent)
+        ]
+        used = dict.fromkeys([*shared, *lease.gpus])
+        covered = [min(lease.covered_seconds.get(name, 0.0), lease.held_seconds) for name in used] or [0.0]
+        return Coverage(lease.held_seconds, sum(covered) / len(covered), min(covered))
 
     def _lease_row(self, lease: Lease) -> LeaseRow:
-        # Only the devices that the trial can use: another trial's GPU says nothing about this one. A GPU that it holds
-        # and no meter counts is covered for no time.
-        shared = [name for name, counter in self._counters.items() if counter.device.component != "gpu"]
-        used = dict.fromkeys([*shared, *lease.gpus])
-        covered = sum(lease.covered_seconds.get(name, 0.0) for name in used)
         return LeaseRow(
             lease=lease.id,
             host=self._host.boot_id,
@@ -337,7 +357,7 @@ class Window:
             opened_at=lease.opened_at,
             closed_at=lease.closed_at,
             held_seconds=lease.held_seconds,
-            covered_seconds=min(covered / len(used), lease.held_seconds) if used else 0.0,
+            covered_seconds=self._coverage(lease).covered_seconds,
             cpu_seconds=lease.cpu_seconds,
             reserved_cpus=lease.reserved_cpus,
             gpus=json.dumps(lease.gpus),

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from energysweep.cli.common import add_command, add_file_sd, fail, path, port, seconds
-from energysweep.errors import AgentRunning
+from energysweep.errors import AgentRunning, one_line
+from energysweep.inputs import is_host
 from energysweep.terminal import note
 
 
@@ -21,7 +22,9 @@ def add(commands: Any) -> None:
     agent.add_argument(
         "--socket", metavar="PATH", type=path, help="default: ENERGYSWEEP_SOCKET, or a path of this user"
     )
-    agent.add_argument("--bind", metavar="ADDRESS", default="127.0.0.1", help="of HTTP and TCP; default: 127.0.0.1")
+    agent.add_argument(
+        "--bind", metavar="ADDRESS", type=_bound, default="127.0.0.1", help="of HTTP and TCP; default: 127.0.0.1"
+    )
     agent.add_argument("--port", metavar="N", type=port, default=9770, help="of HTTP; default: 9770")
     agent.add_argument("--lease-port", metavar="N", type=port, help="take leases over TCP, too; usually 9771")
     agent.add_argument(
@@ -50,8 +53,15 @@ def add(commands: Any) -> None:
 
 def _address(text: str) -> str:
     """The type of an option that is a host's name or address, without a port."""
-    if not re.fullmatch(r"[A-Za-z0-9.-]+|[0-9A-Fa-f:]+", text):
+    if not re.fullmatch(r"[A-Za-z0-9.-]+|[0-9A-Fa-f:]+", text) or not is_host(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no address: a name, or an IP address, without a port")
+    return text
+
+
+def _bound(text: str) -> str:
+    """The type of an option that is an address of this host, or a name of it."""
+    if not is_host(text):
+        raise argparse.ArgumentTypeError(f"{one_line(text, 60)!r} is no address of this host")
     return text
 
 

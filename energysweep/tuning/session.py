@@ -87,7 +87,7 @@ def _check_answers(address: str, named_by: str) -> None:
         return  # "auto", or something that Ray knows better
     try:
         socket.create_connection((host, int(port)), _CONNECTS_WITHIN_SECONDS).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:  # of a port, of a name that no host can have
         raise InputError(f"nothing answers at {address}: {error}", key=named_by) from error
 
 

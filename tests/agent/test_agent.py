@@ -347,9 +347,37 @@ def test_the_coverage_of_a_lease_counts_only_the_devices_it_can_use(tmp_path: Pa
     host.work(4.0, {pid: 1.0})
     host.agent.close_lease("r", lease)
     assert lease_row(host, lease).covered_seconds == pytest.approx(2.0)  # all of the CPU, nothing of the DRAM
+    assert host.agent.coverage("r", lease) == pytest.approx((4.0, 2.0, 0.0))
     assert meter_row(host, device=CPU).covered_seconds == pytest.approx(4.0)
     assert meter_row(host, device=GPU).covered_seconds == 0
     assert meter_row(host, device=GPU).failures == 1
+    host.meter.failing = set()
+    held = host.open("u", pid, GPU_1=0.5)
+    host.work(1.0, {pid: 1.0})
+    host.agent.tick()
+    host.meter.failing = {GPU}
+    host.work(3.0, {pid: 1.0})
+    host.agent.close_lease("r", held)
+    assert host.agent.coverage("r", held) == pytest.approx((4.0, 3.0, 1.0))
+
+
+def test_a_device_that_was_lost_before_a_lease_began_says_nothing_of_it(tmp_path: Path) -> None:
+    host = FakeHost(tmp_path, {CPU: 100.0, DRAM: 10.0})
+    pid = host.tree.fork()
+    host.agent.open_window("r")
+    before = host.open("t", pid)
+    host.work(1.0, {pid: 1.0})
+    host.agent.tick()
+    host.kill_agent()
+    del host.meter.watts[DRAM], host.meter.joules[DRAM]
+    host.start_agent()
+    host.open("t", pid)
+    after = host.open("u", pid)
+    host.work(1.0, {pid: 1.0})
+    host.agent.close_lease("r", after)
+    host.agent.close_lease("r", before)
+    assert host.agent.coverage("r", before) == pytest.approx((2.0, 1.5, 1.0))
+    assert host.agent.coverage("r", after) == pytest.approx((1.0, 1.0, 1.0))
 
 
 def test_a_trial_s_series_begin_at_zero(host: FakeHost) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from energysweep.agent.client import AgentClient
 from energysweep.agent.connect import connect, linger_seconds
 from energysweep.agent.protocol import Hello, NetworkAddress, agent_place, socket_path
 from energysweep.agent.server import AgentServer
@@ -37,7 +38,9 @@ def test_an_agent_on_the_network_is_named_by_the_environment(
     assert str(place) == named
 
 
-@pytest.mark.parametrize("named", ["agent", "agent:", ":9771", "agent:0", "agent:99999", "http://agent:9771", "a@b:1"])
+@pytest.mark.parametrize(
+    "named", ["agent", "agent:", ":9771", "agent:0", "agent:99999", "http://agent:9771", "a@b:1", "a..b:1"]
+)
 def test_what_is_no_address_is_refused(monkeypatch: pytest.MonkeyPatch, named: str) -> None:
     monkeypatch.setenv("ENERGYSWEEP_AGENT", named)
     with pytest.raises(InputError, match=r"ENERGYSWEEP_AGENT: .* is no address: HOST:PORT"):
@@ -55,6 +58,11 @@ def test_beside_an_agent_on_the_network_none_is_started(monkeypatch: pytest.Monk
     with pytest.raises(AgentUnreachable, match=f"no agent answers at 127.0.0.1:{port}: Connection refused"):
         connect(Hello(run="r"))
     assert not (agent_home / "agent.sock").exists()
+
+
+def test_a_name_that_no_host_can_have_is_an_agent_that_does_not_answer() -> None:
+    with pytest.raises(AgentUnreachable, match=r"^no agent answers at a\.\.b:9771: "):
+        AgentClient(NetworkAddress("a..b", 9771), Hello(run="r"))
 
 
 def test_one_that_drops_what_it_gets_is_asked_seldom(monkeypatch: pytest.MonkeyPatch) -> None:

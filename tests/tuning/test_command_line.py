@@ -235,6 +235,7 @@ def _command_line(process: Path) -> bytes:
     ("address", "words"),
     [
         ("127.0.0.1:1", "nothing answers at 127.0.0.1:1"),
+        ("a..b:6379", "nothing answers at a..b:6379"),
         ("http://127.0.0.1:8265", "give the address of its GCS"),
         ("ray://127.0.0.1:10001", "give the address of its GCS"),
     ],

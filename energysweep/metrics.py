@@ -42,6 +42,12 @@ FAMILIES = (
         "CO2e of a trial's energy (without its start-up): joules x PUE x intensity of the grid.",
     ),
     Family(
+        "energysweep_trial_startup_emissions_grams_total",
+        "counter",
+        ("sweep", "trial", "node"),
+        "CO2e of what a trial's start-up drew; apart from that of its energy.",
+    ),
+    Family(
         "energysweep_trial_info",
         "gauge",
         ("sweep", "trial", "config", "hardware", "node"),

@@ -89,6 +89,8 @@ def _trial_samples(node: str, trial: TrialPicture) -> Iterator[tuple[str, str, f
         yield "energysweep_trial_power_watts", f'{of_trial},component="{component}"', watts
     if trial.grams is not None:
         yield "energysweep_trial_emissions_grams_total", of_trial, trial.grams
+    if trial.startup_grams is not None:
+        yield "energysweep_trial_startup_emissions_grams_total", of_trial, trial.startup_grams
     labels = _labels(("config", "hardware"), (trial.config, trial.hardware))
     yield "energysweep_trial_info", f"{of_trial},{labels}", 1.0
     yield "energysweep_trial_reports_total", of_trial, trial.reports

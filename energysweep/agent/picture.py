@@ -35,6 +35,7 @@ class TrialPicture(NamedTuple):
     joules: Mapping[tuple[Component, str, str], float]
     watts: Mapping[Component, float]
     grams: float | None
+    startup_grams: float | None
     reports: int
     results: Mapping[str, float]
 
@@ -165,6 +166,7 @@ def _sweep_samples(window: Window) -> Iterator[Sample]:
 
 def _trial_picture(window: Window, name: str, trial: Trial) -> TrialPicture:
     joules = trial.shown_joules()
+    startup = sum(joules[key] for key in joules if key[1] == "startup")
     return TrialPicture(
         window.run,
         name,
@@ -173,6 +175,7 @@ def _trial_picture(window: Window, name: str, trial: Trial) -> TrialPicture:
         joules,
         trial.watts,  # replaced, never changed
         window.sweep.emissions_grams(sum(joules[key] for key in joules if key[1] != "startup")),
+        window.sweep.emissions_grams(startup),
         trial.reports,
         dict(trial.results),
     )

@@ -98,7 +98,7 @@ def _samples(data: LedgerData, intensity: Intensity | None) -> Iterator[Sample]:
             spent.append(Spent("trials", course, _without_node(booked)))
             who = (_id(data.run), trial.trial)
             yield from _energy_samples(who, course, booked, intensity)
-            yield from _startup_samples(who, course, held, startup)
+            yield from _startup_samples(who, course, held, startup, intensity)
             nodes = tuple(dict.fromkeys(lease.node for lease in held))
             yield from _fact_samples(data.run, trial, course, nodes)
             yield from _result_samples(data.run, trial.trial, results.get(trial.trial, ()), course, nodes[-1], clock)
@@ -171,9 +171,13 @@ def _energy_samples(
 
 
 def _startup_samples(
-    who: tuple[str, str], course: Course, leases: Sequence[LeaseRow], startup: Mapping[str, Sequence[EnergyRow]]
+    who: tuple[str, str],
+    course: Course,
+    leases: Sequence[LeaseRow],
+    startup: Mapping[str, Sequence[EnergyRow]],
+    intensity: Intensity | None,
 ) -> Iterator[Sample]:
-    """What start-up drew: as if it was all at the beginning of each lease, at a steady power."""
+    """What start-up drew, and its CO2e: as if it was all at the beginning of each lease, at a steady power."""
     steps: dict[tuple[str, str, str], list[Course]] = {}
     for lease in leases:
         end = lease.opened_at + (lease.startup_seconds or 0.0)
@@ -181,9 +185,14 @@ def _startup_samples(
             place = (lease.node, row.component, row.source)
             steps.setdefault(place, []).append(course_between(lease.opened_at, end, (), row.joules))
     for at in course.times():
+        of_node: dict[str, float] = {}
         for place, courses in steps.items():
             joules = sum(each.joules[-1] * each.part(at) for each in courses)
+            of_node[place[0]] = of_node.get(place[0], 0.0) + joules
             yield "energysweep_trial_startup_energy_joules_total", (*who, *place), joules, at
+        for node, joules in of_node.items() if intensity is not None else ():
+            grams = intensity.emissions_grams(joules)
+            yield "energysweep_trial_startup_emissions_grams_total", (*who, node), grams, at
 
 
 def _fact_samples(run: Mapping[str, Any], trial: TrialRow, course: Course, nodes: Sequence[str]) -> Iterator[Sample]:

@@ -22,6 +22,8 @@ from energysweep.monitoring.fields import NONE
 
 TRIAL_ENERGY = "energysweep_trial_energy_joules_total"
 TRIAL_EMISSIONS = "energysweep_trial_emissions_grams_total"
+TRIAL_STARTUP_ENERGY = "energysweep_trial_startup_energy_joules_total"
+TRIAL_STARTUP_EMISSIONS = "energysweep_trial_startup_emissions_grams_total"
 TRIAL_INFO = "energysweep_trial_info"
 TRIAL_POWER = "energysweep_trial_power_watts"
 TRIAL_RESULT = "energysweep_trial_result"
@@ -74,6 +76,11 @@ def rate(metric: str, where: str) -> str:
 def increase(metric: str, where: str) -> str:
     """What a counter of an agent's own doings grew by; where several agents were on a node, the largest of theirs."""
     return f"max by ({_LABELS[metric]}) ({_grown(metric, where)})"
+
+
+def in_startup(expression: str) -> str:
+    """Of trials' start-up, in the bucket that it has among a sweep's own: beside their work it is another series."""
+    return f'label_replace({expression}, "bucket", "startup", "", "")'
 
 
 def node_power(metric: str, nodes: str) -> str:

@@ -28,8 +28,10 @@ from energysweep.monitoring.queries import (
     TRIAL_ENERGY,
     TRIAL_INFO,
     TRIAL_POWER,
+    TRIAL_STARTUP_ENERGY,
     chosen,
     described,
+    in_startup,
     latest,
     named,
     now,
@@ -54,7 +56,7 @@ UID = "energysweep-sweep"
 _RANGE = "Of the trials within the time range: let it cover the whole sweep."
 _WHOLE = (
     "Of the whole sweep, as its driver tells, whatever the time range and whichever hardware and nodes are chosen. Of a"
-    " Tuner of one's own no driver tells: its trials within the time range."
+    " Tuner of one's own no driver tells: its trials within the time range with their start-up, without any overhead."
 )
 _NO_TRIAL = "no trial yet"
 _TRIALS, _SOURCES = "$measured Trials", "What measured it"
@@ -114,7 +116,7 @@ def _so_far() -> list[Panel]:
         ),
         stat(
             "$measured Power now",
-            f"What all open trials draw together, over the last second. {_ESTIMATE}",
+            f"What all open trials draw together, over the last second, start-up included. {_ESTIMATE}",
             "watt",
             "no trial runs",
             sum_of=(_TRIALS, "Power now"),
@@ -161,7 +163,8 @@ def _power() -> Panel:
     def of_sweep(also: str = "") -> str:
         return f"sum({rate(SWEEP_ENERGY, SWEEPS + also)})"
 
-    apart = f"sum by (bucket) ({rate(SWEEP_ENERGY, SWEEPS + _APART)})"
+    of_startup = f"sum by (bucket) ({in_startup(rate(TRIAL_STARTUP_ENERGY, SWEEPS))})"
+    apart = f"sum by (bucket) ({rate(SWEEP_ENERGY, SWEEPS + _APART)}) or {of_startup}"
     shown = f"topk(40, {chosen(per_trial(rate(TRIAL_ENERGY, TRIALS)), INFO)})"
     # A Tuner of one's own has no driver that tells of all its trials.
     every = f"{of_sweep(_OF_TRIALS)} or sum({rate(TRIAL_ENERGY, SWEEPS)})"
@@ -171,7 +174,8 @@ def _power() -> Panel:
         "Mean power between scrapes. The line is of the sweep's own counter, so the area under it is the sweep's energy"
         " since the first scrape. Of the chosen hardware and nodes the 40 trials that draw most at a moment are shown"
         " by themselves. All else that trials drew is shown together, also what each drew before its first scrape: of a"
-        " trial that is shorter than the scrape interval, all of it."
+        " trial that is shorter than the scrape interval, all of it. Of a Tuner of one's own no driver tells: no line,"
+        " no overhead, and nothing of what a trial or its start-up drew before its first scrape."
         f" {_ESTIMATE}",
         "watt",
         "no trial ran in this time range",
@@ -191,8 +195,8 @@ def _power_by_others() -> list[Panel]:
     watts = described(per_trial(rate(TRIAL_ENERGY, TRIALS)), now(TRIAL_INFO, INFO))
     by_node = f"sum by (node) ({chosen(rate(TRIAL_ENERGY, TRIALS), INFO)})"
     words = (
-        "Mean power of trials between scrapes, without what a trial drew before its first scrape: one that is shorter"
-        f" than the scrape interval is not seen here. {_ESTIMATE}"
+        "Mean power of trials' work between scrapes, without their start-up and what a trial drew before its first"
+        f" scrape: one that is shorter than the scrape interval is not seen here. {_ESTIMATE}"
     )
     empty = "no trial ran in this time range"
     by_configuration = over_time("A", f"topk(20, sum by (config, hardware) ({watts}))", "{{config}} {{hardware}}")

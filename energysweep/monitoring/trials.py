@@ -9,8 +9,11 @@ from energysweep.monitoring.queries import (
     TRIAL_ENERGY,
     TRIAL_INFO,
     TRIAL_RESULT,
+    TRIAL_STARTUP_EMISSIONS,
+    TRIAL_STARTUP_ENERGY,
     described,
     highest,
+    in_startup,
     last,
     per_trial,
     share,
@@ -40,24 +43,37 @@ def emissions(info: str = INFO) -> str:
 def charged_energy(by: str) -> str:
     """Joules of whole sweeps: trials, start-up and overhead, whether or not their trials have series within the range.
 
-    Of a Tuner of one's own no driver tells: all its trials within the range, whichever are chosen.
+    Of a Tuner of one's own no driver tells: all its trials within the range with their start-up, whichever are chosen.
     """
-    return f"sum by ({by}) ({highest(SWEEP_ENERGY, SWEEPS)}) or sum by ({by}) ({highest(TRIAL_ENERGY, SWEEPS)})"
+    of_driver, of_trials = _charged_energy(SWEEPS)
+    return f"sum by ({by}) ({of_driver}) or sum by ({by}) ({of_trials})"
 
 
 def charged_emissions(by: str) -> str:
     """Grams of CO2e of whole sweeps, like their joules."""
-    return f"sum by ({by}) ({highest(SWEEP_EMISSIONS, SWEEPS)}) or sum by ({by}) ({highest(TRIAL_EMISSIONS, SWEEPS)})"
+    of_trials = _with_startup(highest(TRIAL_EMISSIONS, SWEEPS), highest(TRIAL_STARTUP_EMISSIONS, SWEEPS))
+    return f"sum by ({by}) ({highest(SWEEP_EMISSIONS, SWEEPS)}) or sum by ({by}) ({of_trials})"
 
 
 def charged_estimated_part(by: str) -> str:
     """The part of whole sweeps' joules that comes from a model, 0 where all was measured."""
+    estimated = _charged_energy(f'{SWEEPS}, source="estimate"')
+    parts = (
+        share(f"sum by ({by}) ({part})", f"sum by ({by}) ({whole})")
+        for part, whole in zip(estimated, _charged_energy(SWEEPS), strict=True)
+    )
+    return " or ".join(parts)
 
-    def part(metric: str) -> str:
-        estimated = highest(metric, f'{SWEEPS}, source="estimate"')
-        return share(f"sum by ({by}) ({estimated})", f"sum by ({by}) ({highest(metric, SWEEPS)})")
 
-    return f"{part(SWEEP_ENERGY)} or {part(TRIAL_ENERGY)}"
+def _charged_energy(where: str) -> tuple[str, str]:
+    """Joules of whole sweeps: as a driver tells, and as trials tell, which is without overhead."""
+    of_trials = _with_startup(highest(TRIAL_ENERGY, where), highest(TRIAL_STARTUP_ENERGY, where))
+    return highest(SWEEP_ENERGY, where), of_trials
+
+
+def _with_startup(work: str, startup: str) -> str:
+    """Both beside each other, to be summed up."""
+    return f"{work} or {in_startup(startup)}"
 
 
 def objective(info: str = INFO) -> str:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from energysweep.monitoring.dashboard import HIDDEN, choice, newest
 from energysweep.monitoring.fields import Json
-from energysweep.monitoring.queries import NODE_ENERGY, SWEEP_ENERGY, TRIAL_ENERGY, TRIAL_INFO, TRIAL_RESULT
+from energysweep.monitoring.queries import (
+    NODE_ENERGY,
+    SWEEP_ENERGY,
+    TRIAL_ENERGY,
+    TRIAL_INFO,
+    TRIAL_RESULT,
+    TRIAL_STARTUP_ENERGY,
+)
 from energysweep.monitoring.trials import INFO, SWEEPS, TRIALS
 
 
@@ -72,7 +79,8 @@ def measured(series: str = TRIAL_ENERGY, where: str = TRIALS) -> Json:
 
 def measured_sweeps(name: str = "measured") -> Json:
     """How the energy of whole sweeps is known, also of what is not among their trials within the range."""
-    return _measured((SWEEP_ENERGY, SWEEPS), (TRIAL_ENERGY, SWEEPS)) | {"name": name}
+    series = (SWEEP_ENERGY, TRIAL_ENERGY, TRIAL_STARTUP_ENERGY)
+    return _measured(*((each, SWEEPS) for each in series)) | {"name": name}
 
 
 def _measured(*of_series: tuple[str, str]) -> Json:

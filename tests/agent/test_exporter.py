@@ -87,6 +87,7 @@ def test_a_scrape_shows_trials_and_their_sweep(host: FakeHost) -> None:
     assert scrape("trial_power_watts", {**trial, "component": "cpu"}) == pytest.approx(85)
     # 850 J x 2 x 360 g/kWh / 3.6 MJ
     assert scrape("trial_emissions_grams_total", trial) == pytest.approx(0.17)
+    assert scrape("trial_startup_emissions_grams_total", trial) == 0
     assert scrape("trial_info", {**trial, "config": 'lr=1e-3, name="<x>"\n', "hardware": "cpu"}) == 1
     assert scrape("trial_result", {**trial, "metric": "accuracy"}) == 0.5
     assert scrape("trial_reports_total", trial) == 1
@@ -133,6 +134,7 @@ def test_a_new_trial_s_series_are_at_zero_and_have_no_power_yet(tmp_path: Path) 
             labels = {"sweep": "r", "trial": "t", "component": component, "bucket": bucket, "source": source}
             assert scrape("trial_energy_joules_total", labels) == 0
     assert scrape("trial_emissions_grams_total", {"sweep": "r", "trial": "t"}) is None  # nobody said which grid
+    assert scrape("trial_startup_emissions_grams_total", {"sweep": "r", "trial": "t"}) is None
 
 
 def test_every_family_of_the_table_is_exported_and_no_other(host: FakeHost) -> None:
@@ -168,9 +170,26 @@ def test_openmetrics_says_the_same(host: FakeHost) -> None:
     assert openmetrics.text.endswith("# EOF\n")
 
 
+def test_start_up_has_joules_and_grams_of_its_own(host: FakeHost) -> None:
+    pid = host.tree.fork()
+    host.agent.open_lease("r", "m", "u", host.tree.of(pid), 1, {}, in_startup=True)
+    host.work(3.0, {pid: 1.0})
+    host.agent.change_phase("m", in_startup=False)
+    host.work(1.0, {pid: 1.0})
+    host.agent.tick()
+    trial = {"sweep": "r", "trial": "u"}
+    energy = {**trial, "component": "cpu", "source": "replay"}
+    scrape = Scrape(host)
+    # 80 W active and a quarter of the floor of 20 W; x 2 x 360 g/kWh / 3.6 MJ
+    assert scrape("trial_startup_energy_joules_total", energy) == pytest.approx(255)
+    assert scrape("trial_startup_emissions_grams_total", trial) == pytest.approx(0.051)
+    assert scrape("trial_energy_joules_total", {**energy, "bucket": "active"}) == pytest.approx(80)
+    assert scrape("trial_emissions_grams_total", trial) == pytest.approx(0.017)
+
+
 @given(st.text(max_size=400), st.floats(), st.floats(min_value=0))
 def test_any_text_and_number_can_be_read_again(text: str, number: float, joules: float) -> None:
-    trial = TrialPicture("r", text, text, "cpu", {("cpu", "active", "rapl"): joules}, {}, None, 0, {text: number})
+    trial = TrialPicture("r", text, text, "cpu", {("cpu", "active", "rapl"): joules}, {}, None, None, 0, {text: number})
     for accept, parse in (
         ("", parser.text_string_to_metric_families),
         ("application/openmetrics-text", openmetrics_parser.text_string_to_metric_families),

@@ -8,7 +8,7 @@ cheapest for a while, until a second trial of it needed more.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +32,13 @@ ENERGY = {
     # A Tuner of one's own; no driver tells of it.
     ("own", "3", "a", "cpu", "rapl", "a:9771"): [None, None, None, 0, 5],
 }
+# The start-up of trials of that Tuner, one of which has not begun to work.
+STARTUP = {
+    ("own", "3", "a", "cpu", "rapl", "a:9771"): [None, None, None, 0, 12],
+    ("own", "3", "a", "cpu", "rapl", "a:9772"): [None, None, None, None, 12],
+    ("own", "4", "b", "cpu", "estimate", "b:9770"): [None, None, None, 0, 3],
+}
+GRAMS_PER_JOULE = 0.1
 INFO = {"1": ("x=1", "cpu"), "2": ('x=2 name="a b"', "cpu"), "3": ("", "")}
 # Agents, by node and instance, of nodes that draw 10 W all the time: the first and last minute, what they had counted
 # before, and how many of the 10 W they book to trials. The rest is background.
@@ -99,17 +106,26 @@ def of_parts() -> Iterator[str]:
                 yield f"energysweep_sweep_{name}{{{own}}} {part[place]} {BEGAN + 60 * minute}"
 
 
+def of_trials(which: str, energy: Mapping[tuple[str, ...], Sequence[int | None]], bucket: str) -> Iterator[str]:
+    """Joules of trials, and the grams of those of a Tuner of one's own."""
+    joules = [f"# TYPE energysweep_{which}_energy_joules counter"]
+    grams = [f"# TYPE energysweep_{which}_emissions_grams counter"]
+    for (sweep, trial, node, component, source, instance), values in energy.items():
+        labels = f'sweep="{sweep}",trial="{trial}",node="{node}",instance="{instance}"'
+        of_joules = f'{labels},component="{component}",source="{source}"{bucket}'
+        for at, value in zip(range(BEGAN, BEGAN + 600, 60), values, strict=False):
+            if value is not None:
+                joules.append(f"energysweep_{which}_energy_joules_total{{{of_joules}}} {value} {at}")
+                if sweep == "own":
+                    emitted = value * GRAMS_PER_JOULE
+                    grams.append(f"energysweep_{which}_emissions_grams_total{{{labels}}} {emitted} {at}")
+    yield from joules
+    yield from grams
+
+
 def openmetrics() -> str:
     """The series, with a scrape a minute."""
-    lines = ["# TYPE energysweep_trial_energy_joules counter"]
-    for (sweep, trial, node, component, source, instance), values in ENERGY.items():
-        labels = f'sweep="{sweep}",trial="{trial}",node="{node}",component="{component}",source="{source}"'
-        lines += [
-            f'energysweep_trial_energy_joules_total{{{labels},bucket="active",instance="{instance}"}} {value} {at}'
-            for at, value in zip(range(BEGAN, BEGAN + 600, 60), values, strict=False)
-            if value is not None
-        ]
-    lines.append("# TYPE energysweep_trial_info gauge")
+    lines = ["# TYPE energysweep_trial_info gauge"]
     for sweep, trial, node, instance in dict.fromkeys((*key[:3], key[5]) for key in ENERGY):
         config, hardware = (text.replace('"', '\\"') for text in INFO[trial])
         labels = f'sweep="{sweep}",trial="{trial}",node="{node}",config="{config}",hardware="{hardware}"'
@@ -124,6 +140,8 @@ def openmetrics() -> str:
             for minute in minutes
         ]
     lines += [
+        *of_trials("trial", ENERGY, ',bucket="active"'),
+        *of_trials("trial_startup", STARTUP, ""),
         *of_nodes(),
         *of_agents(),
         *of_parts(),
@@ -198,6 +216,33 @@ def test_a_value_with_spaces_is_one_value(view: View) -> None:
 def test_sweeps_are_listed_from_the_newest_and_those_that_no_driver_tells_of_at_the_end(view: View) -> None:
     (sweep,) = (each for each in DASHBOARDS["energysweep-sweep"]["templating"]["list"] if each["name"] == "sweep")
     assert list(view.options(sweep, {})) == ["s", "own"]
+
+
+def test_of_a_tuner_of_one_s_own_so_far_is_work_and_start_up_once_and_the_estimated_part_of_both(view: View) -> None:
+    # Trial 3: 5 J of work and 12 J of start-up, told twice. Trial 4: 3 J of start-up, by a model.
+    by_source = asked(view, "energysweep-sweep", "What measured it", "energy", "source", sweep="own")
+    assert by_source == {"rapl": 17, "estimate": 3}
+    grams = asked(view, "energysweep-sweep", "$measured CO2e", "A", "sweep", sweep="own")
+    assert grams == {"": pytest.approx(20 * GRAMS_PER_JOULE)}
+    sweeps = {
+        name: column(view, "energysweep-configurations", "$measured_sweeps Sweeps", name, "Sweep")
+        for name in ("Energy", "CO2e", "Estimated")
+    }
+    assert sweeps["Energy"] == {"s": 190, "own": 20}
+    assert sweeps["CO2e"] == {"own": pytest.approx(20 * GRAMS_PER_JOULE)}
+    assert sweeps["Estimated"] == {"s": pytest.approx(10 / 190), "own": pytest.approx(3 / 20)}
+    sweep = DASHBOARDS["energysweep-sweep"]
+    (measured,) = (each for each in sweep["templating"]["list"] if each["name"] == "measured")
+    assert list(view.options(measured, view.choose(sweep) | {"sweep": "own"})) == ["≈"]
+
+
+def test_of_a_tuner_of_one_s_own_power_has_start_up_beside_the_trials(view: View) -> None:
+    while_it_ran, sweep = replace(view, start=BEGAN, end=BEGAN + 240), DASHBOARDS["energysweep-sweep"]
+    chosen = while_it_ran.choose(sweep) | {"sweep": "own"}
+    (startup,) = while_it_ran.ask(target(sweep, "$measured Power by trial", "apart"), chosen)
+    # Both began at 0 within the four minutes over which Prometheus takes a rate.
+    assert startup["metric"] == {"bucket": "startup"}
+    assert float(startup["values"][-1][1]) == pytest.approx((12 + 3) / 240)
 
 
 def of_nodes_dashboard(view: View, reference: str, minutes: int) -> dict[str, float]:

@@ -15,6 +15,7 @@ from energysweep.monitoring.openmetrics import openmetrics
 from energysweep.reporting import summarise
 from tests.ledgers import booked
 from tests.reporting.example import CRASHED, STARTED_AT, example
+from tests.reporting.test_startup import TRIAL, with_startup
 
 END = STARTED_AT + 120
 Labels = tuple[tuple[str, str], ...]
@@ -90,6 +91,17 @@ def test_power_is_what_the_counters_move_by_and_0_in_the_end() -> None:
 def test_emissions_are_those_of_the_report() -> None:
     grams = series(example(), "energysweep_trial_emissions_grams_total")
     assert sum(points[-1][1] for points in grams.values()) == pytest.approx(2183 * 1e-4)  # 0.0001 g/J
+
+
+def test_what_start_up_drew_and_emitted_is_brought_back_and_is_in_no_other_series_of_its_trial() -> None:
+    data = with_startup()
+    of = {
+        name: {dict(labels)["trial"]: points[-1][1] for labels, points in series(data, name).items()}
+        for name in ("energysweep_trial_startup_energy_joules_total", "energysweep_trial_startup_emissions_grams_total")
+    }
+    assert list(of.values()) == [{TRIAL: 50.0}, {TRIAL: pytest.approx(0.005)}]  # 0.0001 g/J
+    grams = series(data, "energysweep_trial_emissions_grams_total")
+    assert sum(points[-1][1] for points in grams.values()) == pytest.approx(2183 * 1e-4)
 
 
 def test_for_another_grid_emissions_and_its_intensity_are_that_grid_s() -> None:

@@ -215,8 +215,9 @@ def _sweeps() -> list[Panel]:
             "$measured_sweeps Sweeps",
             "Sweeps side by side. Energy and CO2e are of whole sweeps, trials, start-up and overhead, as their"
             " drivers tell; of a Tuner of one's own no driver tells: all its trials within the time range with their"
-            " start-up, without any overhead. Least to target is the cheapest configuration's energy, the mean over its trials that reached it. Saved, by early"
-            f" stopping, is always an estimate. {_ESTIMATE}",
+            " start-up, without any overhead. Least to target is the cheapest configuration's energy, the mean over its"
+            " trials that reached it. Saved, by early stopping, is always an estimate."
+            f" {_ESTIMATE}",
             _EMPTY,
             {
                 "sweep": Column("Sweep", SWEEP),

@@ -190,9 +190,10 @@ def _startup_samples(
             joules = sum(each.joules[-1] * each.part(at) for each in courses)
             of_node[place[0]] = of_node.get(place[0], 0.0) + joules
             yield "energysweep_trial_startup_energy_joules_total", (*who, *place), joules, at
-        for node, joules in of_node.items() if intensity is not None else ():
-            grams = intensity.emissions_grams(joules)
-            yield "energysweep_trial_startup_emissions_grams_total", (*who, node), grams, at
+        if intensity is not None:
+            for node, joules in of_node.items():
+                grams = intensity.emissions_grams(joules)
+                yield "energysweep_trial_startup_emissions_grams_total", (*who, node), grams, at
 
 
 def _fact_samples(run: Mapping[str, Any], trial: TrialRow, course: Course, nodes: Sequence[str]) -> Iterator[Sample]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,17 @@ import pytest
 from energysweep.agent.agent import Agent
 from energysweep.agent.server import AgentServer
 from energysweep.host import Host
+from energysweep.ledger import LedgerData
 from energysweep.meters import Opened, open_meters
+from energysweep.reporting import write_report
 from tests.helm.charts import AGENT, SCENARIOS, TEAM, chart_of, name_of, of_kind, one, render, scenario, selects
 from tests.helm.pod_security import broken_rules
 from tests.helm.pods import Pod, pods
 from tests.ports import free_port
+from tests.reporting.example import example
 
 PROGRAM = AGENT / "files" / "test.py"
+TWO_TRIALS = TEAM / "files" / "test.py"
 
 
 def pods_of_tests(chart: Path, *values: Path, settings: tuple[str, ...] = ()) -> dict[str, Pod]:
@@ -92,9 +97,9 @@ def test_both_charts_carry_the_same_program() -> None:
     assert PROGRAM.read_text().strip() in pods_of_tests(AGENT)["Pod/energysweep-agent-test"].containers[0]["args"][0]
 
 
-def run_it(**environment: str) -> subprocess.CompletedProcess[str]:
-    """The program of the pod."""
-    command = [sys.executable, str(PROGRAM)]
+def run_it(program: Path = PROGRAM, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The program of a pod."""
+    command = [sys.executable, str(program)]
     return subprocess.run(
         command, env=os.environ | environment, capture_output=True, text=True, check=False, timeout=100
     )
@@ -136,3 +141,51 @@ def test_no_agent_is_one_line() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith(f"no agent answers at {address} on this pod's node: ")
     assert done.stderr.count("\n") == 1
+
+
+SUBMIT = """#!/bin/sh
+while [ "$1" != --fetch ]; do shift; done
+cp -r "$RUN" "$2"
+"""
+
+
+def two_trials(folder: Path, data: LedgerData) -> subprocess.CompletedProcess[str]:
+    """What the program says of a run that `energysweep submit` has brought back."""
+    (folder / "bin").mkdir()
+    (folder / "bin" / "energysweep").write_text(SUBMIT)
+    (folder / "bin" / "energysweep").chmod(0o755)
+    (folder / "run").mkdir()
+    write_report(folder / "run", data)
+    path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    return run_it(TWO_TRIALS, PATH=path, RUN=str(folder / "run"), DASHBOARD="http://head:8265", SETTINGS="[]")
+
+
+@pytest.mark.parametrize(("source", "sign"), [("rapl", ""), ("estimate", "≈")])
+def test_trials_that_were_measured_pass_and_an_estimate_is_called_one(tmp_path: Path, source: str, sign: str) -> None:
+    done = two_trials(tmp_path, example(source))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"18 trials have run and cost {sign}2183.0 J, by: cpu by {source} on laptop, dram by" in done.stdout
+
+
+def test_trials_of_which_one_is_partly_an_estimate_cost_about_so_much(tmp_path: Path) -> None:
+    data = example()
+    row = next(row for row in data.energy if row.lease)
+    changed = [each._replace(source="estimate") if each.lease == row.lease else each for each in data.energy]
+    assert "18 trials have run and cost ≈2183.0 J, by: " in two_trials(tmp_path, replace(data, energy=changed)).stdout
+
+
+# Its configuration has another trial, which was measured.
+def test_a_trial_that_was_not_measured_fails_though_all_others_were(tmp_path: Path) -> None:
+    data = example()
+    leases = [lease for lease in data.leases if lease.trial != "t-0.1-16-0"]
+    held = {lease.lease for lease in leases} | {""}
+    done = two_trials(tmp_path, replace(data, leases=leases, energy=[row for row in data.energy if row.lease in held]))
+    assert done.returncode == 1
+    assert done.stderr.startswith("1 of 18 trials were not measured: t-0.1-16-0. No agent was on their nodes, or none")
+    assert done.stderr.count("\n") == 1
+
+
+def test_trials_that_no_agent_measured_fail(tmp_path: Path) -> None:
+    done = two_trials(tmp_path, replace(example(), leases=[], energy=[], meters=[]))
+    assert done.returncode == 1
+    assert done.stderr.startswith("18 of 18 trials were not measured: t-0.001-16-0, ")

@@ -1,5 +1,6 @@
-"""Of `helm test`: two short trials run on the cluster, and the agents of their nodes have measured them."""
+"""Of `helm test`: two short trials run on the cluster, and the agents of their nodes have measured each of them."""
 
+import csv
 import json
 import os
 import subprocess
@@ -35,8 +36,15 @@ with tempfile.TemporaryDirectory() as folder:
         sys.exit(f"energysweep submit has ended with {code}: see above")
     (file,) = Path(folder).glob("*/summary.json")
     summary = json.loads(file.read_text())
-if not summary["meters"]:
-    sys.exit("the trials were not measured: no agent on their nodes, or none that may be reached from this namespace")
+    with (file.parent / "trials.csv").open(newline="") as table:
+        trials = list(csv.DictReader(table))
+unmeasured = [trial["trial"] for trial in trials if trial["energy_joules"] == "n/a"]
+if unmeasured:
+    sys.exit(
+        f"{len(unmeasured)} of {len(trials)} trials were not measured: {', '.join(unmeasured)}. No agent was on their"
+        " nodes, or none that may be reached from this namespace: what came before this line says why"
+    )
 meters = sorted({f"{each['component']} by {each['source']} on {each['node']}" for each in summary["meters"]})
+sign = "≈" if any("estimate" in trial["source"].split("+") for trial in trials) else ""
 joules = summary["totals"]["trials_energy_joules"]
-print(f"two trials have run and cost {joules:.1f} J; measured: {', '.join(meters)}")
+print(f"{len(trials)} trials have run and cost {sign}{joules:.1f} J, by: {', '.join(meters)}")

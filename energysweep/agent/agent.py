@@ -1,14 +1,13 @@
 """The agent of one host, as its clients see it: windows, leases, and a second that passes.
 
 No sockets, no threads of its own: ``server`` lets programs talk to it and calls ``tick`` once a second. ``observer``
-sees, ``books`` books, ``keeper`` keeps both over a restart.
+sees, ``books`` books, ``keeper`` keeps both over a restart, ``telling`` tells those who only ask.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
 
 from energysweep.agent import keys, limits
 from energysweep.agent.accounts import Energy, Lease, Sweep
@@ -16,11 +15,11 @@ from energysweep.agent.books import SERIES_SECONDS, Books
 from energysweep.agent.floors import FloorMemory
 from energysweep.agent.keeper import Keeper
 from energysweep.agent.observer import Observer
-from energysweep.agent.picture import Health, Picture, take_picture
 from energysweep.agent.presence import Presence, Speaker
 from energysweep.agent.processes import ProcessTable, Root
 from energysweep.agent.quiet import QUIET_SECONDS, QuietSeconds
 from energysweep.agent.state import Address, StateFile
+from energysweep.agent.telling import Telling
 from energysweep.agent.windows import Coverage, Window
 from energysweep.errors import LeaseRefused
 from energysweep.host import Host
@@ -29,7 +28,6 @@ from energysweep.records import READ_AT_MOST_EVERY_SECONDS
 
 SCAN_AT_MOST_EVERY_SECONDS = 0.002  # a trial that opens where another just closed needs no second scan
 ABANDONED_SECONDS = 60.0  # how long a sweep without any process keeps its window: its driver may come back
-_PICTURE_SECONDS = 1.5  # a tick later, so that a scrape of an agent that saves at each tick need not wait for it
 
 
 class Agent:
@@ -44,6 +42,9 @@ class Agent:
         table: the host's processes; those of its procfs if None.
         state: where it keeps what the next agent goes on with; None keeps nothing.
         series_seconds: how long the series of a trial that has ended stay.
+
+    Attributes:
+        telling: what it tells those who only ask.
     """
 
     def __init__(
@@ -59,8 +60,6 @@ class Agent:
     ) -> None:
         self.host = host
         self.kinds = kinds
-        self.tick_seconds = 0.0
-        self.tick_failures = 0
         self.lock = threading.RLock()
         self._observer = Observer(host, meters, own, table)
         self.counters = self._observer.counters
@@ -68,8 +67,8 @@ class Agent:
             host, self.counters, floors or FloorMemory(None), self._observer.logical_cpus, series_seconds
         )
         self.windows, self.node, self.node_watts = self._books.windows, self._books.node, self._books.node_watts
-        self._picture: Picture | None = None
-        self._keeper = Keeper(host, self._observer, self._books, state, self._take_picture)
+        self._keeper = Keeper(host, self._observer, self._books, state)
+        self.telling = Telling(host, self.lock, self._observer, self._books, self._keeper)
         self._presence = Presence(self._observer)
         self._observe()
 
@@ -334,25 +333,6 @@ class Agent:
             self._books.window(run).sweep.agents = dict(agents)
             self._note_change()
 
-    def seconds_since_reading(self) -> float:
-        """How old the newest reading is."""
-        return self.host.clock() - self._observer.read_at
-
-    @property
-    def notes(self) -> str:
-        """What the meters are, and what is wrong with them now."""
-        return self._observer.notes()
-
-    @property
-    def open_leases(self) -> int:
-        """How many leases are open now."""
-        return len(self._observer.leases)
-
-    @property
-    def open_windows(self) -> int:
-        """How many sweeps count on this host now."""
-        return len(self._books.open_windows())
-
     # Time passes -------------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
@@ -367,7 +347,7 @@ class Agent:
             self._books.measure_watts()
             self._books.forget(self._observer.advanced)
             self._keeper.save_at_tick(began)
-            self.tick_seconds = self.host.clock() - began
+            self.telling.health.tick_seconds = self.host.clock() - began
 
     def measure_quiet(self, sleep: Callable[[float], object], without: Collection[Component] = ()) -> None:
         """Measure the idle floors over two seconds, if they are not known better and the host is quiet.
@@ -388,69 +368,13 @@ class Agent:
             if watts is not None:
                 self._books.quiet_watts = watts
 
-    def totals(self, run: str, since: int) -> dict[str, Any]:
-        """What a driver has to merge into its ledger; asking with ``since`` acknowledges everything up to there.
-
-        Args:
-            run: the run.
-            since: the revision of the last answer that is safe in the ledger, 0 for everything.
-
-        Returns:
-            JSON: ``revision``, the host's clock, how old the newest reading is, of each device the covered time and how
-            old its newest reading is, and the rows of records.py as lists: ``energy``,
-            ``meters``, ``leases``.
-
-        Raises:
-            LeaseRefused: the run has no window here.
-        """
-        with self.lock:
-            window = self._books.window(run)
-            if self._keeper.has_ended:  # what is not in the saved state would be booked again, differently
-                raise LeaseRefused("the agent has ended")
-            window.acknowledge(since, pending=self._observer.pending_leases())
-            answer = {
-                "host": self.host.boot_id,
-                "node": self.host.node,
-                "notes": self.notes,
-                "window": window.id,
-                "revision": window.revision,
-                "clock": self.host.clock(),
-                "seconds_since_reading": self.seconds_since_reading(),
-                "readings": window.readings(self._observer.advanced),
-                "energy": window.energy_rows(since),
-                "meters": window.meter_rows(),
-                "leases": window.lease_rows(since),
-            }
-            window.revision += 1  # what is booked from here on is newer than this answer
-            if self._keeper.changed:  # an agent that is started again may not know less than it has told
-                self._keeper.save()
-            return answer
-
-    def agents(self) -> dict[str, str]:
-        """The agents of all sweeps that are shown here, as their drivers say: names of nodes by address."""
-        with self.lock:
-            return {address: node for window in self.windows.values() for address, node in window.sweep.agents.items()}
-
-    def picture(self) -> Picture:
-        """What a scrape shows. Nothing in it is newer than the state that was saved last.
-
-        So an agent that is started again never shows less: Prometheus would take a counter that went down for one
-        that began again at 0, and count all of it twice.
-        """
-        picture = self._picture
-        if picture is None or self.host.clock() - picture.taken > _PICTURE_SECONDS:
-            with self.lock:  # nobody counts here, so it is saved seldom
-                self._keeper.save()
-                picture = self._take_picture()
-        return picture
-
     # Inside --------------------------------------------------------------------------------------------------------
 
     def _observe(self) -> None:
         """Read all meters, bring everything else up to the same moment, and book what the counters saw."""
         for interval in self._observer.observe():
             self._books.book(interval)
-            self._keeper.changed |= self.open_windows > 0
+            self._keeper.changed |= bool(self._books.open_windows())
 
     def _bring_up(self) -> None:
         """Bring everything up to now, and read the meters if that is due."""
@@ -470,14 +394,6 @@ class Agent:
     def _note_change(self) -> None:
         self._keeper.changed = True
         self._keeper.save_if_due()
-
-    def _take_picture(self) -> Picture:
-        observer = self._observer
-        health = Health(self.tick_seconds, self.tick_failures, self.open_leases)
-        self._picture = take_picture(
-            self.host.clock(), self.host.node, self.counters.values(), self._books, observer.advanced, health
-        )
-        return self._picture
 
     def _close_leases(self, is_meant: Callable[[Lease], bool]) -> None:
         meant = [lease for lease in self._observer.leases.values() if is_meant(lease)]

@@ -84,11 +84,11 @@ class Application:
 
         This agent and its peers, or, where nobody has named those, the agents that the drivers of its sweeps tell of.
         """
-        others = self._peers.agents() if self._peers.are_named else self._agent.agents()
+        others = self._peers.agents() if self._peers.are_named else self._agent.telling.agents()
         return others | {address_of(self._url): self._agent.host.node}
 
     def _metrics(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        content_type, text = exposition(self._agent.picture(), environ.get("HTTP_ACCEPT", ""))
+        content_type, text = exposition(self._agent.telling.picture(), environ.get("HTTP_ACCEPT", ""))
         body = text.encode()
         headers = [("Content-Type", content_type), ("Vary", "Accept, Accept-Encoding")]
         if takes_gzip(environ.get("HTTP_ACCEPT_ENCODING", "")):
@@ -98,7 +98,7 @@ class Application:
         return [body]
 
     def _healthz(self, start_response: StartResponse) -> Iterable[bytes]:
-        seconds = self._agent.seconds_since_reading()
+        seconds = self._agent.telling.seconds_since_reading()
         status = "200 OK" if seconds < 10 else "503 Service Unavailable"
         return _json(start_response, status, {"node": self._agent.host.node, "seconds_since_reading": seconds})
 
@@ -113,7 +113,7 @@ class Application:
         if known is not None and window and window != known.id:
             since = ""
         try:
-            return _json(start_response, "200 OK", self._agent.totals(run, int(since or "0")))
+            return _json(start_response, "200 OK", self._agent.telling.totals(run, int(since or "0")))
         except LeaseRefused as error:
             raise _Refused("404 Not Found", str(error)) from error
 

@@ -25,25 +25,23 @@ class Keeper:
         host: the host.
         observer, books: what is kept.
         state: where; None keeps nothing.
-        saved: called after each saving.
 
     Attributes:
         address: where the agent's server is found; None if it has none.
         changed: whether there is anything new to save.
         has_ended: nothing is saved any more, so nobody may be told anything new.
+        after_saving: called after each saving.
     """
 
-    def __init__(
-        self, host: Host, observer: Observer, books: Books, state: StateFile | None, saved: Callable[[], object]
-    ) -> None:
+    def __init__(self, host: Host, observer: Observer, books: Books, state: StateFile | None) -> None:
         self.address: Address | None = None
         self.changed = False
         self.has_ended = False
+        self.after_saving: Callable[[], object] = lambda: None
         self._host = host
         self._observer = observer
         self._books = books
         self._state = state
-        self._after_saving = saved
         self._saved_at, self._save_seconds = -math.inf, 0.0
 
     @property
@@ -84,7 +82,7 @@ class Keeper:
         self.changed = False
         if self._state is not None:
             self._state.save(self._saved())
-        self._after_saving()
+        self.after_saving()
         self._save_seconds = self._host.clock() - self._saved_at
 
     def end(self, *, keep_state: bool) -> None:

@@ -1,6 +1,6 @@
 """The agents of a cluster in which one name stands for all of them, as a headless Service of Kubernetes does.
 
-Drivers tell an agent only of those that serve their sweeps (``Agent.agents``). With this every agent names all, also
+Drivers tell an agent only of those that serve their sweeps (``Telling.agents``). With this every agent names all, also
 those of nodes where nothing runs, and Prometheus gets the same answer whichever it asks. What drivers say counts no
 longer, so no sweep can have Prometheus scrape what it likes.
 """

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
 from energysweep.agent.accounts import Trial
 from energysweep.agent.books import Books
 from energysweep.agent.counters import Counter
+from energysweep.agent.observer import Observer
 from energysweep.agent.shown import SHOWN_RESULTS
 from energysweep.agent.windows import Window
 from energysweep.meters import EVENTS, Component
@@ -56,37 +58,33 @@ class Picture(NamedTuple):
     trials: tuple[TrialPicture, ...]
 
 
-class Health(NamedTuple):
-    """How an agent itself does, besides its CPU time."""
+@dataclass(slots=True)
+class Health:
+    """How an agent itself does, besides its CPU time: how long its last tick took, and how many have failed."""
 
-    tick_seconds: float
-    tick_failures: int
-    open_leases: int
+    tick_seconds: float = 0.0
+    tick_failures: int = 0
 
 
-def take_picture(
-    taken: float, node: str, counters: Iterable[Counter], books: Books, trials_at: float, health: Health
-) -> Picture:
+def take_picture(taken: float, node: str, observer: Observer, books: Books, health: Health) -> Picture:
     """The picture of this moment.
 
     Args:
         taken: the clock.
         node: the node's name.
-        counters, books: of the agent.
-        trials_at: the clock when the trials were looked at last.
-        health: of the agent.
+        observer, books, health: of the agent.
     """
     windows = list(books.windows.values())
     samples = [
-        *_node_samples(node, counters, books),
-        *_agent_samples(node, health),
+        *_node_samples(node, observer.counters.values(), books),
+        *_agent_samples(node, health, len(observer.leases)),
         *_grid_samples(windows),
         *(sample for window in windows for sample in _sweep_samples(window)),
     ]
     trials = [
         _trial_picture(window, name, trial)
         for window in windows
-        for name, trial in books.live_trials(window, trials_at)
+        for name, trial in books.live_trials(window, observer.advanced)
     ]
     return Picture(taken, node, tuple(samples), tuple(trials))
 
@@ -119,12 +117,12 @@ def _node_samples(node: str, counters: Iterable[Counter], books: Books) -> Itera
         yield Sample("energysweep_meter_events_total", (node, source, name), count)
 
 
-def _agent_samples(node: str, health: Health) -> Iterator[Sample]:
+def _agent_samples(node: str, health: Health, open_leases: int) -> Iterator[Sample]:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     yield Sample("energysweep_agent_cpu_seconds_total", (node,), usage.ru_utime + usage.ru_stime)
     yield Sample("energysweep_agent_tick_seconds", (node,), health.tick_seconds)
     yield Sample("energysweep_agent_tick_failures_total", (node,), health.tick_failures)
-    yield Sample("energysweep_agent_open_leases", (node,), health.open_leases)
+    yield Sample("energysweep_agent_open_leases", (node,), open_leases)
 
 
 def _grid_samples(windows: Iterable[Window]) -> Iterator[Sample]:

@@ -184,7 +184,7 @@ class AgentServer:
             "node": self.agent.host.node,
             "window": window.id,
             "url": self.url,
-            "notes": self.agent.notes,
+            "notes": self.agent.telling.notes,
             "meters": list(self.agent.kinds),
             "daemon": self._linger_seconds is None,
         }
@@ -198,7 +198,7 @@ class AgentServer:
         if self._linger_seconds is None:
             raise LeaseRefused("it was started as a daemon")
         others = [other for other in tuple(self.connections) if other is not asks and other.root is not None]
-        if others or self.agent.open_leases:
+        if others or self.agent.telling.open_leases:
             raise LeaseRefused("it is in use")
         self._is_unneeded = True
         self.end()
@@ -217,13 +217,13 @@ class AgentServer:
             try:
                 self.agent.tick()
             except Exception as error:  # noqa: BLE001 - it must go on
-                self.agent.tick_failures += 1
+                self.agent.telling.health.tick_failures += 1
                 COMPLAINTS.note("tick", "a tick failed; the next one covers its interval", error)
             self._write_targets()
-            if self.connections or self.agent.open_leases:
+            if self.connections or self.agent.telling.open_leases:
                 idle_since = time.monotonic()
             elif self._linger_seconds is not None and time.monotonic() - idle_since > self._linger_seconds:
-                self._is_unneeded = not self.agent.open_windows
+                self._is_unneeded = not self.agent.telling.open_windows
                 self._stopping.set()
 
 

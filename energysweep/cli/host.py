@@ -91,7 +91,7 @@ def _agent(arguments: argparse.Namespace) -> int:
         signal.signal(number, lambda *_: server.end())
     places = [str(server.socket_path), server.url]
     places += [] if server.lease_port is None else [f"leases on {arguments.bind} port {server.lease_port}"]
-    note(f"{server.agent.notes}\nserving {', '.join(places)}")
+    note(f"{server.agent.telling.notes}\nserving {', '.join(places)}")
     if told is not None:
         told()
     # Another thread may be the one that the kernel interrupts with a signal: then nothing wakes this one to handle it.

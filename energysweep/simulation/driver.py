@@ -64,7 +64,7 @@ class Driver:
         if window != node.agent.windows[self.run].id:
             revision = 0
         began = time.perf_counter()
-        answer = node.agent.totals(self.run, revision)
+        answer = node.agent.telling.totals(self.run, revision)
         self.polls += 1
         self.poll_seconds += time.perf_counter() - began
         happens = 1.0 if surely else self._random.random()

@@ -118,11 +118,11 @@ def test_a_repeated_open_opens_one_lease_and_a_repeated_close_only_tells(host: F
     host.open("t", pid)
     host.work(1.0, {pid: 1.0})
     host.open("t", pid)
-    assert host.agent.open_leases == 1
+    assert host.agent.telling.open_leases == 1
     first = host.agent.close_lease("r", "lease-t")
     host.work(1.0, {pid: 1.0})
     assert host.agent.close_lease("r", "lease-t") == first
-    assert host.agent.open_leases == 0
+    assert host.agent.telling.open_leases == 0
 
 
 def test_what_does_not_exist_is_refused(host: FakeHost) -> None:
@@ -134,7 +134,7 @@ def test_what_does_not_exist_is_refused(host: FakeHost) -> None:
     with pytest.raises(LeaseRefused, match="has no lease l"):
         host.agent.close_lease("r", "l")
     with pytest.raises(LeaseRefused, match="has no window"):
-        host.agent.totals("r", 0)
+        host.agent.telling.totals("r", 0)
     host.agent.open_window("r")
     host.agent.close_window("r")
     with pytest.raises(LeaseRefused, match="no open window"):
@@ -150,7 +150,7 @@ def test_a_lease_on_a_gpu_that_is_not_there_is_one_for_the_rest(tmp_path: Path) 
     energy = host.agent.close_lease("r", "l")
     assert (energy.active_joules, energy.idle_joules) == pytest.approx((2500, 500))
     host.agent.open_lease("r", "m", "u", host.tree.of(pid), 4, {"GPU-gone\x1b[2J": 1.0})
-    assert host.agent.notes.endswith(r"; a trial holds GPU 'GPU-gone\x1b[2J', which no meter here counts")
+    assert host.agent.telling.notes.endswith(r"; a trial holds GPU 'GPU-gone\x1b[2J', which no meter here counts")
     host.work(10.0, {pid: 4})
     assert host.agent.close_lease("r", "m").joules == pytest.approx(1000)  # of the CPU
     row = next(row for row in host.agent.windows["r"].lease_rows(0) if row.lease == "m")
@@ -175,7 +175,7 @@ def test_a_dead_process_s_lease_is_closed_by_the_next_tick(host: FakeHost) -> No
     host.work(0.5, {pid: 1.0})
     host.tree.end(pid)
     host.agent.tick()
-    assert host.agent.open_leases == 0
+    assert host.agent.telling.open_leases == 0
     row = lease_row(host, lease)
     assert row.closed_at == 1_000_501.5
     assert row.cpu_seconds == 1.5
@@ -189,7 +189,7 @@ def test_a_closed_trial_s_leases_are_closed(host: FakeHost) -> None:
     host.open("t", pid, lease="two")
     host.open("u", other)
     host.agent.close_trial("r", "t")
-    assert host.agent.open_leases == 1
+    assert host.agent.telling.open_leases == 1
 
 
 def test_a_lease_inside_a_lease_of_the_same_process_takes_over_for_its_time(host: FakeHost) -> None:
@@ -250,10 +250,10 @@ def test_a_closed_window_counts_no_further_on_either_side(host: FakeHost) -> Non
     host.open("t", pid)
     host.work(2.0, {pid: 1.0})
     host.agent.close_window("r")
-    assert host.agent.open_leases == 0
+    assert host.agent.telling.open_leases == 0
     host.work(5.0, {pid: 1.0})
     host.agent.tick()
-    answer = host.agent.totals("r", 0)
+    answer = host.agent.telling.totals("r", 0)
     assert [row.joules for row in answer["energy"]] == pytest.approx([200])
     assert [(row.joules, row.window_seconds) for row in answer["meters"]] == [pytest.approx((200, 2.0))]
     host.agent.close_window("r")  # again: changes nothing
@@ -290,17 +290,17 @@ def test_a_failed_reading_loses_no_joule_of_a_lease_that_closes_meanwhile(host: 
     host.work(1.0, {pid: 1.0})
     host.meter.failing = {CPU}
     assert host.agent.close_lease("r", lease).joules == 0
-    revision = host.agent.totals("r", 0)["revision"]
+    revision = host.agent.telling.totals("r", 0)["revision"]
     host.work(1.0, {})
     host.agent.tick()
     assert lease in host.agent.windows["r"].leases
-    assert host.agent.totals("r", revision)["revision"] == revision + 1
+    assert host.agent.telling.totals("r", revision)["revision"] == revision + 1
     assert lease in host.agent.windows["r"].leases  # acknowledged, but its last interval is still open
     host.meter.failing = set()
     host.work(2.0, {})
     host.agent.tick()
     # 400 J in 4 s, all by the lease's CPU second; it says so although it was acknowledged before
-    answer = host.agent.totals("r", revision + 1)
+    answer = host.agent.telling.totals("r", revision + 1)
     assert [(row.lease, row.joules) for row in answer["energy"]] == [(lease, pytest.approx(400))]
     assert [(row.held_seconds, row.covered_seconds) for row in answer["leases"]] == [(1.0, 1.0)]
     assert [(row.joules, row.failures) for row in answer["meters"]] == [(pytest.approx(400), 2)]
@@ -312,12 +312,12 @@ def test_only_acknowledged_leases_are_dropped_and_their_trial_keeps_its_total(ho
     lease = host.open("t", pid)
     host.work(1.0, {pid: 1.0})
     host.agent.close_lease("r", lease)
-    first = host.agent.totals("r", 0)
+    first = host.agent.telling.totals("r", 0)
     assert [row.lease for row in first["energy"]] == [lease]
-    lost = host.agent.totals("r", 0)  # the answer was lost: asked again, told again
+    lost = host.agent.telling.totals("r", 0)  # the answer was lost: asked again, told again
     assert lost["energy"] == first["energy"]
     assert lost["leases"] == first["leases"]
-    after = host.agent.totals("r", lost["revision"])
+    after = host.agent.telling.totals("r", lost["revision"])
     assert after["energy"] == []
     assert after["leases"] == []
     assert host.agent.windows["r"].leases == {}
@@ -331,10 +331,10 @@ def test_only_changed_rows_are_told_again(host: FakeHost) -> None:
     host.open("b", b)
     host.work(1.0, {a: 1.0, b: 1.0})
     host.agent.tick()
-    revision = host.agent.totals("r", 0)["revision"]
+    revision = host.agent.telling.totals("r", 0)["revision"]
     host.work(1.0, {b: 1.0})
     host.agent.tick()
-    answer = host.agent.totals("r", revision)
+    answer = host.agent.telling.totals("r", revision)
     assert [(row.lease, row.joules) for row in answer["energy"]] == [("lease-b", pytest.approx(150))]
 
 

@@ -35,7 +35,7 @@ class Driver:
             return
         if self._windows[run] != (window := self._host.agent.windows[run].id):
             self._windows[run], self._since[run] = window, 0
-        answer = self._host.agent.totals(run, self._since[run])
+        answer = self._host.agent.telling.totals(run, self._since[run])
         if lost:
             return
         for _ in range(2 if repeated else 1):

@@ -29,7 +29,7 @@ class Scrape:
     def __init__(self, host: FakeHost) -> None:
         host.clock.advance(0.2)  # the state is saved at most every 0.1 s, and a scrape shows nothing newer
         host.agent.save()
-        self.text = exposition(host.agent.picture(), "").text
+        self.text = exposition(host.agent.telling.picture(), "").text
         self.samples = {
             (sample.name, frozenset(sample.labels.items())): sample.value
             for family in parser.text_string_to_metric_families(self.text)
@@ -150,7 +150,7 @@ def test_every_family_of_the_table_is_exported_and_no_other(host: FakeHost) -> N
 
 def test_openmetrics_says_the_same(host: FakeHost) -> None:
     host.agent.save()
-    picture = host.agent.picture()
+    picture = host.agent.telling.picture()
     plain, openmetrics = (exposition(picture, accept) for accept in ("text/plain", "application/openmetrics-text"))
     assert plain.content_type.startswith("text/plain; version=0.0.4")
     assert openmetrics.content_type.startswith("application/openmetrics-text; version=1.0.0")

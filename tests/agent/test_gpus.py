@@ -198,11 +198,11 @@ def test_a_lost_gpu_comes_back_from_zero_and_nothing_is_negative(tmp_path: Path)
     lost, _ = host.gpus
     lost.failure = pynvml.NVML_ERROR_GPU_IS_LOST
     host.run(20, still=[lost])
-    assert "GPU-a does not answer: GPU is lost" in host.agent.notes
+    assert "GPU-a does not answer: GPU is lost" in host.agent.telling.notes
     lost.come_back()
     host.run(20)  # the first 10 s at most pass until it is looked for again
     row = host.meters()[0]
-    assert "does not answer" not in host.agent.notes
+    assert "does not answer" not in host.agent.telling.notes
     assert (row.resets, host.agent.counters["GPU-a"].events) == (1, {"reset": 1})
     unknown_seconds = row.window_seconds - row.covered_seconds
     assert 20.0 < unknown_seconds <= 31.0  # lost for 20 s, then looked for at most every 10 s
@@ -240,11 +240,11 @@ def test_a_number_is_taken_for_no_board_where_there_are_several(tmp_path: Path) 
     assert host.buckets() == pytest.approx({"background": 3000, "unreserved_idle": 1000})
     lease = host.lease("a")
     assert (lease.held_seconds, lease.covered_seconds, lease.gpus) == (10.0, 0.0, '{"0": 1.0}')
-    assert host.agent.notes.endswith(
+    assert host.agent.telling.notes.endswith(
         "; a trial holds GPU 0 (a number alone, which may be another board's elsewhere), which no meter here counts"
     )
     host.agent.close_lease("r", "a")
-    assert "a trial holds" not in host.agent.notes
+    assert "a trial holds" not in host.agent.telling.notes
 
 
 def test_two_pods_that_name_their_boards_by_uuid_pay_for_their_own(tmp_path: Path) -> None:
@@ -342,7 +342,7 @@ def test_an_instance_that_was_made_after_the_agent_began_can_be_held(tmp_path: P
     board = mig()
     host = GpuHost(tmp_path, board)
     host.open("a", {"MIG-new": 1.0})
-    assert "a trial holds GPU MIG-new, which no meter here counts" in host.agent.notes
+    assert "a trial holds GPU MIG-new, which no meter here counts" in host.agent.telling.notes
     host.agent.close_lease("r", "a")
     board.instances = [FakeInstance("MIG-new", 7, 0)]
     host.open("b", {"MIG-new": 1.0})

@@ -194,7 +194,7 @@ def test_agents_that_are_none_are_refused_in_one_line(host: FakeHost, browser: B
     reason = browser.get("/v1/agents", "run=open+to+all", body=body)["error"]
     assert browser.status == "400"
     assert 0 < len(reason) <= 304
-    assert host.agent.agents() == {}
+    assert host.agent.telling.agents() == {}
 
 
 def test_an_error_of_ours_is_one_line_in_the_log_and_ends_one_request(

@@ -91,5 +91,5 @@ def test_a_lease_of_another_run_cannot_be_taken_over(host: FakeHost) -> None:
     host.agent.close_trial("s", "t")
     host.work(1.0, {trial: 1.0})
     host.agent.tick()
-    assert host.agent.open_leases == 1
+    assert host.agent.telling.open_leases == 1
     assert host.buckets()["l active"] == pytest.approx(100)

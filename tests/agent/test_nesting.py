@@ -180,7 +180,7 @@ def test_a_lease_goes_on_with_the_connection_that_opened_it_last(host: FakeHost)
     pid = host.tree.fork()
     opened(host, "r", pid, connection=1)
     opened(host, "r", pid, connection=2)  # the client had lost patience with the first one
-    assert host.agent.open_leases == 1
+    assert host.agent.telling.open_leases == 1
     for late in (
         lambda: opened(host, "r", pid, connection=1),
         lambda: host.agent.report("of r", speaker=1),
@@ -192,7 +192,7 @@ def test_a_lease_goes_on_with_the_connection_that_opened_it_last(host: FakeHost)
     host.work(1.0, {pid: 1.0})
     assert host.agent.report("of r", speaker=2).joules == pytest.approx(100)
     host.agent.disconnect(2)
-    assert host.agent.open_leases == 0
+    assert host.agent.telling.open_leases == 0
 
 
 def test_a_closed_lease_that_is_opened_again_stays_closed(host: FakeHost) -> None:
@@ -219,7 +219,7 @@ def test_all_of_them_find_themselves_again_after_a_restart(host: FakeHost) -> No
     host.agent.tick()
     host.wait(100.0)
     host.agent.tick()
-    assert host.agent.open_leases == 1  # the other one has not come back
+    assert host.agent.telling.open_leases == 1  # the other one has not come back
     assert host.agent.report("of outer").joules == pytest.approx(300)
     host.wait(ABANDONED_SECONDS + 1)
     host.agent.tick()

@@ -157,7 +157,7 @@ def test_a_restricted_pod_s_trial_gets_its_lease_and_pays_for_its_cpu_time(serve
         server.agent.tick()
         assert lease.cpu_seconds >= 0.45
         end(process)
-        until(lambda: server.agent.open_leases == 0, 30.0)
+        until(lambda: server.agent.telling.open_leases == 0, 30.0)
         assert {row.trial for row in server.agent.windows["r"].lease_rows(0) if row.closed_at is not None} == {"t"}
 
 
@@ -194,7 +194,7 @@ def test_who_claims_another_process_is_refused(server: AgentServer, neighbour: s
     with pods(2) as (own, other), bystander(own if neighbour == "same pod" else other) as claim:
         with client(own, server.lease_port or 0, "t", claim) as (_, told):
             assert reason in told.get("error", told)
-        assert server.agent.open_leases == 0
+        assert server.agent.telling.open_leases == 0
         assert server.agent.windows == {}  # nor has it a window
 
 
@@ -283,7 +283,7 @@ def test_a_pod_that_is_gone_with_its_network_holds_no_lease(server: AgentServer)
         (lease,) = server.agent.windows["r"].leases.values()
         os.kill(lease.root.pid, signal.SIGKILL)
         until(
-            lambda: server.agent.open_leases == 0, 30.0
+            lambda: server.agent.telling.open_leases == 0, 30.0
         )  # long before its keepalive: the process is not there any more
 
 

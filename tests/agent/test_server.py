@@ -165,7 +165,7 @@ def test_a_lease_of_another_connection_is_not_told_its_phase(server: AgentServer
 def test_the_driver_closes_trials_tells_of_its_sweep_and_ends_it(server: AgentServer, client: AgentClient) -> None:
     opened(client, "t")
     client.close_trial("t")
-    until(lambda: server.agent.open_leases == 0)
+    until(lambda: server.agent.telling.open_leases == 0)
     client.update(Sweep(name="n", started_at=1.0, best={"loss": 0.25}))
     until(lambda: server.agent.windows["r"].sweep.best == {"loss": 0.25})
     worker = AgentClient(server.socket_path, Hello(run="r", sweep=Sweep(name="as it began")))
@@ -180,7 +180,7 @@ def test_opening_and_closing_do_not_wait_and_keep_their_order(server: AgentServe
     for number in range(300):
         client.open(f"trial-{number}").end()
     last = opened(client, "last")
-    assert server.agent.open_leases == 1
+    assert server.agent.telling.open_leases == 1
     last.close()
     leases = server.agent.windows["r"].leases.values()
     assert [lease.trial for lease in leases] == [*(f"trial-{number}" for number in range(300)), "last"]
@@ -283,9 +283,9 @@ def test_who_has_not_said_hello_is_told_so(standing: AgentServer) -> None:
 def test_hanging_up_closes_the_leases(server: AgentServer, client: AgentClient) -> None:
     opened(client, "t")
     opened(client, "u")
-    assert server.agent.open_leases == 2
+    assert server.agent.telling.open_leases == 2
     client.close()
-    until(lambda: server.agent.open_leases == 0)
+    until(lambda: server.agent.telling.open_leases == 0)
     with pytest.raises(AgentUnreachable):
         opened(client, "v")
 
@@ -314,14 +314,14 @@ def test_a_killed_process_s_lease_is_closed_and_keeps_its_joules(server: AgentSe
     try:
         assert worker.stdout is not None
         lease = worker.stdout.readline().strip()
-        assert server.agent.open_leases == 1
+        assert server.agent.telling.open_leases == 1
         assert server.agent.windows["r"].leases[lease].root.pid == worker.pid  # as the kernel says
     finally:
         worker.kill()
         worker.communicate()
-    until(lambda: server.agent.open_leases == 0)
+    until(lambda: server.agent.telling.open_leases == 0)
     server.agent.close_window("r")
-    answer = server.agent.totals("r", 0)
+    answer = server.agent.telling.totals("r", 0)
     of_lease = sum(row.joules for row in answer["energy"] if row.lease == lease)
     assert of_lease > 5  # half a CPU second of a host with few CPUs that draws 100 W
     assert sum(row.joules for row in answer["energy"]) == pytest.approx(answer["meters"][0].joules)

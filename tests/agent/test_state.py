@@ -91,10 +91,10 @@ def test_who_does_not_come_back_within_a_minute_is_let_go(host: FakeHost) -> Non
     host.start_agent()
     host.wait(REJOIN_SECONDS - 1)
     host.agent.tick()
-    assert host.agent.open_leases == 1
+    assert host.agent.telling.open_leases == 1
     host.wait(1.0)
     host.agent.tick()
-    assert host.agent.open_leases == 0
+    assert host.agent.telling.open_leases == 0
     host.work(1.0, {driver: 1.0})
     host.agent.tick()
     assert host.buckets()["background"] == pytest.approx(110 * 61)  # a driver that has not come back is nobody's
@@ -128,16 +128,16 @@ def test_what_a_driver_was_told_is_never_more_than_what_the_next_agent_knows(hos
     host.open("t", trial)
     host.work(0.5, {trial: 1.0})
     host.agent.report("lease-t")
-    told = host.agent.totals("r", 0)
+    told = host.agent.telling.totals("r", 0)
     host.kill_agent()
     host.start_agent()
     assert host.agent.windows["r"].revision > told["revision"]
-    again = host.agent.totals("r", told["revision"])
+    again = host.agent.telling.totals("r", told["revision"])
     assert again["window"] == told["window"]
     assert again["energy"] == []  # nothing was used since, and nothing is told twice
     host.work(0.5, {trial: 1.0})
     host.agent.tick()
-    assert sum(row.joules for row in host.agent.totals("r", again["revision"])["energy"]) == pytest.approx(110)
+    assert sum(row.joules for row in host.agent.telling.totals("r", again["revision"])["energy"]) == pytest.approx(110)
 
 
 def test_an_interval_that_a_failed_reading_left_open_goes_over_the_restart(host: FakeHost) -> None:
@@ -215,7 +215,7 @@ def test_a_device_that_the_next_agent_lacks_keeps_its_joules(host: FakeHost) -> 
     rows = {row.component: row for row in host.agent.windows["r"].meter_rows()}
     assert (rows["cpu"].joules, rows["dram"].joules) == (200, 10)
     assert rows["dram"].covered_seconds == 1
-    host.agent.totals("r", 0)
+    host.agent.telling.totals("r", 0)
 
 
 def test_a_device_that_the_next_agent_has_more_counts_from_there(host: FakeHost) -> None:
@@ -317,7 +317,7 @@ def test_an_agent_that_ends_leaves_its_state_or_takes_it_along(host: FakeHost) -
     host.wait(1.0)
     host.agent.end(keep_state=True)
     with pytest.raises(LeaseRefused, match="has ended"):
-        host.agent.totals("r", 0)
+        host.agent.telling.totals("r", 0)
     host.start_agent()
     assert metered(host) == pytest.approx(110)
     host.agent.end(keep_state=False)
@@ -365,17 +365,17 @@ def test_nobody_pays_for_what_a_device_drew_while_no_agent_found_it(tmp_path: Pa
     del host.meter.watts[GPU], host.meter.joules[GPU]
     host.start_agent()
     host.open("t", trial, GPU_1=1.0)
-    assert "a trial holds GPU GPU-1, which no meter here counts" in host.agent.notes
+    assert "a trial holds GPU GPU-1, which no meter here counts" in host.agent.telling.notes
     host.wait(12.0)
     host.agent.tick()
-    answer = host.agent.totals("r", 0)
+    answer = host.agent.telling.totals("r", 0)
     assert {name: (covered, age) for name, covered, age in answer["readings"]} == {
         "package-0": (14.0, 0.0),
         "GPU-1": (1.0, 13.0),
     }
     assert set(host.agent.windows["r"].trial("t").watts) == {"cpu"}
     host.agent.close_lease("r", "lease-t")
-    host.agent.totals("r", host.agent.totals("r", 0)["revision"])
+    host.agent.telling.totals("r", host.agent.telling.totals("r", 0)["revision"])
     assert host.agent.windows["r"].leases == {}  # nothing more will be booked to it
     host.agent.tick()
     for _ in range(2):

@@ -61,7 +61,7 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> LedgerData:
                 ResultRow(f"t{number}", epoch, host.clock.seconds - begun, joules, 0.0, {"accuracy": accuracy})
             )
         host.agent.close_lease("r", lease)
-    rows = host.agent.totals("r", 0)
+    rows = host.agent.telling.totals("r", 0)
     return LedgerData(
         run={"objective": {"metric": "accuracy", "mode": "max", "target": 0.9, "patience": 2}},
         energy=[EnergyRow(*row) for row in rows["energy"]],

@@ -146,7 +146,10 @@ def spawn_agent(meters: Sequence[str], port: int, bind: str, linger: float) -> N
     command += ["--port", str(port), "--bind", bind, "--linger", str(linger)]
     for meter in meters:
         command += ["--meter", meter]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    except OSError as error:  # no memory, process or open file is left
+        raise AgentError(f"no agent can be started: {error.strerror or error}") from error
     if done.returncode in (0, EXIT_ALREADY_RUNNING):
         return
     said = done.stderr.strip().removeprefix("energysweep: ")

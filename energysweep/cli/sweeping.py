@@ -65,10 +65,11 @@ def _add_ray_restarts(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from energysweep.spec import check_workload, count_sentence, load_spec
+    from energysweep.spec import check_search, check_workload, count_sentence, load_spec
 
     spec = load_spec(arguments.sweep, arguments.overrides)
     check_workload(spec)
+    check_search(spec)
     note(f"{spec.name}: {count_sentence(spec)}")
 
     # Only now: bad input is told before Ray's second of import time, and nothing has been started.
@@ -141,7 +142,7 @@ def _tell(done: Run) -> int:
 
 
 def _validate(arguments: argparse.Namespace) -> int:
-    from energysweep.spec import check_workload, count_sentence, json_schema, load_spec
+    from energysweep.spec import check_search, check_workload, count_sentence, json_schema, load_spec
 
     if arguments.schema:
         say(json.dumps(json_schema(), indent=2))
@@ -150,6 +151,7 @@ def _validate(arguments: argparse.Namespace) -> int:
         raise InputError("validate needs a sweep's file, or --schema")
     spec = load_spec(arguments.sweep, arguments.overrides)
     check_workload(spec)
+    check_search(spec)
     if arguments.address:
         from energysweep.tuning.run import check_cluster
 

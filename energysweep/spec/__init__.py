@@ -20,7 +20,7 @@ from energysweep.spec.model import (
 )
 from energysweep.spec.space import Count, Point, count_sentence, label, points, trial_count, varying
 from energysweep.spec.stages import origin, stage_spec, with_origin
-from energysweep.spec.workload import check_workload, find_workload, load_workload, render_command
+from energysweep.spec.workload import check_search, check_workload, find_workload, load_workload, render_command
 
 __all__ = [
     "Budget",
@@ -40,6 +40,7 @@ __all__ = [
     "Stage",
     "SweepSpec",
     "Uniform",
+    "check_search",
     "check_workload",
     "count_sentence",
     "find_workload",

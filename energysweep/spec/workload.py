@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -27,6 +28,22 @@ def check_workload(spec: SweepSpec) -> None:
         load_workload(spec)
     else:
         _check_program(spec)
+
+
+def check_search(spec: SweepSpec) -> None:
+    """Whether this Python has what the sweep's search needs.
+
+    Raises:
+        InputError: optuna is not installed, or cannot be imported.
+    """
+    if spec.search.algorithm != "optuna":
+        return
+    try:
+        importlib.import_module("optuna")  # an extra
+    except ImportError:
+        raise spec.document.error(
+            "optuna is not installed: pip install 'energysweep[optuna]'", ("search", "algorithm")
+        ) from None
 
 
 def load_workload(spec: SweepSpec) -> Callable[..., Any]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 
 from energysweep.agent.accounts import Sweep
 from energysweep.agent.client import AgentClient
-from energysweep.errors import AgentError, AgentUnreachable
+from energysweep.errors import AgentUnreachable
 from energysweep.tuning.board import Board
-from energysweep.tuning.trial import Metering
+from energysweep.tuning.trial import UNMEASURED, Metering
+
+log = logging.getLogger("ray.energysweep")  # into the run folder's ray.log, with Ray's own words
 
 
 class AgentLink:
@@ -26,6 +29,7 @@ class AgentLink:
     def __init__(self, metering: Metering, board: Board) -> None:
         self._metering, self._board = metering, board
         self._lock = threading.Lock()
+        self._complaint = ""
         self._client = self._connect(quiet=True)
 
     @property
@@ -57,16 +61,23 @@ class AgentLink:
     def _say(self, words: Callable[[AgentClient], None]) -> None:
         with self._lock:
             try:
-                words(self._client)
-            except AgentUnreachable:
-                self._client.close()
                 try:
+                    words(self._client)
+                except AgentUnreachable:
+                    self._client.close()
                     self._client = self._connect()
                     words(self._client)
-                except AgentError:
-                    return  # tried again at the next word
+                self._complaint = ""
+            except UNMEASURED as error:  # tried again at the next word
+                if str(error) != self._complaint:
+                    self._complaint = str(error)
+                    log.warning("this host's agent does not hear the driver: %s", error)
 
     def _connect(self, quiet: bool = False) -> AgentClient:
         client = self._metering.connect(self._metering.run or "", quiet)
-        self._board.pin_agent(client.agent["host"], client.agent["url"])
+        try:
+            self._board.pin_agent(client.agent["host"], client.agent["url"])
+        except BaseException:
+            client.close()
+            raise
         return client

@@ -36,6 +36,10 @@ class Board:
         """An agent that serves this run, and where its HTTP answers."""
         self._put(f"agent/{host}", url)
 
+    def has_agent(self, host: str) -> bool:
+        """Whether an agent of this host has served the run."""
+        return bool(self._get(f"{self._run}/agent/{host}"))
+
     def agents(self) -> list[str]:
         """Every agent that was pinned up; those known before while Ray does not answer: agents do not need it."""
         ray = internal_kv_get_gcs_client()

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import ray
 import ray._private.services
 import ray._private.worker
 from ray.experimental.internal_kv import internal_kv_get_gcs_client
+from ray.job_config import JobConfig
 
 from energysweep.agent.processes import Root, read_process, scan
 from energysweep.errors import InputError, one_line
@@ -41,7 +42,13 @@ _ANSWER_SECONDS = 3.0
 _SILENT_SECONDS = 25.0  # a head that is restarted is back by then; Ray itself ends the driver after 60 s
 
 
-def start(address: str, named_by: str, environment: dict[str, Any], say: Callable[[str], None]) -> RayProcess:
+def start(
+    address: str,
+    named_by: str,
+    environment: dict[str, Any],
+    say: Callable[[str], None],
+    folders: Sequence[str] = (),
+) -> RayProcess:
     """Connect to a cluster, or start a Ray of one's own; the latter is tried twice, each time at ports of its own.
 
     Args:
@@ -49,6 +56,7 @@ def start(address: str, named_by: str, environment: dict[str, Any], say: Callabl
         named_by: what has given it.
         environment: Ray's runtime_env for trials.
         say: told while it takes long.
+        folders: come first on ``sys.path`` in all its workers, as far as a host has them.
 
     Raises:
         InputError: there is none. Whatever Ray raises, it is said in one line.
@@ -57,11 +65,13 @@ def start(address: str, named_by: str, environment: dict[str, Any], say: Callabl
     if ray.is_initialized():
         raise InputError("this process works with a Ray already: leave it first, by ray.shutdown()")
     for is_last in (False, True) if is_local else (True,):
+        before = _children()
         try:
-            with _said_while_it_takes_long(address, say), _heard() as heard, _patience(is_local):
+            with _said_while_it_takes_long(address, say), _heard() as heard, _patience(is_local, before):
                 ray.init(
                     address=address,
                     runtime_env=environment or None,
+                    job_config=JobConfig(_py_driver_sys_path=_First(reversed(folders))),
                     include_dashboard=False if is_local else None,
                     log_to_driver=False,
                     configure_logging=False,
@@ -71,7 +81,8 @@ def start(address: str, named_by: str, environment: dict[str, Any], say: Callabl
         except BaseException as error:
             with contextlib.suppress(Exception):
                 ray.shutdown()
-            _kill(_left_of_a_start())
+            if is_local:
+                _kill(_left_of_a_start(before))
             if not isinstance(error, Exception):  # Ctrl-C
                 raise
             reason = _without_boilerplate(error) or type(error).__name__
@@ -81,6 +92,17 @@ def start(address: str, named_by: str, environment: dict[str, Any], say: Callabl
                 raise InputError(f"Ray did not start: {reason}{_advice(heard)}") from error
             say(f"Ray did not start ({reason}); trying once more")
     raise AssertionError
+
+
+class _First(list[str]):
+    """Folders that stay before those that Ray adds: a worker puts one after the other at the beginning of its path.
+
+    Ray adds the current folder of the driver, where another sweep's module may have the same name.
+    """
+
+    def extend(self, more: Iterable[str]) -> None:
+        """What is added comes before, and so ends up behind."""
+        self[:0] = more
 
 
 def _log_what_ray_says(data: Mapping[str, Any], ignore_prefix: bool = False) -> None:
@@ -98,23 +120,50 @@ class RayProcess:
     Args:
         address: of the cluster, or ``local``.
         clock: monotonic seconds.
+        sleep: waits for so many seconds.
+        head: of the cluster, which tells of its nodes; None: the one that this process is connected to.
+        node: the id of this driver's node there.
     """
 
-    def __init__(self, address: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        address: str,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        head: Any = None,
+        node: str = "",
+    ) -> None:
         self.is_local = address == "local"
-        self.address, self._clock = address, clock
+        self.address, self._clock, self._sleep = address, clock, sleep
         self._asked_at = self._answered_at = clock()
         self._workers: set[Root] = set()  # of its own raylet, and what they have started
         if self.is_local:
             processes = ray._private.worker._global_node.all_processes  # noqa: SLF001 - nothing public tells of them
             self._own = {name: [each.process for each in found] for name, found in processes.items()}
         else:
-            self._gcs = internal_kv_get_gcs_client()
-            self._node = bytes.fromhex(ray.get_runtime_context().get_node_id())
+            self._head = head or internal_kv_get_gcs_client()
+            self._node = bytes.fromhex(node or ray.get_runtime_context().get_node_id())
 
     def lost(self) -> str | None:
-        """Why nothing more can be expected of it, if so. To be asked about once a second; takes at most 3 s."""
-        return self._own_lost() if self.is_local else self._cluster_lost()
+        """Why nothing more can be expected of it, if so. To be asked about once a second; takes at most 3 s.
+
+        A cluster's head is not asked each time, and may be silent for a while, as when it is restarted.
+        """
+        if self.is_local:
+            return self._own_lost()
+        if self._clock() - self._asked_at < _ASK_EVERY_SECONDS:
+            return None
+        return self._cluster_lost()[0]
+
+    def lost_for_sure(self) -> str | None:
+        """The same, asked now. A head that is silent is asked until it answers, or has been silent for too long."""
+        if self.is_local:
+            return self._own_lost()
+        while True:
+            reason, is_known = self._cluster_lost()
+            if is_known:
+                return reason
+            self._sleep(1.0)
 
     def _own_lost(self) -> str | None:
         for name in ("raylet", "gcs_server"):
@@ -128,23 +177,22 @@ class RayProcess:
                     self._workers = _descendants(process.pid)
         return None
 
-    def _cluster_lost(self) -> str | None:
-        now = self._clock()
-        if now - self._asked_at < _ASK_EVERY_SECONDS:
-            return None
-        self._asked_at = now
+    def _cluster_lost(self) -> tuple[str | None, bool]:
+        """Why the cluster is lost, if it is; and whether that is known."""
+        self._asked_at = self._clock()
         try:
-            nodes = self._gcs.get_all_node_info(timeout=_ANSWER_SECONDS)
+            nodes = self._head.get_all_node_info(timeout=_ANSWER_SECONDS)
         except ray.exceptions.RayError as error:
             silent = self._clock() - self._answered_at
             if silent < _SILENT_SECONDS:
-                return None
-            return f"the head of the cluster at {self.address} has not answered for {silent:.0f} s ({one_line(error)})"
+                return None, False
+            words = f"has not answered for {silent:.0f} s ({one_line(error)})"
+            return f"the head of the cluster at {self.address} {words}", True
         self._answered_at = self._clock()
         own = next((info for node, info in nodes.items() if node.binary() == self._node), None)
         if own is None or own.state != 0:  # GcsNodeInfo.ALIVE
-            return f"the cluster at {self.address} has lost the node that this driver is on"
-        return None
+            return f"the cluster at {self.address} has lost the node that this driver is on", True
+        return None, True
 
     def end(self) -> None:
         """Kill all that is left of a Ray of one's own: trials that outlive their raylet would go on drawing power."""
@@ -163,15 +211,19 @@ def _signal(number: int) -> str:
     return next((each.name for each in signal.Signals if each == number), f"signal {number}")
 
 
-def _left_of_a_start() -> set[Root]:
-    """Processes of a Ray that this process has started and cannot reach any more."""
+def _children() -> set[Root]:
+    """Processes that this one has started, those that have ended and were not waited for included."""
+    return {process.root for process in scan(_PROC).values() if process.parent == os.getpid()}
+
+
+def _left_of_a_start(before: set[Root]) -> set[Root]:
+    """Processes of a Ray that was started after these were there, and that cannot be reached any more."""
     package = os.fsencode(Path(ray.__file__).parent)
     found: set[Root] = set()
-    for process in scan(_PROC).values():
-        if process.parent == os.getpid():
-            with contextlib.suppress(OSError):
-                if package in (_PROC / str(process.pid) / "cmdline").read_bytes():
-                    found |= {process.root} | _descendants(process.pid)
+    for root in _children() - before:
+        with contextlib.suppress(OSError):
+            if package in (_PROC / str(root.pid) / "cmdline").read_bytes():
+                found |= {root} | _descendants(root.pid)
     return found
 
 
@@ -197,7 +249,7 @@ def _descendants(pid: int) -> set[Root]:
 
 
 @contextmanager
-def _patience(is_local: bool) -> Iterator[None]:
+def _patience(is_local: bool, before: set[Root]) -> Iterator[None]:
     """Ray waits for its raylet for 30 s, which stands in its code (2.60) and in no setting: each look waits longer."""
     services = ray._private.services  # noqa: SLF001
     look, until = services.get_node, time.monotonic() + _START_SECONDS
@@ -207,7 +259,7 @@ def _patience(is_local: bool) -> Iterator[None]:
             try:
                 return look(*arguments)
             except RuntimeError:
-                if time.monotonic() > until or _raylet_has_ended():
+                if time.monotonic() > until or _raylet_has_ended(before):
                     raise
                 time.sleep(0.5)
 
@@ -218,11 +270,13 @@ def _patience(is_local: bool) -> Iterator[None]:
         services.get_node = look
 
 
-def _raylet_has_ended() -> bool:
+def _raylet_has_ended(before: set[Root]) -> bool:
+    """Whether one has that was started after these were there."""
     for process in scan(_PROC).values():
-        if process.parent == os.getpid() and not process.alive:
+        if process.parent == os.getpid() and not process.alive and process.root not in before:
             with contextlib.suppress(OSError):
-                return (_PROC / str(process.pid) / "comm").read_text(encoding="utf-8").strip() == "raylet"
+                if (_PROC / str(process.pid) / "comm").read_text(encoding="utf-8").strip() == "raylet":
+                    return True
     return False
 
 
@@ -270,14 +324,16 @@ def _heard() -> Iterator[_Heard]:
 def _advice(heard: _Heard) -> str:
     """What Ray's processes have written last, and what a person can do."""
     sessions = Path(ray._common.utils.get_default_ray_temp_dir()).glob(f"session_*_{os.getpid()}")  # noqa: SLF001
-    logs = max(sessions, default=Path()) / "logs"
+    session = max(sessions, default=None)  # none if it came to nothing before that
+    logs = None if session is None else session / "logs"
     said = heard.lines[-1:]
-    for name in ("gcs_server.out", "raylet.out", "raylet.err"):
+    files = [logs / name for name in ("gcs_server.out", "raylet.out", "raylet.err")] if logs is not None else []
+    for file in files:
         with contextlib.suppress(OSError):
-            lines = (logs / name).read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
             said += [line for line in lines if " E " in line or " C " in line]
     last = f'; the last that it wrote: "{_without_boilerplate(said[-1])}"' if said else ""
-    where = f"; its logs are in {logs}" if logs.is_dir() else ""
+    where = f"; its logs are in {logs}" if logs is not None and logs.is_dir() else ""
     return f"{last}{where}; is this machine very busy, or out of memory, open files or room for temporary files?"
 
 

@@ -23,7 +23,7 @@ from energysweep.ledger import FILE_NAME, Ledger, without_orphans
 from energysweep.links import web_address
 from energysweep.reporting import PAGE_NAME, Summary, summarise, write_report, write_whole
 from energysweep.runfolder import SPEC_NAME, to_resume
-from energysweep.spec import SweepSpec, load_spec
+from energysweep.spec import SweepSpec, check_search, load_spec
 from energysweep.terminal import note
 from energysweep.tuning import placement, run_lock
 from energysweep.tuning.progress import Progress, Silent
@@ -33,7 +33,7 @@ from energysweep.tuning.run_key import keep_key, key_of
 from energysweep.tuning.running import RunningSweep
 from energysweep.tuning.session import connected
 from energysweep.tuning.watch import Watch
-from energysweep.tuning.workload import trainable_of
+from energysweep.tuning.workload import folders_of, trainable_of
 
 GRAFANA_VARIABLE = "ENERGYSWEEP_GRAFANA"
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -145,6 +145,7 @@ class _How:
 def _work(spec: SweepSpec, place: Callable[[], tuple[Path, bool]], how: _How) -> Run:
     """Run what is left of a sweep; once all is checked, ``place`` tells its folder, and whether that is new."""
     trainable = trainable_of(spec)
+    check_search(spec)
     grid = carbon.resolve(**spec.carbon.model_dump())
     grafana_url = os.environ.get(GRAFANA_VARIABLE)
     if grafana_url:
@@ -167,7 +168,7 @@ def _work(spec: SweepSpec, place: Callable[[], tuple[Path, bool]], how: _How) ->
 
         with (
             contextlib.closing(Watch(lock, go_on if how.start_again else None)) as watch,
-            connected(spec, how.address, how.progress.event) as ray_process,
+            connected(spec, how.address, how.progress.event, folders_of(spec)) as ray_process,
             watch.over(ray_process),
         ):
             placement.check(spec, ray.nodes(), placement.autoscaler_nodes())
@@ -176,10 +177,13 @@ def _work(spec: SweepSpec, place: Callable[[], tuple[Path, bool]], how: _How) ->
             facts = beginning(run_id, spec, grid, time.time())
             lock.check()
             # What is in the folder only now: a sweep that is refused leaves none behind.
-            with contextlib.closing(running) as sweep, _fill_folder(folder, spec, key, facts) as ledger:
-                ledger.note(grafana=grafana_url)
-                begun = _Begun(run_id, folder, sweep, ledger, ray_process, how)
-                problems = sweep.run(trainable, ledger, folder, watch, begun)
+            with contextlib.closing(running) as sweep, contextlib.ExitStack() as opened:
+                with watch.beginning() as begun:  # a folder with a ledger in it is one that the watch can end
+                    ledger = opened.enter_context(_fill_folder(folder, spec, key, facts))
+                    ledger.note(grafana=grafana_url)
+                    sweep.take_up(ledger, watch)
+                    begun(_Begun(run_id, folder, sweep, ledger, ray_process, how))
+                problems = sweep.run(trainable, folder)
                 if gone := lock.beat():  # perhaps why it has ended
                     problems.append(gone)
                 return _reported(run_id, folder, ledger, problems, interrupted=sweep.interrupted, is_ours=gone is None)

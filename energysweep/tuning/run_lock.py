@@ -55,9 +55,14 @@ class Holder:
 
 
 class RunLock:
-    """The lock of one run, held by this process. Made by ``take``."""
+    """The lock of one run, held by this process. Made by ``take``.
+
+    Attributes:
+        folder_is_new: if the run folder is empty without the lock, it goes with it.
+    """
 
     def __init__(self, path: Path, descriptor: int, holder: Holder) -> None:
+        self.folder_is_new = False
         self._path, self._descriptor, self._holder = path, descriptor, holder
         self._write()
 
@@ -123,11 +128,14 @@ class RunLock:
     def beat(self) -> str | None:
         """Show that this driver lives, every BEAT_SECONDS. Returns why it must not go on, if so."""
         try:
-            there = self._path.stat()
+            there, mine = self._path.stat(), os.fstat(self._descriptor)
             now = _read(self._path)
-        except OSError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if self._path.parent.is_dir():
+                return f"its {FILE_NAME} was removed ({self._path.parent}): another driver could work on the run"
             return f"the run folder has gone ({self._path.parent}: {error.strerror})"
-        mine = os.fstat(self._descriptor)
+        except OSError:  # no file may be opened now, or a server does not answer: the next beat tells
+            return None
         if (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino):
             return f"the run folder was replaced ({self._path.parent})"
         if now is not None and now.token != self._holder.token:
@@ -157,6 +165,9 @@ class RunLock:
                 self._path.unlink()
         os.close(self._descriptor)
         self._descriptor = -1
+        if self.folder_is_new:
+            with contextlib.suppress(OSError):
+                self._path.parent.rmdir()
 
     def _write(self) -> None:
         # Closed each time: a network's file system shows it to others then, and a local disk need not sync for it.
@@ -175,13 +186,11 @@ def held(folder: Path, say: Callable[[str], None], *, is_new: bool) -> Iterator[
         lock = RunLock.take(folder, say)
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror or error}", file=str(folder)) from error
+    lock.folder_is_new = is_new
     try:
         yield lock
     finally:
         lock.release()
-        if is_new:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
 
 
 def _opened(path: Path, flock: Callable[[int, int], None]) -> tuple[int, bool]:

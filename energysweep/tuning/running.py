@@ -16,7 +16,7 @@ from energysweep.agent.client import NOTHING_SPENT
 from energysweep.agent.discovery import TargetsFile
 from energysweep.carbon import Intensity
 from energysweep.errors import EnergysweepError, LedgerError, SweepError, one_line
-from energysweep.ledger import Ledger, LedgerData
+from energysweep.ledger import Ledger
 from energysweep.spec import SweepSpec
 from energysweep.tuning import placement
 from energysweep.tuning.agent_link import AgentLink
@@ -32,7 +32,7 @@ from energysweep.tuning.standing import Standing
 from energysweep.tuning.totals import POLL_SECONDS, Poller
 from energysweep.tuning.trial import Metering, metered_class
 from energysweep.tuning.tuner import last_checkpoints, make_tuner
-from energysweep.tuning.watch import Watch, Watched
+from energysweep.tuning.watch import Watch
 
 LOG_NAME = "ray.log"
 log = logging.getLogger("ray.energysweep")  # into the run folder's ray.log, with Ray's own words
@@ -98,18 +98,12 @@ class RunningSweep:
         self._agent = AgentLink(self._metering, self._board)
         self._opened = time.monotonic()  # the window is open
 
-    def run(self, trainable: Any, ledger: Ledger, folder: Path, watch: Watch, begun: Watched) -> list[str]:
-        """Run all trials that have not ended yet.
+    def take_up(self, ledger: Ledger, watch: Watch) -> None:
+        """Go on where the parts of the run before this one have ended. From then on it can be run, or abandoned.
 
         Args:
-            trainable: the workload.
             ledger: a new one, or that of the parts before.
-            folder: the run folder.
             watch: looks after it meanwhile.
-            begun: what ``watch`` can end, once there is something.
-
-        Returns:
-            What a person must know before trusting the result.
         """
         self._watch = watch
         before = ledger.read_whole()
@@ -132,32 +126,53 @@ class RunningSweep:
         rules = {stage: objective.rule for stage, objective in objectives(self._spec).items()}
         self._recorder = Recorder(ledger, rules, began, self._is_pruned, self._ended, self._changed)
         self._standing = Standing(self._spec, self._grid, self._recorder, self._poller, began)
-        self._take_over(before)
-        watch.begun(begun)
+        self._recorder.take_over(before)
+        self._poller.take_over(before)
+
+    def run(self, trainable: Any, folder: Path) -> list[str]:
+        """Run all trials that have not ended yet.
+
+        Whatever goes wrong meanwhile, the last readings are taken, and the ledger says how it ended.
+
+        Args:
+            trainable: the workload.
+            folder: the run folder.
+
+        Returns:
+            What a person must know before trusting the result.
+        """
+        failures = []
         with logged_to(folder / LOG_NAME), terminated_like_interrupted():
-            self._facts.note_beginning(self._run_id, self._spec, self._grid)
-            self._progress.event(self._agent.notes)
-            self._progress.event(f"metrics: {self._agent.url}/metrics")
-            self._poller.start()
-            self._progress.start(self._standing.status)
-            failures = []
             try:
+                self._facts.note_beginning(self._run_id, self._spec, self._grid)
+                for trial in self._recorder.trials:
+                    self._pin(trial)
+                self._progress.event(self._agent.notes)
+                self._progress.event(f"metrics: {self._agent.url}/metrics")
+                self._poller.start()
+                self._progress.start(self._standing.status)
                 self._fit(trainable, folder)
             except KeyboardInterrupt:
                 self.interrupted = True
-            except (SweepError, LedgerError) as error:
-                failures = [str(error)]
+            except Exception as error:  # of Tune, Ray, the storage or ourselves: any
+                log.exception("Ray Tune gave up")
+                failures = [str(_told(error))]
             self._watch.finishing()
             failures += self._take_last_readings()
             problems = [*self._problems(), *failures]
+            status = "interrupted" if self.interrupted else "failed" if problems else "done"
+            self._dashboard.ended_at = time.time()
             with self._kept(problems):
-                self._note_end("interrupted" if self.interrupted else "failed" if problems else "done")
+                self._polled()
+            with self._kept(problems):
+                self._facts.note_end(status)
         return list(dict.fromkeys(problems))
 
     def _take_last_readings(self, within_seconds: float | None = None) -> list[str]:
         """Whatever fails, the rest is done: the ledger is to be as complete as it can be. Returns what has failed."""
         problems: list[str] = []
-        self._poller.close_windows()
+        with self._kept(problems):
+            self._poller.close_windows()
         self._duration_seconds = time.monotonic() - self._opened
         with self._kept(problems):
             self._poller.stop(within_seconds)
@@ -172,6 +187,9 @@ class RunningSweep:
             yield
         except LedgerError as error:
             problems.append(str(error))
+        except Exception as error:  # the rest is to be done all the same
+            log.exception("at the end of the run")
+            problems.append(f"at the end of the run: {one_line(f'{type(error).__name__}: {error}')}")
 
     @property
     def ledger_problem(self) -> LedgerError | None:
@@ -194,12 +212,6 @@ class RunningSweep:
         """Hang up on the agent, however the run ended."""
         self._agent.close()
 
-    def _take_over(self, before: LedgerData) -> None:
-        self._recorder.take_over(before)
-        self._poller.take_over(before)
-        for trial in self._recorder.trials:
-            self._pin(trial)
-
     def _pin(self, trial: str) -> None:
         """Tell whoever goes on with a trial, perhaps elsewhere, what it has cost."""
         record = self._recorder.trials.get(trial)  # there is none if its worker failed before it began
@@ -216,11 +228,7 @@ class RunningSweep:
             tuner, self._scheduler = make_tuner(
                 spec, name, storage, trainable, self._recorder, self._watch.gate, stage, checkpoints
             )
-            try:
-                return last_checkpoints(tuner.fit(), storage)
-            except Exception as error:  # of Tune, Ray, or the storage: any
-                log.exception("Ray Tune gave up")
-                raise _told(error) from error
+            return last_checkpoints(tuner.fit(), storage)
 
         checkpoints, self._stage_problems = run_stages(self._spec, fit, self._recorder.of_stage)
         if checkpoints is not None:
@@ -241,16 +249,16 @@ class RunningSweep:
             self._pin(trial)
 
     def _polled(self) -> None:
+        seconds = self._duration_seconds
+        if seconds is None:
+            seconds = time.monotonic() - self._opened
+        self._facts.note_part(seconds, self._poller.notes)  # a driver that is killed has said how far it came
         self._standing.show_on(self._dashboard)
         self._dashboard.agents = self._poller.roster.listed(placement.lost_addresses)
         if self._targets_file is not None:
             self._targets_file.write(self._dashboard.agents)
         self._agent.update(self._dashboard)
         self._poller.tell_agents(self._dashboard.agents)
-        seconds = self._duration_seconds
-        if seconds is None:
-            seconds = time.monotonic() - self._opened
-        self._facts.note_part(seconds, self._poller.notes)  # a driver that is killed has said how far it came
 
     def _changed(self) -> None:
         for record in self._recorder.newly_ended():
@@ -258,11 +266,6 @@ class RunningSweep:
             self._progress.event(f"{record.row.status}: {label}{because(record.row.error)}")
 
     # What stays ------------------------------------------------------------------------------------------------------
-
-    def _note_end(self, status: str) -> None:
-        self._dashboard.ended_at = time.time()
-        self._polled()
-        self._facts.note_end(status)
 
     def _problems(self) -> list[str]:
         problems = ["the sweep was interrupted"] if self.interrupted else []
@@ -281,7 +284,7 @@ class RunningSweep:
 
 
 def _told(error: BaseException) -> EnergysweepError:
-    """What Tune gave up for: our own error, if there is one below Tune's, which is a traceback; else its last line."""
+    """What a run was given up for: our own error, if there is one below Tune's, a traceback; else its last line."""
     below: BaseException | None = error
     while below is not None:
         if isinstance(below, EnergysweepError):

@@ -14,9 +14,8 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from energysweep.errors import InputError
 from energysweep.objective import FirstHeld, number, reached_limit
-from energysweep.spec import Choice, LogUniform, Point, RandInt, SweepSpec, Uniform
+from energysweep.spec import Choice, LogUniform, Point, RandInt, SweepSpec, Uniform, check_search
 from energysweep.tuning.points import KEY, Checkpoints, wrap
 
 _WORST = 1e300  # less than the largest float, so that Tune can still interpolate
@@ -32,13 +31,10 @@ def optuna_search(spec: SweepSpec, checkpoints: Checkpoints) -> Searcher:
     Raises:
         InputError: optuna is not installed.
     """
-    try:
-        import optuna  # noqa: PLC0415 - an extra
-        from ray.tune.search.optuna import OptunaSearch  # noqa: PLC0415
-    except ImportError as error:
-        raise InputError(
-            "optuna is not installed: pip install 'energysweep[optuna]'", key="search.algorithm"
-        ) from error
+    check_search(spec)
+    import optuna  # noqa: PLC0415 - an extra
+    from ray.tune.search.optuna import OptunaSearch  # noqa: PLC0415
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     metrics = dict(spec.search.metrics or {spec.objective.metric: spec.objective.mode})
     space, constants = {}, {}

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,9 @@ _CONNECTS_WITHIN_SECONDS = 5.0
 
 
 @contextmanager
-def connected(spec: SweepSpec, address: str | None, say: Callable[[str], None]) -> Iterator[RayProcess]:
+def connected(
+    spec: SweepSpec, address: str | None, say: Callable[[str], None], folders: Sequence[str] = ()
+) -> Iterator[RayProcess]:
     """Connect to a Ray cluster, or have a Ray of one's own for the time of the run.
 
     Args:
@@ -32,6 +34,7 @@ def connected(spec: SweepSpec, address: str | None, say: Callable[[str], None]) 
         address: of the cluster; None: RAY_ADDRESS, which Ray sets in each of its jobs. Neither, or ``local``: a Ray of
             one's own.
         say: told while it takes long.
+        folders: come first on ``sys.path`` in all workers, as far as a host has them.
 
     Raises:
         InputError: there is no cluster, or Ray does not start.
@@ -61,7 +64,7 @@ def connected(spec: SweepSpec, address: str | None, say: Callable[[str], None]) 
         settings["RAY_AUTH_MODE"] = "disabled"  # loopback only; otherwise Ray may write a token into HOME
         settings |= ray_process.PATIENT
     with _environment_variables(settings):
-        process = ray_process.start(address, named_by, environment, say)
+        process = ray_process.start(address, named_by, environment, say, folders)
         try:
             yield process
         finally:

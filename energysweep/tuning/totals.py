@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
+import logging
 import threading
 import time
 import urllib.error
@@ -23,6 +25,7 @@ from energysweep.tuning.board import Board
 from energysweep.tuning.readings import Drawn, Readings
 from energysweep.tuning.roster import Roster
 
+log = logging.getLogger("ray.energysweep")  # into the run folder's ray.log, with Ray's own words
 POLL_SECONDS = 1.0
 _CHARGED = ("trials", "startup", "overhead")  # what a sweep has to answer for
 BUCKET = "bucket:"  # begins the names of sample series that are no trial
@@ -77,6 +80,7 @@ class Poller:
         estimated: some device is only estimated.
         roster: which agents answer.
         problem: why it has stopped to ask: what came could not be kept.
+        failures: polls that something else has ended before their end.
 
     Args:
         run: the run id.
@@ -123,6 +127,7 @@ class Poller:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._poll_for_ever, daemon=True, name="energysweep-poller")
         self.problem: LedgerError | None = None
+        self.failures = 0
 
     def start(self) -> None:
         """Begin to poll."""
@@ -224,6 +229,9 @@ class Poller:
             except LedgerError as error:  # kept for the driver, which must not go on without its ledger
                 self.problem = error
                 return
+            except Exception:  # such as of a Ray whose head is restarted: unless agents are asked on, joules are lost
+                self.failures += 1
+                log.exception("could not ask all agents")
 
     def _take(self, answer: Mapping[str, Any]) -> None:
         energy = [EnergyRow(*row) for row in answer["energy"]]
@@ -280,6 +288,6 @@ def _ask(
     try:
         with _DIRECT.open(request, timeout=_ANSWER_SECONDS) as answer:
             content: dict[str, Any] = json.load(answer)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise AgentUnreachable(f"{url} does not answer: {error}") from error
     return content

@@ -10,9 +10,10 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 import ray
+from ray.exceptions import RayError
 from ray.tune import Trainable
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 from ray.tune.registry import get_trainable_cls
@@ -28,6 +29,7 @@ from energysweep.agent.protocol import Hello, within_bounds
 from energysweep.agent.server import DEFAULT_PORT
 from energysweep.agent.shown import ShownMetrics
 from energysweep.errors import AgentError, AgentUnreachable, InputError, LeaseRefused, SweepError
+from energysweep.host import Host
 from energysweep.meters import Component
 from energysweep.meters.visible_gpus import name_gpus, visible_ids
 from energysweep.objective import ELSEWHERE, OUR_NAMES
@@ -41,6 +43,10 @@ from energysweep.tuning.results import own_metrics, passed_on
 from energysweep.tuning.workload import standing_in, takes_config
 
 log = logging.getLogger(__name__)
+
+# What keeps an agent from measuring: it has gone, it refuses, the one that is there now has other meters or listens
+# elsewhere, or Ray cannot tell of it. Nothing of that ends a trial or a sweep.
+UNMEASURED: Final = (AgentError, InputError, RayError)
 
 
 @dataclass(frozen=True)
@@ -246,7 +252,9 @@ class _TrialEnergy:
         self._open = lambda: self._open_lease(trainable, config)
         try:
             self._lease = self._open()
-        except AgentError as error:
+        except UNMEASURED as error:
+            if isinstance(error, InputError) and not self._has_been_measured_here(trainable):
+                raise  # what is wrong was so from the beginning, and is the user's to mend
             self._unmeasured(error)
         self._startup = StartUp(self._change_phase)
         watch(self._startup)
@@ -296,7 +304,7 @@ class _TrialEnergy:
                 self._lease = self._reopen()
             before = before or self._lease.before.plus(self._elsewhere)
             now = self._lease.report(self._shown.of(own_metrics(result))).plus(self._elsewhere)
-        except AgentError as error:
+        except UNMEASURED as error:
             self._unmeasured(error)
             if before is None:  # never measured is no energy of 0
                 return dict.fromkeys(sorted(OUR_NAMES), math.nan)
@@ -337,7 +345,7 @@ class _TrialEnergy:
 
     def _open_lease(self, trainable: Trainable, config: dict[str, Any]) -> Lease:
         resources = trainable.trial_resources.required_resources if trainable.trial_resources else {}
-        run = self._metering.run or trainable._storage.experiment_dir_name  # noqa: SLF001 - no public way
+        run = self._run_of(trainable)
         if self._client is None:
             self._client = self._metering.connect(run)
             Board(run).pin_agent(self._client.agent["host"], self._client.agent["url"])
@@ -355,7 +363,16 @@ class _TrialEnergy:
         self._lease_id = lease.id
         return lease
 
-    def _unmeasured(self, error: AgentError) -> None:
+    def _run_of(self, trainable: Trainable) -> str:
+        return self._metering.run or str(trainable._storage.experiment_dir_name)  # noqa: SLF001 - no public way
+
+    def _has_been_measured_here(self, trainable: Trainable) -> bool:
+        try:
+            return Board(self._run_of(trainable)).has_agent(Host.here().boot_id)
+        except UNMEASURED:
+            return False
+
+    def _unmeasured(self, error: Exception) -> None:
         log.warning("this trial is not measured for a while: %s", error)
         self._lease = None
         if isinstance(error, LeaseRefused):  # an agent that was away may have closed it

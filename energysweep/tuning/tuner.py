@@ -11,6 +11,7 @@ from ray.tune import Callback, Trainable
 from ray.tune.schedulers import TrialScheduler
 
 from energysweep import spec as specs
+from energysweep.errors import SweepError, one_line
 from energysweep.spec import SweepSpec
 from energysweep.tuning import search
 from energysweep.tuning.points import KEY, Checkpoints, wrap
@@ -39,6 +40,9 @@ def make_tuner(
         gate: lets Tune's events pass to it.
         stage: the stage.
         checkpoints: what the stages before have left.
+
+    Raises:
+        SweepError: what an interrupted run has left of Tune's state cannot be read.
     """
     checkpoints = checkpoints or {}
     if spec.search.algorithm == "optuna":
@@ -52,7 +56,11 @@ def make_tuner(
     path = str(Path(storage) / name) if "://" not in storage else f"{storage.rstrip('/')}/{name}"
     if tune.Tuner.can_restore(path):
         # Failed trials have had their attempts; finished ones stay as they are.
-        tuner = tune.Tuner.restore(path, trainable, resume_unfinished=True, param_space=space or None)
+        try:
+            tuner = tune.Tuner.restore(path, trainable, resume_unfinished=True, param_space=space or None)
+        except Exception as error:  # what a full disk or a killed driver has left of its files may raise anything
+            problem = one_line(f"{type(error).__name__}: {error}")
+            raise SweepError(f"what Ray Tune has kept of this run in {path} cannot be read ({problem})") from error
         # Tune has no public way to give a restored Tuner new callbacks; those of the first run died with it.
         restored = tuner._local_tuner  # noqa: SLF001
         restored.get_run_config().callbacks = [gate, recorder]

@@ -51,7 +51,7 @@ class Gate(Callback):
     What Tune hears then, such as the death of a trial's worker, is no failure of the trial.
 
     Args:
-        lost: whether Ray has gone; asked before a failure is believed.
+        lost: whether Ray has gone, for sure; asked before a failure is believed.
     """
 
     def __init__(self, lost: Callable[[], str | None]) -> None:
@@ -65,6 +65,11 @@ class Gate(Callback):
     def close(self) -> None:
         """Let nothing more pass."""
         self._closed.set()
+
+    @property
+    def is_closed(self) -> bool:
+        """Nothing passes any more."""
+        return self._closed.is_set()
 
     @property
     def is_interrupted(self) -> bool:
@@ -105,19 +110,26 @@ class Watch:
     Args:
         lock: of the run.
         start_again: replaces this program by one that resumes the run, if the user wants that.
+        leave: ends the process with an exit code, and last words if there are any.
 
     Attributes:
         gate: for Tune.
         failures: looks that told nothing.
     """
 
-    def __init__(self, lock: RunLock, start_again: Callable[[str], None] | None) -> None:
-        self.gate = Gate(self._ray_lost)
+    def __init__(
+        self,
+        lock: RunLock,
+        start_again: Callable[[str], None] | None,
+        leave: Callable[[int, str], None] | None = None,
+    ) -> None:
+        self.gate = Gate(self._ray_lost_for_sure)
         self.failures = 0
-        self._lock, self._start_again = lock, start_again
+        self._lock, self._start_again, self._leave = lock, start_again, leave or _leave
         self._ray: RayProcess | None = None
         self._run: Watched | None = None
         self._is_finishing = False
+        self._deciding = threading.Lock()  # who ends the run: its own thread, or this one's
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True, name="energysweep-watch")
         self._thread.start()
@@ -131,13 +143,37 @@ class Watch:
         finally:
             self.finishing()
 
-    def begun(self, run: Watched) -> None:
-        """There is something to end."""
+    @contextmanager
+    def beginning(self) -> Iterator[Callable[[Watched], None]]:
+        """What the run's own thread does here is not ended midway; it yields what tells that there is a run to end.
+
+        Nothing here may wait for Ray.
+        """
+        with self._undisturbed():
+            yield self._begin
+
+    def _begin(self, run: Watched) -> None:
         self._run = run
 
     def finishing(self) -> None:
-        """Tune's thread has come back: it ends the run itself."""
-        self._is_finishing = True
+        """Tune's thread has come back: it ends the run itself. If that is because Ray has gone, the watch does it."""
+        if self._is_finishing:
+            return
+        if self._ray_lost_for_sure() is not None:
+            self.gate.close()
+        with self._undisturbed():
+            self._is_finishing = True
+
+    @contextmanager
+    def _undisturbed(self) -> Iterator[None]:
+        """For the run's own thread: the watch ends no run meanwhile. If it does so already, it goes no further."""
+        with self._deciding:
+            if not self.gate.is_closed:
+                yield
+                return
+        while True:  # until the process ends; a Ctrl-C changes nothing of that
+            with contextlib.suppress(KeyboardInterrupt):
+                threading.Event().wait()
 
     def close(self) -> None:
         """Look no more."""
@@ -146,6 +182,14 @@ class Watch:
 
     def _ray_lost(self) -> str | None:
         return self._ray.lost() if self._ray is not None and not self._is_finishing else None
+
+    def _ray_lost_for_sure(self) -> str | None:
+        try:
+            return self._ray.lost_for_sure() if self._ray is not None and not self._is_finishing else None
+        except Exception:  # whatever Ray may answer: the watch asks again
+            self.failures += 1
+            log.exception("could not ask whether Ray lives")
+            return None
 
     def _look(self) -> None:
         looks = 0
@@ -157,41 +201,43 @@ class Watch:
                 self.failures += 1
                 log.exception("could not look after the run")
                 continue
-            if loss is not None and not self._is_finishing:
+            if loss is not None:
+                with self._deciding:
+                    if self._is_finishing:
+                        continue
+                    self.gate.close()
                 self._end(loss)
 
     def _loss(self, *, is_time_to_beat: bool) -> Loss | None:
         reason = self._ray_lost()
         if reason is not None:
-            is_local = self._ray is not None and self._ray.is_local
-            return Loss(reason, can_start_again=is_local and self._run is not None)
+            return Loss(reason, can_start_again=self._ray is not None and self._ray.is_local)
         problem = self._run.problem() if self._run is not None else None
         if (is_time_to_beat or problem) and (reason := self._lock.beat()) is not None:
             return Loss(reason, is_ours=False)
         return None if problem is None else Loss(str(problem))
 
     def _end(self, loss: Loss) -> None:
-        last = threading.Timer(_END_SECONDS, _leave, (1, f"energysweep: {loss.reason}; its end took too long"))
+        last = threading.Timer(_END_SECONDS, self._leave, (1, f"energysweep: {loss.reason}; its end took too long"))
         last.daemon = True
         last.start()
         code, words = 1, f"energysweep: {loss.reason}"
         try:
-            self.gate.close()
             if self._ray is not None:
                 self._ray.end()
-            if self._run is None:
-                self._lock.release()
-                _leave(2, words)
-            elif loss.can_start_again and self._start_again is not None and not self.gate.is_interrupted:
-                with contextlib.suppress(OSError):
-                    self._start_again(loss.reason)
-            code, words = self._run.abandon(loss.reason, is_ours=loss.is_ours), ""
+            if self._run is None:  # nothing is in the folder
+                code = 2
+            else:
+                if loss.can_start_again and self._start_again is not None and not self.gate.is_interrupted:
+                    with contextlib.suppress(OSError):
+                        self._start_again(loss.reason)
+                code, words = self._run.abandon(loss.reason, is_ours=loss.is_ours), ""
             self._lock.release()
         finally:  # also where even that has failed
-            _leave(code, words)
+            self._leave(code, words)
 
 
-def _leave(code: int, words: str = "") -> NoReturn:
+def _leave(code: int, words: str) -> NoReturn:
     with contextlib.suppress(OSError, ValueError):
         if words:
             note(words)

@@ -6,13 +6,14 @@ import inspect
 import sys
 import types
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import ray
 from ray.tune import Trainable
 
 from energysweep.errors import InputError
-from energysweep.spec import SweepSpec, check_workload, find_workload
+from energysweep.spec import Imported, SweepSpec, check_workload, find_workload
 from energysweep.tuning.command import program
 
 
@@ -27,22 +28,49 @@ def trainable_of(spec: SweepSpec) -> Callable[[dict[str, Any]], Any] | type[Trai
         patterns = spec.results.pattern if spec.results else ()
         return program(spec.command, spec.working_dir or str(spec.folder), patterns=patterns)
     found, imported = find_workload(spec)
+    sent = _Sent(**vars(imported))
     if inspect.isclass(found):
         if not issubclass(found, Trainable):
             raise InputError(f"{spec.workload} is no tune.Trainable; Ray Tune can run such a class, or a function")
         # Pickled by value, with a base that is imported where it arrives.
-        said = {"__orig_bases__": (imported,), "__doc__": found.__doc__, "__module__": __name__}
+        said = {"__orig_bases__": (sent,), "__doc__": found.__doc__, "__module__": __name__}
         return types.new_class(found.__name__, (found,), exec_body=lambda body: body.update(said))
     if not takes_config(found):
         raise InputError(f"{spec.workload} must take one argument, config")
 
     def call(config: dict[str, Any]) -> Any:
-        function = imported.load()
-        if imported.file is not None:  # Ray tasks and actors of a trial work where nobody finds its module by its name
-            ray.cloudpickle.register_pickle_by_value(sys.modules[imported.module])
-        return function(config)
+        return sent.load()(config)
 
     return standing_in(found, call)
+
+
+def folders_of(spec: SweepSpec) -> tuple[str, ...]:
+    """Where the workload's modules are: Ray's tasks and actors that a trial starts import them by their names.
+
+    Raises:
+        InputError: it cannot be loaded.
+    """
+    return () if spec.workload is None else find_workload(spec)[1].folders
+
+
+class _Sent(Imported):
+    """A workload in a worker."""
+
+    def load(self) -> Any:
+        """Import it. If its file has gone, or is another one now, nobody else finds by its name what was imported.
+
+        Ray's tasks and actors then get what they need of the module by value.
+        """
+        found = super().load()
+        if self.file is not None and not self._is_still(Path(self.file)):
+            ray.cloudpickle.register_pickle_by_value(sys.modules[self.module])
+        return found
+
+    def _is_still(self, file: Path) -> bool:
+        try:
+            return file.read_bytes() == self.source
+        except OSError:
+            return False
 
 
 def takes_config(function: Callable[..., Any], alone: bool = True) -> bool:

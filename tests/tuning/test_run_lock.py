@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -157,26 +158,34 @@ def test_of_many_starters_in_one_moment_exactly_one_gets_the_lock(tmp_path: Path
 
 
 def test_a_lock_is_given_back_while_others_try_to_get_it_and_never_two_have_it(tmp_path: Path) -> None:
-    holders: list[int] = []
-    worst = [0]
+    turns, holders = dict.fromkeys(range(8), 0), set[int]()
+    together: list[set[int]] = []
+    refused = [0]
 
-    def starter() -> None:
-        for _ in range(200):
+    def starter(number: int) -> None:
+        while turns[number] < 4:
             try:
                 lock = take(tmp_path, HERE)
             except InputError:
+                refused[0] += 1
                 continue
-            holders.append(1)
-            worst[0] = max(worst[0], len(holders))
-            holders.pop()
+            holders.add(number)
+            for _ in range(50):  # its work, in which each of the others gets its turn
+                time.sleep(0)
+                if holders != {number}:
+                    together.append(set(holders))
+            holders.remove(number)
+            turns[number] += 1
             lock.release()
 
-    threads = [threading.Thread(target=starter) for _ in range(8)]
+    threads = [threading.Thread(target=starter, args=(number,)) for number in turns]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert worst == [1]
+    assert together == []
+    assert set(turns.values()) == {4}
+    assert refused[0] > 0
 
 
 def test_whatever_stands_in_the_file_it_can_be_taken(tmp_path: Path, chance: random.Random) -> None:
@@ -203,6 +212,32 @@ def test_a_driver_notices_that_its_folder_has_gone_or_is_another_one(tmp_path: P
     assert "the run folder was replaced" in str(lock.beat())
     lock.release()
     assert (folder / FILE_NAME).exists()  # of somebody else
+
+
+def test_a_lock_that_somebody_removed_is_no_folder_that_has_gone(tmp_path: Path) -> None:
+    lock = take(tmp_path, HERE)
+    (tmp_path / FILE_NAME).unlink()
+    assert lock.beat() == f"its driver.lock was removed ({tmp_path}): another driver could work on the run"
+    lock.release()
+
+
+def test_a_beat_that_tells_nothing_ends_no_run(tmp_path: Path) -> None:
+    """Here because no file may be opened any more; a server that does not answer is of the same kind."""
+    lock = take(tmp_path, HERE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            (tmp_path / FILE_NAME).read_bytes()
+        assert lock.beat() is None
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    before = json.loads((tmp_path / FILE_NAME).read_text())["beats"]
+    assert lock.beat() is None
+    assert json.loads((tmp_path / FILE_NAME).read_text())["beats"] == before + 1
+    lock.release()
 
 
 def test_a_new_folder_that_stays_empty_is_removed_and_another_one_stays(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -87,6 +88,13 @@ def test_imports_go_one_way(module: str) -> None:
         if name != "energysweep" and layer(part_of(name)) > layer(part)
     ]
     assert wrong == []
+
+
+def test_the_document_says_which_way_imports_go() -> None:
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    sentence = text.partition("Imports go one way:")[2].partition(".\n")[0]
+    said = [frozenset(re.findall(r"`(\w+)`", layer)) for layer in sentence.split("←")]
+    assert said == [*LAYERS[:-1]]
 
 
 def test_no_module_imports_itself_over_others() -> None:

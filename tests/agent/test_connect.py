@@ -19,6 +19,7 @@ from energysweep.cli import _parser
 from energysweep.errors import AgentError, AgentUnreachable, InputError
 from energysweep.tracking import track
 from tests.agent.test_server import AskRaw, get, serve, trace  # noqa: F401 - fixtures
+from tests.conftest import do_without
 from tests.ports import free_port
 
 
@@ -139,11 +140,12 @@ def test_an_agent_listens_on_loopback_only_unless_it_is_told(
             socket.create_connection(("127.0.0.2", port), 10)  # an address of this host, and not that one
 
 
-@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="this machine has no IPv6")
 def test_an_agent_serves_ipv6_too(
     monkeypatch: pytest.MonkeyPatch,
     serve: Callable[..., AgentServer],  # noqa: F811 - the fixture
 ) -> None:
+    if not Path("/proc/net/if_inet6").exists():
+        do_without("this machine has no IPv6")
     server = serve(address="::1", lease_port=0)
     assert server.url.startswith("http://[::1]:")
     assert b"node-a" in get(f"{server.url}/healthz")[0]

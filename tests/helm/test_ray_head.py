@@ -47,7 +47,6 @@ def short_folder() -> Iterator[str]:
 
 
 def test_the_probes_need_no_token_and_jobs_do(tmp_path: Path, short_folder: str) -> None:
-    pytest.importorskip("aiohttp_cors", reason="needs ray[default]")
     gcs, dashboard, agent, agent_grpc, client = (free_port() for _ in range(5))
     command = [
         *(str(RAY), "start", "--head", "--block", "--num-cpus=0", f"--temp-dir={short_folder}"),

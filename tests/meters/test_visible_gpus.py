@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from energysweep.meters.visible_gpus import ask_cuda, name_gpus, visible_ids
+from tests.conftest import need
 
 from .fake_nvml import FakeGpu, FakeInstance, FakeNvml
 
@@ -212,13 +212,12 @@ int cuDeviceGetUuid(char *uuid, int device) { memset(uuid, 0x10 + device, 16); r
 """
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 def test_cuda_is_asked_in_a_process_of_its_own_without_what_hides_boards(tmp_path: Path) -> None:
     (tmp_path / "cuda.c").write_text(
         "#include <stdlib.h>\n" + STUB.replace("return 0; }", 'return getenv("CUDA_VISIBLE_DEVICES") != 0; }', 1)
     )
     subprocess.run(
-        ["cc", "-shared", "-fPIC", "-o", str(tmp_path / "libcuda.so.1"), str(tmp_path / "cuda.c")], check=True
+        [need("cc"), "-shared", "-fPIC", "-o", str(tmp_path / "libcuda.so.1"), str(tmp_path / "cuda.c")], check=True
     )
     environment = os.environ | {"LD_LIBRARY_PATH": str(tmp_path), "CUDA_VISIBLE_DEVICES": "1"}
     uuids = ["10101010-1010-1010-1010-101010101010", "11111111-1111-1111-1111-111111111111"]

@@ -15,7 +15,7 @@ import pytest
 from energysweep.agent.processes import read_process
 from tests.tuning.test_ray_lost import PROC, own
 
-BUSY = int(os.environ.get("ENERGYSWEEP_BUSY", "8"))  # processes that take all the time they can get
+BUSY = int(os.environ.get("ENERGYSWEEP_BUSY", "8"))  # processes that take all the time they can get; 30: the long form
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("default"), pytest.mark.timeout(1800)]
 

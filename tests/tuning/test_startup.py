@@ -177,7 +177,6 @@ def test_a_class_s_setup_and_blocks_are_start_up(run_sweep: RunSweep, tmp_path: 
 
 
 def test_a_lightning_trial_costs_the_same_first_and_second_in_its_process(run_sweep: RunSweep, tmp_path: Path) -> None:
-    pytest.importorskip("pytorch_lightning")
     (tmp_path / "work.py").write_text(LIGHTNING)
     done = run_sweep(*ONE_AFTER_THE_OTHER, "parameters={x: 1}", "repeats=2")
     data = read_ledger(done)

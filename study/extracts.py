@@ -6,6 +6,7 @@ An extract is a run's Summary without what names a machine, and without what can
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from energysweep.reporting.trials import TrialSummary
 
 _SUMMARY: Final = TypeAdapter(Summary)
 _WORKED_OUT: Final = {"configurations", "extent", "headline", "stages"}
+_FOLDERS: Final = re.compile(r"[^\s=]*/")
 _NO_EXTENT: Final = {"status": "", "planned": 0, "ended": 0, "failed": 0, "open": 0}
 _NO_HEADLINE: Final = {"sentence": "", "worst_to_best_energy_ratio": None, "cheapest": None, "dearest": None}
 
@@ -35,6 +37,9 @@ def write_extract(summary: Summary, folder: Path) -> Path:
         meters=tuple(replace(meter, node="", device=meter.component) for meter in summary.meters),
         lost_nodes=(),
         unheard_nodes=(),
+        unmeasured_gpus=(),
+        workload=_FOLDERS.sub("", summary.workload),
+        damage=tuple(each.partition(" (")[0] for each in summary.damage),  # what follows holds a row of the ledger
     )
     said = _SUMMARY.dump_python(bare, mode="json", exclude=_WORKED_OUT)
     said["stage_metrics"] = {stage.stage: stage.metric for stage in summary.stages}

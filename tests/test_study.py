@@ -80,6 +80,36 @@ def test_the_extracts_are_small_and_name_no_machine() -> None:
         assert all(trial["nodes"] == [] and trial["error"] is None for trial in said["trials"])
 
 
+def test_whatever_of_a_run_names_its_machine_is_in_no_extract(tmp_path: Path) -> None:
+    data, name = example(extra={"size": 1}), "machine-7"
+    first, second, *others = [lease._replace(node=name) for lease in data.leases]
+    here = replace(
+        data,
+        run=data.run
+        | {"spec": {"command": [f"/home/{name}/python", "train.py", f"--data=/{name}/data"]}}
+        | {"parts": [{"started_at": 0.0, "ended": False}, {"started_at": second.opened_at + 9, "ended": True}]}
+        | {"status": "done"},
+        meters=[meter._replace(node=name, device=f"{name}-0") for meter in data.meters],
+        leases=[
+            first._replace(closed_at=None, gpus='{"GPU-1": 1.0}'),  # of a killed driver
+            second._replace(closed_at=None, opened_at=second.opened_at + 10),  # of a lost agent
+            *others,
+        ],
+        trials=[trial._replace(error=f"no file on {name}") for trial in data.trials],
+        results=[result._replace(metrics={**result.metrics, "host": name}) for result in data.results],
+        damage=[f"meters: 1 row left out (boot w {name} cpu-0: joules: nan)"],
+    )
+    summary = summarise(here)
+    assert (summary.lost_nodes, summary.unheard_nodes) == ((name,), (name,))
+    assert summary.unmeasured_gpus == ((name, "GPU-1", 1),)
+    text = write_extract(summary, tmp_path).read_text(encoding="utf-8")
+    assert name in repr(summary)
+    assert name not in text
+    again = read_extract(tmp_path / f"{summary.name}.json")
+    assert again.workload == "python train.py --data=data"
+    assert again.damage == ("meters: 1 row left out",)
+
+
 def test_a_made_up_block_is_refused() -> None:
     with pytest.raises(KeyError):
         filled("<!-- generated: nonsense -->\n<!-- end -->", [summarise(example())])

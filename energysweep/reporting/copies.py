@@ -26,7 +26,8 @@ def without_copies(given: Sequence[tuple[str, LedgerData]]) -> Ledgers:
     """One ledger of each run.
 
     Two ledgers are of one run if they have its id and a window in common: a window's id is unique for all time. (Two
-    machines may have given two runs the same id.) Before any window was opened, the time at which it began tells.
+    machines may have given two runs the same id.) Where one is of a time before its first window, the time at which it
+    began tells.
     Of a run's ledgers the one with the most energy counts: the others are of an earlier moment.
 
     Args:
@@ -54,7 +55,7 @@ def _same_run(one: LedgerData, other: LedgerData) -> bool:
     if one.run.get("id") != other.run.get("id"):
         return False
     windows, others = _windows(one), _windows(other)
-    if windows or others:
+    if windows and others:
         return bool(windows & others)
     return bool(one.run.get("started_at") == other.run.get("started_at"))
 

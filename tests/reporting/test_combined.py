@@ -230,6 +230,19 @@ def test_runs_of_one_id_that_share_no_window_are_two_runs() -> None:
     assert found.notes == ("early and late hold the same run, same: it is counted once, as in late.",)
 
 
+def test_a_backup_of_a_time_before_the_first_window_is_of_the_same_run() -> None:
+    one = example(id="same")
+    nothing = {"meters": (), "leases": (), "energy": (), "trials": (), "attempts": (), "results": (), "samples": ()}
+    early = replace(one, **nothing)
+    for given in ([("early", early), ("late", one)], [("late", one), ("early", early)]):
+        found = without_copies(given)
+        assert found.kept == (one,)
+        assert found.notes == ("early and late hold the same run, same: it is counted once, as in late.",)
+    assert len(without_copies([("early", early), ("earlier", early)]).kept) == 1
+    another = replace(one, run=one.run | {"started_at": one.run["started_at"] + 1})
+    assert len(without_copies([("early", early), ("another", another)]).kept) == 2
+
+
 def test_a_single_run_is_told_what_is_there_and_nothing_in_common(
     folders: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,7 +9,6 @@ CodeCarbon counts a place that it does not know at the world average, in silence
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, cast
 
 from energysweep.errors import InputError
+from energysweep.records import MAX_GRAMS_PER_KWH, MAX_PUE
 
 if TYPE_CHECKING:
     from codecarbon.input import DataSource
@@ -61,9 +61,9 @@ def resolve(
     Raises:
         InputError: an unknown place, a contradiction, or a number out of range. Its ``key`` is the argument's name.
     """
-    _check_number("pue", pue, at_least=1.0)
+    _check_number("pue", pue, at_least=1.0, at_most=MAX_PUE)
     if grams_per_kwh is not None:
-        _check_number("grams_per_kwh", grams_per_kwh, at_least=0.0)
+        _check_number("grams_per_kwh", grams_per_kwh, at_least=0.0, at_most=MAX_GRAMS_PER_KWH)
         if country is not None or region is not None:
             raise InputError("give either grams_per_kwh or a country, not both", key="grams_per_kwh")
         return Intensity(float(grams_per_kwh), "given", None, "given by the user", pue)
@@ -114,9 +114,9 @@ def _number(key: str, text: str) -> float:
         raise InputError(f"{text!r} is not a number", key=key) from None
 
 
-def _check_number(key: str, value: float, at_least: float) -> None:
-    if not (math.isfinite(value) and value >= at_least):
-        raise InputError(f"must be a number of at least {at_least:g}, not {value}", key=key)
+def _check_number(key: str, value: float, at_least: float, at_most: float) -> None:
+    if not at_least <= value <= at_most:
+        raise InputError(f"must be a number of at least {at_least:g} and at most {at_most:g}, not {value:g}", key=key)
 
 
 # --- CodeCarbon's tables. Its imports take half a second (pandas): only whoever asks for a figure pays for them. ---

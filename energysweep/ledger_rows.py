@@ -10,9 +10,8 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Annotated, Any, Final, Generic, Literal, TypeVar, get_args
+from typing import Any, Final, Generic, Literal, TypeVar, get_args
 
-from annotated_types import Ge, Le
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from energysweep.errors import one_line
@@ -21,20 +20,23 @@ from energysweep.records import (
     AttemptRow,
     Bucket,
     Count,
+    Cpus,
     EnergyRow,
+    GramsPerKwh,
     LeaseRow,
     MeterRow,
+    Patience,
+    Pue,
     ResultRow,
     SampleRow,
     Seconds,
+    Target,
     TrialRow,
     UnixTime,
     readable,
 )
 
 _Row = TypeVar("_Row", EnergyRow, MeterRow, LeaseRow, TrialRow, AttemptRow, ResultRow, SampleRow)
-_Finite = Annotated[float, Ge(-1e300), Le(1e300)]
-_Share = Annotated[float, Ge(0), Le(1e6)]
 
 
 @dataclass
@@ -158,8 +160,8 @@ def checked_leases(rows: Sequence[LeaseRow], damage: Damage) -> list[LeaseRow]:
 class _Objective(BaseModel, extra="forbid"):
     metric: str
     mode: Literal["min", "max"] = "max"
-    target: _Finite | None = None
-    patience: Annotated[int, Ge(1), Le(10**9)] = 1
+    target: Target | None = None
+    patience: Patience = 1
 
 
 class _Stage(BaseModel):
@@ -167,11 +169,11 @@ class _Stage(BaseModel):
 
 
 class _Carbon(BaseModel, extra="forbid"):
-    grams_per_kwh: Annotated[float, Ge(0), Le(1e9)]
+    grams_per_kwh: GramsPerKwh
     zone: str
     year: int | None
     source: str
-    pue: Annotated[float, Ge(1), Le(1e3)] = 1.0
+    pue: Pue = 1.0
 
 
 class _Search(BaseModel):
@@ -238,7 +240,7 @@ def _adapter(row: Any) -> TypeAdapter[Any]:
 
 
 _KEY: Final = TypeAdapter(str)
-_GPUS: Final = TypeAdapter(dict[str, _Share])
+_GPUS: Final = TypeAdapter(dict[str, Cpus])
 
 
 def _parsed(text: Any) -> dict[str, Any]:

@@ -11,12 +11,21 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from annotated_types import Ge, Le
 
-# What a number of a row can be; ``ledger_rows`` holds what comes out of a file to it.
+# What a number can be. ``ledger_rows`` holds what comes out of a ledger to it, ``spec`` what comes out of a sweep's
+# file, and ``agent.protocol`` what a process says: nothing is accepted there that would be called damaged here.
 Joules = Annotated[float, Ge(0), Le(1e18)]
 Watts = Annotated[float, Ge(0), Le(1e12)]
 Seconds = Annotated[float, Ge(0), Le(1e11)]
 UnixTime = Annotated[float, Ge(0), Le(2.5e11)]  # until the year 9892
 Count = Annotated[int, Ge(0), Le(2**53)]
+MAX_CPUS = 1e6
+Cpus = Annotated[float, Ge(0), Le(MAX_CPUS)]
+Target = Annotated[float, Ge(-1e300), Le(1e300)]
+Patience = Annotated[int, Ge(1), Le(10**9)]
+MAX_GRAMS_PER_KWH = 1e9
+GramsPerKwh = Annotated[float, Ge(0), Le(MAX_GRAMS_PER_KWH)]
+MAX_PUE = 1e3
+Pue = Annotated[float, Ge(1), Le(MAX_PUE)]
 
 Bucket = Literal["active", "idle", "startup", "overhead", "other_sweeps", "background", "unreserved_idle"]
 TRIAL_BUCKETS: tuple[Bucket, ...] = ("active", "idle")  # a trial's energy: what configurations are compared by
@@ -110,9 +119,9 @@ class LeaseRow(NamedTuple):
     held_seconds: Seconds
     covered_seconds: Seconds
     cpu_seconds: Seconds
-    reserved_cpus: Annotated[float, Ge(0), Le(1e6)]
+    reserved_cpus: Cpus
     gpus: str
-    startup_seconds: float | None = None
+    startup_seconds: Seconds | None = None
     works_elsewhere: Literal[0, 1] | None = None  # as SQLite keeps a truth value
 
 

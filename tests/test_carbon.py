@@ -116,6 +116,9 @@ def test_a_nordic_bidding_zone_has_its_own_figure(country: str, region: str) -> 
         ({"grams_per_kwh": float("nan")}, "grams_per_kwh", "at least 0"),
         ({"country": "DEU", "pue": 0.9}, "pue", "at least 1"),
         ({"pue": float("inf")}, "pue", "at least 1"),
+        ({"pue": float("nan")}, "pue", "at least 1"),
+        ({"pue": 1e5, "country": "FRA"}, "pue", "at most 1000, not 100000"),
+        ({"grams_per_kwh": 1e300}, "grams_per_kwh", "at most 1e+09, not 1e+300"),
     ],
 )
 def test_an_unknown_place_or_a_contradiction_is_an_error_that_helps(

@@ -4,40 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import random
 import shutil
 import sqlite3
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
+from hypothesis import example as example_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from energysweep import carbon, ledger_rows
 from energysweep.cli import main
-from energysweep.errors import LedgerError
+from energysweep.errors import InputError, LedgerError
 from energysweep.ledger import FILE_NAME, Ledger, LedgerData, read_ledger
 from energysweep.reporting import summarise
 from energysweep.runfolder import to_resume
+from energysweep.spec import load_spec
+from energysweep.tuning.run_facts import beginning
 from tests.reporting.example import example
 
-TABLES = {
-    "run": ("key", "value"),
-    "energy": ("host", "window", "lease", "device", "component", "bucket", "source", "joules"),
-    "meters": (
-        *("host", "window", "node", "device", "component", "source", "joules", "window_seconds", "covered_seconds"),
-        *("idle_floor_watts", "idle_floor_from", "resolution_joules", "failures", "resets"),
-    ),
-    "leases": (
-        *("lease", "host", "window", "node", "trial", "attempt", "pid", "opened_at", "closed_at", "held_seconds"),
-        *("covered_seconds", "cpu_seconds", "reserved_cpus", "gpus"),
-    ),
-    "trials": (
-        *("trial", "parameters", "seed", "hardware", "status", "attempts", "started_at", "ended_at", "error", "stage"),
-    ),
-    "attempts": ("trial", "number", "started_at", "ended_at", "outcome", "checkpoint_joules", "error"),
-    "results": ("trial", "iteration", "elapsed_seconds", "energy_joules", "active_energy_joules", "metrics"),
-    "samples": ("series", "elapsed_seconds", "joules"),
+TABLES = {"run": ("key", "value")} | {
+    table.name: table.columns for table in vars(ledger_rows).values() if isinstance(table, ledger_rows.Table)
 }
 JSON = ("null", "{}", "[]", '"x"', "-1", "1e400", "NaN", "{", "", "[[[]]]", '"\\ud800"', "1" * 5000, "[" * 5000, "true")
 OBJECTS = (
@@ -123,6 +117,10 @@ def test_a_result_that_cannot_be_hides_no_joule(damaged: Path, capsys: pytest.Ca
         ("UPDATE energy SET lease = ? WHERE bucket = 'overhead'", "x", "(overhead of a lease)"),
         ("UPDATE leases SET lease = ? WHERE trial = 't-0.1-256-0'", "other", "which the ledger does not know"),
         ("UPDATE leases SET gpus = ? WHERE trial = 't-0.1-256-0'", "[1]", "gpus: no JSON object"),
+        ("UPDATE leases SET startup_seconds = ? WHERE trial = 't-0.1-256-0'", float("inf"), "leases: 1 row left out"),
+        ("UPDATE leases SET startup_seconds = ? WHERE trial = 't-0.1-256-0'", -100.0, "leases: 1 row left out"),
+        ("UPDATE leases SET startup_seconds = ? WHERE trial = 't-0.1-256-0'", 1e308, "startup_seconds: 1e+308"),
+        ("UPDATE leases SET works_elsewhere = ? WHERE trial = 't-0.1-256-0'", 2, "works_elsewhere: 2"),
         ("UPDATE trials SET status = ? WHERE trial = 't-0.1-256-0'", "fine", "trials: 1 row left out"),
         ("UPDATE trials SET trial = ? WHERE trial = 't-0.1-256-0'", "other", "which the ledger does not know"),
         ("UPDATE trials SET trial = ? WHERE trial = 't-0.1-256-0'", b"\xff\0", "trials: 1 row left out"),
@@ -140,6 +138,25 @@ def test_what_cannot_be_is_left_out_and_told(
     assert line in out
     code, out, _ = told(capsys, "compare", str(damaged))
     assert (code, line in out) == (0, True)
+
+
+def has_float(kind: object) -> bool:
+    return kind is float or any(map(has_float, get_args(kind)))
+
+
+@pytest.mark.parametrize("table", [name for name in TABLES if name != "run"])
+def test_no_number_of_a_row_is_without_bounds(table: str) -> None:
+    (found,) = [each for each in vars(ledger_rows).values() if getattr(each, "name", "") == table]
+    whole = next(iter(getattr(example(), table)))
+    numbers = [name for name, kind in get_type_hints(found.row, include_extras=True).items() if has_float(kind)]
+    assert numbers or table == "trials"
+    for column in numbers:
+        for value in (float("inf"), float("nan"), 1e300, -1.0):
+            damage = ledger_rows.Damage()
+            row = whole._replace(**{column: value})
+            cells = [json.dumps(cell) if name == found.json else cell for name, cell in row._asdict().items()]
+            assert found.checked([cells], damage) == [], (column, value)
+            assert len(damage.texts()) == 1
 
 
 def test_a_table_that_is_gone_takes_only_its_own_with_it(damaged: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -177,6 +194,8 @@ def test_a_run_by_its_id_does_not_go_on_with_a_ledger_without_one(
     damaged: Path, capsys: pytest.CaptureFixture[str], sql: str
 ) -> None:
     change(damaged, sql)
+    path = damaged / "sweep.yaml"
+    path.write_text(path.read_text().replace("workload: work:train", "command: [python, work.py]"), encoding="utf-8")
     sweep, output, run_id = str(damaged / "sweep.yaml"), str(damaged.parent), damaged.name
     code, _, err = told(capsys, "run", sweep, "--output", output, "--run-id", run_id)
     assert code == 1
@@ -226,6 +245,81 @@ def test_a_ledger_can_be_read_while_another_process_writes_to_it(damaged: Path) 
         writer.execute("BEGIN IMMEDIATE")
         writer.execute("DELETE FROM energy")
         assert len(read_ledger(damaged / FILE_NAME).energy) == len(example().energy)
+
+
+# What a sweep may say ------------------------------------------------------------------------------------------------
+
+
+# Of every size, and on both sides of every bound.
+NUMBERS = st.one_of(
+    st.floats(),
+    st.integers(),
+    st.integers(-(10**310), 10**310),
+    st.builds(
+        lambda sign, exponent, factor: sign * factor * 10.0**exponent,
+        st.sampled_from((-1, 1)),
+        st.integers(-9, 307),
+        st.sampled_from((0.999, 1, 1.001)),
+    ),
+    st.sampled_from((0, 1, 2, 0.95)),
+)
+KEYS = (
+    *("objective.target", "objective.patience", "carbon.grams_per_kwh", "carbon.pue", "repeats", "search.seed"),
+    *("idle_power_watts.cpu", "max_failures", "hardware.a.resources.cpu", "hardware.a.resources.gpu", "parameters.x"),
+    *("stages.s.objective.target", "stages.s.objective.patience", "stop.loss", "scheduler.grace_period"),
+)
+SWEEP = """\
+name: a
+workload: work.py:train
+objective: {metric: loss, mode: min}
+parameters: {x: 1, pretrained: {from: s}}
+hardware: {a: {resources: {cpu: 1, gpu: 0.5}}}
+scheduler: {type: asha}
+stages: {s: {objective: {metric: loss, mode: min}}}
+"""
+
+
+def in_yaml(number: float) -> str:
+    """A number as YAML has it."""
+    if isinstance(number, float) and not math.isfinite(number):
+        return ".nan" if math.isnan(number) else f"{'-' if number < 0 else ''}.inf"
+    return repr(number)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.sampled_from(KEYS), NUMBERS, min_size=1, max_size=3))
+@example_of({"objective.target": 1e305})
+@example_of({"stages.s.objective.target": -1e301})
+@example_of({"objective.patience": 10**10})
+@example_of({"carbon.grams_per_kwh": 1e300})
+@example_of({"carbon.pue": 1e5})
+@example_of({"idle_power_watts.cpu": 1e300})
+@example_of({"hardware.a.resources.cpu": 1e7})
+def test_whatever_a_sweep_may_say_its_ledger_reads_back_whole(numbers: dict[str, float]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "sweep.yaml").write_text(SWEEP, encoding="utf-8")
+        try:
+            spec = load_spec(folder / "sweep.yaml", [f"{key}={in_yaml(value)}" for key, value in numbers.items()])
+        except InputError as error:
+            refused = str(error)
+        else:
+            refused = ""
+        if refused:
+            assert any(key in refused for key in numbers) or "makes " in refused, refused
+            return
+        grid = carbon.resolve(**spec.carbon.model_dump())
+        (profile,) = spec.profiles.values()
+        whole = example()
+        meter = whole.meters[0]._replace(idle_floor_watts=float(spec.idle_power_watts.get("cpu", 0.0)))
+        lease = whole.leases[0]._replace(reserved_cpus=float(profile.cpu), gpus=json.dumps({"GPU-1": profile.gpu}))
+        trial = whole.trials[0]._replace(parameters={"x": spec.parameters["x"]}, seed=spec.repeats - 1)
+        with Ledger.create(folder / FILE_NAME, **beginning("it", spec, grid, 1.0)) as ledger:
+            ledger.merge((), [meter], [lease])
+            ledger.record([trial])
+            data = ledger.read_whole()
+        assert data.damage == ()
+        assert (data.run["objective"]["target"], data.run["carbon"]["pue"]) == (spec.objective.target, spec.carbon.pue)
 
 
 # 400 mutated ledgers -------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from energysweep.agent.accounts import Sweep
 from energysweep.agent.shown import SHOWN_RESULTS
 from energysweep.inputs import host_and_port, variable_path
 from energysweep.meters.base import Component
+from energysweep.records import Cpus, Watts
 
 PROTOCOL = 2  # raised with every change that an agent or a program of another version would misunderstand
 
@@ -35,7 +36,6 @@ _MAY_BE_NEGATIVE = {"best"}  # of a sweep's numbers: a metric's values
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 RunName = Annotated[str, Field(min_length=1, max_length=255)]  # a folder's, as Tune's experiments have
-Share = Annotated[float, Field(ge=0, le=LARGEST_NUMBER)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 MetricValue = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -136,7 +136,7 @@ class Hello(_Request):
     protocol: int = PROTOCOL
     key: str = Field("", max_length=200, repr=False)
     """Of the run, see ``keys``."""
-    idle_power_watts: dict[Component, Share] = {}
+    idle_power_watts: dict[Component, Watts] = {}
     sweep: ShownSweep | None = None
     quiet: bool = False
     """Measure the idle floors first (two seconds), if the host is quiet and they are not known better."""
@@ -156,7 +156,7 @@ class Open(_Request):
     op: Literal["open"] = "open"
     lease: Name
     trial: Name
-    cpus: Share = 0.0
+    cpus: Cpus = 0.0
     gpus: Annotated[dict[Name, Fraction], Field(max_length=64)] = {}
     config: str = Field("", max_length=_LONGEST_LABEL)
     hardware: str = Field("", max_length=LONGEST_HARDWARE)

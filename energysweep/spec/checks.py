@@ -11,6 +11,7 @@ from typing import Any
 from energysweep.errors import InputError, one_line
 from energysweep.inputs import is_file
 from energysweep.objective import OUR_NAMES, TUNES_NAMES
+from energysweep.records import MAX_CPUS
 from energysweep.spec.foreign import check_foreign
 from energysweep.spec.model import Choice, Grid, LogUniform, RandInt, Scheduler, SweepSpec, Uniform
 from energysweep.spec.problems import Problem, listed, quoted, shown
@@ -214,7 +215,9 @@ def _check_resources(path: KeyPath, resources: Any) -> Iterator[Problem]:
     for name, amount in resources.items():
         if name != name.lower() and name.lower() in ("cpu", "gpu"):
             yield Problem((*path, name), f"is written {name.lower()}")
-        if name.lower() == "gpu" and amount > 1 and amount != int(amount):
+        if name.lower() in ("cpu", "gpu") and amount > MAX_CPUS:
+            yield Problem((*path, name), f"must be at most {MAX_CPUS:g}, not {amount:g}")
+        elif name.lower() == "gpu" and amount > 1 and amount != int(amount):
             yield Problem((*path, name), f"above 1 it must be a whole number, not {amount:g}")
 
 

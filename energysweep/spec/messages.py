@@ -37,6 +37,7 @@ _RULES = {  # by pydantic's type of error; completed from its context
     "int_from_float": "be a whole number",
     "int_type": "be a whole number",
     "is_instance_of": _LISTS,
+    "less_than_equal": "be at most {le:g}",
     "list_type": _LISTS,
     "literal_error": "be one of {expected}",
     "mapping_type": _MAPPINGS,

@@ -25,6 +25,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from energysweep import records
 from energysweep.meters.base import Component
 from energysweep.objective import Objective as Rule
 from energysweep.spec.problems import listed
@@ -36,7 +37,7 @@ Algorithm = Literal["grid", "random", "optuna"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$")]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Finite = Field(allow_inf_nan=False)
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -162,11 +163,11 @@ class Objective(_Model):
     """A metric that the workload reports."""
     mode: Mode
     """Whether the metric is to be large (max) or small (min)."""
-    target: Number | None = None
+    target: Annotated[records.Target, _Finite] | None = None
     """The value to reach; the report compares the energy that it took."""
     stop_at_target: bool = False
     """End a trial once it has reached the target."""
-    patience: Annotated[int, Field(ge=1)] = 1
+    patience: records.Patience = 1
     """How many reports in a row must meet the target before it counts as reached."""
 
     @property
@@ -245,9 +246,9 @@ class Carbon(_Model):
     """ISO 3166 code of two or three letters."""
     region: Text | None = None
     """A region of the country, such as a state of the USA."""
-    grams_per_kwh: NotNegative | None = None
+    grams_per_kwh: Annotated[records.GramsPerKwh, _Finite] | None = None
     """Grid intensity in grams of CO2e per kWh, instead of a country."""
-    pue: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
+    pue: Annotated[records.Pue, _Finite] = 1.0
     """Power usage effectiveness: what the building draws for each joule of the computers."""
 
 
@@ -323,7 +324,7 @@ class SweepSpec(_Model):
     """Not supported yet."""
     meters: Annotated[Sequence[str], Field(min_length=1)] = ["auto"]
     """auto, or a list of rapl, nvml, nvml_counter, nvml_power, estimate and replay:PATH[?after=hold|loop]."""
-    idle_power_watts: Mapping[Component, NotNegative] = {}
+    idle_power_watts: Mapping[Component, Annotated[records.Watts, _Finite]] = {}
     """Idle power of a host's cpu, dram and gpu, if it is known."""
 
     _document: Document = PrivateAttr(default_factory=Document)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import random
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +25,27 @@ SEED = int(os.environ.get("ENERGYSWEEP_SEED") or random.SystemRandom().randrange
 def pytest_report_header() -> str:
     """What repeats the random input of a run that has failed."""
     return f"random input: ENERGYSWEEP_SEED={SEED} makes the same again"
+
+
+_STATUS = pytest.StashKey[int]()
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """How the tests ended."""
+    session.config.stash[_STATUS] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Ends the process without the interpreter's own end where Ray was used: its threads may crash in there.
+
+    The tests are over and reported by then, so the exit code shall be what they found.
+    """
+    if "ray" in sys.modules and _STATUS in config.stash:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(config.stash[_STATUS])
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from energysweep.agent.client import retire
+from energysweep.agent.protocol import socket_path
 from energysweep.ledger import FILE_NAME, Ledger, LedgerData
 from tests.monitoring.grafana import View
 from tests.ports import free_port
@@ -115,6 +117,12 @@ def just_after_the_end(prometheus: Prometheus, since: float) -> float:
     return well
 
 
+def end_the_agent(prometheus: Prometheus) -> None:
+    """Or its counters would go on between two queries of a view that reaches beyond now."""
+    retire(socket_path())
+    prometheus.wait_for("absent(energysweep_node_energy_joules_total)")
+
+
 @contextmanager
 def watched(folder: Path) -> Iterator[Watched]:
     """Run the sweep under Prometheus; the environment must name an agent's socket."""
@@ -140,6 +148,7 @@ def watched(folder: Path) -> Iterator[Watched]:
         )
         assert done.returncode == 0, done.stderr
         ended = just_after_the_end(prometheus, began)
+        end_the_agent(prometheus)
         with Ledger.open(folder / "results" / "watched" / FILE_NAME) as ledger:
             data = ledger.read()
         yield Watched(prometheus, began, shortly_before_the_end(prometheus, data, began), ended, data)

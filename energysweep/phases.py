@@ -33,15 +33,18 @@ class StartUp:
     It is, from the beginning until ``work_begins``, and then as long as anything has entered and not left.
 
     Args:
-        tell: called when that changes; returns once it is known. It must import nothing: it is called with this
-            object's lock held, for which another thread may wait while it holds the lock of the module that it loads.
+        tell: called when that changes; returns once it is known. Never by two threads at a time, and with no lock
+            held, so that it may import what another thread is loading. Who changes it meanwhile does not wait: the
+            thread that tells will tell that, too.
         has_begun: whether its own work has begun already.
     """
 
     def __init__(self, tell: Callable[[bool], object], has_begun: bool = False) -> None:
         self._tell = tell
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer may run anywhere
         self._pid = os.getpid()
+        self._is_telling = False
+        self._told = not has_begun
         self._reasons = 0 if has_begun else 1  # to be left by ``work_begins``
         self._has_begun = has_begun
 
@@ -67,15 +70,31 @@ class StartUp:
     def begin_in_child(self) -> None:
         """Be of effect in this forked child, too, unless it is in start-up: its parent will say when that ends."""
         if not self.is_on:
-            self._pid, self._lock = os.getpid(), threading.Lock()
+            self._pid, self._lock = os.getpid(), threading.RLock()
+            self._is_telling = self._told = False  # the thread that may have been telling is its parent's
 
     def _add(self, reasons: int) -> None:
         if os.getpid() != self._pid:
             return
-        with unwatched(), self._lock:  # unwatched: a finalizer may run anywhere, and load something
-            was_on, self._reasons = self.is_on, self._reasons + reasons
-            if was_on != self.is_on:
-                self._tell(self.is_on)
+        with unwatched():  # what telling loads is no start-up
+            with self._lock:
+                self._reasons += reasons
+                if self._is_telling:
+                    return
+                self._is_telling = True
+            try:
+                while self._has_news():
+                    self._tell(self._told)
+            except BaseException:
+                self._is_telling = False
+                raise
+
+    def _has_news(self) -> bool:
+        """Whether there is anything to tell, which counts as told from then on. If not, nobody is telling any more."""
+        with self._lock:
+            has_news = self._told != self.is_on
+            self._told, self._is_telling = self.is_on, has_news
+            return has_news
 
 
 _thread = threading.local()

@@ -222,6 +222,82 @@ def test_what_talks_to_the_agent_does_not_wait_for_itself(trial: Trial, write: C
     assert trial.told == ["es_plain"]
 
 
+class Seen:
+    """Finds nothing; notes that somebody looks for a module, whose lock he holds by then."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.is_looked_for = name, threading.Event()
+
+    def find_spec(self, fullname: str, path: object, target: object = None, /) -> None:
+        if fullname == self.name:
+            self.is_looked_for.set()
+
+
+def test_what_tells_may_load_what_another_thread_is_loading(write: Callable[..., Path]) -> None:
+    write("es_shared.py")
+    seen = Seen("es_shared")
+    told: list[bool] = []
+
+    def load() -> None:
+        importlib.import_module("es_shared")
+
+    def tell(is_startup: bool) -> None:
+        told.append(is_startup)
+        if len(told) == 1:
+            other.start()
+            seen.is_looked_for.wait()
+            load()
+
+    startup = StartUp(tell)
+    other = threading.Thread(target=load, daemon=True)
+    first = threading.Thread(target=startup.work_begins, daemon=True)
+    watch(startup)
+    sys.meta_path.insert(1, seen)  # type: ignore[arg-type]  # behind ours, which then asks it
+    try:
+        first.start()
+        for thread in (first, other):
+            thread.join(60)
+            assert not thread.is_alive(), "they wait for each other"
+    finally:
+        sys.meta_path.remove(seen)  # type: ignore[arg-type]
+        unwatch(startup)
+    assert told == [False]  # the other thread has loaded it before this could be told
+    assert not startup.is_on
+
+
+def test_a_block_that_a_finalizer_opens_in_the_middle_of_telling_waits_for_nobody() -> None:
+    told: list[bool] = []
+
+    def tell(is_startup: bool) -> None:
+        told.append(is_startup)
+        if len(told) == 1:
+            startup.enter()
+
+    startup = StartUp(tell)
+    thread = threading.Thread(target=startup.work_begins, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive(), "it waits for itself"
+    startup.leave()
+    assert told == [False, True, False]
+
+
+def test_telling_that_fails_is_told_to_who_changed_it_and_the_next_change_is_told() -> None:
+    told: list[bool] = []
+
+    def tell(is_startup: bool) -> None:
+        told.append(is_startup)
+        if len(told) == 1:
+            raise ZeroDivisionError
+
+    startup = StartUp(tell)
+    with pytest.raises(ZeroDivisionError):
+        startup.work_begins()
+    startup.enter()
+    startup.leave()
+    assert told == [False, True, False]
+
+
 def test_a_trial_that_has_ended_hears_nothing_and_nothing_is_left(trial: Trial, write: Callable[..., Path]) -> None:
     finders = list(sys.meta_path)
     unwatch(trial.startup)

@@ -59,6 +59,7 @@ class FaultyMeter:
         self._shows_until = dict.fromkeys(self._counter, 0.0)
         self._counts_from = dict.fromkeys(self._counter, 0.0)
         self._spikes: set[str] = set()
+        self._unseen: set[str] = set()  # what broke since its last reading
 
     def advance(self, now: float, joules: dict[str, float]) -> None:
         """The devices have drawn so much until now."""
@@ -102,6 +103,7 @@ class FaultyMeter:
         if self._random.random() < self._chance * _MISSED_PART:
             self._count("missed")
             return Reading(device, None, "missed")
+        self._unseen.discard(name)
         if self._now >= self._shows_until[name]:
             self._shown[name] = self._counter[name]
         if name in self._spikes:
@@ -114,6 +116,7 @@ class FaultyMeter:
         if not self._can_be_told(device, fault):
             return
         self._count(fault)
+        self._unseen.add(name)
         seconds = self._random.uniform(5.0, 40.0)
         match fault:
             case "reset":
@@ -130,8 +133,8 @@ class FaultyMeter:
     def _can_be_told(self, device: Device, fault: Fault) -> bool:
         """Whether anybody who reads the counter could notice: no agent can be right about the others."""
         name, wraps_at = device.name, device.wraps_at_joules
-        if self._now < max(self._shows_until[name], self._counts_from[name]):
-            return False  # one at a time
+        if self._now < max(self._shows_until[name], self._counts_from[name]) or name in self._unseen:
+            return False  # one at a time: after a jump and a reset a counter may be where it might have come to
         match fault:
             case "reset":
                 # A low counter would be above its last reading again; one in the upper half of its range has wrapped.

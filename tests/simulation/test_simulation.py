@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from energysweep.ledger import Ledger
@@ -38,6 +38,7 @@ plans = st.builds(
 
 @settings(max_examples=2000, deadline=None)
 @given(plans)
+@example(Plan(nodes=1, trials=5, sweeps=1, steps=5, seed=407705, faults=0.2, blocks=0.0))  # a jump and a reset at once
 def test_in_any_schedule_of_leases_loads_faults_and_polls_the_buckets_are_what_the_meters_saw(plan: Plan) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         assert simulate(plan, Path(folder)).violations == []

@@ -19,7 +19,7 @@ from energysweep.agent.accounts import Sweep
 from energysweep.agent.client import AgentClient, Lease, Spent
 from energysweep.agent.connect import connect
 from energysweep.agent.keys import new_key
-from energysweep.agent.protocol import Hello, Open, label
+from energysweep.agent.protocol import Hello, Open, first_problem, label
 from energysweep.errors import AgentError, AgentUnreachable, EnergysweepError, InputError, one_line
 from energysweep.meters.visible_gpus import name_gpus
 
@@ -137,9 +137,8 @@ class _Block:
             held = dict.fromkeys(self._gpus.names, 1.0)
             request = Open.model_validate({"lease": uuid.uuid4().hex, "trial": label(name), "cpus": cpus, "gpus": held})
         except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            key = ".".join(map(str, first["loc"])).replace("trial", "name")
-            raise InputError(one_line(first["msg"]), key=f"track: {one_line(key)}") from error
+            place, message = first_problem(error)
+            raise InputError(one_line(message), key=f"track: {one_line(place.replace('trial', 'name'))}") from error
         self._request = request
         self.source = ""
 

@@ -11,7 +11,6 @@ import pytest
 from energysweep.confines import confines
 from energysweep.errors import InputError
 from energysweep.host import Host
-from energysweep.tuning.supervisor import listed_children
 from tests.agent.fake_tree import FakeTree
 from tests.meters.fake_proc import write_stat
 
@@ -98,15 +97,3 @@ def test_a_host_without_an_identity_asks_for_one(tmp_path: Path, monkeypatch: py
         Host.here(tmp_path)
     monkeypatch.setenv("ENERGYSWEEP_HOST", "sandbox-7")
     assert Host.here(tmp_path).boot_id == "sandbox-7"
-
-
-def test_children_that_the_kernel_keeps_no_list_of_are_found_by_their_parent(tmp_path: Path) -> None:
-    tree = FakeTree(tmp_path)
-    parent = tree.fork()
-    children = [tree.fork(parent), tree.fork(parent)]
-    tree.fork(children[0])
-    (tmp_path / "99").mkdir()  # it has just ended
-    assert sorted(listed_children(tmp_path, parent)) == children
-    (tmp_path / f"{parent}/task/{parent}").mkdir(parents=True)
-    (tmp_path / f"{parent}/task/{parent}/children").write_text("7 8 ")
-    assert listed_children(tmp_path, parent) == [7, 8]

@@ -313,8 +313,7 @@ def _bounds_told() -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        raise LeaseRefused(one_line(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")) from error
+        raise LeaseRefused(one_line(protocol.first_problem(error))) from error
 
 
 class Lease:

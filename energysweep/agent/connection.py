@@ -120,9 +120,7 @@ class Connection(socketserver.StreamRequestHandler):
         except ValidationError as error:
             if _other_version(line):
                 return _other()
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            place = ".".join(map(str, first["loc"]))
-            return _no(f"{place}: {first['msg']}" if place else first["msg"])
+            return _no(str(protocol.first_problem(error)))
         except OtherVersion:
             return _other()
         except AgentError as error:

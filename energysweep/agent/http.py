@@ -15,12 +15,12 @@ from pydantic import ValidationError
 
 from energysweep.agent import keys
 from energysweep.agent.agent import Agent
-from energysweep.agent.complaints import COMPLAINTS
+from energysweep.agent.complaints import COMPLAINTS, Complaints
 from energysweep.agent.discovery import address_of, targets
 from energysweep.agent.exporter import exposition
 from energysweep.agent.negotiation import takes_gzip
 from energysweep.agent.peers import Peers
-from energysweep.agent.protocol import AGENTS
+from energysweep.agent.protocol import AGENTS, first_problem
 from energysweep.errors import LeaseRefused, one_line
 
 Environ = dict[str, Any]
@@ -42,12 +42,14 @@ class Application:
         agent: the agent.
         url: its own address, for service discovery.
         peers: all agents of the cluster, where a name stands for them.
+        complaints: where errors are noted.
     """
 
-    def __init__(self, agent: Agent, url: str, peers: Peers | None = None) -> None:
+    def __init__(self, agent: Agent, url: str, peers: Peers | None = None, complaints: Complaints = COMPLAINTS) -> None:
         self._agent = agent
         self._url = url
         self._peers = peers or Peers(None)
+        self._complaints = complaints
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request; what is wrong with it is told by a status of 400 and above, with the reason."""
@@ -57,7 +59,7 @@ class Application:
         except _Refused as refused:
             body = _json(start_response, refused.status, {"error": one_line(refused.reason)}, *refused.headers)
         except Exception as error:  # noqa: BLE001 - of one request; others are served
-            COMPLAINTS.note_error("a request over HTTP failed", error)
+            self._complaints.note_error("a request over HTTP failed", error)
             body = _json(start_response, "500 Internal Server Error", {"error": "the agent's log says why"})
         return [] if environ["REQUEST_METHOD"] == "HEAD" else body
 
@@ -129,7 +131,7 @@ class Application:
             else:
                 self._agent.close_window(run)
         except ValidationError as error:
-            raise _Refused("400 Bad Request", error.errors(include_url=False)[0]["msg"]) from error
+            raise _Refused("400 Bad Request", str(first_problem(error))) from error
         except LeaseRefused as error:
             raise _Refused("404 Not Found", str(error)) from error
         return _json(start_response, "200 OK", {})

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from energysweep.agent.accounts import Sweep
 from energysweep.agent.shown import SHOWN_RESULTS
@@ -223,6 +223,22 @@ class Retire(_Request):
 
 Request = Hello | Prove | Open | Phase | Elsewhere | Report | Close | CloseTrial | Update | CloseWindow | Retire
 REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="op")])
+
+
+class Problem(NamedTuple):
+    """What is wrong with a request: where, empty where it is all of it, and what would be right."""
+
+    place: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}" if self.place else self.message
+
+
+def first_problem(error: ValidationError) -> Problem:
+    """The first thing that is wrong. Its place may hold a client's words."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return Problem(".".join(map(str, first["loc"])), first["msg"])
 
 
 class NetworkAddress(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import re
 import signal
@@ -14,12 +15,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from energysweep.agent.accounts import Sweep
 from energysweep.agent.client import AgentClient
-from energysweep.agent.protocol import PROTOCOL, Hello
+from energysweep.agent.protocol import PROTOCOL, Hello, Request
 from tests.agent.test_exporter import wrong_by_promtool
 from tests.agent.test_server import TRACE, get, until
 
@@ -186,7 +188,11 @@ REQUESTS_OF_CLIENTS: list[dict[str, str]] = [
         "gpus": '{"0":1}',
         "config": '"c"',
         "hardware": '"h"',
+        "in_startup": "true",
     },
+    {"op": '"phase"', "lease": '"l"', "in_startup": "false"},
+    {"op": '"phase"', "lease": '"l"', "in_startup": "true"},
+    {"op": '"elsewhere"', "lease": '"l"'},
     {"op": '"report"', "lease": '"l"', "results": '{"loss":1}'},
     {"op": '"close"', "lease": '"l"'},
     {"op": '"close_trial"', "trial": '"trial"', "is_over": "true"},
@@ -198,6 +204,7 @@ SWEEP = {
     "owner": '"o"',
     "grams_per_kwh": "1",
     "zone": '"z"',
+    "carbon_source": '"s"',
     "pue": "1",
     "trials": '{"RUNNING":1}',
     "best": '{"loss":-1}',
@@ -208,6 +215,15 @@ SWEEP = {
     "ended_at": "2",
     "agents": '{"10.0.0.1:9770":"n"}',
 }
+
+
+def test_every_request_is_sent_with_each_of_its_fields() -> None:
+    sent: dict[str, set[str]] = {"update": {"op", "sweep"}}
+    for request in REQUESTS_OF_CLIENTS:
+        sent.setdefault(json.loads(request["op"]), set()).update(request)
+    known = {get_args(each.model_fields["op"].annotation)[0]: set(each.model_fields) for each in get_args(Request)}
+    assert sent == known
+    assert SWEEP.keys() == {field.name for field in dataclasses.fields(Sweep)}
 
 
 def written(fields: dict[str, str]) -> str:

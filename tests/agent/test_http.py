@@ -10,9 +10,11 @@ from wsgiref.util import setup_testing_defaults
 import pytest
 
 from energysweep.agent.accounts import Sweep
+from energysweep.agent.complaints import Complaints
 from energysweep.agent.http import Application
 from energysweep.agent.peers import Peers
 from tests.agent.fake_host import FakeHost
+from tests.meters.fake_clock import FakeClock
 
 
 class Browser:
@@ -208,11 +210,14 @@ def test_an_error_of_ours_is_one_line_in_the_log_and_ends_one_request(
         def are_named(self) -> bool:
             return True
 
-    browser = Browser(Application(host.agent, "http://10.0.0.7:9770", Broken(None)))
+    clock = FakeClock(0.0)
+    browser = Browser(Application(host.agent, "http://10.0.0.7:9770", Broken(None), Complaints(clock)))
     with caplog.at_level(logging.WARNING):
-        for _ in range(3):
+        for seconds in (0.0, 59.0, 1.0):
+            clock.advance(seconds)
             assert browser.get("/sd") == {"error": "the agent's log says why"}
             assert browser.status == "500"
     assert browser.get("/healthz")["node"] == "node-a"
-    (message,) = [message for message in caplog.messages if "ZeroDivisionError" in message]
-    assert message.startswith("a request over HTTP failed: ZeroDivisionError: a fault of ours (agents, line ")
+    first, second = caplog.messages
+    assert first.startswith("a request over HTTP failed: ZeroDivisionError: a fault of ours (agents, line ")
+    assert second == f"{first} (1 more like it before)"

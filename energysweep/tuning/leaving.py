@@ -147,11 +147,11 @@ class _Look:
         return "is never code" if self._never.check_file(inside).include else None
 
     def _is_secret(self, path: Path, *, is_folder: bool = False) -> bool:
-        parts = path.relative_to(self._folder).as_posix()
-        if not self._secrets.check_file(parts.lower() + ("/" if is_folder else "")).include:
+        mark = "/" if is_folder else ""  # by which a pattern such as `.aws/` knows it
+        if not self._secrets.check_file(path.relative_to(self._folder).as_posix().lower() + mark).include:
             return False
         allowed = (
-            spec.check_file(path.relative_to(above).as_posix()).include
+            spec.check_file(path.relative_to(above).as_posix() + mark).include
             for above, spec in self._allowed.items()
             if path.is_relative_to(above)
         )

@@ -20,7 +20,7 @@ from pathlib import Path
 from energysweep.errors import EnergysweepError, InputError, SweepError
 from energysweep.ledger import FILE_NAME, Ledger
 from energysweep.terminal import note, say
-from energysweep.tuning.unpack import MARK, MAX_BYTES, MAX_FILES, MAX_UNPACKED_BYTES, Names
+from energysweep.tuning.unpack import MARK, MAX_BYTES, MAX_FILES, MAX_UNPACKED_BYTES, Names, TooManyFiles
 
 _LINE_BYTES = 750  # 1000 characters
 
@@ -46,10 +46,9 @@ def pack(folder: Path) -> Iterator[str]:
 def _archive(folder: Path) -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as archive:
-        for number, path in enumerate(_files(folder)):
-            if number >= MAX_FILES or archive.offset > MAX_UNPACKED_BYTES:
-                limits = f"{MAX_FILES} files, {MAX_UNPACKED_BYTES / 2**30:.0f} GiB"
-                raise SweepError(f"{folder} is too much for a log (at most {limits}); copy it by other means")
+        for path in _files(folder):
+            if archive.offset > MAX_UNPACKED_BYTES:
+                raise _too_much(folder)
             archive.add(path, str(path.relative_to(folder)), filter=_nobodys)
         with tempfile.TemporaryDirectory() as place:
             copy = Path(place) / FILE_NAME
@@ -62,6 +61,7 @@ def _archive(folder: Path) -> bytes:
 def _files(folder: Path) -> Iterator[Path]:
     """The files that travel: plain ones (a link would lead elsewhere on the other machine) with names it may have."""
     names = Names()
+    names.checked(FILE_NAME)  # which travels as a copy
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         is_link = any((folder / each).is_symlink() for each in (name, *name.parents) if each.parts)
@@ -69,9 +69,16 @@ def _files(folder: Path) -> Iterator[Path]:
             continue
         try:
             names.checked(name.as_posix())
+        except TooManyFiles:
+            raise _too_much(folder) from None
         except SweepError:
             continue
         yield path
+
+
+def _too_much(folder: Path) -> SweepError:
+    limits = f"{MAX_FILES} files, {MAX_UNPACKED_BYTES / 2**30:.0f} GiB"
+    return SweepError(f"{folder} is too much for a log (at most {limits}); copy it by other means")
 
 
 def _nobodys(entry: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from energysweep.errors import InputError, SweepError
 from energysweep.host import Host
+from energysweep.ledger import FILE_NAME as LEDGER
 
 FILE_NAME = "driver.lock"
 BEAT_SECONDS = 2.0
@@ -131,7 +132,7 @@ class RunLock:
             there, mine = self._path.stat(), os.fstat(self._descriptor)
             now = _read(self._path)
         except (FileNotFoundError, NotADirectoryError) as error:
-            if self._path.parent.is_dir():
+            if (self._path.parent / LEDGER).exists():  # Tune makes the folder itself anew
                 return f"its {FILE_NAME} was removed ({self._path.parent}): another driver could work on the run"
             return f"the run folder has gone ({self._path.parent}: {error.strerror})"
         except OSError:  # no file may be opened now, or a server does not answer: the next beat tells

@@ -165,6 +165,10 @@ def _pax(content: bytes) -> dict[str, str]:
     return records
 
 
+class TooManyFiles(SweepError):
+    """A run folder has more files than may travel."""
+
+
 class Names:
     """Which names a run folder that travels may have, each once."""
 
@@ -176,11 +180,10 @@ class Names:
         """The name, if it stays inside of the folder, is no other's, and is one that ``pack`` sends.
 
         Raises:
+            TooManyFiles: it is, and so many have come already.
             SweepError: it is none of these.
         """
         parts = name.split("/")
-        if len(self._files) >= MAX_FILES:
-            _refuse(f"it has more than {MAX_FILES} files")
         if not name.isprintable() or "\\" in name or any(part in ("", ".", "..") for part in parts):
             _refuse(f"{_quoted(name)} is no name of a file in it")
         if len(parts) > MAX_DEPTH or len(name.encode()) > MAX_NAME_BYTES or max(len(p.encode()) for p in parts) > 255:
@@ -192,6 +195,8 @@ class Names:
         own, above = "/".join(alike), {"/".join(alike[:end]) for end in range(1, len(alike))}
         if own in self._files or own in self._folders or above & self._files:
             _refuse(f"{_quoted(name)} comes twice")
+        if len(self._files) >= MAX_FILES:
+            raise TooManyFiles(_refusal(f"it has more than {MAX_FILES} files"))
         self._files.add(own)
         self._folders |= above
         return name
@@ -247,4 +252,8 @@ def _quoted(name: str) -> str:
 
 
 def _refuse(why: str) -> NoReturn:
-    raise SweepError(f"the run folder that the cluster sent is refused: {why}")
+    raise SweepError(_refusal(why))
+
+
+def _refusal(why: str) -> str:
+    return f"the run folder that the cluster sent is refused: {why}"

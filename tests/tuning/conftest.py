@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
 
@@ -84,13 +86,29 @@ carbon: {grams_per_kwh: 360}
 """
 
 
+def end_of_orphans() -> None:
+    """Kill whatever was started with the test's own agent socket in its environment, and is still there."""
+    needle = f"ENERGYSWEEP_SOCKET={os.environ['ENERGYSWEEP_SOCKET']}".encode()
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit() and int(process.name) != os.getpid():
+            try:
+                if needle in (process / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(process.name), signal.SIGKILL)
+            except OSError:
+                continue
+
+
 @pytest.fixture
-def sweep_folder(tmp_path: Path, agent_home: Path) -> Path:
-    """A folder with a workload, a trace of 100 W, and sweep.yaml."""
+def sweep_folder(tmp_path: Path, agent_home: Path) -> Iterator[Path]:
+    """A folder with a workload, a trace of 100 W, and sweep.yaml.
+
+    A test that fails, or runs out of time, leaves drivers, their Ray and their trials without an end: they get one.
+    """
     (tmp_path / "work.py").write_text(WORK)
     (tmp_path / "trace.csv").write_text(TRACE)
     (tmp_path / "sweep.yaml").write_text(dedent(SWEEP))
-    return tmp_path
+    yield tmp_path
+    end_of_orphans()
 
 
 @pytest.fixture

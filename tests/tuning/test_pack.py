@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from energysweep.errors import InputError, SweepError
 from energysweep.ledger import FILE_NAME, Ledger
 from energysweep.tuning import pack as packing
 from energysweep.tuning.pack import pack
-from energysweep.tuning.unpack import unpack
+from energysweep.tuning.unpack import MAX_FILES, unpack
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,25 @@ def test_a_damaged_ledger_is_refused(run_folder: Path, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "this is no ledger of energysweep" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_folder_of_too_many_files_is_refused_and_never_sent_without_some_of_them(tmp_path: Path) -> None:
+    with Ledger.create(tmp_path / FILE_NAME) as ledger:
+        ledger.note(id="it")
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "tune").mkdir()
+    for number in range(MAX_FILES - 1):  # and the ledger
+        (tmp_path / "pictures" / f"{number}.svg").touch()
+        if number < 10:
+            (tmp_path / "tune" / f"{number}").touch()  # these stay, and are not counted
+    unpack("\n".join(pack(tmp_path)), tmp_path / "copy")
+    assert len(list((tmp_path / "copy").rglob("*.svg"))) == MAX_FILES - 1
+    shutil.rmtree(tmp_path / "copy")
+    (tmp_path / "one more").touch()
+    with pytest.raises(
+        SweepError, match=r"is too much for a log \(at most 10000 files, 2 GiB\); copy it by other means"
+    ):
+        list(pack(tmp_path))
 
 
 def test_the_program_says_that_there_is_no_such_folder(tmp_path: Path) -> None:

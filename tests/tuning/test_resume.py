@@ -16,6 +16,7 @@ import pytest
 from energysweep.cli import main
 from energysweep.ledger import FILE_NAME, Ledger, LedgerData
 from energysweep.reporting import summarise
+from tests.tuning.conftest import end_of_orphans
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("default")]
 
@@ -90,18 +91,6 @@ def in_the_midst_of_a_later_trial(folder: Path) -> bool:
     reported = {row.trial for row in data.results}
     states = {trial.status for trial in data.trials if trial.trial in reported}
     return "running" in states and len(states) > 1
-
-
-def end_of_orphans() -> None:
-    """A driver killed by SIGKILL leaves its Ray to itself; Ray ends it within seconds."""
-    needle = f"ENERGYSWEEP_SOCKET={os.environ['ENERGYSWEEP_SOCKET']}".encode()
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit() and int(process.name) != os.getpid():
-            try:
-                if needle in (process / "environ").read_bytes().split(b"\0"):
-                    os.kill(int(process.name), signal.SIGKILL)
-            except OSError:
-                continue
 
 
 def test_a_run_whose_driver_was_killed_goes_on_without_losing_a_joule(

@@ -10,8 +10,8 @@ import pytest
 
 from energysweep.cli import main
 from energysweep.tuning.run import Run
-from tests.tuning.conftest import UNTIL, read_ledger
-from tests.tuning.test_resume import end_of_orphans, read, start, wait_for
+from tests.tuning.conftest import UNTIL, end_of_orphans, read_ledger
+from tests.tuning.test_resume import read, start, wait_for
 
 OPTUNA = ["--set", "search={algorithm: optuna, num_samples: 2}", "--set", "parameters={seconds: {uniform: [0.1, 0.2]}}"]
 

@@ -25,7 +25,8 @@ from energysweep.errors import InputError, SweepError
 from energysweep.host import Host
 from energysweep.ledger import FILE_NAME as LEDGER
 from energysweep.tuning.run_lock import BEAT_SECONDS, FILE_NAME, WATCH_SECONDS, RunLock, held
-from tests.tuning.test_resume import STEPS, end_of_orphans, read, start, wait_for
+from tests.tuning.conftest import end_of_orphans
+from tests.tuning.test_resume import STEPS, read, start, wait_for
 
 HERE = Host(node="here", boot_id="boot-1", wall_clock=lambda: 1_790_000_000.0)
 ELSEWHERE = Host(node="there", boot_id="boot-2", wall_clock=lambda: 1_000.0)  # its clock is wrong: it does not matter
@@ -216,6 +217,7 @@ def test_a_driver_notices_that_its_folder_has_gone_or_is_another_one(tmp_path: P
 
 def test_a_lock_that_somebody_removed_is_no_folder_that_has_gone(tmp_path: Path) -> None:
     lock = take(tmp_path, HERE)
+    (tmp_path / LEDGER).touch()
     (tmp_path / FILE_NAME).unlink()
     assert lock.beat() == f"its driver.lock was removed ({tmp_path}): another driver could work on the run"
     lock.release()

@@ -184,6 +184,26 @@ def test_a_line_in_rayignore_takes_along_what_only_looks_like_a_secret(
     assert made.odd == ["client.pem"]
 
 
+@pytest.mark.parametrize("line", ["!.aws/", "!.aws", "!/.aws/", "!**/.aws/"])
+def test_a_line_in_rayignore_takes_along_a_folder_that_only_looks_like_a_secret(
+    upload: Callable[..., Upload], folder: Path, line: str
+) -> None:
+    for name in (".aws/credentials", ".aws/config", ".ssh/config"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("x")
+    (folder / ".rayignore").write_text(f"{line}\n")
+    made = upload()
+    assert made.odd == [".ssh/"]
+    assert {".aws/credentials", ".aws/config"} <= set(made.files)
+
+
+def test_a_line_in_rayignore_for_a_file_takes_no_folder_along(upload: Callable[..., Upload], folder: Path) -> None:
+    (folder / ".aws").mkdir()
+    (folder / ".aws" / "config").write_text("x")
+    (folder / ".rayignore").write_text("!config\n")
+    assert upload().odd == [".aws/"]
+
+
 def test_links_that_leave_the_folder_stay_and_those_inside_become_what_they_lead_to(
     upload: Callable[..., Upload], folder: Path, tmp_path: Path
 ) -> None:

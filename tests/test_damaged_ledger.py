@@ -286,7 +286,7 @@ def in_yaml(number: float) -> str:
     return repr(number)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.sampled_from(KEYS), NUMBERS, min_size=1, max_size=3))
 @example_of({"objective.target": 1e305})
 @example_of({"stages.s.objective.target": -1e301})

@@ -38,7 +38,7 @@ class Child:
 
 def agent(pipe: Connection, socket: Path) -> None:
     """Be the agent; answer each message with the CPU seconds used so far."""
-    from energysweep.agent.start import start_agent  # noqa: PLC0415  (only this child needs it)
+    from energysweep.agent.lifecycle import start_agent  # noqa: PLC0415  (only this child needs it)
 
     server = start_agent(path=socket, port=0)
     pipe.send("ready")

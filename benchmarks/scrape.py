@@ -14,12 +14,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, parser
 from prometheus_client.openmetrics.exposition import generate_latest
 
 from benchmarks.rows import Row, paired
-from energysweep.agent.accounts import Sweep
+from energysweep.accounting.accounts import Sweep
+from energysweep.accounting.processes import Root
 from energysweep.agent.agent import Agent
 from energysweep.agent.exporter import exposition
-from energysweep.agent.processes import Root
 from energysweep.agent.server import AgentServer
-from energysweep.metrics import FAMILIES
+from energysweep.core.metrics import FAMILIES
 from energysweep.simulation.node import LOGICAL_CPUS, Node
 
 ACCEPTS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"  # as Prometheus says

@@ -13,9 +13,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from energysweep.ledger import FILE_NAME, Ledger
-from energysweep.records import ResultRow, TrialRow
-from energysweep.reporting import write_report
+from energysweep.core.records import ResultRow, TrialRow
+from energysweep.core.runfolder import LEDGER
+from energysweep.ledger.store import Ledger
+from energysweep.report import write_report
 from energysweep.simulation.cluster import Cluster, Plan
 
 SIZES = ("10x1000", "100x1000", "10x10000", "100x10000")
@@ -41,12 +42,12 @@ def measure(size: str) -> None:
         if cluster.violations:
             sys.exit(cluster.violations[0])
         run_folder = cluster.drivers[0].ledger.path.parent
-        with Ledger.open(run_folder / FILE_NAME) as ledger:
+        with Ledger.open(run_folder / LEDGER) as ledger:
             _record(ledger, cluster)
             data = ledger.read()
             write_report(run_folder, data)
         reported = time.monotonic()
-        megabytes = (run_folder / FILE_NAME).stat().st_size / 1e6
+        megabytes = (run_folder / LEDGER).stat().st_size / 1e6
     driver = cluster.drivers[0]
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     rows = len(data.energy) + len(data.leases) + len(data.samples) + len(data.results)

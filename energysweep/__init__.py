@@ -6,24 +6,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from energysweep.phases import startup
-    from energysweep.spec import SweepSpec, load_spec
-    from energysweep.tracking import Measurement, track
-    from energysweep.tuning.run import Run, run
-    from energysweep.tuning.trial import metered
+    from energysweep.agent.tracking import Measurement, track
+    from energysweep.core.phases import startup
+    from energysweep.driver.run import Run, run
+    from energysweep.sweepfile import SweepSpec, load_spec
+    from energysweep.tune.trial import metered
 
 __version__ = "0.1.0"
 
 # Imported when first used: an agent needs no Ray, and a command line that only prints its help neither.
 _HOMES = {
-    "Measurement": "energysweep.tracking",
-    "Run": "energysweep.tuning.run",
-    "SweepSpec": "energysweep.spec",
-    "load_spec": "energysweep.spec",
-    "metered": "energysweep.tuning.trial",
-    "run": "energysweep.tuning.run",
-    "startup": "energysweep.phases",
-    "track": "energysweep.tracking",
+    "Measurement": "energysweep.agent.tracking",
+    "Run": "energysweep.driver.run",
+    "SweepSpec": "energysweep.sweepfile",
+    "load_spec": "energysweep.sweepfile",
+    "metered": "energysweep.tune.trial",
+    "run": "energysweep.driver.run",
+    "startup": "energysweep.core.phases",
+    "track": "energysweep.agent.tracking",
 }
 
 __all__ = ["Measurement", "Run", "SweepSpec", "__version__", "load_spec", "metered", "run", "startup", "track"]

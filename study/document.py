@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from energysweep.ledger import FILE_NAME, read_ledger
-from energysweep.reporting import Summary, study_tables, summarise, write_whole
-from energysweep.reporting.answers import MEANS_NOTE
-from energysweep.reporting.markdown import table
-from energysweep.reporting.whole_host import whole_host_list
+from energysweep.core.runfolder import LEDGER
+from energysweep.core.text import table
+from energysweep.ledger.store import read_ledger
+from energysweep.report import Summary, summarise, write_whole
+from energysweep.report.answers import MEANS_NOTE, tables
+from energysweep.report.answers.regimes import whole_host_list
 from study.duration import took_list
 from study.extracts import read_extracts, write_extract
 from study.findings import findings
@@ -69,28 +70,28 @@ def findings_table(summaries: Sequence[Summary]) -> str:
 
 def runs_with_note(summaries: Sequence[Summary]) -> str:
     """What ran, and why its sentences have other means than the answers."""
-    return f"{study_tables.runs_table(summaries)}\n\n{MEANS_NOTE}"
+    return f"{tables.runs_table(summaries)}\n\n{MEANS_NOTE}"
 
 
 BLOCKS: Final[dict[str, Callable[[Sequence[Summary]], str]]] = {
-    "answers": study_tables.answers_list,
+    "answers": tables.answers_list,
     "runs": runs_with_note,
-    "settings": study_tables.settings_table,
-    "effects": study_tables.effects_table,
-    "pretraining": study_tables.pretraining_table,
-    "multitask": study_tables.multitask_table,
-    "hardware": study_tables.hardware_table,
+    "settings": tables.settings_table,
+    "effects": tables.effects_table,
+    "pretraining": tables.pretraining_table,
+    "multitask": tables.multitask_table,
+    "hardware": tables.hardware_table,
     "wholehost": whole_host_list,
     "energyparts": energy_parts_table,
     "duration": took_list,
-    "cost": study_tables.cost_table,
-    "meters": study_tables.meters_table,
+    "cost": tables.cost_table,
+    "meters": tables.meters_table,
     "findings": findings_table,
 }
 
 
 def _summary(folder: Path) -> Summary:
-    return summarise(read_ledger(folder / FILE_NAME))
+    return summarise(read_ledger(folder / LEDGER))
 
 
 if __name__ == "__main__":

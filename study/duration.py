@@ -6,9 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from energysweep.reporting import Summary
-from energysweep.reporting.markdown import table
-from energysweep.reporting.text import duration_text, percent_text, power_text
+from energysweep.core.text import duration_text, percent_text, power_text, table
+from energysweep.report import Summary
 from study.parts import MEMORY, memory_part
 
 _ESTIMATE: Final = "estimate"

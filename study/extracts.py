@@ -14,13 +14,12 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from energysweep.objective import Objective
-from energysweep.reporting import Summary, write_whole
-from energysweep.reporting.extent import extent
-from energysweep.reporting.headline import headline
-from energysweep.reporting.summary import configurations_of, stages_of
-from energysweep.reporting.ties import with_ties
-from energysweep.reporting.trials import TrialSummary
+from energysweep.core.objective import Objective
+from energysweep.ledger.model import extent
+from energysweep.ledger.ranking import with_ties
+from energysweep.ledger.summary import configurations_of, headline, stages_of
+from energysweep.ledger.trials import TrialSummary
+from energysweep.report import Summary, write_whole
 
 _SUMMARY: Final = TypeAdapter(Summary)
 _WORKED_OUT: Final = {"configurations", "extent", "headline", "stages"}

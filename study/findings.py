@@ -21,11 +21,11 @@ from energysweep.analysis import (
     worst_to_best,
 )
 from energysweep.analysis.effects import Acts
-from energysweep.analysis.trials import grouped
-from energysweep.reporting import Summary
-from energysweep.reporting.answers_regimes import reuses_text
-from energysweep.reporting.answers_settings import cause, count, surely_text
-from energysweep.reporting.text import or_more_text, ratio_text
+from energysweep.analysis.target import grouped
+from energysweep.core.text import or_more_text, ratio_text
+from energysweep.report import Summary
+from energysweep.report.answers.regimes import reuses_text
+from energysweep.report.answers.settings import cause, count, surely_text
 from study.verdicts import Verdict, acts_as_said, below_one, pays_after, reaches, sooner
 
 ABSTRACT: Final = "abstract"

@@ -6,11 +6,10 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from energysweep.analysis.trials import grouped
-from energysweep.reporting import Summary
-from energysweep.reporting.markdown import table
-from energysweep.reporting.text import energy_text, percent_text
-from energysweep.reporting.trials import TrialSummary
+from energysweep.analysis.target import grouped
+from energysweep.core.text import energy_text, percent_text, table
+from energysweep.ledger.trials import TrialSummary
+from energysweep.report import Summary
 
 MEMORY: Final = "dram"
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from energysweep import metrics
 from energysweep.cli import _parser
-from energysweep.spec import SweepSpec, load_spec
+from energysweep.core import metrics
+from energysweep.sweepfile import SweepSpec, load_spec
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -174,7 +174,7 @@ def test_every_variable_that_is_read_is_in_the_list_of_variables_and_every_other
 
 
 def test_every_field_of_the_totals_is_documented() -> None:
-    from energysweep.reporting.balance import Totals
+    from energysweep.ledger.balance import Totals
 
     documented = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     assert [name for name in Totals.__dataclass_fields__ if name not in documented] == []

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from energysweep.ledger import FILE_NAME, Ledger
-from energysweep.reporting import Summary, summarise
-from energysweep.spec import load_spec
+from energysweep.core.runfolder import LEDGER
+from energysweep.ledger.store import Ledger
+from energysweep.report import Summary, summarise
+from energysweep.sweepfile import load_spec
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -28,11 +29,11 @@ def test_an_example_is_shown_as_it_is(name: str, text: str) -> None:
 
 
 def run_example(name: str, folder: Path) -> Summary:
-    from energysweep.tuning.run import run
+    from energysweep.driver.run import run
 
     done = run(load_spec(EXAMPLES / f"{name}.yaml"), output=folder, metrics_port=0)
     assert done.problems == ()
-    with Ledger.open(done.folder / FILE_NAME) as ledger:
+    with Ledger.open(done.folder / LEDGER) as ledger:
         return summarise(ledger.read())
 
 

@@ -12,19 +12,19 @@ import pytest
 
 from energysweep.analysis import Estimate, FrozenOrNot, Observation, frozen_or_not, pretraining, worst_to_best
 from energysweep.analysis.effects import Acts
-from energysweep.ledger import LedgerData
-from energysweep.reporting import combined_markdown, summarise
-from energysweep.reporting.answers import MEANS_NOTE
-from energysweep.reporting.text import TIMES
+from energysweep.core.text import TIMES
+from energysweep.ledger.store import LedgerData
+from energysweep.report import combined_markdown, summarise
+from energysweep.report.answers import MEANS_NOTE
 from study.document import BLOCKS, DOCUMENT, EXTRACTS, filled
 from study.duration import took_list, took_seconds
 from study.extracts import read_extract, read_extracts, write_extract
 from study.findings import Finding, findings
 from study.parts import memory_part
 from study.verdicts import acts_as_said, below_one, pays_after, reaches, sooner
-from tests.analysis.table import arrived, censored
-from tests.reporting import regimes
-from tests.reporting.example import example
+from tests.support import regimes
+from tests.support.example import example
+from tests.support.table import arrived, censored
 
 
 def test_the_document_is_what_its_extracts_make_of_it() -> None:

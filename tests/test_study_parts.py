@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from study.parts import energy_parts_table
-from tests.reporting.test_whole_host import run
+from tests.report.test_whole_host import run
 
 
 def test_the_parts_of_the_trials_energy_are_those_of_all_and_of_each_profile() -> None:

@@ -9,22 +9,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from energysweep.agent import keys, limits
-from energysweep.agent.accounts import Energy, Lease, Sweep
-from energysweep.agent.books import SERIES_SECONDS, Books
-from energysweep.agent.floors import FloorMemory
-from energysweep.agent.keeper import Keeper
-from energysweep.agent.observer import Observer
-from energysweep.agent.presence import Presence, Speaker
-from energysweep.agent.processes import ProcessTable, Root
-from energysweep.agent.quiet import QUIET_SECONDS, QuietSeconds
-from energysweep.agent.state import Address, StateFile
+from energysweep.accounting.accounts import Energy, Lease, Sweep
+from energysweep.accounting.books import QUIET_SECONDS, SERIES_SECONDS, Books, QuietSeconds
+from energysweep.accounting.floors import FloorMemory
+from energysweep.accounting.observer import Observer, Presence, Speaker
+from energysweep.accounting.processes import ProcessTable, Root
+from energysweep.accounting.windows import Coverage, Window
+from energysweep.agent import guard, proof
+from energysweep.agent.state import Address, Keeper, StateFile
 from energysweep.agent.telling import Telling
-from energysweep.agent.windows import Coverage, Window
-from energysweep.errors import LeaseRefused
-from energysweep.host import Host
+from energysweep.core.errors import LeaseRefused
+from energysweep.core.host import Host
+from energysweep.core.records import READ_AT_MOST_EVERY_SECONDS
 from energysweep.meters import Component, Opened
-from energysweep.records import READ_AT_MOST_EVERY_SECONDS
 
 SCAN_AT_MOST_EVERY_SECONDS = 0.002  # a trial that opens where another just closed needs no second scan
 ABANDONED_SECONDS = 60.0  # how long a sweep without any process keeps its window: its driver may come back
@@ -126,14 +123,14 @@ class Agent:
             LeaseRefused: the run has another key, or there are too many runs.
         """
         with self.lock:
-            keys.check(run, key, peer, self.windows.get(run), self.host.clock())
+            proof.check(run, key, peer, self.windows.get(run), self.host.clock())
             window = self._books.open_window(run)
             if window is None:
-                limits.make_room_for_window(self.windows, peer)
+                guard.make_room_for_window(self.windows, peer)
                 self._observer.begin()
                 self._observe()
                 window = self._books.add_window(run, idle_power_watts or {})
-                window.key, window.peer = keys.fingerprint(key), peer
+                window.key, window.peer = proof.fingerprint(key), peer
                 self._note_change()
             return window
 
@@ -218,7 +215,7 @@ class Agent:
                 if lease_id in self._observer.leases:
                     self.change_phase(lease_id, in_startup=in_startup)
                 return window.trial(trial).energy()
-            limits.check_room_for_lease(self.windows, self._observer.leases.values(), window, trial)
+            guard.check_room_for_lease(self.windows, self._observer.leases.values(), window, trial)
             held = self._observer.held_gpus(gpus)
             cpus = min(cpus, self._observer.logical_cpus)  # Ray lets a trial reserve more than there is
             self._bring_up()

@@ -16,10 +16,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from energysweep.accounting.accounts import Sweep
+from energysweep.accounting.processes import read_process
 from energysweep.agent import protocol
-from energysweep.agent.accounts import Sweep
-from energysweep.agent.processes import read_process
-from energysweep.errors import AgentError, AgentUnreachable, LeaseRefused, OtherVersion, one_line
+from energysweep.core.errors import AgentError, AgentUnreachable, LeaseRefused, OtherVersion, one_line
 
 _ANSWER_SECONDS = 30.0
 _CONNECT_SECONDS = 3.0  # a Service without an agent on this node drops what it gets

@@ -12,20 +12,20 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from energysweep.accounting.accounts import Energy
+from energysweep.accounting.processes import Root
 from energysweep.agent import protocol
-from energysweep.agent.accounts import Energy
 from energysweep.agent.agent import Agent
-from energysweep.agent.guard import GuardedServer
-from energysweep.agent.limits import (
+from energysweep.agent.guard import (
     LONGEST_LINE_BYTES,
     MOST_LEASES_OF_CONNECTION,
     OPENINGS_AT_ONCE,
     OPENINGS_PER_SECOND,
+    GuardedServer,
     Pace,
 )
-from energysweep.agent.processes import Root
 from energysweep.agent.proof import Proof
-from energysweep.errors import AgentError, LeaseRefused, OtherVersion, one_line
+from energysweep.core.errors import AgentError, LeaseRefused, OtherVersion, one_line
 
 _REST_SECONDS, _REST_LINES = 10.0, 64  # of a line that was too long: at most so much, for so long
 _HELLO_SECONDS = 30.0  # for its turn, for measuring quiet seconds, and for a proof

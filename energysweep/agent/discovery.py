@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import socket
 from collections.abc import Mapping
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from energysweep.errors import InputError
+from energysweep.core.errors import InputError
+from energysweep.core.inputs import host_and_port
 
 JOB = "energysweep"
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%a-z]+\]|[A-Za-z0-9.-]{1,253}):[0-9]{1,5}")
@@ -105,3 +107,52 @@ class TargetsFile:
         unfinished.write_text(text, encoding="utf-8")
         unfinished.replace(self._path)
         self._written = text
+
+
+# The agents of a cluster in which one name stands for all of them, as a headless Service of Kubernetes does ----------
+#
+# Drivers tell an agent only of those that serve their sweeps (``Telling.agents``). With this every agent names all,
+# also those of nodes where nothing runs, and Prometheus gets the same answer whichever it asks. What drivers say
+# counts no longer, so no sweep can have Prometheus scrape what it likes.
+
+VARIABLE = "ENERGYSWEEP_PEERS"
+
+
+class Peers:
+    """All agents behind a name.
+
+    Args:
+        name: HOST:PORT; None: there is no such name. Every address of the host is an agent that answers at the port.
+
+    Raises:
+        InputError: it is not of that form.
+    """
+
+    def __init__(self, name: str | None) -> None:
+        self._host, self._port = host_and_port(name, VARIABLE) if name else ("", 0)
+        self._failed = False
+
+    @classmethod
+    def of_environment(cls) -> Peers:
+        """Those that ENERGYSWEEP_PEERS names."""
+        return cls(os.environ.get(VARIABLE))
+
+    @property
+    def are_named(self) -> bool:
+        """Whether there is such a name."""
+        return bool(self._host)
+
+    def agents(self) -> dict[str, str]:
+        """What stands for the names of nodes, by address; none while the name is not found."""
+        if not self._host:
+            return {}
+        try:
+            found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:  # UnicodeError: no name can be that
+            if not self._failed:
+                log.warning("%s %s: %s", VARIABLE, self._host, error)
+            self._failed = True
+            return {}
+        self._failed = False
+        hosts = sorted({str(address[0]) for *_, address in found})
+        return {f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}": host for host in hosts}

@@ -1,4 +1,4 @@
-"""A picture of an agent as the text that Prometheus reads, in the families of ``energysweep.metrics``.
+"""A picture of an agent as the text that Prometheus reads, in the families of ``energysweep.core.metrics``.
 
 prometheus_client writes such text, too. But a node with 2,000 live trials has 20,000 samples, for which it takes ten
 times as long (``python -m benchmarks.run scrape``): so its objects are not built, and what a trial's samples have in
@@ -9,12 +9,255 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+import re
+import resource
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
-from energysweep.agent.negotiation import OPENMETRICS, content_type
-from energysweep.agent.picture import Picture, TrialPicture
-from energysweep.metrics import FAMILIES, Family
+from energysweep.accounting.accounts import SHOWN_RESULTS, Trial
+from energysweep.accounting.books import Books
+from energysweep.accounting.counters import Counter
+from energysweep.accounting.observer import Observer
+from energysweep.accounting.windows import Window
+from energysweep.core.metrics import FAMILIES, Family
+from energysweep.meters import EVENTS, Component
+
+# What a scrape shows of an agent: one consistent picture that never changes, taken while nothing is booked -----------
+
+_SHOWN_STATES = 20  # of trials; Tune has fewer
+
+
+class Sample(NamedTuple):
+    """One number: the family's name, the values of its labels in their order, and the number."""
+
+    family: str
+    labels: tuple[str, ...]
+    value: float
+
+
+class TrialPicture(NamedTuple):
+    """A trial whose series are shown. A sweep has many: what they have in common is made into text only once."""
+
+    run: str
+    trial: str
+    config: str
+    hardware: str
+    joules: Mapping[tuple[Component, str, str], float]
+    watts: Mapping[Component, float]
+    grams: float | None
+    startup_grams: float | None
+    reports: int
+    results: Mapping[str, float]
+
+
+class Picture(NamedTuple):
+    """All that a scrape shows.
+
+    Attributes:
+        taken: the host's clock then.
+        node: the node's name.
+        samples: of the node, its meters, its agent and the sweeps.
+        trials: those whose series are shown.
+    """
+
+    taken: float
+    node: str
+    samples: tuple[Sample, ...]
+    trials: tuple[TrialPicture, ...]
+
+
+@dataclass(slots=True)
+class Health:
+    """How an agent itself does, besides its CPU time: how long its last tick took, and how many have failed."""
+
+    tick_seconds: float = 0.0
+    tick_failures: int = 0
+
+
+def take_picture(taken: float, node: str, observer: Observer, books: Books, health: Health) -> Picture:
+    """The picture of this moment.
+
+    Args:
+        taken: the clock.
+        node: the node's name.
+        observer, books, health: of the agent.
+    """
+    windows = list(books.windows.values())
+    samples = [
+        *_node_samples(node, observer.counters.values(), books),
+        *_agent_samples(node, health, len(observer.leases)),
+        *_grid_samples(windows),
+        *(sample for window in windows for sample in _sweep_samples(window)),
+    ]
+    trials = [
+        _trial_picture(window, name, trial)
+        for window in windows
+        for name, trial in books.live_trials(window, observer.advanced)
+    ]
+    return Picture(taken, node, tuple(samples), tuple(trials))
+
+
+def _node_samples(node: str, counters: Iterable[Counter], books: Books) -> Iterator[Sample]:
+    metered = 0.0
+    meters: dict[str, tuple[int, int]] = {}
+    events: dict[tuple[str, str], int] = {}
+    for counter in counters:
+        device = counter.device
+        metered += counter.total_joules
+        failures, resets = meters.get(device.source, (0, 0))
+        meters[device.source] = (failures + counter.failures, resets + counter.resets)
+        for event in EVENTS:
+            count = events.get((device.source, event), 0) + counter.events.get(event, 0)
+            events[device.source, event] = count
+        labels = (node, device.name, device.component)
+        yield Sample("energysweep_node_energy_joules_total", (*labels, device.source), counter.total_joules)
+        if device.name in books.node_watts:
+            yield Sample("energysweep_node_power_watts", labels, books.node_watts[device.name])
+    for (component, bucket), joules in books.node.joules.items():
+        yield Sample("energysweep_node_bucket_energy_joules_total", (node, component, bucket), joules)
+    if metered > 0:
+        error = abs(sum(books.node.joules.values()) - metered) / metered
+        yield Sample("energysweep_node_conservation_error_ratio", (node,), error)
+    for source, (failures, resets) in meters.items():
+        yield Sample("energysweep_meter_read_failures_total", (node, source), failures)
+        yield Sample("energysweep_meter_counter_resets_total", (node, source), resets)
+    for (source, name), count in events.items():
+        yield Sample("energysweep_meter_events_total", (node, source, name), count)
+
+
+def _agent_samples(node: str, health: Health, open_leases: int) -> Iterator[Sample]:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    yield Sample("energysweep_agent_cpu_seconds_total", (node,), usage.ru_utime + usage.ru_stime)
+    yield Sample("energysweep_agent_tick_seconds", (node,), health.tick_seconds)
+    yield Sample("energysweep_agent_tick_failures_total", (node,), health.tick_failures)
+    yield Sample("energysweep_agent_open_leases", (node,), open_leases)
+
+
+def _grid_samples(windows: Iterable[Window]) -> Iterator[Sample]:
+    zones = {
+        (window.sweep.zone, window.sweep.carbon_source): window.sweep.grams_per_kwh
+        for window in windows
+        if window.sweep.grams_per_kwh is not None
+    }
+    for labels, grams in zones.items():
+        yield Sample("energysweep_grid_intensity_grams_per_kwh", labels, grams)
+
+
+def _sweep_samples(window: Window) -> Iterator[Sample]:
+    run, sweep = window.run, window.sweep
+    if sweep.started_at is None:
+        return  # only the agent beside the driver tells of the sweep as a whole
+    yield Sample("energysweep_sweep_info", (run, sweep.name, sweep.owner), 1)
+    for state, number in islice(sweep.trials.items(), _SHOWN_STATES):
+        yield Sample("energysweep_sweep_trials", (run, state), number)
+    for metric, value in islice(sweep.best.items(), SHOWN_RESULTS):
+        yield Sample("energysweep_sweep_best", (run, metric), value)
+    if sweep.cheapest is not None:
+        config, hardware, joules = sweep.cheapest
+        yield Sample("energysweep_sweep_cheapest_energy_to_target_joules", (run, config, hardware), joules)
+    grams: dict[str, float] = {}
+    for component, bucket, source, joules in sweep.charged:
+        yield Sample("energysweep_sweep_energy_joules_total", (run, component, bucket, source), joules)
+        emitted = sweep.emissions_grams(joules)
+        if emitted is not None:
+            grams[bucket] = grams.get(bucket, 0.0) + emitted
+    for bucket, emissions in grams.items():
+        yield Sample("energysweep_sweep_emissions_grams_total", (run, bucket), emissions)
+    if sweep.saved_joules is not None:
+        yield Sample("energysweep_sweep_saved_energy_joules", (run,), sweep.saved_joules)
+    yield Sample("energysweep_sweep_start_timestamp_seconds", (run,), sweep.started_at)
+    if sweep.ended_at is not None:
+        yield Sample("energysweep_sweep_end_timestamp_seconds", (run,), sweep.ended_at)
+
+
+def _trial_picture(window: Window, name: str, trial: Trial) -> TrialPicture:
+    joules = trial.shown_joules()
+    startup = sum(joules[key] for key in joules if key[1] == "startup")
+    return TrialPicture(
+        window.run,
+        name,
+        trial.config,
+        trial.hardware,
+        joules,
+        trial.watts,  # replaced, never changed
+        window.sweep.emissions_grams(sum(joules[key] for key in joules if key[1] != "startup")),
+        window.sweep.emissions_grams(startup),
+        trial.reports,
+        dict(trial.results),
+    )
+
+
+# What a client asks for in ``Accept`` and ``Accept-Encoding``, RFC 9110 sections 12.4.2, 12.5.1 and 12.5.3 -----------
+#
+# prometheus_client reads these headers, too, but raises for a version that is no version, and knows no q.
+# What is not understood says nothing; nobody is refused: who accepts nothing that there is gets the default.
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+
+_QUALITY = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
+_VERSIONS = {"application/openmetrics-text": "1.0.0", "text/plain": "0.0.4"}
+
+
+class _Wish(NamedTuple):
+    what: str
+    parameters: dict[str, str]
+    quality: float
+
+
+def content_type(accept: str) -> str:
+    """The format of a scrape: OpenMetrics for who names it and likes nothing better, else Prometheus' text."""
+    wishes = list(_wishes(accept))
+    openmetrics = _quality_of_type("application/openmetrics-text", wishes)
+    text = _quality_of_type("text/plain", wishes)
+    is_named = any(wish.what == "application/openmetrics-text" for wish in wishes)
+    return OPENMETRICS if is_named and openmetrics > 0 and openmetrics >= text else TEXT
+
+
+def takes_gzip(accept_encoding: str) -> bool:
+    """Whether an answer may be compressed, and had better be."""
+    qualities: dict[str, float] = {}
+    for wish in _wishes(accept_encoding):
+        name = "gzip" if wish.what == "x-gzip" else wish.what
+        qualities[name] = max(wish.quality, qualities.get(name, 0.0))
+    quality = qualities.get("gzip", qualities.get("*", 0.0))
+    return quality > 0 and quality >= qualities.get("identity", 0.0)
+
+
+def _quality_of_type(offered: str, wishes: list[_Wish]) -> float:
+    """By the wish that names it most exactly."""
+    found = [(exactness, wish.quality) for wish in wishes if (exactness := _exactness(offered, wish)) is not None]
+    return max(found)[1] if found else 0.0
+
+
+def _exactness(offered: str, wish: _Wish) -> int | None:
+    version = wish.parameters.get("version")
+    if version is not None and version != _VERSIONS[offered]:
+        return None
+    names = ("*/*", f"{offered.partition('/')[0]}/*", offered)
+    if wish.what not in names:
+        return None
+    return names.index(wish.what) + (version is not None)
+
+
+def _wishes(header: str) -> Iterator[_Wish]:
+    for element in header.split(","):
+        what, *rest = (part.strip() for part in element.split(";"))
+        parameters = {
+            name.strip().lower(): value.strip().strip('"') for name, is_one, value in map(_parted, rest) if is_one
+        }
+        quality = parameters.pop("q", "1")
+        if what and _QUALITY.fullmatch(quality):
+            yield _Wish(what.lower(), parameters, float(quality))
+
+
+def _parted(parameter: str) -> tuple[str, str, str]:
+    return parameter.partition("=")
+
+
+# A picture of an agent as the text that Prometheus reads, in the families of ``energysweep.core.metrics`` ------------
 
 LONGEST_LABEL = 300  # characters; the rest of a longer text is cut off
 

@@ -16,11 +16,10 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from energysweep.agent.accounts import Sweep
-from energysweep.agent.shown import SHOWN_RESULTS
-from energysweep.inputs import host_and_port, variable_path
+from energysweep.accounting.accounts import SHOWN_RESULTS, Sweep
+from energysweep.core.inputs import host_and_port, variable_path
+from energysweep.core.records import Cpus, Watts
 from energysweep.meters.base import Component
-from energysweep.records import Cpus, Watts
 
 PROTOCOL = 2  # raised with every change that an agent or a program of another version would misunderstand
 

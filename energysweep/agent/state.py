@@ -14,22 +14,23 @@ import dataclasses
 import functools
 import json
 import logging
+import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
-from energysweep.agent.accounts import Trial
-from energysweep.agent.counters import Counter
-from energysweep.agent.processes import Process, Root
+from energysweep.accounting.accounts import Trial
+from energysweep.accounting.books import Booked, Books
+from energysweep.accounting.observer import Observed, Observer
 from energysweep.agent.protocol import within_bounds
-from energysweep.agent.windows import SavedWindow
-from energysweep.errors import one_line
-from energysweep.meters.base import Component
+from energysweep.core.errors import one_line
+from energysweep.core.host import Host
 
-FORMAT = 4
+FORMAT = 5
 
 log = logging.getLogger(__name__)
 
@@ -45,40 +46,19 @@ class Address(NamedTuple):
     port: int
 
 
-class Member(NamedTuple):
-    """A process that works for a run."""
-
-    root: Root
-    run: str
-
-
 @dataclass(slots=True)
 class Saved:
     """All that an agent knows, at one moment between two readings.
 
     Attributes:
         boot_id: of the host; counters of two boots are never subtracted.
-        first_window_at: the clock when the first window was opened (a replay's time 0), None before.
-        advanced, read_at: the clock at the last scan and reading.
-        busy_seconds: CPU time of the host at the last scan.
-        counters, node_joules, windows: as the agent has them.
-        members: the processes that work for a run.
-        quiet_watts: the measured idle floors.
-        processes: the last scan.
+        observer, books: what they know.
         address: where drivers find the agent's server.
     """
 
     boot_id: str
-    first_window_at: float | None
-    advanced: float
-    read_at: float
-    busy_seconds: float
-    counters: list[Counter]
-    node_joules: dict[tuple[Component, str], float]
-    windows: list[SavedWindow]
-    members: list[Member]
-    quiet_watts: dict[str, float]
-    processes: list[Process]
+    observer: Observed
+    books: Booked
     address: Address | None = None
     format: int = FORMAT
 
@@ -107,7 +87,7 @@ class StateFile:
             if (content["format"], content["boot_id"]) != (FORMAT, boot_id):
                 log.warning("%s is of another version or another boot: ignored", self._path)
                 return None
-            windows = {window["id"]: window for window in content["windows"]}
+            windows = {window["id"]: window for window in content["books"]["windows"]}
             for line in ended:
                 window, name, trial = json.loads(line, object_hook=_mapping)
                 windows[window]["trials"][name] = trial
@@ -145,7 +125,7 @@ class StateFile:
     def _text(self, saved: Saved) -> str:
         windows, lines, known = [], [], self._ended
         self._ended = {}
-        for window in saved.windows:
+        for window in saved.books.windows:
             alive: dict[str, Trial] = {}
             for name, trial in window.trials.items():
                 if trial.ended is None:
@@ -158,12 +138,14 @@ class StateFile:
                 self._ended[key] = (mark, line)
                 lines.append(line)
             windows.append(dataclasses.replace(window, trials=alive))
-        return "\n".join([_json(dataclasses.replace(saved, windows=windows)), *lines])
+        return "\n".join(
+            [_json(dataclasses.replace(saved, books=dataclasses.replace(saved.books, windows=windows))), *lines]
+        )
 
 
 def _checked(content: Any) -> Saved:
     saved = _adapter().validate_python(content)
-    for window in saved.windows:  # an agent that was less strict may have kept what this one could not show
+    for window in saved.books.windows:  # an agent that was less strict may have kept what this one could not show
         window.sweep = within_bounds(window.sweep)
     return saved
 
@@ -205,3 +187,97 @@ def _mapping(content: dict[str, Any]) -> dict[Any, Any]:
 
 def _key(key: Any) -> Any:
     return tuple(map(_key, key)) if isinstance(key, list) else key
+
+
+# Keeps what the next agent goes on with: when it is written down, and how it is taken up again -----------------------
+
+SAVE_AT_MOST_EVERY_SECONDS = 0.1
+_SAVE_IDLE_EVERY_SECONDS = 60.0
+_SAVE_PART = 0.05  # of the time goes into saving, at most
+
+
+class Keeper:
+    """Saves and restores what an observer and its books know.
+
+    Args:
+        host: the host.
+        observer, books: what is kept.
+        state: where; None keeps nothing.
+
+    Attributes:
+        address: where the agent's server is found; None if it has none.
+        changed: whether there is anything new to save.
+        has_ended: nothing is saved any more, so nobody may be told anything new.
+        after_saving: called after each saving.
+    """
+
+    def __init__(self, host: Host, observer: Observer, books: Books, state: StateFile | None) -> None:
+        self.address: Address | None = None
+        self.changed = False
+        self.has_ended = False
+        self.after_saving: Callable[[], object] = lambda: None
+        self._host = host
+        self._observer = observer
+        self._books = books
+        self._state = state
+        self._saved_at, self._save_seconds = -math.inf, 0.0
+
+    @property
+    def keeps(self) -> bool:
+        """Whether anything is kept (still)."""
+        return self._state is not None
+
+    def restore(self) -> bool:
+        """Take up what an earlier agent of this boot has left; False if there is nothing that fits."""
+        saved = self._state.load(self._host.boot_id) if self._state is not None else None
+        if saved is None:
+            return False
+        if not self._observer.can_restore(saved.observer):
+            log.warning("the state of an earlier agent is of other meters: ignored")
+            return False
+        self.address = saved.address
+        self._observer.restore(saved.observer)
+        self._books.restore(saved.books)
+        for window in self._books.windows.values():
+            self._observer.leases.update((lease.id, lease) for lease in window.leases.values() if lease.closed is None)
+        self.changed = True
+        return True
+
+    def save_if_due(self) -> None:
+        """Save, if anything changed: at most ten times a second."""
+        pause = max(SAVE_AT_MOST_EVERY_SECONDS, self._save_seconds / _SAVE_PART)
+        if self.changed and self._host.clock() - self._saved_at >= pause:
+            self.save()
+
+    def save_at_tick(self, began: float) -> None:
+        """Save, once a second while anything counts or has changed, else once a minute."""
+        if self._books.open_windows() or self.changed or began - self._saved_at >= _SAVE_IDLE_EVERY_SECONDS:
+            self.save()
+
+    def save(self) -> None:
+        """Save now."""
+        self._saved_at = self._host.clock()
+        self.changed = False
+        if self._state is not None:
+            self._state.save(self._saved())
+        self.after_saving()
+        self._save_seconds = self._host.clock() - self._saved_at
+
+    def end(self, *, keep_state: bool) -> None:
+        """Save for the last time, or leave nothing."""
+        if self._state is None:
+            return
+        if keep_state:
+            self.save()
+        else:
+            self._state.remove()
+        self._state = None
+        self.has_ended = True
+
+    def _saved(self) -> Saved:
+        return Saved(
+            boot_id=self._host.boot_id,
+            observer=self._observer.state(),
+            books=self._books.state(),
+            address=self.address,
+        )

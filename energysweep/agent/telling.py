@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from energysweep.agent.books import Books
-from energysweep.agent.keeper import Keeper
-from energysweep.agent.observer import Observer
-from energysweep.agent.picture import Health, Picture, take_picture
-from energysweep.errors import LeaseRefused
-from energysweep.host import Host
+from energysweep.accounting.books import Books
+from energysweep.accounting.observer import Observer
+from energysweep.agent.exporter import Health, Picture, take_picture
+from energysweep.agent.state import Keeper
+from energysweep.core.errors import LeaseRefused
+from energysweep.core.host import Host
 
 _PICTURE_SECONDS = 1.5  # a tick later, so that a scrape of an agent that saves at each tick need not wait for it
 

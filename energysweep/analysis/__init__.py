@@ -7,23 +7,21 @@ from __future__ import annotations
 
 from energysweep.analysis.effects import QUANTITIES, Effect, Effects, Quantity, acts_on, effects
 from energysweep.analysis.extremes import Extremes, at_least, worst_to_best
-from energysweep.analysis.fieller import fieller
-from energysweep.analysis.frozen import FrozenOrNot, frozen_or_not
-from energysweep.analysis.hardware import SideBySide, side_by_side
-from energysweep.analysis.intervals import Estimate, geometric_mean, ratio_of_means
+from energysweep.analysis.hardware import BothBoundaries, SideBySide, both_boundaries, side_by_side
+from energysweep.analysis.intervals import Estimate, fieller, geometric_mean, ratio_of_means
 from energysweep.analysis.multitask import Multitask, multitask
-from energysweep.analysis.pretraining import BreakEven, break_even, pretraining
+from energysweep.analysis.pretraining import BreakEven, FrozenOrNot, break_even, frozen_or_not, pretraining
 from energysweep.analysis.study import StudyEnergy, TotalsLike, study_energy
 from energysweep.analysis.target import (
+    Observation,
     Ratio,
     ToTarget,
+    TrialLike,
     paired_ratio_to_target,
     ratio_to_target,
     to_target,
 )
-from energysweep.analysis.trials import Observation, TrialLike
-from energysweep.analysis.whole_host import BothBoundaries, both_boundaries
-from energysweep.objective import first_held
+from energysweep.core.objective import first_held
 
 __all__ = [
     "QUANTITIES",

@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from energysweep.records import TrialStatus
-from energysweep.spec import Scheduler
+from energysweep.core.records import TrialStatus
+from energysweep.sweepfile import Scheduler
 
 
 class Effort(NamedTuple):

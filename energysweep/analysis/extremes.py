@@ -11,14 +11,15 @@ from energysweep.analysis.intervals import Estimate, ratio_of_means
 from energysweep.analysis.target import (
     Ratio,
     ToTarget,
+    TrialLike,
     always_arrives,
+    decided,
     measured,
     needed_at_least,
     ratio_to_target,
     to_target,
     with_meters,
 )
-from energysweep.analysis.trials import TrialLike, decided
 
 _Name = TypeVar("_Name")
 

@@ -9,8 +9,17 @@ from statistics import fmean
 from typing import Any, Final
 
 from energysweep.analysis.intervals import geometric_mean
-from energysweep.analysis.target import Ratio, measured, to_target, with_meters
-from energysweep.analysis.trials import TrialLike, decided, grouped, own, rest_of
+from energysweep.analysis.target import (
+    Ratio,
+    TrialLike,
+    decided,
+    grouped,
+    measured,
+    own,
+    rest_of,
+    to_target,
+    with_meters,
+)
 
 TASKS: Final = "tasks"  # the parameter: a list of names; one is a single task's model, several are a shared model
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from energysweep import __version__
 from energysweep.cli import host, monitoring, reports, submit, sweeping
 from energysweep.cli.common import EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED, Parser, fail
-from energysweep.errors import EnergysweepError, InputError, MeterUnavailable
+from energysweep.core.errors import EnergysweepError, InputError, MeterUnavailable
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from energysweep import inputs
-from energysweep.errors import InputError, one_line
-from energysweep.terminal import note
+from energysweep.core import inputs
+from energysweep.core.errors import InputError, one_line
+from energysweep.core.runfolder import LEDGER
+from energysweep.core.terminal import note
 
 _T = TypeVar("_T")
 
@@ -127,10 +128,9 @@ def run_folder(folder: Path) -> Path:
     Raises:
         InputError
     """
-    from energysweep.ledger import FILE_NAME
 
     if not inputs.is_folder(folder):
         raise InputError("there is no such folder", file=str(folder))
-    if not inputs.is_file(folder / FILE_NAME):
-        raise InputError(f"this is no run folder: it has no {FILE_NAME}", file=str(folder))
+    if not inputs.is_file(folder / LEDGER):
+        raise InputError(f"this is no run folder: it has no {LEDGER}", file=str(folder))
     return folder

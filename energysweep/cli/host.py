@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from energysweep.cli.common import add_command, add_file_sd, fail, path, port, seconds
-from energysweep.errors import AgentRunning, one_line
-from energysweep.inputs import is_host
-from energysweep.terminal import note
+from energysweep.core.errors import AgentRunning, one_line
+from energysweep.core.inputs import is_host
+from energysweep.core.terminal import note
 
 
 def add(commands: Any) -> None:
@@ -66,10 +66,9 @@ def _bound(text: str) -> str:
 
 
 def _agent(arguments: argparse.Namespace) -> int:
-    from energysweep.agent.connect import EXIT_ALREADY_RUNNING
     from energysweep.agent.discovery import TargetsFile
+    from energysweep.agent.lifecycle import EXIT_ALREADY_RUNNING, start_agent
     from energysweep.agent.protocol import daemon_socket_path
-    from energysweep.agent.start import start_agent
 
     told = _detach() if arguments.detach else None
     try:
@@ -130,6 +129,6 @@ def _detach() -> Callable[[], None]:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from energysweep import doctor
+    from energysweep.cli import doctor
 
     return doctor.main(tuple(arguments.meter or ("auto",)))

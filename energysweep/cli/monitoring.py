@@ -7,8 +7,8 @@ import os
 from typing import Any
 
 from energysweep.cli.common import Parser, add_command, path
-from energysweep.errors import SweepError
-from energysweep.terminal import say
+from energysweep.core.errors import SweepError
+from energysweep.core.terminal import say
 
 
 def add(commands: Any) -> None:
@@ -36,10 +36,9 @@ def add(commands: Any) -> None:
 
 
 def _publish(arguments: argparse.Namespace) -> int:
-    from energysweep.links import web_address
+    from energysweep.core.inputs import web_address
     from energysweep.monitoring import dashboards
-    from energysweep.monitoring.grafana import Grafana
-    from energysweep.monitoring.publish import publish
+    from energysweep.monitoring.grafana import Grafana, publish
 
     grafana = Grafana(arguments.url, arguments.token or os.environ.get("GRAFANA_TOKEN", ""))
     if arguments.prometheus is not None:

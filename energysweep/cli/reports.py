@@ -6,11 +6,12 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from energysweep.cli.common import add_command, check_output, path, run_folder
-from energysweep.errors import InputError, NotWritten
-from energysweep.terminal import say, show
+from energysweep.core.errors import InputError, NotWritten
+from energysweep.core.runfolder import LEDGER
+from energysweep.core.terminal import say, show
 
 if TYPE_CHECKING:
-    from energysweep.carbon import Intensity
+    from energysweep.core.carbon import Intensity
 
 
 def add(commands: Any) -> None:
@@ -43,15 +44,15 @@ def _add_carbon(parser: argparse.ArgumentParser) -> None:
 
 def _grid(arguments: argparse.Namespace) -> Intensity | None:
     """The grid that is asked for; None: each run's own."""
-    from energysweep import carbon
+    from energysweep.core import carbon
 
     return carbon.resolve(**carbon.parse_carbon_option(arguments.carbon)) if arguments.carbon is not None else None
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from energysweep.ledger import FILE_NAME, read_ledger
-    from energysweep.links import web_address
-    from energysweep.reporting import terminal_table, write_report, write_whole
+    from energysweep.core.inputs import web_address
+    from energysweep.ledger.store import read_ledger
+    from energysweep.report import terminal_table, write_report, write_whole
 
     grid = _grid(arguments)
     # What is wrong with an option is told before anything is written.
@@ -62,7 +63,7 @@ def _report(arguments: argparse.Namespace) -> int:
         check(arguments.prometheus)
     if arguments.grafana is not None:
         web_address(arguments.grafana, "--grafana")
-    data = read_ledger(run_folder(arguments.folder) / FILE_NAME)
+    data = read_ledger(run_folder(arguments.folder) / LEDGER)
     try:
         summary = write_report(arguments.folder, data, grid, arguments.grafana)
     except NotWritten as error:
@@ -76,17 +77,16 @@ def _report(arguments: argparse.Namespace) -> int:
         write_whole(arguments.openmetrics, openmetrics(data, grid))
         say(f"series: {arguments.openmetrics}")
     if arguments.prometheus is not None:
-        from energysweep.monitoring.observed import observe
-        from energysweep.monitoring.observed_table import observed_table
+        from energysweep.monitoring.observed import observe, observed_table
 
         show(observed_table(observe(summary, arguments.prometheus)))
     return 0
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from energysweep.ledger import FILE_NAME, read_ledger
-    from energysweep.reporting import combined_html, combined_markdown, combined_table, summarise, write_whole
-    from energysweep.reporting.copies import without_copies
+    from energysweep.ledger.store import read_ledger
+    from energysweep.report import combined_html, combined_markdown, combined_table, summarise, write_whole
+    from energysweep.report.compare import without_copies
 
     grid = _grid(arguments)
     check_output(arguments.html, "--html")
@@ -95,7 +95,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     for place, folder in enumerate(arguments.folders):
         if given[place] in given[:place]:
             raise InputError(f"{folder} is given twice: its energy would count twice", key="RUN_DIR")
-    found = without_copies([(str(each), read_ledger(run_folder(each) / FILE_NAME)) for each in arguments.folders])
+    found = without_copies([(str(each), read_ledger(run_folder(each) / LEDGER)) for each in arguments.folders])
     summaries = [summarise(data, grid) for data in found.kept]
     # The files first: a reader of the output that has seen enough (`| head`) ends this program.
     if arguments.html:
@@ -111,9 +111,9 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    from energysweep.ledger import FILE_NAME, read_ledger
-    from energysweep.reporting import explain, receipt_text
+    from energysweep.ledger.store import read_ledger
+    from energysweep.report import explain, receipt_text
 
-    receipt = explain(read_ledger(run_folder(arguments.folder) / FILE_NAME), arguments.trial, _grid(arguments))
+    receipt = explain(read_ledger(run_folder(arguments.folder) / LEDGER), arguments.trial, _grid(arguments))
     show(receipt_text(receipt))
     return 0

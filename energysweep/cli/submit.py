@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from energysweep.cli.common import EXIT_INPUT, EXIT_INTERRUPTED, add_command, add_set, fail, path
-from energysweep.errors import EnergysweepError, InputError
-from energysweep.terminal import note, say
+from energysweep.core.errors import EnergysweepError, InputError
+from energysweep.core.terminal import note, say
 
 if TYPE_CHECKING:
-    from energysweep.tuning.submit import Job
+    from energysweep.jobs.submit import Job
 
 
 def add(commands: Any) -> None:
@@ -49,8 +49,8 @@ def _submit(arguments: argparse.Namespace) -> int:
 
 
 def _list_upload(arguments: argparse.Namespace) -> int:
-    from energysweep.spec import load_spec
-    from energysweep.tuning.upload import upload_of
+    from energysweep.jobs.upload import upload_of
+    from energysweep.sweepfile import load_spec
 
     if arguments.sweep is None or arguments.job:
         raise InputError("--dry-run lists what a sweep would bring along: give its file, and no --job")
@@ -60,12 +60,12 @@ def _list_upload(arguments: argparse.Namespace) -> int:
 
 
 def _submitted(arguments: argparse.Namespace, address: str) -> Job:
-    from energysweep.spec import count_sentence, load_spec
+    from energysweep.sweepfile import count_sentence, load_spec
 
     spec = load_spec(arguments.sweep, arguments.overrides)
     note(f"{spec.name}: {count_sentence(spec)}")
-    from energysweep.tuning.run import checked_id, new_id
-    from energysweep.tuning.submit import check_target, submit
+    from energysweep.driver.run import checked_id, new_id
+    from energysweep.jobs.submit import check_target, submit
 
     run_id = checked_id(arguments.run_id) if arguments.run_id else new_id(spec)
     if arguments.fetch:
@@ -74,7 +74,7 @@ def _submitted(arguments: argparse.Namespace, address: str) -> Job:
 
 
 def _found(arguments: argparse.Namespace, address: str) -> Job:
-    from energysweep.tuning.submit import check_target, find
+    from energysweep.jobs.submit import check_target, find
 
     job = find(arguments.job, address)
     if arguments.fetch:
@@ -83,7 +83,7 @@ def _found(arguments: argparse.Namespace, address: str) -> Job:
 
 
 def _follow(job: Job, folder: Path | None) -> int:
-    from energysweep.tuning.submit import fetch, wait
+    from energysweep.jobs.submit import fetch, wait
 
     try:
         code = wait(job, _log, note)

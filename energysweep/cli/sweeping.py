@@ -21,11 +21,11 @@ from energysweep.cli.common import (
     count,
     path,
 )
-from energysweep.errors import InputError
-from energysweep.terminal import flush, note, say, show
+from energysweep.core.errors import InputError
+from energysweep.core.terminal import flush, note, say, show
 
 if TYPE_CHECKING:
-    from energysweep.tuning.run import Run
+    from energysweep.driver.run import Run
 
 
 def add(commands: Any) -> None:
@@ -65,7 +65,7 @@ def _add_ray_restarts(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from energysweep.spec import check_search, check_workload, count_sentence, load_spec
+    from energysweep.sweepfile import check_search, check_workload, count_sentence, load_spec
 
     spec = load_spec(arguments.sweep, arguments.overrides)
     check_workload(spec)
@@ -73,8 +73,8 @@ def _run(arguments: argparse.Namespace) -> int:
     note(f"{spec.name}: {count_sentence(spec)}")
 
     # Only now: bad input is told before Ray's second of import time, and nothing has been started.
-    from energysweep.tuning.progress import progress_for_terminal
-    from energysweep.tuning.run import run
+    from energysweep.driver.progress import progress_for_terminal
+    from energysweep.driver.run import run
 
     done = run(
         spec,
@@ -91,12 +91,12 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _resume(arguments: argparse.Namespace) -> int:
-    from energysweep.runfolder import to_resume
+    from energysweep.driver.run_facts import to_resume
 
     to_resume(arguments.folder)  # what is wrong with it is told before Ray is imported
 
-    from energysweep.tuning.progress import progress_for_terminal
-    from energysweep.tuning.run import resume
+    from energysweep.driver.progress import progress_for_terminal
+    from energysweep.driver.run import resume
 
     done = resume(
         arguments.folder,
@@ -129,7 +129,7 @@ def _start_again(arguments: argparse.Namespace) -> Callable[[Path, str], None] |
 
 
 def _tell(done: Run) -> int:
-    from energysweep.reporting import terminal_table
+    from energysweep.report import terminal_table
 
     show(terminal_table(done.summary))
     if done.report is not None:
@@ -142,7 +142,7 @@ def _tell(done: Run) -> int:
 
 
 def _validate(arguments: argparse.Namespace) -> int:
-    from energysweep.spec import check_search, check_workload, count_sentence, json_schema, load_spec
+    from energysweep.sweepfile import check_search, check_workload, count_sentence, json_schema, load_spec
 
     if arguments.schema:
         say(json.dumps(json_schema(), indent=2))
@@ -153,7 +153,7 @@ def _validate(arguments: argparse.Namespace) -> int:
     check_workload(spec)
     check_search(spec)
     if arguments.address:
-        from energysweep.tuning.run import check_cluster
+        from energysweep.driver.run import check_cluster
 
         check_cluster(spec, arguments.address)
     say(f"{spec.name}: {count_sentence(spec)}")

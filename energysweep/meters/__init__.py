@@ -4,7 +4,7 @@
 class with the protocol's four members and add it to ``choose.py`` and to the list in ``tests/meters/test_contract.py``.
 """
 
-from energysweep.host import Host, Processors, processors
+from energysweep.core.host import Host, Processors, processors
 from energysweep.meters.base import (
     COMPONENTS,
     EVENTS,
@@ -18,7 +18,7 @@ from energysweep.meters.base import (
     Step,
     energy_between,
 )
-from energysweep.meters.choose import KINDS, Choice, Opened, open_meters
+from energysweep.meters.kinds import KINDS, Choice, Opened, open_meters
 from energysweep.meters.replay import ReplayMeter
 
 __all__ = [

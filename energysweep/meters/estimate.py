@@ -16,15 +16,17 @@ DRAM: CodeCarbon's constant for the amount of memory, busy or not.
 
 from __future__ import annotations
 
+import csv
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 from pathlib import Path
 
-from energysweep.errors import MeterUnavailable
-from energysweep.host import BYTES_PER_GIB, Processors, busy_ticks, processors
-from energysweep.meters import tables
+from energysweep.core.errors import MeterUnavailable
+from energysweep.core.host import BYTES_PER_GIB, Processors, busy_ticks, processors
 from energysweep.meters.base import Component, Device, Reading
 
 KIND = "estimate"
@@ -46,11 +48,11 @@ def cpu_power(cpus: Processors) -> CpuPower:
     machine has a part of its host's processor and cannot see how large a part: it gets the smaller of the two. A
     container whose procfs shows its own CPUs only (lxcfs) gets their part of the TDP.
     """
-    per_cpu_watts = tables.default_watts_per_cpu()
+    per_cpu_watts = default_watts_per_cpu()
     by_count = CpuPower(
         per_cpu_watts * cpus.logical_cpus, f"{per_cpu_watts:g} W for each of {cpus.logical_cpus} logical CPUs"
     )
-    socket_watts = tables.tdp_watts(cpus.model) if cpus.model else None
+    socket_watts = tdp_watts(cpus.model) if cpus.model else None
     if socket_watts is None:
         return by_count
     watts = socket_watts * cpus.sockets * cpus.part
@@ -149,8 +151,52 @@ class EstimateMeter:
 
 def _dram_device(memory_bytes: int) -> Device:
     # All of its power is there without any load: the model knows no other.
-    return Device("dram", "dram", KIND, idle_watts=tables.memory_watts(memory_bytes / BYTES_PER_GIB))
+    return Device("dram", "dram", KIND, idle_watts=memory_watts(memory_bytes / BYTES_PER_GIB))
 
 
 def _read_dram(device: Device, uptime_seconds: float) -> Reading:
     return Reading(device, (device.idle_watts or 0.0) * uptime_seconds)
+
+
+# CodeCarbon's tables of processors and memory, the source of the estimate --------------------------------------------
+#
+# CodeCarbon is imported when a table is needed: an agent with real counters never imports it.
+
+# ruff: noqa: PLC0415 - CodeCarbon takes a while to import, and an agent with real counters needs none of it
+
+
+@cache
+def tdp_watts(cpu_model: str) -> float | None:
+    """The thermal design power of one package of this model; None if CodeCarbon's table has no single match.
+
+    Args:
+        cpu_model: as in ``/proc/cpuinfo``.
+    """
+    from codecarbon.core.cpu import TDP
+
+    # Read by csv because CodeCarbon's own reader needs pandas: 50 MB in a process that stays for days.
+    table = resources.files("codecarbon").joinpath("data/hardware/cpu_power.csv")
+    with table.open(encoding="utf-8") as file:
+        # The first of two entries of a name counts, as it does in CodeCarbon.
+        watts = {row["Name"]: row["TDP"] for row in reversed(list(csv.DictReader(file)))}
+    # The constructor would ask the machine that it runs on. The matching rules themselves need no instance's state.
+    matcher = TDP.__new__(TDP)
+    name = matcher._get_matching_cpu(cpu_model, {"Name": list(watts)})  # noqa: SLF001 - nothing public takes a model
+    try:
+        return None if name is None else float(watts[name])
+    except ValueError:
+        return None  # a few entries are mistyped ("27.29.5")
+
+
+def default_watts_per_cpu() -> float:
+    """What CodeCarbon takes for each logical CPU of a processor that its table lacks."""
+    from codecarbon.core.cpu import DEFAULT_POWER_PER_CORE
+
+    return float(DEFAULT_POWER_PER_CORE)
+
+
+def memory_watts(memory_gib: float) -> float:
+    """CodeCarbon's guess at the power of this much memory: so many modules of a usual size, 5 W each (ARM: 1.5 W)."""
+    from codecarbon.external.ram import RAM
+
+    return float(RAM()._calculate_ram_power(memory_gib))  # noqa: SLF001 - total_power() only knows its own machine

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
 
-from energysweep.errors import MeterUnavailable
+from energysweep.core.errors import MeterUnavailable
 from energysweep.meters.base import Component, Device, GpuPart, Reading
 from energysweep.meters.nvml_library import Gpu, NvmlLibrary, whole_number
 

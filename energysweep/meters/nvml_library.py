@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from energysweep.errors import MeterUnavailable
+from energysweep.core.errors import MeterUnavailable
 
 # Boards exceed their limit for milliseconds; what a counter shows over a second stays well below twice the limit.
 LIMIT_FACTOR = 2.0

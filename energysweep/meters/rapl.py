@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
-from energysweep.errors import MeterUnavailable
+from energysweep.core.errors import MeterUnavailable
 from energysweep.meters.base import Component, Device, Reading
 
 KIND = "rapl"

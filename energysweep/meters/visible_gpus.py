@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from energysweep.errors import MeterUnavailable
+from energysweep.core.errors import MeterUnavailable
 from energysweep.meters.nvml_library import NvmlLibrary
 
 CUDA_SECONDS = 30.0  # for CUDA to begin, with many boards and a driver without persistence

@@ -4,7 +4,7 @@ Public names: ``dashboards``, ``export``, ``TAG``, ``VERSION_TAG``, ``Json``.
 """
 
 from energysweep.monitoring.dashboard import TAG, VERSION_TAG
-from energysweep.monitoring.fields import Json
-from energysweep.monitoring.files import dashboards, export
+from energysweep.monitoring.grafana import dashboards, export
+from energysweep.monitoring.panels import Json
 
 __all__ = ["TAG", "VERSION_TAG", "Json", "dashboards", "export"]

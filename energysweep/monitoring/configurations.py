@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from energysweep.monitoring import variables
-from energysweep.monitoring.charts import bars
+from energysweep.monitoring.charts import Column, Group, bars, groups, table
 from energysweep.monitoring.dashboard import dashboard
-from energysweep.monitoring.fields import (
+from energysweep.monitoring.panels import (
     CONFIGURATION,
     COUNT,
     GRAMS,
@@ -22,12 +22,10 @@ from energysweep.monitoring.fields import (
     TRIAL,
     VALUE,
     Json,
+    Panel,
     Unit,
 )
-from energysweep.monitoring.panels import Panel
-from energysweep.monitoring.queries import last, latest, named
-from energysweep.monitoring.tables import Column, Group, groups, table
-from energysweep.monitoring.trials import (
+from energysweep.monitoring.queries import (
     SWEEPS,
     charged_emissions,
     charged_energy,
@@ -35,6 +33,9 @@ from energysweep.monitoring.trials import (
     emissions,
     energy,
     estimated_energy,
+    last,
+    latest,
+    named,
     objective,
 )
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from energysweep import __version__
-from energysweep.monitoring.fields import Json
-from energysweep.monitoring.panels import DATASOURCE, Panel
+from energysweep.monitoring.panels import DATASOURCE, Json, Panel
 from energysweep.monitoring.queries import now
 
 TAG = "energysweep"

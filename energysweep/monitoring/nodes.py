@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from energysweep.monitoring import variables
-from energysweep.monitoring.charts import bars, stat, timeseries
+from energysweep.monitoring.charts import Column, bars, stat, table, timeseries
 from energysweep.monitoring.dashboard import dashboard
-from energysweep.monitoring.fields import (
+from energysweep.monitoring.panels import (
     COUNT,
     HARDWARE,
     JOULES,
@@ -15,13 +15,18 @@ from energysweep.monitoring.fields import (
     SWEEP,
     WORD,
     Json,
+    Panel,
+    at_end,
+    over_time,
+    steps,
 )
-from energysweep.monitoring.panels import Panel, at_end, over_time, steps
 from energysweep.monitoring.queries import (
+    INFO,
     NODE_BUCKETS,
     NODE_ENERGY,
     TRIAL_ENERGY,
     TRIAL_INFO,
+    TRIALS,
     described,
     highest,
     increase,
@@ -32,8 +37,6 @@ from energysweep.monitoring.queries import (
     now,
     rate,
 )
-from energysweep.monitoring.tables import Column, table
-from energysweep.monitoring.trials import INFO, TRIALS
 
 UID = "energysweep-nodes"
 

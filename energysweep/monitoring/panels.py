@@ -4,8 +4,137 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Literal
 
-from energysweep.monitoring.fields import Json, Unit
+# What a field holds: from that come its unit, its decimals, and how wide its column is in a table --------------------
+#
+# Grafana gives all columns of a table the same width, and all fields of a panel the panel's unit, also labels that
+# look like numbers. So every field says itself what it holds. Names of owners and states, and their colours, are here,
+# too: a colour that Grafana chooses depends on what else there is.
+
+Json = dict[str, Any]
+NONE = "(none)"
+"""What stands where a label is empty: Prometheus has no empty labels, and rows without it could be in no group."""
+
+Unit = Literal["joule", "watt", "massg", "percentunit", "s", "none", "short", "string", "dateTimeAsIso", "suffix:g/kWh"]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What a field holds.
+
+    Attributes:
+        unit: of its numbers; ``string`` for text, which Grafana then shows as it is.
+        width: pixels of its column; None: it shares what the other columns leave.
+        least: pixels that a column without a width has at least; text that is longer goes on in the next line.
+        decimals: None: three digits that count, so small numbers stay numbers.
+        bar: drawn as a bar behind the number, from 0 to the largest of its own column.
+    """
+
+    unit: Unit
+    width: int | None = None
+    least: int = 0
+    decimals: int | None = None
+    bar: bool = False
+
+
+CONFIGURATION = Field("string", least=170)
+SWEEP = Field("string", least=170)
+NODE = Field("string", least=120)
+NAME = Field("string", least=120)
+VALUE = Field("string", least=85)
+"""Of a parameter."""
+HARDWARE = Field("string", 110)
+TRIAL = Field("string", 120)
+WORD = Field("string", 105)
+"""Of a few that are known: a component, a source, an event, a kind of meter."""
+
+JOULES = Field("joule", 90)
+JOULES_BAR = Field("joule", 160, bar=True)
+GRAMS = Field("massg", 85)
+WATTS = Field("watt", 85)
+PART = Field("percentunit", 75, decimals=0)
+COUNT = Field("none", 70, decimals=0)
+METRIC = Field("none", 140)
+"""Headed by its name, of which 16 characters are seen; the heading of the row has all of it."""
+MOMENT = Field("dateTimeAsIso", 165)
+
+OWNERS: Mapping[str, tuple[str, str]] = {
+    "trials": ("Trials", "blue"),
+    "startup": ("Start-up", "#f2d24a"),
+    "overhead": ("Overhead", "orange"),
+    "background": ("Background", "purple"),
+    "unreserved_idle": ("Unreserved idle", "#a0a4a8"),
+}
+"""Whose energy a bucket is, by its label: the name that people read, and its colour."""
+
+STATES: Mapping[str, tuple[str, str]] = {
+    "completed": ("completed", "green"),
+    "running": ("running", "blue"),
+    "pending": ("pending", "#a0a4a8"),
+    "pruned": ("pruned", "yellow"),
+    "interrupted": ("interrupted", "purple"),
+    "failed": ("failed", "red"),
+}
+"""States of trials, likewise."""
+
+
+# Of a heading: its padding with the arrow that shows the order, and a character, a little more than Inter's mean.
+_HEADING_PIXELS = 28
+_CHARACTER_PIXELS = 8
+
+
+def named(names: Mapping[str, tuple[str, str]]) -> tuple[Json, ...]:
+    """Overrides that give series the names and colours of such a table."""
+    return tuple(
+        override("byName", series, ("displayName", name), ("color", {"mode": "fixed", "fixedColor": color}))
+        for series, (name, color) in names.items()
+    )
+
+
+def column(title: str, field: Field, shown: str | None = None) -> Json:
+    """The override of one column of a table.
+
+    Args:
+        title: its name in the frame.
+        field: what it holds.
+        shown: another heading, in which variables are filled in.
+    """
+    properties: list[tuple[str, Any]] = [("unit", field.unit)]
+    if shown is not None:
+        properties += [("displayName", shown), ("custom.wrapHeaderText", True)]
+    if field.width is not None:
+        properties.append(("custom.width", max(field.width, _HEADING_PIXELS + _CHARACTER_PIXELS * len(title))))
+    if field.least:
+        properties.append(("custom.minWidth", field.least))
+    if field.unit == "string":
+        # In two places: until Grafana 12.3, and since.
+        properties += [("custom.cellOptions", {"type": "auto", "wrapText": True}), ("custom.wrapText", True)]
+    if field.decimals is not None:
+        properties.append(("decimals", field.decimals))
+    if field.bar:
+        properties += [
+            ("custom.cellOptions", {"type": "gauge", "mode": "basic"}),
+            ("color", {"mode": "fixed", "fixedColor": "blue"}),
+            ("min", 0),
+            ("fieldMinMax", True),  # otherwise the largest number of all columns, which may be a time
+        ]
+    return override("byName", title, *properties)
+
+
+def override(matcher: str, options: Any, *properties: tuple[str, Any]) -> Json:
+    """Properties of the fields that a matcher finds."""
+    return {
+        "matcher": {"id": matcher, "options": options},
+        "properties": [{"id": name, "value": value} for name, value in properties],
+    }
+
+
+NOTHING_IN_CELLS = override("byRegexp", "/.*/", ("noValue", ""))
+"""What a whole panel says when it is empty must not stand in a single cell."""
+
+
+# Panels of a dashboard, as Grafana's classic JSON has them -----------------------------------------------------------
 
 DATASOURCE: Json = {"type": "prometheus", "uid": "${datasource}"}
 DASHBOARD: Json = {"type": "datasource", "uid": "-- Dashboard --"}  # another panel of the same dashboard

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from energysweep.monitoring import variables
-from energysweep.monitoring.charts import stat, timeseries
+from energysweep.monitoring.charts import Column, Group, groups, stat, table, timeseries, xychart
 from energysweep.monitoring.dashboard import dashboard
-from energysweep.monitoring.fields import (
+from energysweep.monitoring.panels import (
     CONFIGURATION,
     COUNT,
     GRAMS,
@@ -21,34 +21,33 @@ from energysweep.monitoring.fields import (
     WATTS,
     WORD,
     Json,
+    Panel,
+    at_end,
+    over_time,
 )
-from energysweep.monitoring.panels import Panel, at_end, over_time
 from energysweep.monitoring.queries import (
+    INFO,
     SWEEP_ENERGY,
+    SWEEPS,
     TRIAL_ENERGY,
     TRIAL_INFO,
     TRIAL_POWER,
     TRIAL_STARTUP_ENERGY,
+    TRIALS,
+    charged_emissions,
+    charged_energy,
     chosen,
     described,
+    emissions,
+    energy,
+    estimated_part,
     in_startup,
     latest,
     named,
     now,
+    objective,
     per_trial,
     rate,
-)
-from energysweep.monitoring.tables import Column, Group, groups, table, xychart
-from energysweep.monitoring.trials import (
-    INFO,
-    SWEEPS,
-    TRIALS,
-    charged_emissions,
-    charged_energy,
-    emissions,
-    energy,
-    estimated_part,
-    objective,
 )
 
 UID = "energysweep-sweep"

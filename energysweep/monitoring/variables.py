@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from energysweep.monitoring.dashboard import HIDDEN, choice, newest
-from energysweep.monitoring.fields import Json
+from energysweep.monitoring.panels import Json
 from energysweep.monitoring.queries import (
+    INFO,
     NODE_ENERGY,
     SWEEP_ENERGY,
+    SWEEPS,
     TRIAL_ENERGY,
     TRIAL_INFO,
     TRIAL_RESULT,
     TRIAL_STARTUP_ENERGY,
+    TRIALS,
 )
-from energysweep.monitoring.trials import INFO, SWEEPS, TRIALS
 
 
 def newest_sweep() -> Json:

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from energysweep.core.terminal import say
 from energysweep.simulation.cluster import Cluster, Plan
-from energysweep.terminal import say
 
 
 def simulate(plan: Plan, folder: Path) -> Cluster:

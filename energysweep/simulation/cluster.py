@@ -9,10 +9,11 @@ from itertools import count
 from pathlib import Path
 from random import Random
 
-from energysweep.agent.processes import Root
-from energysweep.agent.state import Member
-from energysweep.errors import LeaseRefused
-from energysweep.ledger import FILE_NAME, Ledger
+from energysweep.accounting.observer import Member
+from energysweep.accounting.processes import Root
+from energysweep.core.errors import LeaseRefused
+from energysweep.core.runfolder import LEDGER
+from energysweep.ledger.store import Ledger
 from energysweep.simulation.driver import BALANCE, Driver, Opening
 from energysweep.simulation.node import IDLE_WATTS, LOGICAL_CPUS, Node
 
@@ -103,7 +104,7 @@ class Cluster:
     def _driver(self, number: int, folder: Path) -> Driver:
         run = f"sweep-{number}"
         (folder / run).mkdir()
-        return Driver(run, Ledger.create(folder / run / FILE_NAME), self._random, self.plan.faults)
+        return Driver(run, Ledger.create(folder / run / LEDGER), self._random, self.plan.faults)
 
     def _trial(self, number: int) -> Trial:
         random = self._random

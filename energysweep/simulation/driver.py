@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from random import Random
 from typing import Any, NamedTuple
 
-from energysweep.ledger import Ledger
-from energysweep.records import TRIAL_BUCKETS, EnergyRow, LeaseRow, MeterRow, SampleRow
-from energysweep.simulation.meter import Truth
-from energysweep.simulation.node import Node
+from energysweep.core.records import TRIAL_BUCKETS, EnergyRow, LeaseRow, MeterRow, SampleRow
+from energysweep.ledger.store import Ledger
+from energysweep.simulation.node import Node, Truth
 
 BALANCE = 1e-6  # buckets against meters, relative
 

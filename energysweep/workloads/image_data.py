@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from energysweep.errors import InputError
+from energysweep.core.errors import InputError
 from energysweep.workloads import celeba
-from energysweep.workloads.data import Data, every_fifth_of_each, find, numbered, read_arrays, split
-from energysweep.workloads.pictures import read_pictures
-from energysweep.workloads.prepared import prepared
+from energysweep.workloads.celeba import read_pictures
+from energysweep.workloads.data import Data, every_fifth_of_each, find, numbered, prepared, read_arrays, split
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 _CLASSES_OF_DIGITS = {"digit": 10, "parity": 2, "high": 2}

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from energysweep.errors import InputError
+from energysweep.core.errors import InputError
 from energysweep.workloads.data import Data, numbered, split, standardised
 
 GET = (

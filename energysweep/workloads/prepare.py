@@ -16,12 +16,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from energysweep.errors import InputError
-from energysweep.spec import SweepSpec, load_spec, points, stage_spec
-from energysweep.terminal import note, say
+from energysweep.core.errors import InputError
+from energysweep.core.terminal import note, say
+from energysweep.sweepfile import SweepSpec, load_spec, points, stage_spec
 from energysweep.workloads import images, sensors, text
 from energysweep.workloads.data import Data
-from energysweep.workloads.settings import TrainingSettings
+from energysweep.workloads.training import TrainingSettings
 
 WORKLOADS: Final[dict[str, ModuleType]] = {f"{each.__name__}:train": each for each in (images, sensors, text)}
 _WHAT_IS_READ: Final = {"data", "image_size", "window", "stride", "context"}

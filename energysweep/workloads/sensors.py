@@ -10,11 +10,10 @@ from typing import Any, Literal
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from energysweep.phases import startup
+from energysweep.core.phases import startup
 from energysweep.workloads.data import Data
 from energysweep.workloads.sensor_data import load
-from energysweep.workloads.settings import TrainingSettings
-from energysweep.workloads.training import Encoder, learn
+from energysweep.workloads.training import Encoder, TrainingSettings, learn
 
 
 class Settings(TrainingSettings):

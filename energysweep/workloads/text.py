@@ -14,11 +14,10 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from energysweep.errors import InputError
-from energysweep.phases import startup
+from energysweep.core.errors import InputError
+from energysweep.core.phases import startup
 from energysweep.workloads.data import Data, find
-from energysweep.workloads.settings import TrainingSettings
-from energysweep.workloads.training import Encoder, learn
+from energysweep.workloads.training import Encoder, TrainingSettings, learn
 
 _BYTES = 256
 _TEST_PART = 0.1

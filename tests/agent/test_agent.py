@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from energysweep.agent.floors import FloorMemory
-from energysweep.agent.state import Member
-from energysweep.errors import LeaseRefused
+from energysweep.accounting.floors import FloorMemory
+from energysweep.accounting.observer import Member
+from energysweep.core.errors import LeaseRefused
+from energysweep.core.records import LeaseRow, MeterRow
 from energysweep.meters import Device
-from energysweep.records import LeaseRow, MeterRow
-from tests.agent.fake_host import CPU, DRAM, GPU, FakeHost
+from tests.support.fake_host import CPU, DRAM, GPU, FakeHost
 
 
 @pytest.fixture

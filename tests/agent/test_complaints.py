@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from energysweep.agent.complaints import ONE_EACH_SECONDS, Complaints
-from tests.meters.fake_clock import FakeClock
+from energysweep.agent.guard import ONE_EACH_SECONDS, Complaints
+from tests.support.fake_clock import FakeClock
 
 
 def test_of_each_kind_there_is_one_line_a_minute_that_says_how_many_there_were(

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from energysweep.agent.client import AgentClient
-from energysweep.agent.connect import connect, linger_seconds
+from energysweep.agent.lifecycle import connect, linger_seconds
 from energysweep.agent.protocol import Hello, NetworkAddress, agent_place, socket_path
 from energysweep.agent.server import AgentServer
+from energysweep.agent.tracking import track
 from energysweep.cli import _parser
-from energysweep.errors import AgentError, AgentUnreachable, InputError
-from energysweep.tracking import track
+from energysweep.core.errors import AgentError, AgentUnreachable, InputError
 from tests.agent.test_server import AskRaw, get, serve, trace  # noqa: F401 - fixtures
 from tests.conftest import do_without
-from tests.ports import free_port
+from tests.support.ports import free_port
 
 
 @pytest.mark.parametrize(

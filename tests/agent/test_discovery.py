@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from energysweep.agent.discovery import TargetsFile, address_of, targets, url_of
 from energysweep.cli import main
-from energysweep.errors import InputError
+from energysweep.core.errors import InputError
 from tests.conftest import need
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "discovery.md"

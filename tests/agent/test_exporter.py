@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from prometheus_client import parser
 from prometheus_client.openmetrics import parser as openmetrics_parser
 
-from energysweep.agent.accounts import Charged, Cheapest, Sweep
-from energysweep.agent.exporter import exposition
-from energysweep.agent.picture import Picture, TrialPicture
+from energysweep.accounting.accounts import Charged, Cheapest, Sweep
+from energysweep.agent.exporter import Picture, TrialPicture, exposition
+from energysweep.core.metrics import FAMILIES
 from energysweep.meters import Device
-from energysweep.metrics import FAMILIES
-from tests.agent.fake_host import CPU, GPU, FakeHost
 from tests.conftest import need
+from tests.support.fake_host import CPU, GPU, FakeHost
 
 # Of an invented device the agent remembers no floor: in the host's own account all of its energy is active.
 INVENTED = Device("package-0", "cpu", "replay")

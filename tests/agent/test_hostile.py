@@ -19,7 +19,7 @@ from typing import Any, get_args
 
 import pytest
 
-from energysweep.agent.accounts import Sweep
+from energysweep.accounting.accounts import Sweep
 from energysweep.agent.client import AgentClient
 from energysweep.agent.protocol import PROTOCOL, Hello, Request
 from tests.agent.test_exporter import wrong_by_promtool

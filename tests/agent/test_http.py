@@ -9,12 +9,12 @@ from wsgiref.util import setup_testing_defaults
 
 import pytest
 
-from energysweep.agent.accounts import Sweep
-from energysweep.agent.complaints import Complaints
-from energysweep.agent.http import Application
-from energysweep.agent.peers import Peers
-from tests.agent.fake_host import FakeHost
-from tests.meters.fake_clock import FakeClock
+from energysweep.accounting.accounts import Sweep
+from energysweep.agent.discovery import Peers
+from energysweep.agent.guard import Complaints
+from energysweep.agent.web import Application
+from tests.support.fake_clock import FakeClock
+from tests.support.fake_host import FakeHost
 
 
 class Browser:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from energysweep.agent import keys
+from energysweep.agent import proof
 from energysweep.agent.client import AgentClient
 from energysweep.agent.protocol import Hello
 from energysweep.agent.server import AgentServer
-from energysweep.errors import LeaseRefused
-from tests.agent.fake_host import FakeHost
+from energysweep.core.errors import LeaseRefused
 from tests.agent.test_server import get, serve, server, trace, until  # noqa: F401 - fixtures
+from tests.support.fake_host import FakeHost
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def host(tmp_path: Path) -> FakeHost:
 
 
 def test_keys_are_long_and_new_each_time() -> None:
-    made = {keys.new_key() for _ in range(100)}
+    made = {proof.new_key() for _ in range(100)}
     assert len(made) == 100
     assert {len(key) for key in made} == {32}  # 128 bits in hexadecimal
 

@@ -17,18 +17,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energysweep.agent import limits, protocol
-from energysweep.agent.accounts import Charged, Cheapest, Lease, Sweep
-from energysweep.agent.connect import connect
-from energysweep.agent.guard import GuardedServer
-from energysweep.agent.limits import Pace
-from energysweep.agent.processes import Root
+from energysweep.accounting.accounts import Charged, Cheapest, Lease, Sweep
+from energysweep.accounting.processes import Root
+from energysweep.agent import guard, protocol
+from energysweep.agent.guard import GuardedServer, Pace
+from energysweep.agent.lifecycle import connect
 from energysweep.agent.protocol import PROTOCOL, Hello
 from energysweep.agent.server import AgentServer
-from energysweep.errors import AgentError, LeaseRefused
-from tests.agent.fake_host import FakeHost
+from energysweep.core.errors import AgentError, LeaseRefused
 from tests.agent.test_server import AskRaw, get, has_ended, peer_pid, serve, server, standing, trace, until  # noqa: F401
-from tests.meters.fake_clock import FakeClock
+from tests.support.fake_clock import FakeClock
+from tests.support.fake_host import FakeHost
 
 # Words ---------------------------------------------------------------------------------------------------------------
 
@@ -141,7 +140,7 @@ def test_a_driver_may_tell_of_a_thousand_agents(standing: AgentServer) -> None: 
 
 def test_a_line_that_does_not_end_is_not_waited_for(standing: AgentServer) -> None:  # noqa: F811 - the fixture
     with AskRaw(standing.socket_path) as connection:
-        answer = connection.ask(b'{"op": "hello", "run": "' + b"x" * limits.LONGEST_LINE_BYTES)
+        answer = connection.ask(b'{"op": "hello", "run": "' + b"x" * guard.LONGEST_LINE_BYTES)
         assert answer["error"] == "a line has at most 65536 bytes"
 
 
@@ -175,7 +174,7 @@ def test_who_reserves_more_cpus_than_there_are_pays_for_all_and_takes_no_joule_o
 def test_a_connection_holds_so_many_leases(standing: AgentServer) -> None:  # noqa: F811 - the fixture
     with AskRaw(standing.socket_path) as connection:
         connection.ask({"op": "hello", "run": "many"})
-        for number in range(limits.MOST_LEASES_OF_CONNECTION):
+        for number in range(guard.MOST_LEASES_OF_CONNECTION):
             assert connection.ask({"op": "open", "lease": f"l{number}", "trial": "t"})["ok"]
         one_more = {"op": "open", "lease": "one more", "trial": "t"}
         assert connection.ask(one_more)["error"] == "a connection holds at most 64 leases"
@@ -188,7 +187,7 @@ def test_a_peer_has_so_many_open_leases_and_another_one_is_served(tmp_path: Path
     host.agent.open_window("greedy", peer="10.0.0.7")
     host.agent.open_window("modest", peer="10.0.0.8")
     process = host.tree.fork()
-    for number in range(limits.MOST_OPEN_LEASES_OF_PEER):
+    for number in range(guard.MOST_OPEN_LEASES_OF_PEER):
         host.open("t", process, run="greedy", lease=f"l{number}")
     with pytest.raises(LeaseRefused, match=r"2500 of 10\.0\.0\.7 are open"):
         host.open("t", process, run="greedy", lease="one more")
@@ -201,11 +200,11 @@ def test_a_peer_cannot_fill_the_memory_with_leases_and_trials_that_no_driver_set
     host = FakeHost(tmp_path)
     window = host.agent.open_window("r", peer="10.0.0.7")
     lease = Lease("l", "r", "t", Root(1, 1), 1.0, {}, opened=0.0, opened_at=0.0, closed=1.0)
-    window.leases.update((f"l{number}", lease) for number in range(limits.MOST_UNSETTLED_LEASES_OF_PEER))
+    window.leases.update((f"l{number}", lease) for number in range(guard.MOST_UNSETTLED_LEASES_OF_PEER))
     with pytest.raises(LeaseRefused, match="no driver has settled the last 20000"):
         host.open("t", host.tree.fork())
     window.leases.clear()
-    for number in range(limits.MOST_TRIALS_OF_PEER):
+    for number in range(guard.MOST_TRIALS_OF_PEER):
         window.trial(f"t{number}")
     with pytest.raises(LeaseRefused, match=r"too many trials: 50000 of 10\.0\.0\.7"):
         host.open("one more", host.tree.fork())
@@ -217,7 +216,7 @@ def test_a_peer_s_oldest_closed_run_makes_room_and_nobody_else_s(tmp_path: Path)
     host = FakeHost(tmp_path)
     host.agent.open_window("of somebody else", peer="user 2")
     host.agent.close_window("of somebody else")
-    for number in range(limits.MOST_WINDOWS_OF_PEER):
+    for number in range(guard.MOST_WINDOWS_OF_PEER):
         host.agent.open_window(f"r{number}", peer="user 1")
     with pytest.raises(LeaseRefused, match="too many runs at once: 256 of user 1, 257 on this host"):
         host.agent.open_window("one more", peer="user 1")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energysweep.agent.negotiation import OPENMETRICS, TEXT, content_type, takes_gzip
+from energysweep.agent.exporter import OPENMETRICS, TEXT, content_type, takes_gzip
 
 PROMETHEUS_2 = (
     "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,"

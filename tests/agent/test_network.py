@@ -19,11 +19,11 @@ from energysweep.agent.agent import Agent
 from energysweep.agent.client import AgentClient
 from energysweep.agent.protocol import Hello, NetworkAddress
 from energysweep.agent.server import AgentServer
-from energysweep.host import Host
+from energysweep.core.host import Host
 from energysweep.meters import open_meters
 from tests.agent.test_server import TRACE, until
 from tests.conftest import do_without, need
-from tests.namespaces import OWN_PIDS, WITHOUT_CAPABILITIES, Pod, need_namespaces, pods, start
+from tests.support.namespaces import OWN_PIDS, WITHOUT_CAPABILITIES, Pod, need_namespaces, pods, start
 
 # What a trial does, told line by line by its test. Says what came of it in JSON.
 CLIENT = """
@@ -31,7 +31,7 @@ import json, os, sys, time
 from energysweep.agent import client
 from energysweep.agent.client import AgentClient
 from energysweep.agent.protocol import Claim, Hello, NetworkAddress
-from energysweep.errors import AgentError
+from energysweep.core.errors import AgentError
 host, port, trial = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 if len(sys.argv) > 4:
     claim = Claim(pid=int(sys.argv[4]), started=int(sys.argv[5]))

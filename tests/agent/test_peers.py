@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from energysweep.agent.http import Application
-from energysweep.agent.peers import Peers
-from energysweep.errors import InputError
-from tests.agent.fake_host import FakeHost
+from energysweep.agent.discovery import Peers
+from energysweep.agent.web import Application
+from energysweep.core.errors import InputError
+from tests.support.fake_host import FakeHost
 
 
 def test_every_address_of_the_name_is_an_agent() -> None:

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.meters.fake_powercap import FakePowercap
-from tests.meters.fake_proc import write_proc
-from tests.namespaces import REPOSITORY, RESTRICTED, WITHOUT_CAPABILITIES, need_namespaces
+from tests.support.fake_powercap import FakePowercap
+from tests.support.fake_proc import write_proc
+from tests.support.namespaces import REPOSITORY, RESTRICTED, WITHOUT_CAPABILITIES, need_namespaces
 
 READ = """
 import sys
 from pathlib import Path
-from energysweep.errors import MeterUnavailable
-from energysweep.host import Host
+from energysweep.core.errors import MeterUnavailable
+from energysweep.core.host import Host
 from energysweep.meters import open_meters
 try:
     (meter,) = open_meters(["rapl"], Host(sys_root=Path(sys.argv[1]), proc_root=Path(sys.argv[2]))).meters
@@ -54,9 +54,9 @@ def test_another_user_does_not_and_is_told_why(counters: list[str]) -> None:
 HIDDEN = """
 import os, sys
 from pathlib import Path
-from energysweep.agent.processes import Proc, read_process, scan
-from energysweep.confines import confines
-from energysweep.host import Host
+from energysweep.accounting.processes import Proc, read_process, scan
+from energysweep.core.host import confines
+from energysweep.core.host import Host
 seen = scan(Path("/proc"))
 print(os.getpid() in seen, 1 in seen, read_process(Path("/proc"), 1), Proc(Path("/proc")).busy_seconds() > 0)
 print([said for said in confines(Host()) if "hidepid" in said])

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from energysweep.agent.processes import Root
+from energysweep.accounting.processes import Root
 from energysweep.agent.proof import Proof
 from energysweep.agent.protocol import Claim
-from energysweep.errors import LeaseRefused
-from tests.meters.fake_proc import write_proc
+from energysweep.core.errors import LeaseRefused
+from tests.support.fake_proc import write_proc
 
 # How the kernel writes addresses on a little-endian machine; taken from real tables.
 V4 = {"10.231.0.2": "0200E70A", "127.0.0.1": "0100007F"}

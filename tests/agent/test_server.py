@@ -21,17 +21,17 @@ from urllib.request import Request
 
 import pytest
 
-from energysweep.agent.accounts import Sweep
+from energysweep.accounting.accounts import Sweep
 from energysweep.agent.agent import Agent
 from energysweep.agent.client import AgentClient, Lease
 from energysweep.agent.discovery import TargetsFile
 from energysweep.agent.protocol import Hello, Phase, socket_path
 from energysweep.agent.server import AgentServer
-from energysweep.errors import AgentError, AgentRunning, AgentUnreachable, LeaseRefused
-from energysweep.host import Host
+from energysweep.core.errors import AgentError, AgentRunning, AgentUnreachable, LeaseRefused
+from energysweep.core.host import Host
+from energysweep.core.records import READ_AT_MOST_EVERY_SECONDS
 from energysweep.meters import Opened, open_meters
-from energysweep.records import READ_AT_MOST_EVERY_SECONDS
-from tests.web import DIRECT
+from tests.support.web import DIRECT
 
 TRACE = "time_seconds,device,component,power_watts\n0,package-0,cpu,100\n1,package-0,cpu,100\n"
 

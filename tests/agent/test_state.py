@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from energysweep.agent.accounts import Sweep
-from energysweep.agent.presence import REJOIN_SECONDS
+from energysweep.accounting.accounts import Sweep
+from energysweep.accounting.observer import REJOIN_SECONDS
 from energysweep.agent.state import Address, StateFile
-from energysweep.errors import LeaseRefused
+from energysweep.core.errors import LeaseRefused
 from energysweep.meters import Device
-from tests.agent.fake_host import CPU, DRAM, GPU, FakeHost
+from tests.support.fake_host import CPU, DRAM, GPU, FakeHost
 
 WRAPPING = Device("package-0", "cpu", "rapl", wraps_at_joules=10_000.0, wraps_after_seconds=50.0)
 
@@ -243,10 +243,17 @@ def test_the_state_of_other_meters_is_ignored(host: FakeHost, caplog: pytest.Log
     assert host.agent.windows == {}
 
 
-def other(key: str, value: object) -> Callable[[str], str]:
+def other(place: str, value: object) -> Callable[[str], str]:
     def change(text: str) -> str:
         first, *rest = text.splitlines()
-        return "\n".join([json.dumps(json.loads(first) | {key: value}), *rest])
+        content = json.loads(first)
+        *parts, key = place.split(".")
+        part = content
+        for each in parts:
+            part = part[each]
+        assert key in part
+        part[key] = value
+        return "\n".join([json.dumps(content), *rest])
 
     return change
 
@@ -261,9 +268,9 @@ def other(key: str, value: object) -> Callable[[str], str]:
         lambda text: text + "\nnonsense",
         other("boot_id", "another"),
         other("format", 0),
-        other("counters", "none"),
-        other("windows", [{"id": "w"}]),
-        other("processes", [[1]]),
+        other("observer.counters", "none"),
+        other("books.windows", [{"id": "w"}]),
+        other("observer.processes", [[1]]),
     ],
 )
 def test_a_state_that_cannot_be_used_is_ignored_and_says_so(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from energysweep.analysis.early_stopping import Effort, saved_joules
-from energysweep.spec import Scheduler
+from energysweep.sweepfile import Scheduler
 
 ASHA = Scheduler(type="asha")
 IN_JOULES = Scheduler(type="asha", resource="energy_joules", max_resource=100)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from energysweep.analysis import QUANTITIES, Observation, acts_on, effects
-from tests.analysis.table import arrived, censored, grid
+from tests.support.table import arrived, censored, grid
 
 
 def test_each_parameter_acts_on_its_own_quantity() -> None:

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from energysweep.analysis import Observation, frozen_or_not
-from tests.analysis.table import arrived, censored
+from tests.support.table import arrived, censored
 
 FROZEN = {"from": "base", "freeze_encoder": True}
 UNFROZEN = {"from": "base", "freeze_encoder": False}

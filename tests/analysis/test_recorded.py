@@ -11,16 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from energysweep.accounting.floors import FloorMemory
 from energysweep.agent.agent import Agent
-from energysweep.agent.floors import FloorMemory
 from energysweep.analysis import Estimate, effects, ratio_to_target, to_target
-from energysweep.ledger import LedgerData
+from energysweep.core.records import EnergyRow, LeaseRow, MeterRow, ResultRow, TrialRow
+from energysweep.ledger.store import LedgerData
 from energysweep.meters import Opened
-from energysweep.meters.replay import ReplayMeter
-from energysweep.meters.trace import load_trace
-from energysweep.records import EnergyRow, LeaseRow, MeterRow, ResultRow, TrialRow
-from energysweep.reporting import summarise
-from tests.agent.fake_host import FakeHost
+from energysweep.meters.replay import ReplayMeter, load_trace
+from energysweep.report import summarise
+from tests.support.fake_host import FakeHost
 
 TRACE = Path(__file__).parent / "recorded.csv"
 # parameters, seed, begins at, seconds of an epoch, epochs, the epoch that reaches the target

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from energysweep.analysis import Observation, break_even, fieller, multitask, pretraining, side_by_side, study_energy
-from tests.analysis.table import arrived, censored, grid
+from tests.support.table import arrived, censored, grid
 
 
 def test_hardware_is_compared_by_configuration_and_seed() -> None:

@@ -18,9 +18,8 @@ from energysweep.analysis import (
     to_target,
     worst_to_best,
 )
-from energysweep.analysis.target import needed_at_least
-from energysweep.analysis.trials import canonical, grouped, unseen_joules
-from tests.analysis.table import arrived, censored, grid
+from energysweep.analysis.target import canonical, grouped, needed_at_least, unseen_joules
+from tests.support.table import arrived, censored, grid
 
 
 def test_three_means_over_the_trials_that_arrived() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from energysweep.analysis import Observation, both_boundaries
-from tests.analysis.table import arrived, censored
+from tests.support.table import arrived, censored
 
 
 def trials(seconds: dict[str, float], to_target: float = 1.0) -> list[Observation]:

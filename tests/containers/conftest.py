@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from tests.conftest import do_without
-from tests.containers.engine import AGENT, DOCKER, SWEEP, build, docker, ran
+from tests.support.engine import AGENT, DOCKER, SWEEP, build, docker, ran
 
 
 @pytest.fixture(scope="session")

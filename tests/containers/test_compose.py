@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.containers.cluster import SERVICES, Cluster, read, running, wait_for
-from tests.containers.engine import docker
+from tests.support.cluster import SERVICES, Cluster, read, running, wait_for
+from tests.support.engine import docker
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1800)]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.containers.cluster import wait_for
-from tests.containers.engine import AGENT, DOCKER, docker, ran
+from tests.support.cluster import wait_for
+from tests.support.engine import AGENT, DOCKER, docker, ran
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1800)]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.containers.engine import AGENT, SWEEP, docker, ran
-from tests.containers.engine import DOCKER as PROGRAM
-from tests.meters.fake_powercap import FakePowercap
+from tests.support.engine import AGENT, SWEEP, docker, ran
+from tests.support.engine import DOCKER as PROGRAM
+from tests.support.fake_powercap import FakePowercap
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1800)]  # the first one builds the images
 

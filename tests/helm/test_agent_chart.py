@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from energysweep.host import Host
-from tests.helm.charts import AGENT, TEAM, Document, of_kind, one, render, scenario, selects
-from tests.helm.models import PodMonitor
-from tests.helm.pods import completed, pods
+from energysweep.core.host import Host
+from tests.support.charts import AGENT, TEAM, Document, of_kind, one, render, scenario, selects
+from tests.support.models import PodMonitor
+from tests.support.pods import completed, pods
 
 CPU = "energysweep-agent-cpu"
 GPU = "energysweep-agent-gpu"

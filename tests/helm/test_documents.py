@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from energysweep.cli import _parser
-from tests.helm.charts import AGENT, IMAGE, ROOT, SCENARIOS, TEAM, chart_of, helm, name_of, scenario
+from tests.support.charts import AGENT, IMAGE, ROOT, SCENARIOS, TEAM, chart_of, helm, name_of, scenario
 
 GUIDE = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
 VALUES_OF_BEFORE = "--reset-then-reuse-values"  # needs a cluster

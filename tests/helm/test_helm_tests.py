@@ -14,15 +14,15 @@ import pytest
 
 from energysweep.agent.agent import Agent
 from energysweep.agent.server import AgentServer
-from energysweep.host import Host
-from energysweep.ledger import LedgerData
+from energysweep.core.host import Host
+from energysweep.ledger.store import LedgerData
 from energysweep.meters import Opened, open_meters
-from energysweep.reporting import write_report
-from tests.helm.charts import AGENT, SCENARIOS, TEAM, chart_of, name_of, of_kind, one, render, scenario, selects
-from tests.helm.pod_security import broken_rules
-from tests.helm.pods import Pod, pods
-from tests.ports import free_port
-from tests.reporting.example import example
+from energysweep.report import write_report
+from tests.support.charts import AGENT, SCENARIOS, TEAM, chart_of, name_of, of_kind, one, render, scenario, selects
+from tests.support.example import example
+from tests.support.pod_security import broken_rules
+from tests.support.pods import Pod, pods
+from tests.support.ports import free_port
 
 PROGRAM = AGENT / "files" / "test.py"
 TWO_TRIALS = TEAM / "files" / "test.py"

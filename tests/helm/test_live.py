@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import need
-from tests.helm.api_server import ApiServer, Object
-from tests.helm.charts import AGENT, IMAGE, TEAM
+from tests.support.api_server import ApiServer, Object
+from tests.support.charts import AGENT, IMAGE, TEAM
 
 pytestmark = pytest.mark.slow  # some hundred starts of Helm
 

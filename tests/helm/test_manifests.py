@@ -12,7 +12,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.helm.charts import (
+from tests.support.charts import (
     AGENT,
     CHARTS,
     ROOT,
@@ -27,7 +27,7 @@ from tests.helm.charts import (
     render,
     render_text,
 )
-from tests.helm.pods import pods
+from tests.support.pods import pods
 
 # Beside a checkout or a worktree, where a maintainer has it.
 KUBERAY_CHECK = next((file for p in ROOT.parents if (file := p / "shared" / "kuberay" / "check").exists()), None)

@@ -11,8 +11,8 @@ import yaml
 
 from energysweep.monitoring import dashboards, export
 from tests.conftest import need
-from tests.helm.charts import ROOT, TEAM, Document, of_kind, one, render, scenario
-from tests.helm.models import PrometheusRule
+from tests.support.charts import ROOT, TEAM, Document, of_kind, one, render, scenario
+from tests.support.models import PrometheusRule
 
 FILES = TEAM / "files"
 RULES = ROOT / "deploy" / "prometheus" / "rules"

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.helm.charts import AGENT, ROOT, SCENARIOS, TEAM, chart_of, name_of, render, scenario
-from tests.helm.pod_security import BASELINE, RESTRICTED, broken_rules
-from tests.helm.pods import Pod, completed, pods
+from tests.support.charts import AGENT, ROOT, SCENARIOS, TEAM, chart_of, name_of, render, scenario
+from tests.support.pod_security import BASELINE, RESTRICTED, broken_rules
+from tests.support.pods import Pod, completed, pods
 
 PLAIN: dict[str, Any] = {
     "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},

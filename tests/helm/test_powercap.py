@@ -21,8 +21,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import do_without, need, need_root
-from tests.helm.charts import AGENT, one, render
-from tests.meters.fake_powercap import two_packages
+from tests.support.charts import AGENT, one, render
+from tests.support.fake_powercap import two_packages
 
 NO_CAPABILITY = ("--no-new-privs", "--bounding-set", "-all", "--inh-caps", "-all")
 

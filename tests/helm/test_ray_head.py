@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.helm.charts import TEAM, render
-from tests.helm.pods import pods
-from tests.ports import free_port
+from tests.support.charts import TEAM, render
+from tests.support.pods import pods
+from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from energysweep.spec.checks import METERS
-from tests.helm.charts import AGENT, CHARTS, TEAM, of_kind, one, refusal, render, scenario
+from energysweep.sweepfile.checks import METERS
+from tests.support.charts import AGENT, CHARTS, TEAM, of_kind, one, refusal, render, scenario
 
 JOB = ("mode=job", "job.path=/sweep.yaml", "shared.enabled=true")
 OURS = r"app\.kubernetes\.io/name"

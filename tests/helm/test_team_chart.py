@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from energysweep.cli import _parser
-from energysweep.spec import load_spec
-from tests.helm.charts import (
+from energysweep.sweepfile import load_spec
+from tests.support.charts import (
     SCENARIOS,
     TEAM,
     Document,
@@ -25,7 +25,7 @@ from tests.helm.charts import (
     scenario,
     selects,
 )
-from tests.helm.pods import completed, pods
+from tests.support.pods import completed, pods
 
 OF_TEAM = [s for s in SCENARIOS if chart_of(s) == TEAM]
 JOBS = [s for s in OF_TEAM if "job" in s.name]

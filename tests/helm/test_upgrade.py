@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.helm.charts import AGENT, CHARTS, TEAM, Document, helm, of_kind, render, scenario
-from tests.helm.pods import pods
+from tests.support.charts import AGENT, CHARTS, TEAM, Document, helm, of_kind, render, scenario
+from tests.support.pods import pods
 
 POD = "spec.template.spec"
 HEAD = "spec.headGroupSpec.template.spec"

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from energysweep.meters import accuracy
-from energysweep.meters.accuracy import uncertainty
+from energysweep.meters import kinds
+from energysweep.meters.kinds import uncertainty
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "accuracy.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("source", "component"), accuracy._KNOWN)
+@pytest.mark.parametrize(("source", "component"), kinds._KNOWN)
 def test_every_figure_stands_in_the_document(source: str, component: str) -> None:
     known = uncertainty(source, component)
     assert known.relative is not None

@@ -7,13 +7,12 @@ from pathlib import Path
 import pynvml
 import pytest
 
-from energysweep.errors import InputError, MeterUnavailable
+from energysweep.core.errors import InputError, MeterUnavailable
 from energysweep.meters import Host, open_meters
-
-from .fake_clock import FakeClock
-from .fake_nvml import FakeGpu, FakeInstance, FakeNvml
-from .fake_powercap import FakePowercap, two_packages
-from .fake_proc import write_proc, write_stat
+from tests.support.fake_clock import FakeClock
+from tests.support.fake_nvml import FakeGpu, FakeInstance, FakeNvml
+from tests.support.fake_powercap import FakePowercap, two_packages
+from tests.support.fake_proc import write_proc, write_stat
 
 NO_NVML = FakeNvml(init_failure=pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
 

@@ -14,11 +14,10 @@ from energysweep.meters import COMPONENTS, Meter, ReplayMeter
 from energysweep.meters.estimate import EstimateMeter
 from energysweep.meters.nvml import NvmlCounter, NvmlPower
 from energysweep.meters.rapl import RaplMeter
-
-from .fake_clock import FakeClock
-from .fake_nvml import FakeGpu, FakeNvml
-from .fake_powercap import two_packages
-from .fake_proc import write_proc, write_stat
+from tests.support.fake_clock import FakeClock
+from tests.support.fake_nvml import FakeGpu, FakeNvml
+from tests.support.fake_powercap import two_packages
+from tests.support.fake_proc import write_proc, write_stat
 
 
 @dataclass

@@ -7,15 +7,14 @@ from pathlib import Path
 import pynvml
 import pytest
 
-from energysweep import doctor
-from energysweep.errors import InputError
+from energysweep.cli import doctor
+from energysweep.core.errors import InputError
 from energysweep.meters import Host
-
-from .fake_clock import FakeClock
-from .fake_nvml import FakeGpu, FakeNvml
-from .fake_powercap import FakePowercap, two_packages
-from .fake_proc import write_proc
-from .test_choose import NO_NVML
+from tests.meters.test_choose import NO_NVML
+from tests.support.fake_clock import FakeClock
+from tests.support.fake_nvml import FakeGpu, FakeNvml
+from tests.support.fake_powercap import FakePowercap, two_packages
+from tests.support.fake_proc import write_proc
 
 
 def examine(tmp_path: Path, tree: FakePowercap | None, nvml: FakeNvml, *, virtual: bool = False) -> doctor.Report:

@@ -8,13 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from energysweep.errors import MeterUnavailable
-from energysweep.host import Processors, processors
-from energysweep.meters.estimate import EstimateMeter, cpu_power
-from energysweep.meters.tables import memory_watts, tdp_watts
-
-from .fake_clock import FakeClock
-from .fake_proc import write_proc, write_stat
+from energysweep.core.errors import MeterUnavailable
+from energysweep.core.host import Processors, processors
+from energysweep.meters.estimate import EstimateMeter, cpu_power, memory_watts, tdp_watts
+from tests.support.fake_clock import FakeClock
+from tests.support.fake_proc import write_proc, write_stat
 
 EPYC = "AMD EPYC 7763 64-Core Processor"  # 280 W in CodeCarbon's table
 

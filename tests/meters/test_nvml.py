@@ -11,14 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energysweep.errors import MeterUnavailable
+from energysweep.core.errors import MeterUnavailable
 from energysweep.meters import nvml as nvml_adapters
 from energysweep.meters import nvml_library
 from energysweep.meters.nvml import NvmlCounter, NvmlPower, PowerIntegral
 from energysweep.meters.nvml_library import NvmlLibrary
-
-from .fake_clock import FakeClock
-from .fake_nvml import FakeGpu, FakeInstance, FakeNvml
+from tests.support.fake_clock import FakeClock
+from tests.support.fake_nvml import FakeGpu, FakeInstance, FakeNvml
 
 
 def counter_of(nvml: FakeNvml, clock: FakeClock) -> NvmlCounter:

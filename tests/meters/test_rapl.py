@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from energysweep.errors import MeterUnavailable
+from energysweep.core.errors import MeterUnavailable
 from energysweep.meters import Host, energy_between, rapl
 from energysweep.meters.rapl import RaplMeter
-
-from .fake_powercap import FakePowercap, two_packages
+from tests.support.fake_powercap import FakePowercap, two_packages
 
 
 def open_at(sys_root: Path) -> RaplMeter:

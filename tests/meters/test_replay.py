@@ -9,12 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energysweep.errors import InputError
+from energysweep.core.errors import InputError
 from energysweep.meters import ReplayMeter, energy_between
-from energysweep.meters.replay import After, parse_argument
-from energysweep.meters.trace import load_trace
-
-from .fake_clock import FakeClock
+from energysweep.meters.replay import After, load_trace, parse_argument
+from tests.support.fake_clock import FakeClock
 
 POWER = "time_seconds,device,component,power_watts\n"
 ENERGY = "time_seconds,device,component,energy_joules\n"

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from energysweep.meters.visible_gpus import ask_cuda, name_gpus, visible_ids
 from tests.conftest import need
-
-from .fake_nvml import FakeGpu, FakeInstance, FakeNvml
+from tests.support.fake_nvml import FakeGpu, FakeInstance, FakeNvml
 
 WHOLE = "GPU-11111111-2222-3333-4444-555555555555"
 OTHER = "GPU-aaaaaaaa-2222-3333-4444-555555555555"

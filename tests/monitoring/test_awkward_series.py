@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from energysweep.metrics import EXPRESSIONS
+from energysweep.core.metrics import EXPRESSIONS
 from energysweep.monitoring import dashboards
-from tests.monitoring.grafana import View, cells, escaped, numbers, target
-from tests.prometheus import Prometheus, bring_back
+from tests.support.grafana import View, cells, escaped, numbers, target
+from tests.support.prometheus import Prometheus, bring_back
 
 BEGAN = 1_700_000_000
 DASHBOARDS = {dashboard["uid"]: dashboard for dashboard in dashboards()}

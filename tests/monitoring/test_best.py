@@ -14,13 +14,13 @@ from hypothesis import example as such_as
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energysweep.ledger import Ledger
+from energysweep.core.objective import Objective
+from energysweep.driver.recorder import Recorder
+from energysweep.ledger.store import Ledger
 from energysweep.monitoring.openmetrics import openmetrics
-from energysweep.objective import Objective
-from energysweep.spec import Point
-from energysweep.tuning.points import KEY, wrap
-from energysweep.tuning.recorder import Recorder
-from tests.reporting.example import example
+from energysweep.sweepfile import Point
+from energysweep.tune.points import KEY, wrap
+from tests.support.example import example
 
 Reports = list[tuple[int, float | None]]
 """A trial's number, and what it reports; None: another metric."""

@@ -13,11 +13,11 @@ import pytest
 
 from energysweep import __version__
 from energysweep.cli import main
-from energysweep.metrics import FAMILIES
+from energysweep.core.metrics import FAMILIES
+from energysweep.core.records import TrialStatus
 from energysweep.monitoring import TAG, VERSION_TAG, Json, dashboards, export
-from energysweep.monitoring.fields import OWNERS, STATES
-from energysweep.records import TrialStatus
-from tests.monitoring.grafana import panels
+from energysweep.monitoring.panels import OWNERS, STATES
+from tests.support.grafana import panels
 
 EXPORTED = Path(__file__).parents[2] / "deploy" / "grafana" / "dashboards"
 

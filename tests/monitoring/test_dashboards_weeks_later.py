@@ -10,10 +10,10 @@ from statistics import fmean
 import pytest
 
 from energysweep.monitoring import dashboards
-from energysweep.reporting import summarise
-from tests.monitoring.brought_back import SWEEPS, brought_back, columns_of_numbers, differing, told
-from tests.monitoring.grafana import Json, View, cells, numbers, panels, target
-from tests.reporting.example import example
+from energysweep.report import summarise
+from tests.support.brought_back import SWEEPS, brought_back, columns_of_numbers, differing, told
+from tests.support.example import example
+from tests.support.grafana import Json, View, cells, numbers, panels, target
 
 DATA = example()
 SUMMARY = summarise(DATA)

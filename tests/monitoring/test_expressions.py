@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 
 from energysweep.monitoring import Json
-from energysweep.monitoring.fields import OWNERS
+from energysweep.monitoring.panels import OWNERS
 from energysweep.monitoring.queries import NODE_BUCKETS
-from energysweep.reporting import summarise
-from tests.ledgers import booked
-from tests.monitoring.brought_back import brought_back, charged, differing, shown
-from tests.monitoring.expressions import DASHBOARDS, EMPTY_WHILE_IT_RUNS, TARGETS, VARIABLES
-from tests.monitoring.grafana import View, escaped, panels, rows, summed, target
+from energysweep.report import summarise
 from tests.monitoring.test_rules import ALERTS, RECORDS
-from tests.monitoring.watched import ROOT, Watched, watched
+from tests.support.brought_back import brought_back, charged, differing, shown
+from tests.support.expressions import DASHBOARDS, EMPTY_WHILE_IT_RUNS, TARGETS, VARIABLES
+from tests.support.grafana import View, escaped, panels, rows, summed, target
+from tests.support.ledgers import booked
+from tests.support.watched import ROOT, Watched, watched
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

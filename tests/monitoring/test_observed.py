@@ -19,12 +19,12 @@ import pytest
 from rich.console import Console
 
 from energysweep.cli import main
-from energysweep.errors import EnergysweepError, InputError, SweepError
-from energysweep.ledger import FILE_NAME, Ledger
-from energysweep.monitoring.observed import Observed, ObservedTrial, observe
-from energysweep.monitoring.observed_table import observed_table, sentence
-from energysweep.reporting import summarise
-from tests.reporting.example import example
+from energysweep.core.errors import EnergysweepError, InputError, SweepError
+from energysweep.core.runfolder import LEDGER
+from energysweep.ledger.store import Ledger
+from energysweep.monitoring.observed import Observed, ObservedTrial, observe, observed_table, sentence
+from energysweep.report import summarise
+from tests.support.example import example
 
 
 @contextmanager
@@ -210,7 +210,7 @@ def test_a_prometheus_that_knows_nothing_of_the_run_is_told_plainly() -> None:
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Path:
     data = example()
-    with Ledger.create(tmp_path / FILE_NAME) as ledger:
+    with Ledger.create(tmp_path / LEDGER) as ledger:
         ledger.note(**data.run)
         ledger.merge(data.energy, data.meters, data.leases, data.samples)
         ledger.record(data.trials, data.attempts, data.results)

@@ -9,13 +9,13 @@ from itertools import pairwise
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from energysweep.carbon import Intensity
-from energysweep.ledger import LedgerData
+from energysweep.core.carbon import Intensity
+from energysweep.ledger.store import LedgerData
 from energysweep.monitoring.openmetrics import openmetrics
-from energysweep.reporting import summarise
-from tests.ledgers import booked
-from tests.reporting.example import CRASHED, STARTED_AT, example
-from tests.reporting.test_startup import TRIAL, with_startup
+from energysweep.report import summarise
+from tests.ledger.test_startup import TRIAL, with_startup
+from tests.support.example import CRASHED, STARTED_AT, example
+from tests.support.ledgers import booked
 
 END = STARTED_AT + 120
 Labels = tuple[tuple[str, str], ...]

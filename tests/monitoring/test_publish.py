@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from energysweep.cli import main
-from energysweep.errors import EnergysweepError, InputError, SweepError
-from energysweep.monitoring.grafana import Grafana
-from energysweep.monitoring.publish import Published, publish
-from tests.monitoring.fake_grafana import EDITOR, TOKEN, VIEWER, Answer, FakeGrafana, slow
+from energysweep.core.errors import EnergysweepError, InputError, SweepError
+from energysweep.monitoring.grafana import Grafana, Published, publish
+from tests.support.fake_grafana import EDITOR, TOKEN, VIEWER, Answer, FakeGrafana, slow
 
 
 def of_version(version: str | None, panel: int) -> tuple[dict[str, Any], ...]:

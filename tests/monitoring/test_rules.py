@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from energysweep.metrics import FAMILIES
+from energysweep.core.metrics import FAMILIES
 from tests.conftest import need
 
 ROOT = Path(__file__).parents[2]

@@ -15,11 +15,11 @@ import pytest
 
 from energysweep.monitoring import Json, dashboards
 from tests.conftest import need
-from tests.monitoring import seen_sweeps
-from tests.monitoring.grafana import View, panels, rows, summed
-from tests.monitoring.screen import WIDTHS, bundle, measured, page
-from tests.monitoring.seen_sweeps import METRIC, PARAMETER
-from tests.prometheus import Prometheus, bring_back
+from tests.support import seen_sweeps
+from tests.support.grafana import View, panels, rows, summed
+from tests.support.prometheus import Prometheus, bring_back
+from tests.support.screen import WIDTHS, bundle, measured, page
+from tests.support.seen_sweeps import METRIC, PARAMETER
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from energysweep.monitoring import dashboards
-from tests.monitoring.grafana import View, numbers, summed, target
-from tests.prometheus import Prometheus, bring_back
+from tests.support.grafana import View, numbers, summed, target
+from tests.support.prometheus import Prometheus, bring_back
 
 BEGAN = 1_700_000_000
 SCRAPE = 15

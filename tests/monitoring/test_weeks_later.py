@@ -9,10 +9,10 @@ import pytest
 
 from energysweep.monitoring.observed import observe
 from energysweep.monitoring.openmetrics import openmetrics
-from energysweep.reporting import summarise
-from tests.ledgers import booked
-from tests.prometheus import Prometheus, bring_back
-from tests.reporting.example import STARTED_AT, example
+from energysweep.report import summarise
+from tests.support.example import STARTED_AT, example
+from tests.support.ledgers import booked
+from tests.support.prometheus import Prometheus, bring_back
 
 
 def test_prometheus_gives_the_ledgers_joules_of_a_run_that_was_brought_back(tmp_path: Path) -> None:

@@ -14,12 +14,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from energysweep.ledger import Ledger
+from energysweep.ledger.store import Ledger
 from energysweep.meters import Device
 from energysweep.simulation.__main__ import main, simulate
 from energysweep.simulation.cluster import Cluster, Plan
-from energysweep.simulation.meter import FaultyMeter
-from energysweep.simulation.node import WATTS_PER_CPU, WATTS_PER_GPU
+from energysweep.simulation.node import WATTS_PER_CPU, WATTS_PER_GPU, FaultyMeter
 
 # Thousands of ledgers and states: they need no disk.
 MEMORY = next((folder for folder in ("/dev/shm",) if os.access(folder, os.W_OK)), None)

@@ -10,12 +10,11 @@ import PIL.Image
 import pytest
 import torch
 
-from energysweep.errors import InputError
+from energysweep.core.errors import InputError
 from energysweep.workloads import celeba, image_data, pamap2, sensor_data, text
 from energysweep.workloads.data import Data
-from energysweep.workloads.time_series import read_ts
-
-from . import published
+from energysweep.workloads.sensor_data import read_ts
+from tests.support import published
 
 
 def targets(data: Data, task: str) -> tuple[list[int], list[int]]:

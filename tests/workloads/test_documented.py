@@ -10,9 +10,9 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from energysweep.spec import Grid, load_spec, trial_count
+from energysweep.sweepfile import Grid, load_spec, trial_count
 from energysweep.workloads import image_data, images, prepare, sensor_data, sensors, text
-from energysweep.workloads.settings import TrainingSettings
+from energysweep.workloads.training import TrainingSettings
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "workloads.md").read_text(encoding="utf-8")

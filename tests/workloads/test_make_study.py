@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from energysweep.reporting import summarise
-from tests.tuning.test_resume import read
-
-from . import published
+from energysweep.report import summarise
+from tests.driver.test_resume import read
+from tests.support import published
 
 ROOT = Path(__file__).parents[2]
 # One repeat, small models, a target that is soon reached.

@@ -12,12 +12,10 @@ import PIL.Image
 import pytest
 import torch
 
-from energysweep.errors import InputError
+from energysweep.core.errors import InputError
 from energysweep.workloads import celeba, image_data, pamap2, prepare, sensor_data
-from energysweep.workloads.data import Data
-from energysweep.workloads.prepared import prepared
-
-from . import published
+from energysweep.workloads.data import Data, prepared
+from tests.support import published
 
 
 def same(first: Data, second: Data) -> bool:

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
-from energysweep.ledger import FILE_NAME
-from energysweep.reporting import summarise
-from energysweep.reporting.answers import study_answers
-from energysweep.spec import Grid, SweepSpec, load_spec, points, stage_spec
+from energysweep.core.runfolder import LEDGER
+from energysweep.report import summarise
+from energysweep.report.answers import study_answers
+from energysweep.sweepfile import Grid, SweepSpec, load_spec, points, stage_spec
 from energysweep.workloads.prepare import WORKLOADS
-from tests.tuning.test_resume import in_the_midst_of_a_later_trial, kill_at, read, wait_for
+from tests.driver.test_resume import in_the_midst_of_a_later_trial, kill_at, read, wait_for
 
 ROOT = Path(__file__).parents[2]
 STUDY = ROOT / "sweeps" / "study"
@@ -167,7 +167,7 @@ def test_a_study_that_is_run_again_gives_the_same_bytes_and_one_that_was_killed_
         [sys.executable, "-m", "energysweep", *part],
         cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
-    wait_for((folder / FILE_NAME).exists, 120)
+    wait_for((folder / LEDGER).exists, 120)
 
     kill_at(driver, lambda: in_the_midst_of_a_later_trial(folder), 180)
     before = read(folder)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from energysweep.errors import InputError
+from energysweep.core.errors import InputError
 from energysweep.workloads import images, sensors, text
 from energysweep.workloads.image_data import load, load_mnist, load_small_digits
 from energysweep.workloads.sensor_data import load as load_sensors

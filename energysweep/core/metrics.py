@@ -1,0 +1,271 @@
+"""The Prometheus metrics of an agent: one table that makes the exporter's families and docs/metrics.md."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+
+class Family(NamedTuple):
+    """One metric: its full name, kind, labels and help text."""
+
+    name: str
+    kind: Literal["counter", "gauge"]
+    labels: tuple[str, ...]
+    help: str
+
+
+FAMILIES = (
+    Family(
+        "energysweep_trial_energy_joules_total",
+        "counter",
+        ("sweep", "trial", "node", "component", "bucket", "source"),
+        "Energy of a trial's work on a node over all its leases: what configurations are compared by. bucket: active"
+        " (what it drew) or idle (its share of the floor).",
+    ),
+    Family(
+        "energysweep_trial_startup_energy_joules_total",
+        "counter",
+        ("sweep", "trial", "node", "component", "source"),
+        "What a trial's start-up drew on a node (imports, first loading), its share of the floor included; apart from"
+        " its energy.",
+    ),
+    Family(
+        "energysweep_trial_power_watts",
+        "gauge",
+        ("sweep", "trial", "node", "component"),
+        "Mean power of a trial over the last second, start-up included.",
+    ),
+    Family(
+        "energysweep_trial_emissions_grams_total",
+        "counter",
+        ("sweep", "trial", "node"),
+        "CO2e of a trial's energy (without its start-up): joules x PUE x intensity of the grid.",
+    ),
+    Family(
+        "energysweep_trial_startup_emissions_grams_total",
+        "counter",
+        ("sweep", "trial", "node"),
+        "CO2e of what a trial's start-up drew; apart from that of its energy.",
+    ),
+    Family(
+        "energysweep_trial_info",
+        "gauge",
+        ("sweep", "trial", "config", "hardware", "node"),
+        "Always 1: what a trial tries, as short readable text: the parameters that vary, or in one's own Tuner the"
+        " numbers and short texts of its config.",
+    ),
+    Family(
+        "energysweep_trial_result",
+        "gauge",
+        ("sweep", "trial", "node", "metric"),
+        "The last value of a metric that the trial reported: the objective, then those that the search optimises, then"
+        " others in the order of its reports, 8 in all.",
+    ),
+    Family(
+        "energysweep_trial_reports_total",
+        "counter",
+        ("sweep", "trial", "node"),
+        "How often a trial has reported a result on a node.",
+    ),
+    Family("energysweep_sweep_info", "gauge", ("sweep", "name", "owner"), "Always 1: the name and owner of a sweep."),
+    Family("energysweep_sweep_trials", "gauge", ("sweep", "state"), "Number of trials of a sweep by state."),
+    Family("energysweep_sweep_best", "gauge", ("sweep", "metric"), "The best of the trials' last values of a metric."),
+    Family(
+        "energysweep_sweep_cheapest_energy_to_target_joules",
+        "gauge",
+        ("sweep", "config", "hardware"),
+        "Energy to the target of the configuration that is the cheapest so far: the mean of its trials that reached it."
+        " Configurations in which a trial ended without it count only while there are no others.",
+    ),
+    Family(
+        "energysweep_sweep_energy_joules_total",
+        "counter",
+        ("sweep", "component", "bucket", "source"),
+        "What a sweep is charged with so far, over all its trials, nodes and parts, as in its report. bucket: trials"
+        " (their work), startup or overhead.",
+    ),
+    Family(
+        "energysweep_sweep_emissions_grams_total",
+        "counter",
+        ("sweep", "bucket"),
+        "CO2e of what a sweep is charged with so far: joules x PUE x intensity of the grid.",
+    ),
+    Family(
+        "energysweep_sweep_saved_energy_joules",
+        "gauge",
+        ("sweep",),
+        "An estimate of what early stopping has saved: what the pruned trials would have used to their end, less what"
+        " they used.",
+    ),
+    Family("energysweep_sweep_start_timestamp_seconds", "gauge", ("sweep",), "When the sweep began (Unix time)."),
+    Family("energysweep_sweep_end_timestamp_seconds", "gauge", ("sweep",), "When the sweep ended (Unix time)."),
+    Family(
+        "energysweep_node_energy_joules_total",
+        "counter",
+        ("node", "device", "component", "source"),
+        "What a device's own counter saw since the agent began.",
+    ),
+    Family(
+        "energysweep_node_bucket_energy_joules_total",
+        "counter",
+        ("node", "component", "bucket"),
+        "Where a node's energy went. bucket: trials, startup, overhead, background or unreserved_idle.",
+    ),
+    Family(
+        "energysweep_node_power_watts",
+        "gauge",
+        ("node", "device", "component"),
+        "Mean power of a device over the last second.",
+    ),
+    Family(
+        "energysweep_node_conservation_error_ratio",
+        "gauge",
+        ("node",),
+        "Difference of all buckets and the meters' own counters, as a part of the latter. Should be 0.",
+    ),
+    Family(
+        "energysweep_grid_intensity_grams_per_kwh",
+        "gauge",
+        ("zone", "source"),
+        "Carbon intensity that emissions are computed with (without PUE).",
+    ),
+    Family(
+        "energysweep_meter_read_failures_total",
+        "counter",
+        ("node", "meter"),
+        "Readings that failed. The next good one covers their interval.",
+    ),
+    Family(
+        "energysweep_meter_counter_resets_total",
+        "counter",
+        ("node", "meter"),
+        "Intervals of unknown energy: reset counters, impossible jumps, counters that stood still or may have wrapped."
+        " `promtool check metrics` takes the word counter for a type and complains; the name is part of the contract.",
+    ),
+    Family(
+        "energysweep_meter_events_total",
+        "counter",
+        ("node", "meter", "event"),
+        "What counters did beside going on. event: wrap (put right), reset, jump, overrun or frozen.",
+    ),
+    Family("energysweep_agent_cpu_seconds_total", "counter", ("node",), "CPU time of the agent's process."),
+    Family("energysweep_agent_tick_seconds", "gauge", ("node",), "How long the last tick took."),
+    Family("energysweep_agent_tick_failures_total", "counter", ("node",), "Ticks that failed."),
+    Family("energysweep_agent_open_leases", "gauge", ("node",), "Leases that are open now."),
+    Family(
+        "energysweep_agent_left_out_samples",
+        "gauge",
+        ("node",),
+        "Samples that this scrape lacks, because they cannot be written or would stand there twice. Not 0: a fault.",
+    ),
+)
+
+
+_HEAD = """\
+# Metrics
+
+Every agent serves these at `/metrics`, as text and as OpenMetrics, compressed if the scraper takes gzip. Made from
+`energysweep/core/metrics.py` by `make docs`.
+
+`sweep` is the run id, `component` is `cpu`, `dram` or `gpu`. Units are base units. How Prometheus finds the agents:
+[discovery.md](discovery.md).
+
+| metric | type | labels | meaning |
+|---|---|---|---|
+"""
+
+_LIFE = """
+## Who shows what
+
+- `energysweep_trial_*`, `energysweep_node_*`, `energysweep_meter_*` and `energysweep_agent_*` are of one node each. A
+  trial that has moved has a series on each node: `sum by (sweep, trial)`.
+- Prometheus adds labels of its own, and an agent that comes back at another address leaves the same series twice, under
+  two `instance`s: `max by` a metric's own labels comes before every sum.
+- `energysweep_sweep_*` is shown by the agent beside the driver alone, and `energysweep_grid_intensity_grams_per_kwh`
+  by every agent of a sweep: `max by (zone, source)`.
+- Two users' agents on one host both meter the whole node, under one `node` and two `instance`s, and each divides it up
+  in books of its own. Take all `energysweep_node_*` of one of them, never their sum; `max by` would mix their books.
+  The expressions below take the one that saw most; *Nodes* and the recording rules ([monitoring.md](monitoring.md))
+  also follow an agent that goes on at another address.
+- `source` says where joules are from. `estimate` is an estimate, and so is `energysweep_sweep_saved_energy_joules`.
+- The only unbounded labels are `sweep` and `trial`: one set of series for each trial that is shown. A trial has at
+  most 8 `energysweep_trial_result`, none of what Tune adds to a result (`training_iteration`, `time_total_s`, ...) or
+  energysweep (`energy_joules`, ...). Texts are cut at 300 characters.
+
+## How long a series lives
+
+A trial's series begin at 0 when its lease opens (within a second), for every component and bucket that it can use.
+They go on over all its leases on that node, and stay for 5 minutes after it has ended (`ENERGYSWEEP_SERIES_SECONDS`,
+or `energysweep agent --series-seconds`), its power at 0 W. A sweep's own series stay as long after its end. Then
+Prometheus calls them stale: an instant query finds nothing any more, a query over a range does.
+
+| question | expression |
+|---|---|
+"""
+
+# What an operator asks; ended trials are there as long as Prometheus keeps its data.
+_TRIAL_JOULES = (
+    "max by (sweep, trial, node, component, bucket, source) (max_over_time(energysweep_trial_energy_joules_total[1d]))"
+)
+_NODE_JOULES = "increase(energysweep_node_energy_joules_total[1h])"
+_ONE_AGENT = f"topk by (node) (1, sum without (device, component, source) ({_NODE_JOULES}))"
+EXPRESSIONS = (
+    (
+        "power now, by trial",
+        "sum by (sweep, trial) (max by (sweep, trial, node, component) (energysweep_trial_power_watts))",
+    ),
+    (
+        "joules of a sweep so far, trials, start-up and overhead",
+        "sum by (sweep) (max by (sweep, component, bucket, source)"
+        " (max_over_time(energysweep_sweep_energy_joules_total[1d])))",
+    ),
+    ("joules of each trial, ended or not", f"sum by (sweep, trial) ({_TRIAL_JOULES})"),
+    (
+        "joules per configuration",
+        "sum by (config) (max by (sweep, trial, node, config) (max_over_time(energysweep_trial_info[1d]))"
+        f" * on (sweep, trial, node) group_left () sum by (sweep, trial, node) ({_TRIAL_JOULES}))",
+    ),
+    ("joules drawn within the last hour, by node", f"max by (node) ({_ONE_AGENT})"),
+    (
+        "who drew them",
+        "sum by (node, bucket) (increase(energysweep_node_bucket_energy_joules_total[1h])"
+        f" and ignoring (component, bucket) {_ONE_AGENT})",
+    ),
+)
+
+_GUIDE = """
+Take `max_over_time` for the totals of trials, over a range that reaches back to when they ended: it is right however
+few scrapes there were. `increase` and `rate` only know what grew between two scrapes: of a trial that was shorter
+than the scrape interval they see nothing. They are right for nodes, which are always there, and for
+`energysweep_sweep_*_total`, which miss no trial however short it was and whenever it ended.
+
+At a scrape interval of 60 s or less the last value of every trial is scraped. An agent that was started by a sweep
+stays for 5 minutes after its last use (`ENERGYSWEEP_LINGER`), so that a Prometheus that looks for targets once a
+minute still finds it.
+
+## Restarts
+
+No counter of energy goes down when an agent is told to end (SIGTERM), killed or replaced in the middle of a sweep: the
+next one goes on from its state, and a scrape never shows what is not in that state. (One of a release with another
+protocol or state format begins anew; the changelog says which.) Energy of the time between is added when the next
+agent begins. Series of ended trials go on for what is left of their 5 minutes. The address stays
+the same as well.
+
+- `energysweep_agent_cpu_seconds_total` and `energysweep_agent_tick_failures_total` are of the agent's process and
+  begin at 0 with it.
+- The host's own counters (`energysweep_node_*`) begin at 0 after a reboot, and when an agent has ended because nobody
+  needed it any more. `increase` and `rate` allow for that.
+- A run that was interrupted and is resumed goes on with its series where its agents still show them. Otherwise each
+  of a trial's parts counts from 0: `max_over_time` has the larger part, the ledger has all of it. The sweep's own
+  counters (`energysweep_sweep_*_total`) come from the ledger and go on.
+"""
+
+
+def markdown() -> str:
+    """docs/metrics.md, made from the table."""
+    rows = [
+        f"| `{family.name}` | {family.kind} | {', '.join(f'`{label}`' for label in family.labels)} | {family.help} |\n"
+        for family in FAMILIES
+    ]
+    questions = [f"| {question} | `{expression}` |\n" for question, expression in EXPRESSIONS]
+    return "".join([_HEAD, *rows, _LIFE, *questions, _GUIDE])

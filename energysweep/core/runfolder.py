@@ -1,0 +1,16 @@
+"""The files of a run folder: what each is called, in one place."""
+
+from __future__ import annotations
+
+from typing import Final
+
+LEDGER: Final = "ledger.sqlite"  # every joule of the run; all else can be made from it
+SWEEP_FILE: Final = "sweep.yaml"  # the sweep, as it was given and overridden
+TUNE_STATE: Final = "tune"  # what Ray Tune goes on from
+RUN_KEY: Final = "run.key"
+DRIVER_LOCK: Final = "driver.lock"
+RAY_LOG: Final = "ray.log"
+REPORT: Final = "report.html"
+TRIALS: Final = "trials.csv"
+CONFIGURATIONS: Final = "configurations.csv"
+SUMMARY: Final = "summary.json"

@@ -1,0 +1,411 @@
+"""The driver's connection to its own host's agent; if the agent goes away, another one takes its place."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import logging
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from energysweep.accounting.accounts import Charged, Sweep
+from energysweep.agent.client import NOTHING_SPENT, AgentClient, Spent
+from energysweep.agent.discovery import address_of
+from energysweep.core.errors import AgentUnreachable, LedgerError
+from energysweep.core.records import LEASE_BUCKETS, TRIAL_BUCKETS, EnergyRow, LeaseRow, MeterRow
+from energysweep.driver.readings import Drawn, Readings
+from energysweep.ledger.store import Ledger, LedgerData
+from energysweep.tune.board import Board
+from energysweep.tune.trial import UNMEASURED, Metering
+
+log = logging.getLogger("ray.energysweep")  # into the run folder's ray.log, with Ray's own words
+
+
+class AgentLink:
+    """What a driver says to its host's agent. Nothing here stops a sweep: training is worth more than its metering.
+
+    Args:
+        metering: how the run is metered.
+        board: where its address is pinned up.
+
+    Raises:
+        AgentError, InputError: the first agent cannot be reached or started.
+    """
+
+    def __init__(self, metering: Metering, board: Board) -> None:
+        self._metering, self._board = metering, board
+        self._lock = threading.Lock()
+        self._complaint = ""
+        self._client = self._connect(quiet=True)
+
+    @property
+    def notes(self) -> str:
+        """Which meters it has, and why not better ones."""
+        return str(self._client.agent["notes"])
+
+    @property
+    def url(self) -> str:
+        """Where its HTTP answers."""
+        return str(self._client.agent["url"])
+
+    def close_trial(self, trial: str, *, is_over: bool) -> None:
+        """A trial has ended; for good, if it is over."""
+        self._say(lambda client: client.close_trial(trial, is_over=is_over))
+
+    def update(self, sweep: Sweep) -> None:
+        """How the sweep stands."""
+        self._say(lambda client: client.update(sweep))
+
+    def close_window(self) -> None:
+        """The sweep is over."""
+        self._say(AgentClient.close_window)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._client.close()
+
+    def _say(self, words: Callable[[AgentClient], None]) -> None:
+        with self._lock:
+            try:
+                try:
+                    words(self._client)
+                except AgentUnreachable:
+                    self._client.close()
+                    self._client = self._connect()
+                    words(self._client)
+                self._complaint = ""
+            except UNMEASURED as error:  # tried again at the next word
+                if str(error) != self._complaint:
+                    self._complaint = str(error)
+                    log.warning("this host's agent does not hear the driver: %s", error)
+
+    def _connect(self, quiet: bool = False) -> AgentClient:
+        client = self._metering.connect(self._metering.run or "", quiet)
+        try:
+            self._board.pin_agent(client.agent["host"], client.agent["url"])
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+
+# Which agents of a run Prometheus should scrape: those that answer, and for a while those that do not ----------------
+
+SILENT_SECONDS = 10.0  # several polls
+KEPT_SECONDS = 300.0  # an agent that is down is an alert, which needs its target
+
+
+class Roster:
+    """Who has answered the driver, and when last.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._answered: dict[str, tuple[str, float]] = {}
+
+    def note(self, url: str, node: str) -> None:
+        """An agent has just answered."""
+        self._answered[url] = (node, self._clock())
+
+    def keep(self, urls: Iterable[str]) -> None:
+        """Forget the others: another agent has taken their place."""
+        known = set(urls)
+        self._answered = {url: answered for url, answered in self._answered.items() if url in known}
+
+    def listed(self, lost_addresses: Callable[[], set[str]]) -> dict[str, str]:
+        """The names of nodes by address (host:port) of the agents to scrape.
+
+        One that has not answered for a while has left if its node has; otherwise it is kept for five minutes, so that
+        its being down is seen.
+
+        Args:
+            lost_addresses: of nodes that the cluster has lost; asked only if somebody is silent.
+        """
+        now = self._clock()
+        silent = {url: now - at for url, (_, at) in self._answered.items() if now - at > SILENT_SECONDS}
+        lost = lost_addresses() if silent else set()
+        return {
+            address_of(url): node
+            for url, (node, _) in self._answered.items()
+            if url not in silent or (silent[url] <= KEPT_SECONDS and urlsplit(url).hostname not in lost)
+        }
+
+
+# What the agents have said so far: into the ledger, and summed up for the progress display ---------------------------
+
+POLL_SECONDS = 1.0
+_CHARGED = ("trials", "startup", "overhead")  # what a sweep has to answer for
+BUCKET = "bucket:"  # begins the names of sample series that are no trial
+_ANSWER_SECONDS = 3.0  # a lost node must not hold up the others
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # an agent is never behind http_proxy
+
+
+@dataclass
+class Totals:
+    """Sums over all that the agents have said.
+
+    Attributes:
+        trials: joules by trial.
+        buckets: joules by bucket of the nodes.
+        owned: joules of trials, their start-up and overhead, by window, component, bucket and source.
+        held: the windows that have held a lease.
+        watts: mean power of all metered devices, by their newest readings; None before it is known.
+    """
+
+    trials: dict[str, float] = field(default_factory=dict)
+    buckets: dict[str, float] = field(default_factory=dict)
+    owned: dict[tuple[str, str, str, str], float] = field(default_factory=dict)
+    held: set[str] = field(default_factory=set)
+    watts: float | None = None
+
+    def own(self, window: str, component: str, bucket: str, source: str, joules: float) -> None:
+        """Trials, their start-up or overhead of the sweep have drawn so much more."""
+        key = (window, component, bucket, source)
+        self.owned[key] = self.owned.get(key, 0.0) + joules
+
+    def charged(self) -> list[Charged]:
+        """What the sweep is charged with, as in reports: of hosts that have held a lease."""
+        sums: dict[tuple[str, str, str], float] = {}
+        for (window, *rest), joules in list(self.owned.items()):  # the display asks while the poller adds to it
+            component, bucket, source = rest
+            key = (component, bucket, source)
+            sums[key] = sums.get(key, 0.0) + (joules if window in self.held else 0.0)
+        return [Charged(*key, joules) for key, joules in sums.items()]
+
+    @property
+    def charged_joules(self) -> float | None:
+        """All of it together; None before an agent has told of a lease."""
+        return sum(each.energy_joules for each in self.charged()) if self.held else None
+
+
+class Poller:
+    """Asks every agent of a run once a second for what has changed, and keeps it in the ledger.
+
+    Attributes:
+        totals: sums over all that they have said.
+        notes: by node, which meters were taken and why not better ones.
+        estimated: some device is only estimated.
+        roster: which agents answer.
+        problem: why it has stopped to ask: what came could not be kept.
+        failures: polls that something else has ended before their end.
+
+    Args:
+        run: the run id.
+        ledger: where it goes.
+        began: the sweep's beginning on this process's monotonic clock.
+        attempt: the number of a trial's attempt at a Unix time; the driver numbers attempts, agents do not know them.
+        polled: called after each poll, in its thread.
+        own: the agent of the driver's host.
+        board: where all agents are pinned up.
+        key: of the run.
+    """
+
+    def __init__(
+        self,
+        run: str,
+        ledger: Ledger,
+        began: float,
+        attempt: Callable[[str, float], int],
+        polled: Callable[[], None],
+        own: AgentLink,
+        board: Board,
+        key: str,
+    ) -> None:
+        self.totals = Totals()
+        self.notes: dict[str, str] = {}
+        self.estimated = False
+        self.roster = Roster()
+        self._run, self._key = run, key
+        self._ledger = ledger
+        self._began = began
+        self._own = own
+        self._board = board
+        self._attempt = attempt
+        self._after_poll = polled
+        self._since: dict[str, tuple[str, int]] = {}  # by agent: window and revision that are in the ledger
+        self._answering: set[str] = set()  # at the last poll
+        self._told: dict[str, tuple[str, Mapping[str, str]]] = {}  # window, and the agents it was told of
+        self._spent: dict[str, dict[str, Spent]] = {}
+        self._joules: dict[tuple[str, ...], float] = {}
+        self._trial_of: dict[str, str] = {}
+        self._window_of: dict[str, str] = {}  # of a trial's last lease
+        self._readings = Readings()
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._poll_for_ever, daemon=True, name="energysweep-poller")
+        self.problem: LedgerError | None = None
+        self.failures = 0
+
+    def start(self) -> None:
+        """Begin to poll."""
+        self._thread.start()
+
+    def stop(self, within_seconds: float | None = None) -> None:
+        """Poll a last time and end.
+
+        Args:
+            within_seconds: how long to wait for its thread, which may wait for Ray; None: to its end.
+
+        Raises:
+            LedgerError: what came could not be kept.
+        """
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(within_seconds)
+        if self.problem is not None:
+            raise self.problem
+        self.poll()
+
+    def take_over(self, before: LedgerData) -> None:
+        """Go on where the parts of the run before this one have ended."""
+        self._note_leases(before.leases)
+        self._readings.take_over(before)
+        for row in before.energy:
+            self._add(row)
+
+    def spent(self, trial: str, at_least: Spent = NOTHING_SPENT) -> dict[str, Spent]:
+        """What a trial has cost so far, by window.
+
+        Args:
+            trial: the trial's id.
+            at_least: what it has reported. That may be more than the last poll had brought from a host that is lost
+                now; it is added to its last window: should that window still be there, its agent knows better.
+        """
+        spent = dict(self._spent.get(trial, {}))
+        for each in spent.values():
+            at_least = at_least.minus(each)
+        last = self._window_of.get(trial)
+        if last is not None:
+            spent[last] = spent.get(last, NOTHING_SPENT).plus(at_least)
+        return spent
+
+    def close_trial(self, trial: str, *, is_over: bool) -> None:
+        """Have every agent close the trial's leases: its driver knows that it has ended before its worker does.
+
+        Args:
+            trial: the trial's id.
+            is_over: no other attempt will follow.
+        """
+        self._own.close_trial(trial, is_over=is_over)
+        self._tell_others(trial=trial, is_over="1" if is_over else "")
+
+    def tell_agents(self, agents: Mapping[str, str]) -> None:
+        """Tell the agents of other hosts who all serve this run: the names of their nodes by address."""
+        for url in self._answering:
+            window, _ = self._since[url]
+            if url != self._own.url and self._told.get(url) != (window, agents):
+                with contextlib.suppress(AgentUnreachable):
+                    _ask(url, "agents", self._key, order=agents, run=self._run)
+                    self._told[url] = (window, agents)
+
+    def close_windows(self) -> None:
+        """Have every agent take a last reading and close the run's window."""
+        self._own.close_window()
+        self._tell_others()
+
+    def _tell_others(self, **what: str) -> None:
+        for url in self._board.agents():
+            if url != self._own.url:
+                with contextlib.suppress(AgentUnreachable):
+                    _ask(url, "close", self._key, order={}, run=self._run, **what)
+
+    def poll(self) -> None:
+        """Ask all agents once. One that does not answer is asked again next time."""
+        with self._lock:
+            urls = self._board.agents()
+            self.roster.keep(urls)
+            self._answering = set()
+            for url in urls:
+                window, revision = self._since.get(url, ("", 0))
+                try:
+                    answer = _ask(url, "totals", self._key, run=self._run, window=window, since=revision)
+                except AgentUnreachable:
+                    continue
+                self._take(answer)
+                self.roster.note(url, answer["node"])
+                self._answering.add(url)
+                # Said only now that it is in the ledger: asking with this number acknowledges it.
+                self._since[url] = (answer["window"], answer["revision"])
+            self.totals.watts = self._readings.watts(self._since[url][0] for url in self._answering)
+
+    def _poll_for_ever(self) -> None:
+        while not self._stopping.wait(POLL_SECONDS):
+            try:
+                self.poll()
+                self._after_poll()
+            except LedgerError as error:  # kept for the driver, which must not go on without its ledger
+                self.problem = error
+                return
+            except Exception:  # such as of a Ray whose head is restarted: unless agents are asked on, joules are lost
+                self.failures += 1
+                log.exception("could not ask all agents")
+
+    def _take(self, answer: Mapping[str, Any]) -> None:
+        energy = [EnergyRow(*row) for row in answer["energy"]]
+        meters = [MeterRow(*row) for row in answer["meters"]]
+        leases = [self._numbered(LeaseRow(*row)) for row in answer["leases"]]
+        self.notes[answer["node"]] = answer["notes"]
+        self._note_leases(leases)
+        for meter in meters:
+            self.estimated |= meter.source == "estimate"
+            for bucket in _CHARGED:  # a series begins at 0, or its first joules are lost to rate()
+                self.totals.own(meter.window, meter.component, bucket, meter.source, 0.0)
+        drawn = [self._add(row) for row in energy]
+        samples = self._readings.take(answer, drawn, time.monotonic() - self._began)
+        self._ledger.merge(energy, meters, leases, samples)
+
+    def _note_leases(self, leases: Sequence[LeaseRow]) -> None:
+        for lease in sorted(leases, key=lambda lease: lease.opened_at):
+            self.totals.held.add(lease.window)
+            if lease.lease not in self._trial_of:
+                self._trial_of[lease.lease] = lease.trial
+                self._window_of[lease.trial] = lease.window
+
+    def _numbered(self, lease: LeaseRow) -> LeaseRow:
+        return lease._replace(attempt=self._attempt(lease.trial, lease.opened_at))
+
+    def _add(self, row: EnergyRow) -> Drawn:
+        key = row[:-1]
+        more = max(0.0, row.joules - self._joules.get(key, 0.0))
+        self._joules[key] = self._joules.get(key, 0.0) + more
+        bucket = "trials" if row.bucket in TRIAL_BUCKETS else row.bucket
+        if bucket in _CHARGED:
+            self.totals.own(row.window, row.component, bucket, row.source, more)
+        if row.bucket in LEASE_BUCKETS:
+            windows = self._spent.setdefault(self._trial_of[row.lease], {})
+            active, idle, startup = (more if row.bucket == bucket else 0.0 for bucket in LEASE_BUCKETS)
+            spent = Spent(active + idle, active, startup)
+            windows[row.window] = windows.get(row.window, NOTHING_SPENT).plus(spent)
+        if row.bucket in TRIAL_BUCKETS:
+            trial = self._trial_of[row.lease]
+            self.totals.trials[trial] = self.totals.trials.get(trial, 0.0) + more
+            return Drawn(trial, row.device, more)
+        self.totals.buckets[row.bucket] = self.totals.buckets.get(row.bucket, 0.0) + more
+        return Drawn(BUCKET + row.bucket, row.device, more)
+
+
+def _ask(
+    url: str, path: str, key: str, *, order: Mapping[str, str] | None = None, **query: str | int
+) -> dict[str, Any]:
+    request = urllib.request.Request(  # noqa: S310 - an agent's own address
+        f"{url}/v1/{path}?{urllib.parse.urlencode(query)}",
+        headers={"Authorization": f"Bearer {key}"},
+        data=None if order is None else json.dumps(order).encode(),
+    )
+    try:
+        with _DIRECT.open(request, timeout=_ANSWER_SECONDS) as answer:
+            content: dict[str, Any] = json.load(answer)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise AgentUnreachable(f"{url} does not answer: {error}") from error
+    return content

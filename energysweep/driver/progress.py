@@ -1,0 +1,346 @@
+"""What a person sees while a sweep runs: a live table on a terminal, plain lines elsewhere. On standard error."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from energysweep import sweepfile as specs
+from energysweep.accounting.accounts import Cheapest, Sweep
+from energysweep.analysis.early_stopping import Effort, saved_joules
+from energysweep.analysis.intervals import geometric_mean
+from energysweep.analysis.target import canonical, grouped
+from energysweep.core.carbon import Intensity
+from energysweep.core.objective import Outcome, outcome
+from energysweep.core.records import OPEN
+from energysweep.core.terminal import console, note
+from energysweep.core.text import emissions_text, energy_text, power_text
+from energysweep.driver.poller import Poller
+from energysweep.driver.recorder import Recorder, TrialRecord
+from energysweep.sweepfile import SweepSpec
+from energysweep.tune.points import trial_label
+
+PLAIN_EVERY_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTrial:
+    """A trial at work: its configuration, its reports, its last value of the objective, its energy so far.
+
+    What nobody has told of yet is None.
+    """
+
+    label: str
+    iterations: int
+    objective: float | None
+    joules: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a sweep stands.
+
+    Attributes:
+        trials: how many there will be.
+        counts: number of trials by state.
+        metric: the objective's name.
+        best: best last value of the objective so far, None before the first.
+        cheapest_at_target: the configuration whose trials took the least to reach the target. None before any has.
+        watts: mean power of all metered devices over the last second, None before.
+        joules: of trials, start-up and overhead so far; None before an agent has told of any.
+        grams: CO2e of them.
+        estimated: some of it is an estimate.
+        elapsed_seconds: since the sweep began.
+        running: the trials at work.
+    """
+
+    trials: int
+    counts: Mapping[str, int]
+    metric: str
+    best: float | None
+    cheapest_at_target: Cheapest | None
+    watts: float | None
+    joules: float | None
+    grams: float | None
+    estimated: bool
+    elapsed_seconds: float
+    running: tuple[RunningTrial, ...]
+
+    @property
+    def done(self) -> int:
+        """Trials that have ended, well or badly; one that an earlier part of the run has left goes on."""
+        return sum(number for state, number in self.counts.items() if state not in OPEN)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """By what the ended trials took, None before the first has."""
+        return self.elapsed_seconds / self.done * (self.trials - self.done) if self.done else None
+
+
+class Progress(Protocol):
+    """Shows how a sweep stands."""
+
+    def start(self, status: Callable[[], Status]) -> None:
+        """Begin; ``status`` tells how it stands, at any time and from any thread."""
+
+    def event(self, text: str) -> None:
+        """Something that a person should read once."""
+
+    def stop(self) -> None:
+        """End, with how it stands at last."""
+
+
+class Silent:
+    """Shows nothing."""
+
+    def start(self, status: Callable[[], Status]) -> None:
+        """Nothing."""
+
+    def event(self, text: str) -> None:
+        """Nothing."""
+
+    def stop(self) -> None:
+        """Nothing."""
+
+
+class PlainLines:
+    """One line per event, and one now and then."""
+
+    def __init__(self) -> None:
+        self._status: Callable[[], Status] | None = None
+        self._said = 0.0
+
+    def start(self, status: Callable[[], Status]) -> None:
+        """Begin."""
+        self._status = status
+
+    def event(self, text: str) -> None:
+        """Print the event; the status, too, if the last one is some time ago."""
+        note(text)
+        now = time.monotonic()
+        if self._status is not None and now - self._said > PLAIN_EVERY_SECONDS:
+            self._said = now
+            note(line(self._status()))
+
+    def stop(self) -> None:
+        """Print how it stands at last."""
+        if self._status is not None:
+            note(line(self._status()))
+
+
+class LiveTable:
+    """A table that is drawn anew twice a second."""
+
+    def __init__(self, on: Console) -> None:
+        self._console = on
+        self._live: Live | None = None
+
+    def start(self, status: Callable[[], Status]) -> None:
+        """Begin to draw."""
+        self._live = Live(
+            get_renderable=lambda: table(status()), console=self._console, refresh_per_second=2, transient=True
+        )
+        self._live.start()
+
+    def event(self, text: str) -> None:
+        """Print the event above the table."""
+        self._console.print(Text(text))
+
+    def stop(self) -> None:
+        """Draw it a last time and leave."""
+        if self._live is not None:
+            self._live.stop()
+
+
+def progress_for_terminal() -> Progress:
+    """A live table if standard error is a terminal, plain lines otherwise."""
+    to = console(stderr=True)
+    return LiveTable(to) if to.is_terminal else PlainLines()
+
+
+def line(status: Status) -> str:
+    """The status in one line."""
+    return ", ".join(f"{name} {value}" for name, value in _facts(status))
+
+
+def table(status: Status) -> Table:
+    """The status as a table: the facts, then the trials at work."""
+    grid = Table.grid(padding=(0, 2))
+    for name, value in _facts(status):
+        grid.add_row(Text(name, style="dim"), Text(value))
+    trials = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+    for column in ("running", "reports", status.metric, "energy"):
+        trials.add_column(Text(column), justify="left" if column == "running" else "right")
+    for trial in status.running[:12]:
+        trials.add_row(
+            Text(trial.label),
+            str(trial.iterations),
+            "" if trial.objective is None else f"{trial.objective:.4g}",
+            energy_text(trial.joules, estimated=status.estimated),
+        )
+    both = Table.grid()
+    both.add_row(grid)
+    both.add_row(trials)
+    return both
+
+
+def _facts(status: Status) -> list[tuple[str, str]]:
+    states = ", ".join(f"{number} {state}" for state, number in status.counts.items() if state != "pending")
+    facts = [("trials", f"{status.done}/{status.trials} ({states})" if states else f"0/{status.trials}")]
+    if status.best is not None:
+        facts.append((f"best {status.metric}", f"{status.best:.4g}"))
+    if status.cheapest_at_target is not None:
+        config, hardware, joules = status.cheapest_at_target
+        label = f"{config} {hardware}".rstrip()
+        facts.append(("cheapest at target", f"{energy_text(joules, estimated=status.estimated)} ({label})"))
+    facts.append(("now", power_text(status.watts, estimated=status.estimated)))
+    energy = energy_text(status.joules, estimated=status.estimated)
+    grams = emissions_text(status.grams, estimated=status.estimated)
+    facts.append(("energy", f"{energy}, {grams} of CO2e"))
+    left = status.seconds_left
+    facts.append(("time", _clock(status.elapsed_seconds) + ("" if left is None else f", about {_clock(left)} left")))
+    return facts
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"
+
+
+# How a sweep stands while it runs: for the person who watches it, and for the dashboards -----------------------------
+
+
+class Standing:
+    """Puts together what Tune and what the agents have told so far.
+
+    Args:
+        spec: the sweep.
+        grid: the carbon intensity.
+        recorder: knows the trials.
+        poller: knows their energy.
+        began: the sweep's beginning on this process's monotonic clock.
+    """
+
+    def __init__(self, spec: SweepSpec, grid: Intensity, recorder: Recorder, poller: Poller, began: float) -> None:
+        self._spec = spec
+        self._varying = specs.varying(spec)
+        self._grid = grid
+        self._recorder = recorder
+        self._poller = poller
+        self._began = began
+
+    def show_on(self, dashboard: Sweep) -> None:
+        """Bring what dashboards show of the sweep up to now."""
+        best, metric = self._recorder.best(), self._spec.objective.metric
+        records = self._recorder.records()
+        counts = self._recorder.counts()
+        is_over = dashboard.ended_at is not None
+        planned = specs.trial_count(self._spec).trials
+        dashboard.trials = with_never_begun(counts, planned) if is_over else with_waiting(counts, planned)
+        dashboard.best = {} if best is None else {metric: best}
+        dashboard.cheapest = cheapest(records, self._varying)
+        dashboard.charged = self._poller.totals.charged()
+        dashboard.saved_joules = self._saved_joules(records)
+
+    def status(self) -> Status:
+        """For the progress display."""
+        records = self._recorder.records()
+        totals = self._poller.totals
+        joules = totals.charged_joules
+        metric = self._spec.objective.metric
+        counts = self._recorder.counts()
+        return Status(
+            # More than planned, if a driver was killed before Tune had written its state: trials began anew.
+            trials=max(specs.trial_count(self._spec).trials, sum(counts.values())),
+            counts=counts,
+            metric=metric,
+            best=self._recorder.best(),
+            cheapest_at_target=cheapest(records, self._varying),
+            watts=totals.watts,
+            joules=joules,
+            grams=None if joules is None else self._grid.emissions_grams(joules),
+            estimated=self._poller.estimated,
+            elapsed_seconds=time.monotonic() - self._began,
+            running=tuple(
+                RunningTrial(
+                    self._label(record),
+                    record.iterations,
+                    record.objective,
+                    totals.trials.get(record.row.trial),
+                )
+                for record in records
+                if record.row.status == "running"
+            ),
+        )
+
+    def _label(self, record: TrialRecord) -> str:
+        return trial_label(record.row, self._varying)
+
+    def _saved_joules(self, records: Sequence[TrialRecord]) -> float | None:
+        joules = self._poller.totals.trials
+        efforts = (
+            Effort(record.row.status, record.iterations, joules.get(record.row.trial))
+            for record in records
+            if not record.row.stage
+        )
+        return saved_joules(efforts, self._spec.scheduler)
+
+
+def with_waiting(counts: Mapping[str, int], planned: int) -> dict[str, int]:
+    """The states of a sweep that runs, with the trials that wait in it.
+
+    Args:
+        counts: number of trials by state. The recorder learns of a trial when it begins.
+        planned: how many the sweep makes. Optuna, too, makes a fixed number.
+
+    Returns:
+        The same, where ``pending`` is all that neither run nor have ended: one that an earlier part of the run has
+        left interrupted waits as well, because it goes on.
+    """
+    begun = {state: number for state, number in counts.items() if state not in ("pending", "interrupted")}
+    waiting = planned - sum(begun.values())
+    return {"pending": waiting} | begun if waiting > 0 else begun
+
+
+def with_never_begun(counts: Mapping[str, int], planned: int) -> dict[str, int]:
+    """The states of a sweep that has ended, with those trials ``pending`` that never began."""
+    never = planned - sum(counts.values())
+    return {**counts, "pending": counts.get("pending", 0) + never} if never > 0 else dict(counts)
+
+
+def cheapest(records: Iterable[TrialRecord], varying: Sequence[str]) -> Cheapest | None:
+    """The configuration whose trials took the least to reach the target, by their geometric mean, as reports rank them.
+
+    One that sometimes fails to reach it is cheap only when it is lucky: those in which no trial has missed it are
+    compared, if there are any.
+
+    Args:
+        records: the trials so far. A mean is over those that have reached the target.
+        varying: the parameters that differ between configurations.
+    """
+    own = (record for record in records if not record.row.stage)
+    always: list[Cheapest] = []
+    sometimes: list[Cheapest] = []
+    for trials in grouped(own, lambda record: (canonical(record.row.parameters), record.row.hardware)).values():
+        joules = [record.joules_at_target for record in trials if record.joules_at_target is not None]
+        if not joules:
+            continue
+        row = trials[0].row
+        mean = geometric_mean(joules) if all(each > 0 for each in joules) else None
+        if mean is None:
+            continue
+        missed = any(_outcome(record) == "missed" for record in trials)
+        found = Cheapest(specs.label(row.parameters, varying), row.hardware, mean.value)
+        (sometimes if missed else always).append(found)
+    return min(always or sometimes, key=lambda each: each.energy_joules, default=None)
+
+
+def _outcome(record: TrialRecord) -> Outcome:
+    return outcome(record.row.status, reached=record.joules_at_target is not None)

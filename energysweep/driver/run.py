@@ -1,0 +1,336 @@
+"""Run a sweep: from its spec to its report."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from energysweep.agent.discovery import TargetsFile
+from energysweep.agent.server import DEFAULT_PORT
+from energysweep.core import carbon
+from energysweep.core.errors import InputError, LedgerError, NotWritten
+from energysweep.core.inputs import web_address
+from energysweep.core.runfolder import LEDGER, REPORT, SWEEP_FILE
+from energysweep.core.terminal import note
+from energysweep.driver import placement, run_lock
+from energysweep.driver.progress import Progress, Silent
+from energysweep.driver.ray_process import RayProcess
+from energysweep.driver.run_facts import beginning, keep_key, key_of, to_resume
+from energysweep.driver.running import RunningSweep
+from energysweep.driver.session import connected
+from energysweep.driver.watch import Watch
+from energysweep.ledger.store import Ledger, without_orphans
+from energysweep.report import Summary, summarise, write_report, write_whole
+from energysweep.sweepfile import SweepSpec, check_search, load_spec
+from energysweep.tune.workload import folders_of, trainable_of
+
+GRAFANA_VARIABLE = "ENERGYSWEEP_GRAFANA"
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A sweep that has been run.
+
+    Attributes:
+        id: the run id, the label ``sweep`` of all metrics.
+        folder: the run folder, with the ledger and the report.
+        summary: what it cost and reached.
+        problems: what a person must know before trusting it: failed trials, an interruption. Empty if all went well.
+        interrupted: it was stopped before its end.
+        report: the page; None if it could not be written.
+    """
+
+    id: str
+    folder: Path
+    summary: Summary
+    problems: tuple[str, ...] = ()
+    interrupted: bool = False
+    report: Path | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """Every trial has a result."""
+        return not self.problems
+
+
+def run(
+    spec: SweepSpec,
+    *,
+    address: str | None = None,
+    output: Path = Path("results"),
+    run_id: str | None = None,
+    metrics_port: int = DEFAULT_PORT,
+    file_sd: Path | None = None,
+    progress: Progress | None = None,
+    start_again: Callable[[Path, str], None] | None = None,
+    tell: Callable[[Run], int] | None = None,
+) -> Run:
+    """Run a sweep to its end and write its report; go on with it if the run id has begun already.
+
+    A run that is done stays as it is: its report is written again, and nothing is started.
+
+    Args:
+        spec: the sweep.
+        address: of a Ray cluster; None: RAY_ADDRESS. Neither, or ``local``: a Ray of its own that ends with the run.
+        output: the run folder is made in it.
+        run_id: name of the run folder; None: the sweep's name and the time.
+        metrics_port: where agents serve /metrics, if none runs yet.
+        file_sd: a file for Prometheus that names the agents; None: none.
+        progress: shows how it goes; None: nothing.
+        start_again: if a Ray of its own goes away in the midst of the run, replaces this process by one that resumes
+            it; called with the run folder and the reason. None: the run ends then.
+        tell: if the run has to be ended while its own thread waits for a Ray that has gone, says how it stands and
+            returns the exit code of this process, which ends then: nobody can leave such a Ray. None: on standard
+            error, 1.
+
+    Raises:
+        InputError: the workload cannot be loaded, no node can serve a hardware profile, or another sweep has this id.
+        SweepError: nothing could be run.
+        LedgerError: the run folder cannot be written.
+    """
+    how = _How(address, metrics_port, file_sd, progress or Silent(), start_again, tell or _only_say)
+    named = checked_id(run_id) if run_id else None
+    return _work(spec, lambda: _folder(output.absolute(), named, spec), how)
+
+
+def resume(
+    folder: Path,
+    *,
+    address: str | None = None,
+    metrics_port: int = DEFAULT_PORT,
+    file_sd: Path | None = None,
+    progress: Progress | None = None,
+    start_again: Callable[[Path, str], None] | None = None,
+    tell: Callable[[Run], int] | None = None,
+) -> Run:
+    """Go on with an interrupted run: finished trials stay, the others go on from their last checkpoint.
+
+    Args:
+        folder: the run folder.
+        address, metrics_port, file_sd, progress, start_again, tell: as in ``run``.
+
+    Raises:
+        InputError: there is no such run.
+        SweepError, LedgerError: as in ``run``.
+    """
+    _, spec = to_resume(folder)
+    how = _How(address, metrics_port, file_sd, progress or Silent(), start_again, tell or _only_say)
+    return _work(spec, lambda: (folder.absolute(), False), how)
+
+
+@dataclass(frozen=True)
+class _How:
+    """What ``run`` and ``resume`` have in common; see there."""
+
+    address: str | None
+    metrics_port: int
+    file_sd: Path | None
+    progress: Progress
+    start_again: Callable[[Path, str], None] | None
+    tell: Callable[[Run], int]
+
+
+def _work(spec: SweepSpec, place: Callable[[], tuple[Path, bool]], how: _How) -> Run:
+    """Run what is left of a sweep; once all is checked, ``place`` tells its folder, and whether that is new."""
+    trainable = trainable_of(spec)
+    check_search(spec)
+    grid = carbon.resolve(**spec.carbon.model_dump())
+    grafana_url = os.environ.get(GRAFANA_VARIABLE)
+    if grafana_url:
+        web_address(grafana_url, GRAFANA_VARIABLE)
+    targets_file = TargetsFile(how.file_sd) if how.file_sd else None
+    folder, is_new = place()
+    run_id = _id_of(folder)
+    _check_folder(folder, spec)
+    if (done := _done(run_id, folder)) is not None:
+        return done
+    with run_lock.held(folder, how.progress.event, is_new=is_new) as lock:
+        if (done := _done(run_id, folder)) is not None:  # another driver has ended it in this moment
+            return done
+        key = key_of(folder)
+
+        def go_on(reason: str) -> None:
+            how.progress.stop()
+            if how.start_again is not None:
+                how.start_again(folder, reason)
+
+        with (
+            contextlib.closing(Watch(lock, go_on if how.start_again else None)) as watch,
+            connected(spec, how.address, how.progress.event, folders_of(spec)) as ray_process,
+            watch.over(ray_process),
+        ):
+            placement.check(spec, ray.nodes(), placement.autoscaler_nodes())
+            is_cluster = not ray_process.is_local
+            running = RunningSweep(spec, run_id, grid, how.progress, how.metrics_port, is_cluster, key, targets_file)
+            facts = beginning(run_id, spec, grid, time.time())
+            lock.check()
+            # What is in the folder only now: a sweep that is refused leaves none behind.
+            with contextlib.closing(running) as sweep, contextlib.ExitStack() as opened:
+                with watch.beginning() as begun:  # a folder with a ledger in it is one that the watch can end
+                    ledger = opened.enter_context(_fill_folder(folder, spec, key, facts))
+                    ledger.note(grafana=grafana_url)
+                    sweep.take_up(ledger, watch)
+                    begun(_Begun(run_id, folder, sweep, ledger, ray_process, how))
+                problems = sweep.run(trainable, folder)
+                if gone := lock.beat():  # perhaps why it has ended
+                    problems.append(gone)
+                return _reported(run_id, folder, ledger, problems, interrupted=sweep.interrupted, is_ours=gone is None)
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A run that may have to be ended by another thread than its own, as ``Watch`` does it."""
+
+    run_id: str
+    folder: Path
+    sweep: RunningSweep
+    ledger: Ledger
+    ray_process: RayProcess
+    how: _How
+
+    def problem(self) -> LedgerError | None:
+        return self.sweep.ledger_problem
+
+    def abandon(self, reason: str, *, is_ours: bool) -> int:
+        if not is_ours:
+            self.how.progress.stop()
+        problems = [problem for problem in self.sweep.abandon() if problem != reason] if is_ours else []
+        where = "" if self.ray_process.is_local else f" --address {self.ray_process.address}"
+        last = f"{reason}; to go on: energysweep resume {self.folder}{where}" if is_ours else reason
+        problems.append(last)
+        return self.how.tell(_reported(self.run_id, self.folder, self.ledger, problems, is_ours=is_ours))
+
+
+def _reported(
+    run_id: str,
+    folder: Path,
+    ledger: Ledger,
+    problems: Sequence[str] = (),
+    *,
+    interrupted: bool = False,
+    is_ours: bool = True,
+) -> Run:
+    """The run with its report; where that cannot be written, with the numbers and the reason."""
+    data = without_orphans(ledger.read())
+    if not is_ours:
+        return Run(run_id, folder, summarise(data), tuple(problems), interrupted)
+    try:
+        summary, missing = write_report(folder, data), tuple[str, ...]()
+    except NotWritten as error:
+        summary, missing, problems = error.summary, error.missing, [str(error), *problems]
+    report = None if REPORT in missing else folder / REPORT
+    return Run(run_id, folder, summary, tuple(problems), interrupted, report)
+
+
+def _only_say(done: Run) -> int:
+    for problem in done.problems:
+        note(f"energysweep: {problem}")
+    return 1
+
+
+def check_cluster(spec: SweepSpec, address: str) -> None:
+    """Whether a cluster can run a sweep.
+
+    Raises:
+        InputError: there is no cluster, no node can serve a hardware profile, or several hosts share no storage.
+    """
+    with connected(spec, address, Silent().event):
+        placement.check(spec, ray.nodes(), placement.autoscaler_nodes())
+
+
+def new_id(spec: SweepSpec) -> str:
+    """The run id of a sweep that begins now."""
+    return f"{spec.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+
+
+def _folder(output: Path, run_id: str | None, spec: SweepSpec) -> tuple[Path, bool]:
+    """The run folder, and whether it was made just now.
+
+    Of two sweeps without a name that begin in the same second the later one gets a number.
+    """
+    if run_id and (output / run_id).exists():
+        return output / run_id, False
+    first = new_id(spec)
+    names = [run_id] if run_id else itertools.chain([first], (f"{first}-{number}" for number in itertools.count(2)))
+    try:
+        for name in names:
+            try:
+                (output / name).mkdir(parents=True)
+            except FileExistsError:
+                continue
+            return output / name, True
+    except OSError as error:
+        raise InputError(f"{output}: {error.strerror or error}", key="--output") from error
+    return output / str(run_id), False
+
+
+def checked_id(run_id: str, key: str = "--run-id") -> str:
+    """The run id, if it is one.
+
+    Args:
+        run_id: what may be one.
+        key: the option that it came with.
+
+    Raises:
+        InputError
+    """
+    if not _RUN_ID.fullmatch(run_id):
+        raise InputError(f"{run_id!r} is no run id: letters, digits, dots, dashes and underscores", key=key)
+    return run_id
+
+
+def _check_folder(folder: Path, spec: SweepSpec) -> None:
+    """An existing run is gone on with only if it is the same sweep."""
+    if (folder / LEDGER).exists() and _portable(load_spec(folder / SWEEP_FILE)) != _portable(spec):
+        raise InputError(
+            f"{folder} holds a run of another sweep: its {SWEEP_FILE} differs; give another run id", key="--run-id"
+        )
+
+
+def _id_of(folder: Path) -> str:
+    """The run id: the folder's name, or what its ledger says, for a folder that was copied or renamed.
+
+    Raises:
+        LedgerError: the ledger does not say.
+    """
+    if not (folder / LEDGER).exists():
+        return folder.name
+    with Ledger.open(folder / LEDGER) as ledger:
+        return ledger.run_id()
+
+
+def _portable(spec: SweepSpec) -> str:
+    """The sweep's text without where its code lies: on a cluster that is another folder for every job."""
+    return spec.to_yaml().replace(spec.working_dir or str(spec.folder), ".")
+
+
+def _done(run_id: str, folder: Path) -> Run | None:
+    """A run that has nothing left to do.
+
+    Raises:
+        LedgerError: it has, and its ledger is damaged.
+    """
+    if not (folder / LEDGER).exists():
+        return None
+    with Ledger.open(folder / LEDGER) as ledger:
+        if ledger.facts().get("status") != "done":
+            ledger.read_whole()
+            return None
+        return _reported(run_id, folder, ledger)
+
+
+def _fill_folder(folder: Path, spec: SweepSpec, key: str, facts: Mapping[str, Any]) -> Ledger:
+    write_whole(folder / SWEEP_FILE, spec.to_yaml())
+    keep_key(folder, key)
+    return Ledger.create(folder / LEDGER, **facts)

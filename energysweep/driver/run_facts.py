@@ -1,0 +1,170 @@
+"""What the ledger says of a run as a whole: what it is, in which parts it was worked on, how it ended."""
+
+from __future__ import annotations
+
+import getpass
+import importlib.metadata
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from energysweep import sweepfile as specs
+from energysweep.agent.proof import new_key
+from energysweep.core.carbon import Intensity
+from energysweep.core.errors import InputError
+from energysweep.core.runfolder import LEDGER, RUN_KEY, SWEEP_FILE
+from energysweep.ledger.store import Ledger
+from energysweep.sweepfile import Objective, SweepSpec, load_spec
+
+# The key of a run, in a file of its own: whoever goes on with the run needs it, a reader of its report does not ------
+
+
+def key_of(folder: Path) -> str:
+    """The key of the run in a folder; a new one if it has none yet.
+
+    Raises:
+        InputError: it has one that this user cannot read.
+    """
+    try:
+        return (folder / RUN_KEY).read_text(encoding="ascii").strip() or new_key()
+    except FileNotFoundError:
+        return new_key()
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read the run's key: {error}", file=str(folder / RUN_KEY)) from error
+
+
+def keep_key(folder: Path, key: str) -> None:
+    """Write it down, for this user only.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    try:
+        descriptor = os.open(folder / RUN_KEY, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123 - a descriptor, not a path
+            file.write(key + "\n")
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror}", file=str(folder / RUN_KEY)) from error
+
+
+# What the ledger says of a run as a whole: what it is, in which parts it was worked on, how it ended -----------------
+
+
+class RunFacts:
+    """Notes them in the ledger.
+
+    Args:
+        ledger: of the run.
+        earlier: the parts of the run before this one, as the ledger has them.
+        started_at: Unix time of the beginning of this part.
+    """
+
+    def __init__(self, ledger: Ledger, earlier: Sequence[Mapping[str, Any]], started_at: float) -> None:
+        self._ledger = ledger
+        self._earlier = earlier
+        self._started_at = started_at
+        self._seconds = 0.0
+
+    @property
+    def earlier_seconds(self) -> float:
+        """How long the parts before this one took."""
+        return float(sum(part.get("duration_seconds") or 0.0 for part in self._earlier))
+
+    def note_beginning(self, run_id: str, spec: SweepSpec, grid: Intensity) -> None:
+        """What the run is."""
+        started_at = self._earlier[0]["started_at"] if self._earlier else self._started_at
+        self._ledger.note(**beginning(run_id, spec, grid, started_at))
+
+    def note_part(self, seconds: float, meters: Mapping[str, str]) -> None:
+        """How long this part has taken so far, and the meters of each node."""
+        self._seconds = seconds
+        self._ledger.note(
+            parts=self._parts(ended=False), duration_seconds=self.earlier_seconds + seconds, meters=dict(meters)
+        )
+
+    def note_end(self, status: str) -> None:
+        """How it ended: every agent that answers has been asked to the end."""
+        self._ledger.note(status=status, parts=self._parts(ended=True))
+
+    def _parts(self, *, ended: bool) -> list[Mapping[str, Any]]:
+        this = {"started_at": self._started_at, "duration_seconds": self._seconds, "ended": ended}
+        return [*self._earlier, this]
+
+
+def beginning(run_id: str, spec: SweepSpec, grid: Intensity, started_at: float) -> dict[str, Any]:
+    """What the ledger says of a run that begins.
+
+    Args:
+        run_id: its id.
+        spec: the sweep.
+        grid: the carbon intensity.
+        started_at: Unix time.
+    """
+    return {
+        "id": run_id,
+        "name": spec.name,
+        "spec": spec.model_dump(mode="json"),
+        "started_at": started_at,
+        "status": "running",
+        "planned_trials": specs.trial_count(spec).trials,
+        "objective": _noted(spec.objective),
+        "stages": {name: {"objective": _noted(objective)} for name, objective in objectives(spec).items() if name},
+        "varying": list(specs.varying(spec)),
+        "carbon": asdict(grid),
+        "owner": owner(),
+        "versions": _versions(),
+    }
+
+
+def objectives(spec: SweepSpec) -> dict[str, Objective]:
+    """By stage; the sweep's own under the empty name."""
+    return {"": spec.objective} | {name: stage.objective or spec.objective for name, stage in spec.stages.items()}
+
+
+def shown_first(spec: SweepSpec) -> tuple[str, ...]:
+    """The metrics that dashboards show before others: of the objectives, then those that the search optimises."""
+    asked_for = [objective.metric for objective in objectives(spec).values()]
+    return tuple(dict.fromkeys([*asked_for, *(spec.search.metrics or ())]))
+
+
+def owner() -> str:
+    """The name of the user who runs the driver; the number, if there is no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return str(os.getuid())
+
+
+def _noted(objective: Objective) -> dict[str, Any]:
+    return objective.model_dump(include={"metric", "mode", "target", "patience"})
+
+
+def _versions() -> dict[str, str]:
+    names = ("energysweep", "ray", "torch", "codecarbon")
+    found = {"python": sys.version.split()[0]}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+# The folder of a run, as far as it is read before Ray is started -----------------------------------------------------
+
+
+def to_resume(folder: Path) -> tuple[str, SweepSpec]:
+    """The id and the sweep of a run that is to go on.
+
+    Raises:
+        InputError: this is no run folder, or its sweep is wrong.
+        LedgerError: its ledger is damaged: what is written on top of it could not be trusted.
+    """
+    if not (folder / LEDGER).is_file():
+        raise InputError(f"this is no run folder: it has no {LEDGER}", file=str(folder))
+    with Ledger.open(folder / LEDGER) as ledger:
+        run_id = str(ledger.read_whole().run["id"])
+    return run_id, load_spec(folder / SWEEP_FILE)

@@ -1,0 +1,264 @@
+"""All the energy of a run: where it went, what metered it, and when nobody looked."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any, TypeVar
+
+from energysweep.analysis.intervals import geometric_mean
+from energysweep.core.carbon import Intensity
+from energysweep.core.records import LEASE_BUCKETS, NODE_BUCKETS, TRIAL_BUCKETS, EnergyRow, LeaseRow, MeterRow
+from energysweep.ledger.store import LedgerData
+from energysweep.meters.kinds import Uncertainty, uncertainty
+
+# The small values that a summary is made of: a spread over repeats, the objective, sources ---------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Values over repeats.
+
+    Attributes:
+        mean: the arithmetic mean.
+        std: the sample standard deviation; None for a single value.
+        n: how many values there are.
+        geometric_mean: None if a value is not positive.
+    """
+
+    mean: float
+    std: float | None
+    n: int
+    geometric_mean: float | None = field(default=None, compare=False)  # it follows from the same values
+
+    @classmethod
+    def over(cls, values: Iterable[float | None]) -> Spread | None:
+        """The spread of the values that are known; None if none is."""
+        known = [value for value in values if value is not None]
+        if not known:
+            return None
+        std = statistics.stdev(known) if len(known) > 1 else None
+        return cls(statistics.fmean(known), std, len(known), _geometric_mean(known))
+
+
+def _geometric_mean(values: Sequence[float]) -> float | None:
+    found = geometric_mean(values) if all(value > 0 for value in values) else None
+    return found.value if found else None
+
+
+def joined_sources(sources: Iterable[str]) -> str | None:
+    """Each source once, in order, joined by ``+``; None if there is none."""
+    return "+".join(sorted(set(sources))) or None
+
+
+def mean_of(spread: Spread | None) -> float | None:
+    """The mean of a spread, None if there is none."""
+    return None if spread is None else spread.mean
+
+
+def total(values: Iterable[float | None]) -> float | None:
+    """The sum of what is known; None if nothing is."""
+    known = [value for value in values if value is not None]
+    return math.fsum(known) if known else None
+
+
+def spread_dict(spread: Spread | None) -> dict[str, Any] | None:
+    """A spread for summary.json."""
+    return None if spread is None else {"mean": spread.mean, "std": spread.std, "n": spread.n}
+
+
+def finite(value: Any) -> Any:
+    """The same without NaN and infinity: JSON knows neither, and a parameter may be one."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value
+
+
+# All the energy of a run: where it went, what metered it, and when nobody looked -------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Where all the energy went, over the windows that held a lease.
+
+    Attributes:
+        energy_joules: what the meters' own counters saw; the other side of the balance.
+        trials_energy_joules: ``active_joules`` + ``idle_share_joules``: of the trials' work.
+        startup_joules: of the trials' start-up, apart from their energy, as far as it is known; None where nobody told
+            any of it apart from work.
+        lost_joules: of the trials' energy, what failed attempts spent after their last checkpoint.
+        pruned_joules: of the trials' energy, what went into trials that a scheduler stopped early.
+        conservation_error_ratio: \\|booked - metered\\| / metered.
+        emissions_grams: of trials, their start-up and overhead.
+        untold_startup_trials: how many trials had a lease whose start-up nobody told apart: it is in their energy.
+    """
+
+    energy_joules: float | None
+    trials_energy_joules: float | None
+    active_joules: float | None
+    idle_share_joules: float | None
+    overhead_joules: float | None
+    other_sweeps_joules: float | None
+    background_joules: float | None
+    unreserved_idle_joules: float | None
+    lost_joules: float | None
+    pruned_joules: float | None
+    conservation_error_ratio: float | None
+    emissions_grams: float | None
+    startup_joules: float | None = None
+    untold_startup_trials: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MeterSummary:
+    """One device's counter in one window.
+
+    Attributes:
+        energy_joules: what the counter moved by.
+        uncovered_seconds: the part of the window that lies between no two good readings.
+        coverage: the rest of it, as a part of the window; None for a window of no length.
+        resolution_joules: one step of the counter, None if unknown.
+        uncertainty: how far its kind may be from the truth, and why.
+    """
+
+    node: str
+    device: str
+    component: str
+    source: str
+    energy_joules: float
+    uncovered_seconds: float
+    coverage: float | None
+    resolution_joules: float | None
+    uncertainty: Uncertainty
+    idle_floor_watts: float | None
+    idle_floor_from: str
+    failures: int
+    resets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One driver's work on a run; a resumed run has several.
+
+    Attributes:
+        started_at: seconds since the Unix epoch.
+        duration_seconds: how long it worked, as far as it noted that; None if it did not.
+    """
+
+    started_at: float
+    duration_seconds: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its entry in summary.json."""
+        started = datetime.fromtimestamp(self.started_at, UTC).isoformat()
+        return {"started": started, "duration_seconds": self.duration_seconds}
+
+
+_RowOfWindow = TypeVar("_RowOfWindow", EnergyRow, MeterRow)
+
+
+def in_windows_with_leases(data: LedgerData, rows: Iterable[_RowOfWindow]) -> list[_RowOfWindow]:
+    """A host that never held a lease did nothing for the sweep: its energy is not the sweep's to explain."""
+    windows = {(lease.host, lease.window) for lease in data.leases}
+    return [row for row in rows if (row.host, row.window) in windows]
+
+
+def totals(
+    data: LedgerData, lost_joules: float | None, pruned_joules: float | None, intensity: Intensity | None
+) -> Totals:
+    booked = in_windows_with_leases(data, data.energy)
+    metered = in_windows_with_leases(data, data.meters)
+    metered_joules = math.fsum(row.joules for row in metered) if metered else None
+    buckets = {
+        bucket: math.fsum(row.joules for row in booked if row.bucket == bucket) if booked else None
+        for bucket in (*LEASE_BUCKETS, *NODE_BUCKETS)
+    }
+    trials_joules = total(buckets[bucket] for bucket in TRIAL_BUCKETS)
+    charged_joules = total((trials_joules, buckets["startup"], buckets["overhead"]))
+    error_ratio = None
+    if metered_joules and booked:
+        error_ratio = abs(math.fsum(row.joules for row in booked) - metered_joules) / metered_joules
+    return Totals(
+        energy_joules=metered_joules,
+        trials_energy_joules=trials_joules,
+        startup_joules=startup_joules(data.leases, booked),
+        untold_startup_trials=len({lease.trial for lease in data.leases if lease.startup_seconds is None})
+        if data.leases
+        else None,
+        active_joules=buckets["active"],
+        idle_share_joules=buckets["idle"],
+        overhead_joules=buckets["overhead"],
+        other_sweeps_joules=buckets["other_sweeps"],
+        background_joules=buckets["background"],
+        unreserved_idle_joules=buckets["unreserved_idle"],
+        lost_joules=lost_joules,
+        pruned_joules=pruned_joules,
+        conservation_error_ratio=error_ratio,
+        emissions_grams=emissions_grams(charged_joules, intensity),
+    )
+
+
+def startup_joules(leases: Iterable[LeaseRow], rows: Sequence[EnergyRow]) -> float | None:
+    """What start-up drew, as far as it was told apart from work.
+
+    Args:
+        leases: some.
+        rows: what was booked to them.
+
+    Returns:
+        None if nobody told it apart in any of them, or if nothing was metered.
+    """
+    told = [row.joules for row in rows if row.bucket == "startup"]
+    seconds = [lease.startup_seconds for lease in leases]
+    nobody_told = bool(seconds) and all(each is None for each in seconds)
+    return math.fsum(told) if told or (rows and not nobody_told) else None
+
+
+def meter(row: MeterRow) -> MeterSummary:
+    """What a report says of one device in one window."""
+    return MeterSummary(
+        node=row.node,
+        device=row.device,
+        component=row.component,
+        source=row.source,
+        energy_joules=row.joules,
+        uncovered_seconds=max(0.0, row.window_seconds - row.covered_seconds),
+        coverage=row.covered_seconds / row.window_seconds if row.window_seconds > 0 else None,
+        resolution_joules=row.resolution_joules,
+        uncertainty=uncertainty(row.source, row.component),
+        idle_floor_watts=row.idle_floor_watts,
+        idle_floor_from=row.idle_floor_from,
+        failures=row.failures,
+        resets=row.resets,
+    )
+
+
+def parts(run: dict[str, Any]) -> tuple[Part, ...]:
+    """The parts that the drivers noted, in the order of time."""
+    noted = [Part(part["started_at"], part.get("duration_seconds")) for part in run.get("parts") or ()]
+    return tuple(sorted(noted, key=lambda part: part.started_at))
+
+
+def seconds_between(all_parts: Sequence[Part]) -> float | None:
+    """How long nobody worked on the run, from its first part to its last; None if a part's end is not known."""
+    gaps = [
+        None if earlier.duration_seconds is None else later.started_at - earlier.started_at - earlier.duration_seconds
+        for earlier, later in pairwise(all_parts)
+    ]
+    known = [max(0.0, gap) for gap in gaps if gap is not None]
+    return math.fsum(known) if len(known) == len(gaps) else None
+
+
+def emissions_grams(energy_joules: float | None, intensity: Intensity | None) -> float | None:
+    """CO2e of this energy; None without a grid."""
+    if energy_joules is None or intensity is None:
+        return None
+    return intensity.emissions_grams(energy_joules)

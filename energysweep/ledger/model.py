@@ -1,0 +1,229 @@
+"""What a report says of a whole sweep, as plain values: a Summary.
+
+Everything missing is None. Nothing is rounded. ``Summary.to_dict`` is summary.json, schema version 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from energysweep.analysis import QUANTITIES, TrialLike, effects, multitask, pretraining, side_by_side
+from energysweep.core.carbon import Intensity
+from energysweep.core.objective import Objective
+from energysweep.core.text import count_text
+from energysweep.ledger.balance import MeterSummary, Part, Totals, finite, spread_dict
+from energysweep.ledger.configurations import ConfigurationSummary, StageSummary, with_geometric_mean
+from energysweep.ledger.ranking import same_work
+from energysweep.ledger.trials import ESTIMATE, TrialSummary
+
+# How far a run has come: which trials it was to make, which have ended, and what is open -----------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """The trials of a run, counted.
+
+    Attributes:
+        status: of the run: ``running``, ``done``, ``failed`` or ``interrupted``.
+        planned: how many trials it makes, those of its stages included; at least as many as it has begun.
+        ended: how many ran to their end or were stopped for being worse than others.
+        failed: how many gave up.
+        open: the others: never begun, running, or interrupted.
+    """
+
+    status: str
+    planned: int
+    ended: int
+    failed: int
+    open: int
+
+    def to_dict(self) -> dict[str, int]:
+        """Its entry in summary.json."""
+        return {"planned": self.planned, "ended": self.ended, "failed": self.failed, "open": self.open}
+
+
+def extent(run: Mapping[str, Any], trials: Sequence[TrialSummary]) -> Extent:
+    """How far a run has come.
+
+    Args:
+        run: what the driver noted. A trial that never began is in no row of the ledger: only the plan knows of it.
+        trials: all that began.
+    """
+    status = str(run.get("status", "running"))
+    ended = sum(1 for trial in trials if trial.ended_as_planned)
+    failed = sum(1 for trial in trials if trial.status == "failed")
+    noted = run.get("planned_trials")
+    # More than planned, if a driver was killed before Tune had written its state: trials began anew.
+    planned = max(noted if isinstance(noted, int) and status != "done" else 0, len(trials))
+    return Extent(status, planned, ended, failed, planned - ended - failed)
+
+
+def open_text(found: Extent) -> str:
+    """What is open, and how it goes on; empty if nothing is."""
+    if not found.open:
+        return ""
+    many = f"{found.open} of {count_text(found.planned, 'trial')} {'is' if found.open == 1 else 'are'} open"
+    how = "energysweep resume RUN_DIR goes on with what is left"
+    if found.status == "running":
+        return f"The run has not ended: {many}. If its driver was killed, {how}."
+    return f"{'Interrupted' if found.status == 'interrupted' else 'Not all was run'}: {many}; {how}."
+
+
+# The analyses of a run as plain values, for summary.json -------------------------------------------------------------
+
+
+def analyses(trials: Sequence[TrialLike], *, comparable: bool) -> dict[str, Any]:
+    """Effects, pretraining, multitask and hardware; what the run does not have is null or empty.
+
+    Args:
+        trials: all of the run, those of its stages included.
+        comparable: whether its configurations do the same work, so that effects mean something.
+    """
+    fitted = {quantity: effects(trials, quantity) for quantity in QUANTITIES} if comparable else {}
+    return {
+        "effects": {quantity: asdict(each) for quantity, each in fitted.items() if each is not None} or None,
+        "pretraining": [asdict(each) for each in pretraining(trials)],
+        "multitask": [asdict(each) for each in multitask(trials)],
+        "hardware": [asdict(each) for each in side_by_side(trials)],
+    }
+
+
+# What a report says of a whole sweep, as plain values: a Summary -----------------------------------------------------
+
+SCHEMA_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The sweep in a sentence.
+
+    Attributes:
+        sentence: for a person.
+        worst_to_best_energy_ratio: energy to the target of the dearest configuration over that of the cheapest; None if
+            fewer than two reached it, without a target, or if the configurations do not do the same work.
+        cheapest: the configuration that needs the least energy to the target (without a target: in all); None, too, if
+            they do not do the same work.
+        dearest: the one that needs the most.
+    """
+
+    sentence: str
+    worst_to_best_energy_ratio: float | None
+    cheapest: ConfigurationSummary | None
+    dearest: ConfigurationSummary | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its entry in summary.json."""
+        return {
+            "sentence": self.sentence,
+            "worst_to_best_energy_ratio": self.worst_to_best_energy_ratio,
+            "cheapest": _reference(self.cheapest),
+            "dearest": _reference(self.dearest),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A whole sweep.
+
+    Attributes:
+        sweep: the run id.
+        started_at: seconds since the Unix epoch.
+        varying: the parameters that differ between configurations.
+        trials: those of its stages, too; their ``stage`` tells them apart.
+        configurations: ordered by the values of their varying parameters; no stage is in one.
+        stages: what ran before them and serves them; their energy is part of the totals.
+        parts: one for each time that a driver worked on the run; empty if it noted none.
+        lost_nodes: where an agent stopped answering before the end, and took the end of a lease with it.
+        unheard_nodes: where trials ran when the driver was killed: nobody asked their agents any more.
+        unmeasured_gpus: GPUs that trials held and no meter counted: node, name, and how many trials.
+        extent: how far it has come; what is open.
+        damage: what of the ledger could not be read and is left out, one line for each table.
+        workload: what was trained, as the sweep names it; empty if it is not known.
+    """
+
+    sweep: str
+    name: str
+    status: str
+    started_at: float | None
+    duration_seconds: float | None
+    objective: Objective | None
+    varying: tuple[str, ...]
+    totals: Totals
+    trials: tuple[TrialSummary, ...]
+    configurations: tuple[ConfigurationSummary, ...]
+    headline: Headline
+    meters: tuple[MeterSummary, ...]
+    carbon: Intensity | None
+    extent: Extent
+    parts: tuple[Part, ...] = ()
+    lost_nodes: tuple[str, ...] = ()
+    unheard_nodes: tuple[str, ...] = ()
+    unmeasured_gpus: tuple[tuple[str, str, int], ...] = ()
+    stages: tuple[StageSummary, ...] = ()
+    workload: str = ""
+    damage: tuple[str, ...] = ()
+
+    @property
+    def has_target(self) -> bool:
+        """Whether the sweep names a target to reach."""
+        return self.objective is not None and self.objective.target is not None
+
+    def span(self) -> tuple[float, float]:
+        """Unix time of its beginning and of the end of its last part, pauses between parts included."""
+        begin = self.started_at or 0.0
+        ends = [part.started_at + (part.duration_seconds or 0.0) for part in self.parts]
+        return begin, max([begin + (self.duration_seconds or 0.0), *ends])
+
+    @property
+    def comparable(self) -> bool:
+        """Whether its configurations do the same work up to a target, so that the cheapest is a recommendation."""
+        return self.has_target and same_work(self.configurations)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The kinds of meters that were read."""
+        return tuple(sorted({meter.source for meter in self.meters}))
+
+    @property
+    def estimated(self) -> bool:
+        """Whether any meter is an estimate."""
+        return ESTIMATE in self.sources
+
+    def to_dict(self) -> dict[str, Any]:
+        """summary.json. Numbers are not rounded; what is missing, and what is no finite number, is null."""
+        summary = {
+            "schema_version": SCHEMA_VERSION,
+            "sweep": self.sweep,
+            "name": self.name,
+            "workload": self.workload or None,
+            "status": self.status,
+            "started": None if self.started_at is None else datetime.fromtimestamp(self.started_at, UTC).isoformat(),
+            "duration_seconds": self.duration_seconds,
+            "objective": None if self.objective is None else asdict(self.objective),
+            "trials": self.extent.to_dict(),
+            "totals": asdict(self.totals),
+            "configurations": [configuration.to_dict() for configuration in self.configurations],
+            "stages": [stage.to_dict() for stage in self.stages],
+            "headline": self.headline.to_dict(),
+            "analyses": analyses(self.trials, comparable=self.comparable),
+            "parts": [part.to_dict() for part in self.parts],
+            "meters": [asdict(meter) for meter in self.meters],
+            "carbon": None if self.carbon is None else asdict(self.carbon),
+            "damage": list(self.damage),
+        }
+        said: dict[str, Any] = finite(summary)
+        return said
+
+
+def _reference(configuration: ConfigurationSummary | None) -> dict[str, Any] | None:
+    if configuration is None:
+        return None
+    return {
+        "config": configuration.config,
+        "hardware": configuration.hardware,
+        "energy_to_target_joules": with_geometric_mean(configuration.energy_to_target_joules),
+        "energy_joules": spread_dict(configuration.energy_joules),
+    }

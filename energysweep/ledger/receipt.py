@@ -1,0 +1,233 @@
+"""A trial's receipt: every joule of it, and the balance of the windows in which they were booked."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from energysweep.core.carbon import Intensity
+from energysweep.core.errors import InputError
+from energysweep.core.records import NODE_BUCKETS, TRIAL_BUCKETS, AttemptRow, EnergyRow, LeaseRow
+from energysweep.ledger.balance import MeterSummary, meter
+from energysweep.ledger.model import Summary
+from energysweep.ledger.store import LedgerData
+from energysweep.ledger.summary import summarise
+from energysweep.ledger.trials import TrialSummary, lost_by_attempt, spent_by_attempt
+
+_MOST_NAMES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseReceipt:
+    """One lease and what was booked to it.
+
+    Attributes:
+        rows: its joules by device, component, bucket and source.
+    """
+
+    lease: LeaseRow
+    rows: tuple[EnergyRow, ...]
+
+    @property
+    def joules(self) -> float | None:
+        """All its energy, start-up included; None if nothing was booked."""
+        return math.fsum(row.joules for row in self.rows) if self.rows else None
+
+    @property
+    def uncovered_seconds(self) -> float:
+        """How much of its time lies between no two good readings of its devices."""
+        return max(0.0, self.lease.held_seconds - self.lease.covered_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptReceipt:
+    """One attempt at the trial with its leases.
+
+    Attributes:
+        row: what the driver noted of it; None if it noted nothing.
+        lost_joules: what it spent after its last checkpoint if it did not end well, else 0.
+    """
+
+    number: int
+    row: AttemptRow | None
+    leases: tuple[LeaseReceipt, ...]
+    lost_joules: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceBalance:
+    """What a device's own counter saw in a window, and in which buckets it was booked.
+
+    Attributes:
+        meter: the counter, since the window was opened; None if the ledger has none of it.
+        buckets: joules by name: this trial, its start-up, other trials, and the buckets of the node.
+    """
+
+    device: str
+    component: str
+    source: str
+    meter: MeterSummary | None
+    buckets: tuple[tuple[str, float], ...]
+
+    @property
+    def booked_joules(self) -> float:
+        """The sum of the buckets."""
+        return math.fsum(joules for _, joules in self.buckets)
+
+    @property
+    def difference_joules(self) -> float | None:
+        """The counter's energy less what was booked; None without a counter."""
+        return None if self.meter is None else self.meter.energy_joules - self.booked_joules
+
+
+@dataclass(frozen=True, slots=True)
+class WindowBalance:
+    """All devices of a window in which the trial held a lease."""
+
+    host: str
+    window: str
+    node: str
+    devices: tuple[DeviceBalance, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Everything about one trial's energy.
+
+    Attributes:
+        sweep: the run id.
+        damage: what of the ledger could not be read, so that it is in no line.
+        attempts: in order; every lease is in one of them.
+        windows: those in which it held a lease, in the order of their first lease.
+    """
+
+    sweep: str
+    trial: TrialSummary
+    damage: tuple[str, ...]
+    attempts: tuple[AttemptReceipt, ...]
+    windows: tuple[WindowBalance, ...]
+
+
+def explain(data: LedgerData, name: str, carbon: Intensity | None = None) -> Receipt:
+    """The receipt of one trial.
+
+    Args:
+        data: the run's ledger.
+        name: the trial's id, a beginning of it that no other trial has, or its configuration's label (with
+            `` seed=N`` if it has repeats).
+        carbon: another grid to count emissions for than the run's own.
+
+    Raises:
+        InputError: no trial, or more than one, is called so.
+    """
+    summary = summarise(data, carbon)
+    trial = _find(summary, name)
+    rows: dict[str, list[EnergyRow]] = {}
+    own = [lease for lease in data.leases if lease.trial == trial.trial]
+    names = {lease.lease for lease in own}
+    for row in data.energy:
+        if row.lease in names:
+            rows.setdefault(row.lease, []).append(row)
+    leases = [LeaseReceipt(lease, tuple(rows.get(lease.lease, ()))) for lease in own]
+    windows = dict.fromkeys((lease.host, lease.window) for lease in own)
+    return Receipt(
+        sweep=summary.sweep,
+        trial=trial,
+        damage=summary.damage,
+        attempts=_attempts(data, trial, leases),
+        windows=tuple(_window(data, host, window, names) for host, window in windows),
+    )
+
+
+def _attempts(data: LedgerData, trial: TrialSummary, leases: Sequence[LeaseReceipt]) -> tuple[AttemptReceipt, ...]:
+    noted = [row for row in data.attempts if row.trial == trial.trial]
+    by_number = {row.number: row for row in noted}
+    spent = spent_by_attempt([(each.lease, each.rows) for each in leases])
+    lost = lost_by_attempt(trial.status, spent, noted)
+    return tuple(
+        AttemptReceipt(
+            number=number,
+            row=by_number.get(number),
+            leases=tuple(each for each in leases if each.lease.attempt == number),
+            lost_joules=lost.get(number, 0.0),
+        )
+        for number in sorted({*by_number, *(each.lease.attempt for each in leases)})
+    )
+
+
+def _window(data: LedgerData, host: str, window: str, own_leases: set[str]) -> WindowBalance:
+    here = [row for row in data.energy if (row.host, row.window) == (host, window)]
+    metered = [row for row in data.meters if (row.host, row.window) == (host, window)]
+    summaries = {(row.device, row.component, row.source): meter(row) for row in metered}
+    counters = dict.fromkeys([*summaries, *((row.device, row.component, row.source) for row in here)])
+    nodes = [row.node for row in metered] or [row.node for row in data.leases if row.lease in own_leases]
+    return WindowBalance(
+        host=host,
+        window=window,
+        node=nodes[0],
+        devices=tuple(
+            DeviceBalance(
+                *counter,
+                meter=summaries.get(counter),
+                buckets=_buckets(
+                    [row for row in here if (row.device, row.component, row.source) == counter], own_leases
+                ),
+            )
+            for counter in counters
+        ),
+    )
+
+
+def _buckets(rows: Sequence[EnergyRow], own_leases: set[str]) -> tuple[tuple[str, float], ...]:
+    own = [row for row in rows if row.lease in own_leases]
+    work = math.fsum(row.joules for row in own if row.bucket in TRIAL_BUCKETS)
+    startup = math.fsum(row.joules for row in own if row.bucket == "startup")
+    others = math.fsum(row.joules for row in rows if row.lease and row.lease not in own_leases)
+    of_node = [
+        (bucket.replace("_", " "), math.fsum(row.joules for row in rows if not row.lease and row.bucket == bucket))
+        for bucket in NODE_BUCKETS
+    ]
+    return (("this trial", work), ("its start-up", startup), ("other trials", others), *of_node)
+
+
+# --- which trial ----------------------------------------------------------------------------------------------------
+
+
+def _find(summary: Summary, name: str) -> TrialSummary:
+    for found in (
+        [trial for trial in summary.trials if trial.trial == name],
+        [trial for trial in summary.trials if name and trial.trial.startswith(name)],
+        [trial for trial in summary.trials if name in _labels(trial)],
+    ):
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise InputError(f"{name!r} is the name of {len(found)} trials: {_named(found)}", key="TRIAL")
+    if not summary.trials:
+        raise InputError(f"the run has no trial {name!r}: it has none at all", key="TRIAL")
+    near = _near(summary, name) or list(summary.trials)
+    raise InputError(f"the run has no trial {name!r}; there are {_named(near)}", key="TRIAL")
+
+
+def _labels(trial: TrialSummary) -> list[str]:
+    """What a person may call it: its configuration, with or without its seed and hardware, as the reports write it."""
+    configured = [trial.config, f"{trial.config} on {trial.hardware}", f"{trial.config} {trial.hardware}"]
+    seed = "" if trial.seed is None else f" seed={trial.seed}"
+    return [*configured, f"{trial.config}{seed}", f"{trial.config}{seed} {trial.hardware}", f"{configured[1]}{seed}"]
+
+
+def _near(summary: Summary, name: str) -> list[TrialSummary]:
+    names = {text: trial for trial in summary.trials for text in (trial.config, trial.trial)}
+    return [names[text] for text in difflib.get_close_matches(name, names, n=_MOST_NAMES, cutoff=0.5)]
+
+
+def _named(trials: Sequence[TrialSummary]) -> str:
+    shown = [
+        f"{trial.trial} ({trial.config}{'' if trial.seed is None else f' seed={trial.seed}'})"
+        for trial in trials[:_MOST_NAMES]
+    ]
+    more = len(trials) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")

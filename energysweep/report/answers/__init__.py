@@ -1,0 +1,97 @@
+"""What runs answer, in words: the first screen of the combined report, and a section of each run's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from energysweep.analysis import StudyEnergy, study_energy
+from energysweep.core.text import count_text, emissions_text, energy_text, percent_text
+from energysweep.ledger.balance import total
+from energysweep.ledger.model import Summary, open_text
+from energysweep.report.answers.regimes import hardware_lines, multitask_lines, pretraining_lines
+from energysweep.report.answers.settings import Line, setting_lines, why_lines
+from energysweep.report.not_measured import charged_text
+
+MEANS_NOTE: Final = (
+    "An energy to the target is the geometric mean over the repeats that reached it, every ratio is of such means, and"
+    " a tie is a ratio whose 95 % interval holds 1. Energies of whole trials are arithmetic means; so is a break-even,"
+    " because the energies of its uses add up. A trial that has not ended, or that failed, is in no mean."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A question and what each run that can tell has to say to it."""
+
+    question: str
+    lines: tuple[Line, ...]
+
+
+_QUESTIONS: Final[tuple[tuple[str, Callable[[Summary], list[Line]]], ...]] = (
+    ("Which setting is cheapest at equal accuracy, and by how much?", setting_lines),
+    ("Why: epochs, or joules per epoch?", why_lines),
+    ("Does pretraining pay?", pretraining_lines),
+    ("Does multitask training pay?", multitask_lines),
+    ("On which hardware?", hardware_lines),
+)
+
+
+def answers(summary: Summary) -> tuple[Answer, ...]:
+    """What one run answers; a question that it does not touch is left out."""
+    found = [Answer(question, tuple(ask(summary))) for question, ask in _QUESTIONS]
+    return tuple(each for each in found if each.lines)
+
+
+def study_answers(summaries: Sequence[Summary]) -> tuple[Answer, ...]:
+    """What several runs answer together, and what they have cost; a question that no run touches says so."""
+    found = []
+    for question, ask in _QUESTIONS:
+        lines = [line.of_run(summary.name) for summary in summaries for line in ask(summary)]
+        found.append(Answer(question, tuple(lines) or (Line("n/a", "No run can tell."),)))
+    return (*found, Answer("What has all this cost?", (cost_line(summaries),)))
+
+
+def sentence(summary: Summary) -> str:
+    """The run in a sentence: its headline, or what its training regimes have shown.
+
+    Models for different tasks, or with a pretraining of their own, are not ranked by their energy alone.
+    """
+    if summary.comparable or not summary.has_target:
+        return summary.headline.sentence
+    lines = [*pretraining_lines(summary), *multitask_lines(summary)]
+    texts = [f"{line.brief[:1].upper()}{line.brief[1:]}" for line in lines]
+    return " ".join([*texts, open_text(summary.extent)]).rstrip() if texts else summary.headline.sentence
+
+
+def cost_line(summaries: Sequence[Summary]) -> Line:
+    """The energy of the runs together, by purpose."""
+    estimated = any(summary.estimated for summary in summaries)
+    cost = study_energy([summary.totals for summary in summaries])
+    energy = energy_text(cost.energy_joules, estimated=estimated, brief=True)
+    if cost.energy_joules is None:
+        return Line(energy, "No run was measured.")
+    shares = [(name, joules / cost.energy_joules) for name, joules in purposes(cost) if joules]
+    parts = ", ".join(f"{percent_text(share)} {name}" for name, share in shares)
+    stages = total(stage.total_energy_joules for summary in summaries for stage in summary.stages)
+    text = f"in {count_text(cost.runs, 'run')}: {parts}."
+    if stages:
+        text += f" Of the trials' energy {energy_text(stages, estimated=estimated)} went into pretraining."
+    grams = emissions_text(cost.emissions_grams, estimated=estimated)
+    text += f" {charged_text(summaries).capitalize()}: {grams} of CO2e."
+    if cost.unknown:
+        text += f" {cost.unknown} of the runs measured nothing."
+    return Line(energy, text)
+
+
+def purposes(cost: StudyEnergy) -> tuple[tuple[str, float | None], ...]:
+    """The parts of a study's energy, by name."""
+    return (
+        ("trials", cost.trials_energy_joules),
+        ("start-up of trials", cost.startup_joules),
+        ("overhead", cost.overhead_joules),
+        ("other sweeps", cost.other_sweeps_joules),
+        ("background", cost.background_joules),
+        ("unreserved idle", cost.unreserved_idle_joules),
+    )

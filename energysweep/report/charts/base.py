@@ -1,0 +1,171 @@
+"""What all charts of the report share: look, colours, units, safe text.
+
+Plotly reads a little HTML in every text it shows, so whatever the user named goes through ``escaped`` or ``lines``.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import plotly.graph_objects as go
+
+from energysweep.analysis.intervals import Estimate
+from energysweep.core.carbon import JOULES_PER_KWH
+from energysweep.core.text import MANY_JOULES, number_text
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"
+YELLOW = "#F0E442"
+INK, GREY, PALE_GREY, GRID = "#1f2933", "#66727f", "#c3cbd4", "#e4e8ed"
+_VIRIDIS: Final = ("#fde725", "#a0da39", "#4ac16d", "#1fa187", "#277f8e", "#365c8d", "#46327e", "#440154")
+MOST_CLASSES: Final = len(_VIRIDIS)
+_WIDE_RANGE: Final = 20.0  # from this ratio of highest to lowest on, an axis is logarithmic
+MOST_LINES: Final = 4  # of a tick label
+_LINE_STARTS: Final = re.compile(r" (?=[^ =]+=|on )")
+_LONGEST_LINE: Final = 26  # characters of a tick label: more would take half a phone's width
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One chart of the report.
+
+    Attributes:
+        key: its HTML id.
+        title: what it shows.
+        caption: one sentence that says what to see in it.
+        plot: the chart itself.
+        wide: it takes a whole row of the page.
+    """
+
+    key: str
+    title: str
+    caption: str
+    plot: go.Figure
+    wide: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EnergyUnit:
+    """The unit of an axis: joules, or kWh where joules are too many to read."""
+
+    name: str
+    joules: float
+    estimated: bool
+
+    @classmethod
+    def for_values(cls, energy_joules: Iterable[float], *, estimated: bool) -> EnergyUnit:
+        """The unit in which the largest of the values is readable."""
+        if max(energy_joules, default=0.0) >= MANY_JOULES:
+            return cls("kWh", JOULES_PER_KWH, estimated)
+        return cls("J", 1.0, estimated)
+
+    def scaled(self, energy_joules: float | None) -> float | None:
+        """An energy in this unit; None stays None."""
+        return None if energy_joules is None else energy_joules / self.joules
+
+    def all_scaled(self, energies_joules: Iterable[float | None]) -> list[float | None]:
+        """Energies in this unit."""
+        return [self.scaled(energy) for energy in energies_joules]
+
+    def title(self, quantity: str) -> str:
+        """An axis title: ``Energy of a trial (J, estimated)``."""
+        return f"{quantity} ({self.name}{', estimated' if self.estimated else ''})"
+
+    def text(self, energy_joules: float) -> str:
+        """A short label: ``≈ 310 J``."""
+        return f"{'≈ ' if self.estimated else ''}{number_text(energy_joules / self.joules)} {self.name}"
+
+
+def empty_plot(height: int) -> go.Figure:
+    """A figure with the report's look, ``height`` CSS pixels high and as wide as the page lets it be."""
+    axis = {"gridcolor": GRID, "zeroline": False, "automargin": True, "linecolor": PALE_GREY, "title": {"standoff": 8}}
+    plot = go.Figure()
+    plot.update_layout(
+        template="none",
+        height=height,
+        autosize=True,
+        dragmode=False,  # a finger that scrolls the page must not zoom a chart
+        font={"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 12, "color": INK},
+        margin={"l": 12, "r": 16, "t": 12, "b": 12, "autoexpand": True},
+        paper_bgcolor="white",
+        plot_bgcolor="white",
+        legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "font": {"size": 11}},
+        hoverlabel={"align": "left", "bgcolor": "white", "font": {"color": INK}},
+        xaxis=axis,
+        yaxis=axis,
+    )
+    return plot
+
+
+def with_legend(plot: go.Figure, rows: int = 1) -> go.Figure:
+    """Leave room for ``rows`` rows of legend below the axis."""
+    plot.update_layout(margin={"b": 48 + 20 * rows}, height=plot.layout.height + 20 * rows, showlegend=True)
+    return plot
+
+
+def error_bar(half_widths: Sequence[float | None], color: str) -> dict[str, Any]:
+    """Error bars of one standard deviation; a single repeat has none."""
+    return {
+        "type": "data",
+        "array": list(half_widths),
+        "visible": any(half_widths),  # plotly draws a zero as a tick
+        "color": color,
+        "thickness": 1,
+        "width": 3,
+    }
+
+
+def axis_type(values: Sequence[float]) -> str:
+    """Logarithmic for values that span a wide range, else linear."""
+    lowest, highest = min(values, default=0.0), max(values, default=0.0)
+    return "log" if lowest > 0 and highest / lowest >= _WIDE_RANGE else "linear"
+
+
+def ends_of(each: Estimate) -> tuple[float, float]:
+    """The ends of its interval on a chart: the value itself where there is none, or where it goes on without end."""
+    low = each.low if each.low is not None and each.low > 0 else each.value
+    high = each.high if each.high is not None and math.isfinite(each.high) else each.value
+    return low, high
+
+
+def log_range(values: Sequence[float]) -> tuple[float, float]:
+    """The ends of a logarithmic axis around positive values, with a little room."""
+    return min(values) / 1.4, max(values) * 1.4
+
+
+def log_ticks(ends: tuple[float, float]) -> list[float]:
+    """Round values (1, 2, 5, 10, ...) between the ends of a logarithmic axis."""
+    decades = range(math.floor(math.log10(ends[0])), math.ceil(math.log10(ends[1])) + 1)
+    return [
+        step * 10.0**decade for decade in decades for step in (1, 2, 5) if ends[0] <= step * 10.0**decade <= ends[1]
+    ]
+
+
+def in_order(groups: Sequence[_T]) -> list[tuple[_T, str]]:
+    """Each group with its colour on a scale from light to dark."""
+    last = max(len(groups) - 1, 1)
+    return [(group, _VIRIDIS[round(index * (len(_VIRIDIS) - 1) / last)]) for index, group in enumerate(groups)]
+
+
+def escaped(text: str) -> str:
+    """``text`` as plotly shows it letter by letter."""
+    return html.escape(text, quote=False)
+
+
+def lines(title: str) -> str:
+    """A configuration's title with one parameter per line, each short enough for a phone, and at most four of them."""
+    parts = _LINE_STARTS.split(title)
+    if len(parts) > MOST_LINES:
+        parts = [*parts[: MOST_LINES - 1], "…"]
+    return "<br>".join(escaped(_shortened(part)) for part in parts)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_LINE else f"{text[: _LONGEST_LINE - 1]}…"

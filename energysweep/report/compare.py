@@ -1,0 +1,282 @@
+"""Several runs side by side: the same configurations on other hardware, with other software, under another paradigm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from energysweep.analysis.target import always_arrives
+from energysweep.core.text import NOT_AVAILABLE, TIMES, energy_text, value_text
+from energysweep.ledger.balance import mean_of
+from energysweep.ledger.configurations import ConfigurationSummary
+from energysweep.ledger.model import Summary
+from energysweep.ledger.store import LedgerData
+from energysweep.report.not_measured import damage_lines, untold_warning
+
+# Run folders that hold the same run: a copy, or a backup. Its energy was drawn once ----------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Ledgers:
+    """Ledgers of different runs.
+
+    Attributes:
+        kept: one for each run, in the order in which they were given.
+        notes: which were left out, for people.
+    """
+
+    kept: tuple[LedgerData, ...]
+    notes: tuple[str, ...]
+
+
+def without_copies(given: Sequence[tuple[str, LedgerData]]) -> Ledgers:
+    """One ledger of each run.
+
+    Two ledgers are of one run if they have its id and a window in common: a window's id is unique for all time. (Two
+    machines may have given two runs the same id.) Where one is of a time before its first window, the time at which it
+    began tells.
+    Of a run's ledgers the one with the most energy counts: the others are of an earlier moment.
+
+    Args:
+        given: of each ledger, what people call it, and what it holds.
+    """
+    groups: list[list[tuple[str, LedgerData]]] = []
+    for name, data in given:
+        found = next((group for group in groups if any(_same_run(data, other) for _, other in group)), None)
+        if found is None:
+            groups.append([(name, data)])
+        else:
+            found.append((name, data))
+    kept, notes = [], []
+    for group in groups:
+        name, newest = max(group, key=lambda each: _metered(each[1]))
+        kept.append(newest)
+        others = [other for other, data in group if data is not newest]
+        if others:
+            run = newest.run.get("id", NOT_AVAILABLE)
+            notes.append(f"{', '.join(others)} and {name} hold the same run, {run}: it is counted once, as in {name}.")
+    return Ledgers(tuple(kept), tuple(notes))
+
+
+def _same_run(one: LedgerData, other: LedgerData) -> bool:
+    if one.run.get("id") != other.run.get("id"):
+        return False
+    windows, others = _windows(one), _windows(other)
+    if windows and others:
+        return bool(windows & others)
+    return bool(one.run.get("started_at") == other.run.get("started_at"))
+
+
+def _windows(data: LedgerData) -> set[tuple[str, str]]:
+    return {(row.host, row.window) for row in data.meters} | {(row.host, row.window) for row in data.leases}
+
+
+def _metered(data: LedgerData) -> float:
+    return sum(row.joules for row in data.meters)
+
+
+# Several runs side by side: the same configurations on other hardware, with other software, under another paradigm ---
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One run on one of its hardware profiles.
+
+    Attributes:
+        title: the run's id, with the hardware where the run has several.
+        differs: its constant parameters that are not the same in all columns, by name.
+    """
+
+    title: str
+    summary: Summary
+    differs: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One configuration in one column.
+
+    Attributes:
+        joules: its energy: the geometric mean of those to the target, the arithmetic one of whole trials.
+        energy_ratio: its energy over that of the first column that shares configurations; None if either is missing,
+            or, at a target, is a mean of the lucky ones among its trials.
+    """
+
+    configuration: ConfigurationSummary
+    joules: float | None
+    energy_ratio: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedRow:
+    """One configuration in all columns; None where a run lacks it."""
+
+    config: str
+    cells: tuple[Cell | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Runs side by side.
+
+    Attributes:
+        at_target: whether energies and ratios are those to the target, the same in all runs.
+        rows: the configurations that at least two columns have.
+        warnings: why numbers of these runs should not be set against each other without thought.
+        shared: the places of the columns that have a configuration in common with another one.
+    """
+
+    columns: tuple[Column, ...]
+    rows: tuple[ComparedRow, ...]
+    at_target: bool
+    warnings: tuple[str, ...]
+    shared: tuple[int, ...] = ()
+
+
+def compare(summaries: Sequence[Summary], notes: Sequence[str] = ()) -> Comparison:
+    """Match the runs' configurations by the parameters that vary in any of them.
+
+    Parameters that are constant within each run but not the same in all (``pretrained: true``) tell the runs apart,
+    so they do not enter the match; they are shown with the run. Runs of other workloads have nothing in common.
+    """
+    varying = tuple(dict.fromkeys(name for summary in summaries for name in summary.varying))
+    members = [part for summary in summaries for part in _by_hardware(summary)]
+    tables = [
+        {(summary.workload, *_key(each, varying)): each for each in configurations}
+        for _, summary, configurations in members
+    ]
+    # Each run is in order already; what only a later run has comes below.
+    keys = list(dict.fromkeys(key for table in tables for key in table))
+    common = [key for key in keys if sum(key in table for table in tables) > 1]
+    shared = tuple(place for place, table in enumerate(tables) if any(key in table for key in common))
+    compared = [members[place][1] for place in shared] or list(summaries)
+    objectives = {(s.objective.metric, s.objective.mode, s.objective.target) if s.objective else None for s in compared}
+    at_target = len(objectives) == 1 and all(summary.has_target for summary in compared)
+    return Comparison(
+        columns=tuple(
+            Column(
+                title, summary, _differing(configurations, [each for _, _, all_ in members for each in all_], varying)
+            )
+            for title, summary, configurations in members
+        ),
+        rows=tuple(
+            ComparedRow(
+                config=" ".join(f"{name}={value_text(value)}" for name, value in key) or "default",
+                cells=_cells([table.get((workload, *key)) for table in tables], shared, at_target=at_target),
+            )
+            for workload, *key in common
+        ),
+        at_target=at_target,
+        warnings=(*notes, *_warnings(summaries, compared if shared else [], same_objective=len(objectives) == 1)),
+        shared=shared,
+    )
+
+
+def comparison_table(comparison: Comparison) -> RenderableType:
+    """The comparison for a terminal: energy and its ratio to the first run."""
+    notes = [Text(f"Note: {warning}", style="yellow") for warning in comparison.warnings]
+    if len(comparison.columns) < 2:  # nothing to have in common with
+        return Group(*notes)
+    if not comparison.shared:
+        return Group(Text("The runs have no configuration in common.", style="bold"), *notes)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("configuration", overflow="fold")
+    for place in comparison.shared:
+        table.add_column(Text(comparison.columns[place].title), justify="right", overflow="fold")
+    for row in comparison.rows:
+        table.add_row(Text(row.config), *(Text(cell_text(row.cells[place], comparison)) for place in comparison.shared))
+    what = "Energy to target" if comparison.at_target else "Energy of a trial"
+    mean = "geometric" if comparison.at_target else "arithmetic"
+    title = Text(f"{what} ({mean} mean), and its ratio to the first run", style="bold")
+    return Group(title, Text(), table, *notes)
+
+
+def cell_text(cell: Cell | None, comparison: Comparison) -> str:
+    """A cell as text: the energy and its ratio, ``not reached``, or ``n/a`` where the run lacks the configuration."""
+    if cell is None:
+        return NOT_AVAILABLE
+    each = cell.configuration
+    if comparison.at_target and each.to_target_text:
+        return each.to_target_text
+    text = energy_text(cell.joules, estimated=each.estimated)
+    if comparison.at_target and (not each.arrives or each.open or each.failed):
+        text += f", {each.arrival_text}"
+    return text if cell.energy_ratio is None else f"{text} ({TIMES}{cell.energy_ratio:.2f})"
+
+
+def _by_hardware(summary: Summary) -> list[tuple[str, Summary, list[ConfigurationSummary]]]:
+    hardware = list(dict.fromkeys(each.hardware for each in summary.configurations))
+    return [
+        (
+            f"{summary.sweep} on {profile}" if len(hardware) > 1 else summary.sweep,
+            summary,
+            [each for each in summary.configurations if each.hardware == profile],
+        )
+        for profile in hardware
+    ]
+
+
+def _key(configuration: ConfigurationSummary, varying: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    parameters = configuration.parameters
+    return tuple((name, value_text(parameters[name])) for name in varying if name in parameters)
+
+
+def _cells(
+    found: Sequence[ConfigurationSummary | None], shared: Sequence[int], *, at_target: bool
+) -> tuple[Cell | None, ...]:
+    def joules(configuration: ConfigurationSummary | None) -> float | None:
+        if configuration is None:
+            return None
+        if not at_target:
+            return mean_of(configuration.energy_joules)
+        spread = configuration.energy_to_target_joules
+        return spread.geometric_mean if spread else None
+
+    def compared(configuration: ConfigurationSummary | None) -> float | None:
+        lucky = configuration is not None and at_target and not always_arrives(configuration.trials)
+        return None if lucky else joules(configuration)
+
+    first = compared(found[shared[0]])
+
+    def cell(configuration: ConfigurationSummary | None) -> Cell | None:
+        if configuration is None:
+            return None
+        own = compared(configuration)
+        return Cell(configuration, joules(configuration), own / first if own is not None and first else None)
+
+    return tuple(cell(configuration) for configuration in found)
+
+
+def _differing(
+    configurations: Sequence[ConfigurationSummary], everything: Sequence[ConfigurationSummary], varying: Sequence[str]
+) -> dict[str, Any]:
+    constants = {name: value for name, value in configurations[0].parameters.items() if name not in varying}
+    return {
+        name: value
+        for name, value in constants.items()
+        if any(value_text(other.parameters.get(name)) != value_text(value) for other in everything)
+    }
+
+
+def _warnings(summaries: Sequence[Summary], compared: Sequence[Summary], *, same_objective: bool) -> list[str]:
+    warnings = [f"{summary.sweep}: {line}" for summary in summaries for line in damage_lines(summary)]
+    if len({summary.sources for summary in compared}) > 1:
+        sources = {summary.sweep: "+".join(summary.sources) or "none" for summary in compared}
+        named = "; ".join(f"{run}: {kinds}" for run, kinds in sources.items())
+        warnings.append(f"The runs were measured by different meters ({named}). A ratio between them mixes two scales.")
+    if len({summary.estimated for summary in summaries}) > 1:
+        warnings.append("One run is an estimate and another was read from a counter: that is not a fair comparison.")
+    if (untold := untold_warning(summaries)) is not None:
+        warnings.append(untold)
+    if compared and not same_objective:
+        warnings.append(
+            "The runs have different objectives or targets, so whole trials are compared, not equal results."
+        )
+    if len({summary.carbon for summary in summaries}) > 1:
+        warnings.append("Emissions are counted for different grids; compare energy, or write the reports for one grid.")
+    return warnings

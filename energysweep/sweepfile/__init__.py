@@ -1,0 +1,64 @@
+"""The sweep YAML: load it, check it, and say which trials it makes."""
+
+from energysweep.sweepfile.load import json_schema, load_spec
+from energysweep.sweepfile.model import (
+    Budget,
+    Carbon,
+    Choice,
+    Distribution,
+    Grid,
+    Hardware,
+    LogUniform,
+    Objective,
+    RandInt,
+    Scheduler,
+    Search,
+    Stage,
+    SweepSpec,
+    Uniform,
+)
+from energysweep.sweepfile.space import Count, Point, count_sentence, label, points, trial_count, varying
+from energysweep.sweepfile.stages import origin, stage_spec, with_origin
+from energysweep.sweepfile.workload import (
+    Imported,
+    check_search,
+    check_workload,
+    find_workload,
+    load_workload,
+    render_command,
+)
+
+__all__ = [
+    "Budget",
+    "Carbon",
+    "Choice",
+    "Count",
+    "Distribution",
+    "Grid",
+    "Hardware",
+    "Imported",
+    "LogUniform",
+    "Objective",
+    "Point",
+    "RandInt",
+    "Scheduler",
+    "Search",
+    "Stage",
+    "SweepSpec",
+    "Uniform",
+    "check_search",
+    "check_workload",
+    "count_sentence",
+    "find_workload",
+    "json_schema",
+    "label",
+    "load_spec",
+    "load_workload",
+    "origin",
+    "points",
+    "render_command",
+    "stage_spec",
+    "trial_count",
+    "varying",
+    "with_origin",
+]

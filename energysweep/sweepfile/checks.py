@@ -1,0 +1,254 @@
+"""Rules of a sweep that concern several keys, or something outside the file."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from energysweep.core.errors import InputError, one_line
+from energysweep.core.inputs import is_file
+from energysweep.core.objective import OUR_NAMES, TUNES_NAMES
+from energysweep.core.records import MAX_CPUS
+from energysweep.sweepfile.foreign import check_foreign
+from energysweep.sweepfile.model import Choice, Grid, LogUniform, RandInt, Scheduler, SweepSpec, Uniform
+from energysweep.sweepfile.space import large_text, trial_count
+from energysweep.sweepfile.stages import check_stages
+from energysweep.sweepfile.workload import placeholders
+from energysweep.sweepfile.yaml import KeyPath, Problem, listed, quoted, shown
+
+METERS = ("auto", "rapl", "nvml", "nvml_counter", "nvml_power", "estimate")
+MAX_TRIALS = 100_000  # far above what one sweep can run; a slip of the keyboard makes millions
+
+_MAX_DRAWN = 2**53  # Optuna draws in doubles
+
+_WORKLOAD = re.compile(r"(?:.+\.py|[^\W\d]\w*(?:\.[^\W\d]\w*)*):[^\W\d]\w*(?:\.[^\W\d]\w*)*")
+_REPLAY = re.compile(r"replay:(?P<path>[^?]+)(?P<query>\?.*)?")
+
+
+def check(spec: SweepSpec) -> Iterator[Problem]:
+    """Everything that is wrong with a sweep whose keys are each right for themselves."""
+    yield from _check_program(spec)
+    yield from _check_environment(("environment",), spec.environment)
+    yield from _check_runtime_env(spec.runtime_env)
+    for name, parameter in spec.parameters.items():
+        yield from _check_parameter_name(spec, ("parameters", name))
+        yield from _check_values(("parameters", name), parameter)
+        yield from check_foreign(("parameters", name), parameter)
+        yield from _check_algorithm(spec, name, parameter)
+    for stage, content in spec.stages.items():
+        for name, parameter in content.parameters.items():
+            yield from _check_parameter_name(spec, ("stages", stage, "parameters", name))
+            yield from _check_values(("stages", stage, "parameters", name), parameter)
+            yield from check_foreign(("stages", stage, "parameters", name), parameter)
+    yield from check_stages(spec)
+    yield from _check_search(spec)
+    yield from _check_scheduler(spec.scheduler)
+    if spec.objective.stop_at_target and spec.objective.target is None:
+        yield Problem(("objective", "stop_at_target"), "needs a target")
+    for name, profile in spec.hardware.items():
+        yield from _check_resources(("hardware", name, "resources"), profile.resources)
+    yield from _check_carbon(spec)
+    if spec.budget is not None:
+        yield Problem(("budget",), "budget is not supported yet; remove it")
+    yield from _check_meters(spec)
+    count = trial_count(spec)
+    if count.trials > MAX_TRIALS:
+        yield Problem(("parameters",), f"makes {large_text(count.trials)} trials; at most {MAX_TRIALS} are allowed")
+
+
+def _check_program(spec: SweepSpec) -> Iterator[Problem]:
+    if spec.workload is not None and spec.command is not None:
+        yield Problem(("command",), "stands beside workload; a sweep has exactly one of the two")
+    elif spec.workload is not None:
+        if not _WORKLOAD.fullmatch(spec.workload):
+            yield Problem(("workload",), f"must be module:attr or path.py:attr, not {quoted(spec.workload)}")
+    elif spec.command is None:
+        yield Problem((), "has neither workload (module:attr or path.py:attr) nor command; exactly one is needed")
+    known = dict.fromkeys([*spec.parameters, "seed", "hardware"])
+    for index, argument in enumerate(spec.command or ()):
+        yield from _check_placeholders(known, index, argument)
+    if spec.results is not None:
+        yield from _check_patterns(spec, spec.results.pattern)
+
+
+def _check_patterns(spec: SweepSpec, patterns: Sequence[str]) -> Iterator[Problem]:
+    if spec.command is None:
+        yield Problem(("results",), "is for a command; a workload reports by itself")
+    names: set[str] = set()
+    for index, pattern in enumerate(patterns):
+        path = ("results", "pattern", index)
+        try:
+            found = re.compile(pattern).groupindex
+        except (re.error, OverflowError, RecursionError) as error:
+            yield Problem(path, f"{quoted(pattern)} is no regular expression of Python: {error}")
+            return
+        if not found:
+            yield Problem(
+                path, f"{quoted(pattern)} has no named group: (?P<{spec.objective.metric}>[0-9.]+) is a metric"
+            )
+        for name in found:
+            if name in TUNES_NAMES or name in OUR_NAMES:
+                yield Problem(path, f"{name} is in every result already; give the group another name")
+        names.update(found)
+    metric = spec.objective.metric
+    if names and metric not in names | OUR_NAMES:
+        known = ", ".join(sorted(names))
+        yield Problem(("objective", "metric"), f"no group of results.pattern is called {metric} (there is {known})")
+
+
+def _check_placeholders(known: Mapping[str, None], index: int, argument: str) -> Iterator[Problem]:
+    try:
+        names = placeholders(argument)
+    except ValueError as error:
+        yield Problem(("command", index), f"{error} in {quoted(argument)}")
+        return
+    for name in dict.fromkeys(names):
+        if name not in known:
+            yield Problem(("command", index), f"{{{one_line(name)}}} is no parameter (known: {listed(known)})")
+
+
+def _check_environment(path: KeyPath, variables: Mapping[str, str]) -> Iterator[Problem]:
+    for name in variables:
+        if not name or "=" in name:
+            yield Problem((*path, name), "no environment variable can have this name: it is empty, or holds an =")
+
+
+def _check_runtime_env(given: Mapping[str, Any]) -> Iterator[Problem]:
+    """The keys that are read here, too; the others are Ray's to judge."""
+    variables = given.get("env_vars", {})
+    if not isinstance(variables, dict) or not all(isinstance(value, str) for value in variables.values()):
+        yield Problem(("runtime_env", "env_vars"), f"must be a mapping of names to texts, not {shown(variables)}")
+    else:
+        yield from _check_environment(("runtime_env", "env_vars"), variables)
+    excludes = given.get("excludes", [])
+    if not isinstance(excludes, list) or not all(isinstance(each, str) for each in excludes):
+        yield Problem(("runtime_env", "excludes"), f"must be a list of patterns, not {shown(excludes)}")
+
+
+def _check_parameter_name(spec: SweepSpec, path: KeyPath) -> Iterator[Problem]:
+    name = str(path[-1])
+    if not name.isidentifier() or name.startswith("_"):
+        yield Problem(path, "the name of a parameter is letters, digits and underscores, and begins with a letter")
+    elif name == "seed" and spec.repeats > 1:
+        yield Problem(path, f"seed is the number of the repeat (repeats: {spec.repeats}); use another name")
+    elif name == "hardware" and spec.command is not None:
+        yield Problem(path, "{hardware} in a command is the hardware profile; use another name")
+
+
+def _check_values(path: KeyPath, parameter: Any) -> Iterator[Problem]:
+    match parameter:
+        case Grid(grid=values):
+            seen: set[str] = set()
+            for index, value in enumerate(values):
+                text = json.dumps(value, sort_keys=True)
+                if text in seen:
+                    yield Problem((*path, "grid", index), f"{shown(value)} stands here twice")
+                seen.add(text)
+            yield from _check_nan((*path, "grid"), list(values))
+        case Choice(choice=values):
+            yield from _check_nan((*path, "choice"), list(values))
+        case Uniform(uniform=(low, high)) if low >= high or math.isinf(high - low):
+            what = "low < high" if low >= high else "a width that is finite"
+            yield Problem((*path, "uniform"), f"must be [low, high] with {what}, not [{low}, {high}]")
+        case LogUniform(loguniform=(low, high)) if low >= high:
+            yield Problem((*path, "loguniform"), f"must be [low, high] with low < high, not [{low}, {high}]")
+        case RandInt(randint=(low, high)) if low >= high:
+            yield Problem((*path, "randint"), f"must be [low, high] with low < high, not [{low}, {high}]")
+        case RandInt(randint=(low, high)) if max(abs(low), abs(high)) > _MAX_DRAWN:
+            yield Problem((*path, "randint"), f"must lie within -2^53 and 2^53, not [{low}, {high}]")
+        case constant:
+            yield from _check_nan(path, constant)
+
+
+def _check_nan(path: KeyPath, value: Any) -> Iterator[Problem]:
+    if isinstance(value, float) and math.isnan(value):
+        yield Problem(path, "must be a value, not .nan")
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _check_nan((*path, index), item)
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _check_nan((*path, key), item)
+
+
+def _check_algorithm(spec: SweepSpec, name: str, parameter: Any) -> Iterator[Problem]:
+    algorithm = spec.search.algorithm
+    match parameter:
+        case Choice() | Uniform() | LogUniform() | RandInt() if algorithm == "grid":
+            kind = next(iter(type(parameter).model_fields))
+            text = f"{kind} needs search.algorithm random or optuna; under algorithm grid only grid and constants work"
+            yield Problem(("parameters", name, kind), text)
+        case Grid() if algorithm == "optuna":
+            yield Problem(("parameters", name, "grid"), "optuna draws its values; use choice instead of grid")
+
+
+def _check_search(spec: SweepSpec) -> Iterator[Problem]:
+    search = spec.search
+    if search.algorithm == "grid" and search.num_samples is not None:
+        yield Problem(("search", "num_samples"), "has no meaning for algorithm grid, which tries every combination")
+    if search.algorithm != "grid" and search.num_samples is None:
+        yield Problem(("search", "num_samples"), f"algorithm {search.algorithm} needs it: how many configurations")
+    if search.algorithm == "optuna" and not 0 <= search.seed < 2**32:
+        yield Problem(("search", "seed"), "optuna takes a seed from 0 to 2^32 - 1")
+    if search.algorithm != "optuna" and search.metrics is not None:
+        yield Problem(("search", "metrics"), "only algorithm optuna optimises several metrics")
+
+
+def _check_scheduler(scheduler: Scheduler) -> Iterator[Problem]:
+    if scheduler.type == "fifo":
+        for key in sorted(scheduler.model_fields_set - {"type"}):
+            yield Problem(("scheduler", key), "has no meaning for type fifo, only for asha")
+        return
+    if scheduler.max_resource is None:
+        if scheduler.resource != "training_iteration":
+            yield Problem(("scheduler", "max_resource"), f"asha needs it: the most {scheduler.resource} of a trial")
+    elif scheduler.max_resource < scheduler.grace_period:
+        text = f"must not be below grace_period ({scheduler.grace_period:g})"
+        yield Problem(("scheduler", "max_resource"), text)
+
+
+def _check_resources(path: KeyPath, resources: Any) -> Iterator[Problem]:
+    for name, amount in resources.items():
+        if name != name.lower() and name.lower() in ("cpu", "gpu"):
+            yield Problem((*path, name), f"is written {name.lower()}")
+        if name.lower() in ("cpu", "gpu") and amount > MAX_CPUS:
+            yield Problem((*path, name), f"must be at most {MAX_CPUS:g}, not {amount:g}")
+        elif name.lower() == "gpu" and amount > 1 and amount != int(amount):
+            yield Problem((*path, name), f"above 1 it must be a whole number, not {amount:g}")
+
+
+def _check_carbon(spec: SweepSpec) -> Iterator[Problem]:
+    given = spec.carbon
+    if given.grams_per_kwh is not None and (given.country or given.region):
+        yield Problem(("carbon", "grams_per_kwh"), "stands beside country or region; give one or the other")
+    elif given.region is not None and given.country is None:
+        yield Problem(("carbon", "region"), "needs a country")
+    elif given.country is not None:
+        from energysweep.core import carbon  # noqa: PLC0415  its tables are slow to load; most sweeps name no country
+
+        key = "country"
+        try:
+            carbon.resolve(country=given.country, pue=given.pue)
+            key = "region"
+            carbon.resolve(country=given.country, region=given.region, pue=given.pue)
+        except InputError as error:
+            yield Problem(("carbon", key), error.problem)
+
+
+def _check_meters(spec: SweepSpec) -> Iterator[Problem]:
+    for index, meter in enumerate(spec.meters):
+        path = ("meters", index)
+        replay = _REPLAY.fullmatch(meter)
+        if replay is None:
+            if meter not in METERS:
+                allowed = ", ".join(METERS)
+                yield Problem(path, f"must be one of {allowed} or replay:PATH[?after=hold|loop], not {quoted(meter)}")
+        elif replay["query"] not in (None, "?after=hold", "?after=loop"):
+            yield Problem(path, f"after the path comes ?after=hold or ?after=loop, not {quoted(replay['query'])}")
+        elif not is_file(replay["path"]):
+            yield Problem(path, f"there is no file {replay['path']}")
+    if "auto" in spec.meters and len(spec.meters) > 1:
+        yield Problem(("meters",), "auto takes the best meter of every device; it stands alone")

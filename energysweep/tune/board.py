@@ -1,0 +1,118 @@
+"""What driver and workers of a run tell each other, wherever they are: Ray's internal key-value store.
+
+Workers pin up the address of the agent that serves their node; so the driver finds agents on nodes that joined late,
+and those whose trials died before their first report. The driver pins up what each trial has cost in each window; so a
+trial that moves to another node, or goes on in a resumed sweep, begins where the ledger stands.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from ray.actor import ActorClass, ActorMethod
+from ray.exceptions import RayError
+from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put, internal_kv_get_gcs_client
+from ray.remote_function import RemoteFunction
+
+from energysweep.agent.client import NOTHING_SPENT, Spent
+
+_NAMESPACE = b"energysweep"
+_ANSWER_SECONDS = 3.0
+
+
+class Board:
+    """The pin board of one run.
+
+    Args:
+        run: the run id.
+    """
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+        self._agents: dict[bytes, str] = {}
+
+    def pin_agent(self, host: str, url: str) -> None:
+        """An agent that serves this run, and where its HTTP answers."""
+        self._put(f"agent/{host}", url)
+
+    def has_agent(self, host: str) -> bool:
+        """Whether an agent of this host has served the run."""
+        return bool(self._get(f"{self._run}/agent/{host}"))
+
+    def agents(self) -> list[str]:
+        """Every agent that was pinned up; those known before while Ray does not answer: agents do not need it."""
+        ray = internal_kv_get_gcs_client()
+        try:
+            for key in ray.internal_kv_keys(f"{self._run}/agent/".encode(), _NAMESPACE, timeout=_ANSWER_SECONDS):
+                self._agents[key] = json.loads(ray.internal_kv_get(key, _NAMESPACE, timeout=_ANSWER_SECONDS))
+        except RayError:
+            pass
+        return [self._agents[key] for key in sorted(self._agents)]
+
+    def pin_trial(self, trial: str, by_window: Mapping[str, Spent]) -> None:
+        """What a trial has cost so far, by accounting window."""
+        self._put(f"trial/{trial}", {window: dataclasses.astuple(spent) for window, spent in by_window.items()})
+
+    def spent_elsewhere(self, trial: str, window: str) -> Spent:
+        """What a trial has cost in all windows but this one, of which the window's own agent knows."""
+        spent = json.loads(self._get(f"{self._run}/trial/{trial}") or b"{}")
+        elsewhere = [Spent(*each) for name, each in spent.items() if name != window]
+        return functools.reduce(Spent.plus, elsewhere, NOTHING_SPENT)
+
+    def _put(self, key: str, content: object) -> None:
+        _internal_kv_put(f"{self._run}/{key}".encode(), json.dumps(content).encode(), namespace=_NAMESPACE)
+
+    def _get(self, key: str) -> bytes:
+        return _internal_kv_get(key.encode(), namespace=_NAMESPACE) or b""
+
+
+# Notices that a trial has started Ray tasks or actors: these work in other processes, which hold no lease ------------
+#
+# Everything that has others work on Ray comes through three methods: Ray Data, Ray Train and whole trainers within a
+# trial do. Each is another one while a trial is watched; it tells, and goes on as it was.
+
+_PLACES: Final[tuple[type, ...]] = (RemoteFunction, ActorClass, ActorMethod)
+_METHOD: Final = "_remote"
+
+
+class Elsewhere:
+    """Calls back, once, when this process has Ray work in another process while it is watched.
+
+    Args:
+        tell: called in the thread that does so, before Ray is asked.
+    """
+
+    def __init__(self, tell: Callable[[], object]) -> None:
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._before: dict[type, Any] = {}
+        self.has_told = False
+
+    def watch(self) -> None:
+        """From now on."""
+        with self._lock:
+            if not self._before:
+                self._before = {place: getattr(place, _METHOD) for place in _PLACES}
+                for place, before in self._before.items():
+                    setattr(place, _METHOD, self._telling(before))
+
+    def unwatch(self) -> None:
+        """No more."""
+        with self._lock:
+            for place, before in self._before.items():
+                setattr(place, _METHOD, before)
+            self._before = {}
+
+    def _telling(self, before: Callable[..., Any]) -> Callable[..., Any]:
+        def _remote(*args: Any, **kwargs: Any) -> Any:
+            if not self.has_told:
+                self.has_told = True
+                self._tell()
+            return before(*args, **kwargs)
+
+        return _remote

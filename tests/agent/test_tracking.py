@@ -1,0 +1,327 @@
+"""``energysweep.track`` against an agent that it starts itself, of a CPU that is said to draw 100 W."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from energysweep import Measurement, track
+from energysweep.agent.agent import Agent
+from energysweep.agent.server import AgentServer
+from energysweep.core.errors import InputError
+from energysweep.core.host import Host
+from energysweep.meters import Component, Device, Opened, Reading
+from tests.agent.test_server import standing  # noqa: F401 - the fixture
+
+TRACE = "time_seconds,device,component,power_watts\n0,package-0,cpu,100\n1,package-0,cpu,100\n"
+
+
+@pytest.fixture
+def meters(agent_home: Path) -> Iterator[list[str]]:
+    trace = agent_home / "trace.csv"
+    trace.write_text(TRACE)
+    yield [f"replay:{trace}"]
+    with contextlib.suppress(FileNotFoundError, ConnectionRefusedError, ProcessLookupError):  # it ends by itself, too
+        pid = agent_pid(agent_home / "agent.sock")
+        os.kill(pid, signal.SIGTERM)
+        wait_for_end(pid, seconds=60)
+
+
+def agent_pid(path: Path) -> int:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(path))
+        pid: int = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+    return pid
+
+
+def wait_for_end(pid: int, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if b") Z " in Path(f"/proc/{pid}/stat").read_bytes():
+                return
+        except (FileNotFoundError, ProcessLookupError):  # the latter from a file that was opened while it was there
+            return
+        time.sleep(0.05)
+    pytest.fail(f"the agent, process {pid}, is still there")
+
+
+def burn(seconds: float) -> None:
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+def test_a_block_gets_its_joules_and_grams(meters: list[str]) -> None:
+    began = time.monotonic()
+    with track("work", meters=meters, grams_per_kwh=360, pue=2) as measured:
+        assert measured.energy_joules is None
+        assert measured.power_watts is None
+        burn(0.5)
+    whole = time.monotonic() - began  # the agent knows of the block before the block knows that it does
+    assert measured.name == "work"
+    assert measured.duration_seconds is not None
+    assert measured.energy_joules is not None
+    assert 0.5 <= measured.duration_seconds <= whole
+    # The host's other processes pay their part; the floor is not known, so that all of it is active.
+    assert 5 < measured.energy_joules <= 100 * whole + 1
+    assert measured.active_energy_joules == measured.energy_joules
+    assert measured.power_watts == pytest.approx(measured.energy_joules / measured.duration_seconds)
+    assert measured.emissions_grams == pytest.approx(measured.energy_joules * 2 * 360 / 3.6e6)
+    assert measured.source.startswith("meters: cpu by replay")
+
+
+def test_a_gpu_that_has_no_name_is_said_to_be_unmeasured_and_the_rest_is_measured(meters: list[str]) -> None:
+    with track("work", meters=meters, gpus=[7]) as measured:
+        burn(0.2)
+    assert (measured.energy_joules or 0) > 0
+    assert "; GPU 7 may be any board of the host (" in measured.source
+
+
+def test_nested_blocks_of_the_same_name_each_see_what_they_drew(meters: list[str]) -> None:
+    with track("first", meters=meters):
+        pass  # its agent is there for the others: no start of one is part of their time
+    began = time.monotonic()
+    with track("block", meters=meters) as outer:
+        burn(0.1)
+        with track("block", meters=meters) as inner:
+            burn(0.5)
+    whole = time.monotonic() - began
+    assert outer.energy_joules is not None
+    assert inner.energy_joules is not None
+    # What its CPU time is of all that there is, at least: to whom the rest goes, other load decides.
+    assert inner.energy_joules > 100 * 0.5 / (os.cpu_count() or 1) * 0.8
+    assert outer.energy_joules >= inner.energy_joules + 100 * 0.1 / (os.cpu_count() or 1) * 0.8 - 1
+    assert outer.energy_joules <= 100 * whole + 1
+
+
+def test_blocks_in_threads_each_see_what_the_process_drew_meanwhile(meters: list[str]) -> None:
+    measured = {}
+    inside, over = threading.Barrier(3), threading.Event()
+
+    def sleep_in_a_block(name: str) -> None:
+        with track(name, meters=meters) as measured[name]:
+            inside.wait()
+            over.wait()
+
+    threads = [threading.Thread(target=sleep_in_a_block, args=(name,)) for name in ("first", "second")]
+    for thread in threads:
+        thread.start()
+    inside.wait()
+    burn(0.5)  # in neither thread, and in the process of both
+    over.set()
+    for thread in threads:
+        thread.join()
+    for each in measured.values():
+        assert each.energy_joules is not None
+        assert each.energy_joules > 100 * 0.5 / (os.cpu_count() or 1) * 0.8
+
+
+def test_a_block_may_be_left_in_another_thread(meters: list[str]) -> None:
+    block = track("block", meters=meters)
+    measured = block.__enter__()
+    burn(0.2)
+    thread = threading.Thread(target=block.__exit__, args=(None, None, None))
+    thread.start()
+    thread.join()
+    assert measured.energy_joules is not None
+    assert measured.energy_joules > 0
+
+
+FORKS = """
+import os, sys, time
+from energysweep import track
+with track("block", meters=[sys.argv[1]]) as measured:
+    if os.fork() == 0:
+        sys.exit(0)  # through the end of the block
+    os.wait()
+    end = time.process_time() + 0.5
+    while time.process_time() < end: pass
+assert measured.energy_joules > 100 * 0.5 / os.cpu_count() * 0.8, measured
+"""
+
+
+def test_a_forked_child_that_leaves_the_block_too_does_not_end_it(meters: list[str]) -> None:
+    command = [sys.executable, "-c", FORKS, *meters]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+    assert "the block block is not measured: this connection to the agent is of process" in done.stderr  # the child's
+    assert done.stderr.count("\n") == 1
+
+
+def kill_agent(home: Path) -> None:
+    pid = agent_pid(home / "agent.sock")
+    os.kill(pid, signal.SIGKILL)
+    wait_for_end(pid, seconds=60)
+
+
+def test_a_block_whose_agent_is_killed_is_measured_by_the_next_one(meters: list[str], agent_home: Path) -> None:
+    began = time.monotonic()
+    with track("block", meters=meters) as measured:
+        burn(0.3)
+        kill_agent(agent_home)
+        burn(0.3)
+    assert measured.energy_joules is not None
+    assert measured.energy_joules > 100 * 0.6 / (os.cpu_count() or 1) * 0.8
+    assert measured.energy_joules <= 100 * (time.monotonic() - began) + 1
+
+
+def not_measured(measured: Measurement, caplog: pytest.LogCaptureFixture) -> str:
+    """The reason why, which is told twice."""
+    assert (measured.energy_joules, measured.active_energy_joules) == (None, None)
+    assert (measured.emissions_grams, measured.power_watts) == (None, None)
+    assert measured.duration_seconds is not None
+    (message,) = caplog.messages
+    name, _, reason = message.partition(" is not measured: ")
+    assert name == f"the block {measured.name}"
+    assert measured.source == f"not measured: {reason}"
+    return reason
+
+
+def test_a_block_whose_agent_is_gone_with_all_it_knew_is_not_measured_and_says_so(
+    meters: list[str], agent_home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def lose_agent_and_fail() -> None:
+        kill_agent(agent_home)
+        for state in agent_home.glob("*state*.json"):
+            state.unlink()
+        raise ZeroDivisionError  # the block's own error goes on
+
+    with pytest.raises(ZeroDivisionError), track("block", meters=meters) as measured:
+        lose_agent_and_fail()
+    assert not_measured(measured, caplog) == "its agent has gone, and what it knew with it"
+
+
+def test_a_block_that_was_counted_for_a_part_of_its_time_is_not_measured(
+    standing: AgentServer,  # noqa: F811 - the fixture
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("ENERGYSWEEP_SOCKET", str(standing.socket_path))
+    before = set(standing.agent.windows)
+    with track("block") as measured:
+        began = time.monotonic()
+        (run,) = standing.agent.windows.keys() - before
+        standing.agent.close_window(run)
+        (row,) = standing.agent.windows[run].lease_rows(0)
+        while time.monotonic() - began < row.held_seconds + 1:
+            time.sleep(0.1)
+    said = re.fullmatch(r"its agent has counted only (\d+\.\d) of its (\d+\.\d) s", not_measured(measured, caplog))
+    assert said is not None
+    assert float(said[1]) == pytest.approx(row.held_seconds, abs=0.051)
+    assert float(said[2]) >= float(said[1]) + 0.8
+
+
+def test_a_block_of_which_no_meter_told_anything_is_not_measured(
+    standing: AgentServer,  # noqa: F811 - the fixture
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("ENERGYSWEEP_SOCKET", str(standing.socket_path))  # its agent has no meter
+    with track("block") as measured:
+        pass
+    assert not_measured(measured, caplog).startswith("no meter has told anything in its ")
+
+
+def test_a_gpu_that_no_meter_counts_is_said_to_be_missing(meters: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    with track("block", gpus=["GPU-00000000-0000-0000-0000-000000000000"], meters=meters) as measured:
+        burn(0.1)  # it need not be long
+    assert measured.energy_joules is not None
+    (message,) = caplog.messages
+    said = "of a device that it uses the meters have covered only 0 % of its time"
+    assert message == f"of the block block joules are missing: {said}"
+    assert measured.source.endswith(f"; {said}")
+
+
+class Twelve:
+    """Of twelve devices one cannot be read; each of the others draws 1 W."""
+
+    kind = "rapl"
+    devices = (*(Device(f"package-{number}", "cpu", "rapl") for number in range(11)), Device("dram-0", "dram", "rapl"))
+
+    def remarks(self, component: Component) -> list[str]:
+        return []
+
+    def read(self) -> list[Reading]:
+        now = time.monotonic()
+        return [Reading(device, None if device.component == "dram" else now) for device in self.devices]
+
+    def close(self) -> None:
+        pass
+
+
+def test_one_lost_device_of_many_is_said_to_be_missing(
+    agent_home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = AgentServer(Agent(Host(node="n", boot_id="b"), Opened([Twelve()])), agent_home / "agent.sock", port=0)
+    server.start()
+    with track("block") as measured:
+        burn(0.1)
+    server.stop()
+    assert (measured.energy_joules or 0) > 0
+    (message,) = caplog.messages
+    assert message.endswith("missing: of a device that it uses the meters have covered only 0 % of its time")
+
+
+def test_a_block_s_children_are_charged_to_it_and_sleep_is_not(meters: list[str]) -> None:
+    program = "import time\nwhile time.process_time() < 0.5: pass"
+    with track("children", meters=meters) as children:
+        for _ in range(2):
+            subprocess.run([sys.executable, "-S", "-c", program], check=True)
+    began = time.monotonic()
+    with track("asleep", meters=meters) as asleep:
+        time.sleep(0.2)
+    whole = time.monotonic() - began
+    assert children.energy_joules is not None
+    assert asleep.energy_joules is not None
+    # 1 s of CPU time is at least half of what two busy CPUs draw in that second. No floor is known: on a quiet host a
+    # sleeper may be all the load there is, but not for longer than it sleeps.
+    assert children.energy_joules > 100 * 1.0 / (os.cpu_count() or 1) * 0.8
+    assert asleep.energy_joules <= 100 * whole + 1
+
+
+def test_a_block_that_fails_is_measured_and_its_error_goes_on(meters: list[str]) -> None:
+    with pytest.raises(ZeroDivisionError), track("fails", meters=meters) as measured:
+        _ = 1 / 0
+    assert measured.energy_joules is not None
+    assert measured.duration_seconds is not None
+
+
+def test_the_agent_ends_by_itself_when_nobody_needs_it(
+    meters: list[str], agent_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENERGYSWEEP_LINGER", "1")
+    with track("short", meters=meters):
+        pid = agent_pid(agent_home / "agent.sock")
+    assert pid != os.getpid()
+    wait_for_end(pid, seconds=60)
+    assert not (agent_home / "agent.sock").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"name": "x", "country": "Atlantis"}, "country"),
+        ({"name": ""}, "track: name: "),
+        ({"name": "x" * 201}, "track: name: "),
+        ({"name": "x", "cpus": -1}, "track: cpus: "),
+        ({"name": "x", "cpus": float("nan")}, "track: cpus: "),
+        ({"name": "x", "gpus": range(65)}, "track: gpus: "),
+    ],
+)
+def test_a_wrong_argument_starts_no_agent(agent_home: Path, arguments: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InputError, match=reason), track(**arguments):
+        pytest.fail("the block must not run")
+    assert not (agent_home / "agent.sock").exists()

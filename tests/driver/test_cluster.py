@@ -1,0 +1,501 @@
+"""A sweep on two raylets that play two hosts: each has an agent of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from energysweep.core.records import EnergyRow
+from energysweep.core.runfolder import LEDGER
+from energysweep.ledger.store import LedgerData
+from energysweep.report import summarise
+from energysweep.report.not_measured import not_measured
+from tests.driver.test_resume import read, wait_for
+from tests.support.ledgers import window_seconds
+from tests.support.ports import free_port
+from tests.support.sweeps import UNTIL, WORK
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.filterwarnings("default")]
+
+WORKER_IP = "127.0.0.2"
+STARTS_WITHIN = 180  # seconds, of a raylet or a driver
+RAY = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
+
+
+@dataclass
+class Cluster:
+    """Two raylets; ``environments`` are what makes them two hosts to energysweep."""
+
+    address: str
+    folder: Path
+    environments: dict[str, dict[str, str]]
+    processes: dict[str, subprocess.Popen[bytes]]
+
+    def start(self, name: str, *options: str, ip: str = "127.0.0.1") -> None:
+        self.processes[name] = subprocess.Popen(
+            [*RAY, f"--node-ip-address={ip}", *options],
+            env=self.environments[name],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def processes_of(self, name: str) -> list[int]:
+        """All processes that were started with this host's environment: raylet, workers, agent."""
+        needle = f"ENERGYSWEEP_HOST={self.environments[name]['ENERGYSWEEP_HOST']}".encode()
+        found = []
+        for process in Path("/proc").iterdir():
+            if process.name.isdigit() and int(process.name) != os.getpid():
+                try:
+                    if needle in (process / "environ").read_bytes().split(b"\0"):
+                        found.append(int(process.name))
+                except OSError:
+                    continue
+        return found
+
+    def lose(self, name: str) -> None:
+        """What happens to a host whose power fails."""
+        for pid in self.processes_of(name):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+
+def command_of(pid: int) -> bytes:
+    """A process's command line; nothing if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+@pytest.fixture
+def cluster(request: pytest.FixtureRequest, sweep_folder: Path) -> Iterator[Cluster]:
+    """Two hosts, or one host with two raylets if the test asks for ``one_host``."""
+    with two_raylets("head" if getattr(request, "param", "") == "one_host" else "worker") as cluster:
+        cluster.start("worker", f"--address={cluster.address}", "--labels=tier=second", '--resources={"scratch": 2}')
+        yield cluster
+
+
+@contextlib.contextmanager
+def two_raylets(worker: str = "worker", linger: str = "600") -> Iterator[Cluster]:
+    """The head of a cluster; its other raylet, on the host of that name, is yet to be started.
+
+    Args:
+        worker: the other raylet's host.
+        linger: seconds that agents stay for without leases, whoever starts them; they end with the cluster.
+    """
+    hosts = {"head": "head", "worker": worker}
+    folder = Path(tempfile.mkdtemp(prefix="energysweep-"))
+    port = free_port()
+    environments = {
+        name: os.environ
+        | {
+            "ENERGYSWEEP_HOST": f"{folder.name}-{hosts[name]}",
+            "ENERGYSWEEP_NODE": hosts[name],
+            "ENERGYSWEEP_SOCKET": f"{folder}/{hosts[name]}.sock",
+            "ENERGYSWEEP_LINGER": linger,
+            "RAY_AUTH_MODE": "disabled",
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+        for name in ("head", "worker")
+    }
+    cluster = Cluster(f"127.0.0.1:{port}", folder, environments, {})
+    try:
+        cluster.start("head", "--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={folder}/ray")
+        wait_for(lambda: listens(port), STARTS_WITHIN)  # a raylet does not wait long for its head
+        yield cluster
+    finally:
+        for name in environments:
+            cluster.lose(name)
+        for process in cluster.processes.values():
+            process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 5).close()
+    except OSError:
+        return False
+    return True
+
+
+# Begins when all are there: Tune may give a trial the worker of one that has ended, where its own is still to come.
+TOGETHER = """
+
+def together(config):
+    import os, pathlib
+    folder = pathlib.Path(config["meet"])
+    folder.mkdir(exist_ok=True)
+    (folder / str(os.getpid())).touch()
+    end = time.monotonic() + 120
+    while len(list(folder.iterdir())) < config["trials"]:
+        assert time.monotonic() < end, "the others did not come"
+        time.sleep(0.05)
+    train(config)
+"""
+
+
+def together(sweep_folder: Path, trials: int) -> list[str]:
+    """Overrides that make so many trials wait for each other: they have so many places at once."""
+    (sweep_folder / "work.py").write_text(WORK + TOGETHER)
+    meet = (f"parameters.meet={sweep_folder}/meet", f"parameters.trials={trials}")
+    return ["workload=work.py:together", *meet]
+
+
+def sweep_on(cluster: Cluster, sweep_folder: Path, run_id: str, *overrides: str) -> subprocess.Popen[str]:
+    options = [part for override in overrides for part in ("--set", override)]
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "energysweep", "run", "sweep.yaml", "--run-id", run_id),
+            *("--metrics-port", "0", "--address", cluster.address, *options),
+        ],
+        cwd=sweep_folder,
+        env=cluster.environments["head"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture
+def apart(sweep_folder: Path) -> Iterator[Cluster]:
+    """Two hosts with addresses of their own."""
+    with two_raylets() as cluster:
+        cluster.start("worker", f"--address={cluster.address}", ip=WORKER_IP)
+        wait_for_nodes(cluster)
+        yield cluster
+
+
+def wait_for_nodes(cluster: Cluster) -> None:
+    """Both raylets have registered: a driver that is quicker would only know one."""
+    code = (
+        "import ray, sys, time\n"
+        f"ray.init(address='{cluster.address}', log_to_driver=False)\n"
+        "while sum(node['Alive'] for node in ray.nodes()) < 2: time.sleep(0.2)\n"
+    )
+    deadline = time.monotonic() + STARTS_WITHIN
+    while True:  # the head may not answer yet
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", code],
+                env=cluster.environments["head"],
+                capture_output=True,
+                check=False,
+                timeout=STARTS_WITHIN,
+            )
+        except subprocess.TimeoutExpired as late:  # a raylet that has ended may have said why
+            raise AssertionError((late.stdout or b"").decode()) from late
+        if done.returncode == 0:
+            return
+        assert time.monotonic() < deadline, done.stderr
+
+
+def ended(sweep: subprocess.Popen[str], seconds: float = 300) -> tuple[str, str]:
+    out, err = sweep.communicate(timeout=seconds)
+    assert sweep.returncode == 0, err
+    return out, err
+
+
+def balanced(data: LedgerData) -> bool:
+    error = summarise(data).totals.conservation_error_ratio
+    return error is not None and error < 1e-3
+
+
+def test_trials_on_two_hosts_are_measured_by_two_agents(cluster: Cluster, sweep_folder: Path) -> None:
+    wait_for_nodes(cluster)
+    validate = [sys.executable, "-m", "energysweep", "validate", "sweep.yaml", "--address", cluster.address]
+    for hardware, code in (("{x: {resources: {cpu: 1}}}", 0), ("{x: {resources: {cpu: 2}}}", 2)):
+        checked = subprocess.run(
+            [*validate, "--set", f"hardware={hardware}"],
+            cwd=sweep_folder,
+            env=cluster.environments["head"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert checked.returncode == code, checked.stderr
+    assert "hardware.x: no node has CPU 2" in checked.stderr
+    ended(sweep_on(cluster, sweep_folder, "two", "parameters.seconds=1.5", *together(sweep_folder, 2)))
+
+    data = read(sweep_folder / "results" / "two")
+    nodes = {lease.trial: lease.node for lease in data.leases}
+    assert sorted(nodes.values()) == ["head", "worker"]
+    assert {meter.node for meter in data.meters} == {"head", "worker"}
+    for trial in summarise(data).trials:
+        assert trial.energy_joules > 0
+        assert trial.coverage == pytest.approx(1.0, abs=0.02)
+    assert balanced(data)
+
+
+def test_every_configuration_runs_on_each_profile_where_its_resources_and_labels_are(
+    cluster: Cluster, sweep_folder: Path
+) -> None:
+    wait_for_nodes(cluster)
+    profiles = (
+        "hardware={any: {resources: {cpu: 1}}, labelled: {resources: {cpu: 1}, labels: {tier: second}},"
+        " custom: {resources: {cpu: 0.5, scratch: 2}}}"
+    )
+    ended(sweep_on(cluster, sweep_folder, "profiles", "parameters.seconds=0.1", profiles))
+
+    data = read(sweep_folder / "results" / "profiles")
+    node_of = {lease.trial: lease.node for lease in data.leases}
+    placed = [(trial.hardware, node_of[trial.trial]) for trial in data.trials]
+    assert sorted(hardware for hardware, _ in placed) == ["any", "any", "custom", "custom", "labelled", "labelled"]
+    assert {node for hardware, node in placed if hardware != "any"} == {"worker"}
+    configurations = summarise(data).configurations
+    assert sorted((each.hardware, each.config) for each in configurations) == sorted(
+        (hardware, f"kind={kind}") for hardware in ("any", "custom", "labelled") for kind in ("burn", "sleep")
+    )
+
+
+@pytest.mark.parametrize("named_by", ["--address", "RAY_ADDRESS"])
+def test_a_cluster_s_other_nodes_are_asked_at_their_own_addresses(
+    apart: Cluster, sweep_folder: Path, named_by: str
+) -> None:
+    targets = sweep_folder / "targets.json"
+    changes = ("parameters.seconds=1.5", f"storage={sweep_folder}/tune", *together(sweep_folder, 2))
+    options = ["--file-sd", str(targets), *(part for change in changes for part in ("--set", change))]
+    given = ["--address", apart.address] if named_by == "--address" else []
+    run = [sys.executable, "-m", "energysweep", "run", "sweep.yaml", "--run-id", "it", "--metrics-port", "0"]
+    done = subprocess.run(
+        [*run, *given, *options],
+        cwd=sweep_folder,
+        env=apart.environments["head"] | ({} if given else {"RAY_ADDRESS": apart.address}),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    data = read(sweep_folder / "results" / "it")
+    assert sorted(lease.node for lease in data.leases) == ["head", "worker"]
+    assert {meter.node for meter in data.meters} == {"head", "worker"}
+    assert all(trial.energy_joules > 0 for trial in summarise(data).trials)
+    assert balanced(data)
+    # Here all hosts share a loopback, so that an agent that listens there only would have been heard, too.
+    hosts = {target.rpartition(":")[0] for group in json.loads(targets.read_text()) for target in group["targets"]}
+    assert len(hosts) == 2
+    assert WORKER_IP in hosts
+    assert "127.0.0.1" not in hosts
+
+
+OWN_TUNER = """
+import sys, time
+import ray
+from ray import tune
+import energysweep
+from energysweep.tune.board import Board
+
+
+def burn(config):
+    for _ in range(4):
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:
+            pass
+        tune.report({"score": config["x"]})
+
+
+address, folder = sys.argv[1:]
+ray.init(address=address, log_to_driver=False)
+results = tune.Tuner(
+    energysweep.metered(burn, meters=(f"replay:{folder}/trace.csv",)),
+    param_space={"x": tune.grid_search([1, 2])},
+    run_config=tune.RunConfig(name="own", storage_path=f"{folder}/tune", verbose=0),
+).fit()
+assert all(result.metrics["energy_joules"] > 0 for result in results)
+print("agents:", *Board("own").agents())
+"""
+
+
+def test_a_tuner_of_one_s_own_on_a_cluster_has_agents_that_others_reach(apart: Cluster, sweep_folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", OWN_TUNER, apart.address, str(sweep_folder)],
+        env=apart.environments["head"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("agents: "))
+    hosts = sorted(urlsplit(url).hostname or "" for url in line.split()[1:])
+    assert len(hosts) == 2
+    assert WORKER_IP in hosts
+
+
+@pytest.mark.parametrize("cluster", ["one_host"], indirect=True)
+def test_several_raylets_on_one_host_are_one_host(cluster: Cluster, sweep_folder: Path) -> None:
+    wait_for_nodes(cluster)
+    began = time.monotonic()
+    # Three at once on two raylets of one CPU each.
+    sweep = sweep_on(
+        cluster,
+        sweep_folder,
+        "three",
+        "parameters={kind: {grid: [burn, sleep, spawn]}}",
+        "hardware={half: {resources: {cpu: 0.5}}}",
+        *together(sweep_folder, 3),
+    )
+    ended(sweep)
+    elapsed = time.monotonic() - began
+
+    data = read(sweep_folder / "results" / "three")
+    leases = sorted(data.leases, key=lambda lease: lease.opened_at)
+    assert len(leases) == 3
+    assert max(lease.opened_at for lease in leases) < min(lease.closed_at or 0 for lease in leases)  # at the same time
+    assert {(lease.host, lease.window) for lease in leases} == {(leases[0].host, leases[0].window)}  # one agent
+    totals = summarise(data).totals
+    assert totals.conservation_error_ratio is not None
+    assert totals.conservation_error_ratio < 1e-3
+    # Half a second of 100 W: a busy host may make the agent wait between its look at the clock and at the meters.
+    assert totals.energy_joules == pytest.approx(100 * window_seconds(data, elapsed), rel=1e-3, abs=50)
+
+
+def test_two_sweeps_at_once_show_each_others_trials_apart(cluster: Cluster, sweep_folder: Path) -> None:
+    wait_for_nodes(cluster)
+    changes = ("parameters={kind: burn, seconds: 2}", *together(sweep_folder, 2))
+    one = sweep_on(cluster, sweep_folder, "one", "name=one", *changes)
+    other = sweep_on(cluster, sweep_folder, "other", "name=other", *changes)
+    ended(one)
+    ended(other)
+
+    runs = {name: read(sweep_folder / "results" / name) for name in ("one", "other")}
+    for data in runs.values():
+        assert balanced(data)
+        assert {lease.trial for lease in data.leases} == {trial.trial for trial in data.trials}
+    # What one sweep saw of the other on the driver's host is what the other's own report says, as far as their windows
+    # were open at the same time. The agent, which serves both, is half of it in each.
+    for mine, its in (("one", "other"), ("other", "one")):
+        seen = bucket(runs[mine], "other_sweeps", "head")
+        own = sum(row.joules for row in rows_of(runs[its], "head") if row.lease) + bucket(runs[its], "overhead", "head")
+        assert 0 < seen <= own * 1.02 + 5
+
+
+def rows_of(data: LedgerData, node: str) -> list[EnergyRow]:
+    windows = {meter.window for meter in data.meters if meter.node == node}
+    return [row for row in data.energy if row.window in windows]
+
+
+def bucket(data: LedgerData, name: str, node: str) -> float:
+    return sum(row.joules for row in rows_of(data, node) if row.bucket == name)
+
+
+def test_a_trial_on_a_lost_host_goes_on_elsewhere_and_keeps_its_joules(cluster: Cluster, sweep_folder: Path) -> None:
+    (sweep_folder / "work.py").write_text(UNTIL)
+    wait_for_nodes(cluster)
+    folder = sweep_folder / "results" / "lost"
+    sweep = sweep_on(
+        cluster,
+        sweep_folder,
+        "lost",
+        f"parameters={{file: {sweep_folder}/enough, number: {{grid: [1, 2]}}}}",
+        "max_failures=2",
+        f"storage={folder}-tune",
+    )
+
+    def well_on_its_way() -> bool:
+        if not (folder / LEDGER).exists():
+            return False
+        data = read(folder)
+        on_worker = {lease.trial: lease.lease for lease in data.leases if lease.node == "worker"}
+        return any(row.iteration >= 8 for row in data.results if row.trial in on_worker) and any(
+            row.joules > 0 for row in data.energy if row.lease in on_worker.values()
+        )
+
+    wait_for(well_on_its_way, STARTS_WITHIN)
+    cluster.lose("worker")
+    (sweep_folder / "enough").touch()
+    ended(sweep)
+
+    data = read(folder)
+    (moved,) = {lease.trial for lease in data.leases if lease.node == "worker"}
+    assert {lease.node for lease in data.leases if lease.trial == moved} == {"head", "worker"}
+    energy = [row.energy_joules for row in data.results if row.trial == moved]
+    assert energy == sorted(energy)
+    summary = summarise(data)
+    (trial,) = [each for each in summary.trials if each.trial == moved]
+    assert (trial.status, trial.attempts) == ("completed", 2)
+    on_worker = sum(
+        row.joules
+        for row in data.energy
+        if row.lease in {lease.lease for lease in data.leases if (lease.trial, lease.node) == (moved, "worker")}
+    )
+    assert trial.energy_joules > on_worker > 0
+    # It had reported what the driver had not polled yet: about the last second of 100 W, more where polls are late.
+    assert energy[-1] - trial.energy_joules < 400
+    assert "worker was lost: of what it drew in its last second or so nothing is booked." in not_measured(summary)
+    assert balanced(data)
+
+
+def test_a_worker_that_is_killed_keeps_its_joules(cluster: Cluster, sweep_folder: Path) -> None:
+    (sweep_folder / "work.py").write_text(UNTIL)
+    wait_for_nodes(cluster)
+    folder = sweep_folder / "results" / "killed"
+    sweep = sweep_on(cluster, sweep_folder, "killed", f"parameters={{file: {sweep_folder}/enough}}", "max_failures=1")
+
+    def well_on_its_way() -> bool:
+        if not (folder / LEDGER).exists():
+            return False
+        data = read(folder)
+        return len(data.results) >= 8 and any(row.lease and row.joules > 0 for row in data.energy)
+
+    wait_for(well_on_its_way, STARTS_WITHIN)
+    before = read(folder)
+    (lease,) = before.leases
+    reported = before.results[-1].energy_joules or 0
+    os.kill(lease.pid, signal.SIGKILL)
+    (sweep_folder / "enough").touch()
+    ended(sweep)
+
+    data = read(folder)
+    (trial,) = summarise(data).trials
+    assert (trial.status, trial.attempts) == ("completed", 2)
+    energy = [row.energy_joules for row in data.results]
+    assert energy == sorted(energy)
+    first, second = sorted(data.leases, key=lambda each: each.opened_at)
+    assert (first.attempt, second.attempt) == (1, 2)
+    spent = {lease.lease: sum(row.joules for row in data.energy if row.lease == lease.lease) for lease in data.leases}
+    assert spent[first.lease] >= reported > 0  # its work until it was killed; how much that is, other load decides
+    assert trial.startup_joules is not None
+    assert trial.energy_joules + trial.startup_joules == pytest.approx(sum(spent.values()))
+    assert balanced(data)
+
+
+def test_an_agent_without_leases_lets_its_node_become_idle(cluster: Cluster, sweep_folder: Path) -> None:
+    wait_for_nodes(cluster)
+    # Two at once: one on each host.
+    changes = ("parameters={kind: sleep, seconds: {grid: [1, 1.1]}}", *together(sweep_folder, 2))
+    ended(sweep_on(cluster, sweep_folder, "idle", *changes))
+
+    agents = [pid for pid in cluster.processes_of("worker") if b"--detach" in command_of(pid)]
+    assert agents, "the worker's agent is still there"
+    code = (
+        "import sys, time\n"
+        "from ray.autoscaler.v2.sdk import get_cluster_status\n"
+        "deadline = time.monotonic() + 120\n"
+        f"while len(get_cluster_status('{cluster.address}').idle_nodes) < 2:\n"
+        "    assert time.monotonic() < deadline\n"
+        "    time.sleep(0.5)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=cluster.environments["head"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert set(agents) <= set(cluster.processes_of("worker"))

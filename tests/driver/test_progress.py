@@ -1,0 +1,31 @@
+"""What a person sees while a sweep runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from energysweep.accounting.accounts import Cheapest
+from energysweep.driver.progress import Status, line
+
+CHEAPEST = Cheapest("rate=0.2", "", 25.0)
+
+
+@pytest.mark.parametrize(
+    ("estimated", "said"),
+    [
+        (False, "cheapest at target 25.0 J (rate=0.2), now 90.0 W, energy 1,240 J, 31.0 g of CO2e, time 0:10"),
+        (
+            True,
+            "cheapest at target ≈ 25.0 J (est.) (rate=0.2), now ≈ 90.0 W (est.), energy ≈ 1,240 J (est.),"
+            " ≈ 31.0 g (est.) of CO2e, time 0:10",
+        ),
+    ],
+)
+def test_every_number_that_is_an_estimate_says_so(estimated: bool, said: str) -> None:
+    status = Status(4, {}, "accuracy", None, CHEAPEST, 90.0, 1240.0, 31.0, estimated, 10.0, ())
+    assert line(status) == f"trials 0/4, {said}"
+
+
+def test_what_no_agent_has_told_yet_is_not_available() -> None:
+    status = Status(4, {"running": 1}, "accuracy", None, None, None, None, None, False, 1.0, ())
+    assert line(status) == "trials 0/4 (1 running), now n/a, energy n/a, n/a of CO2e, time 0:01"

@@ -1,0 +1,131 @@
+"""What the recorder makes of what Tune tells, with a real ledger and no Ray."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray import cloudpickle
+
+from energysweep.core.errors import LedgerError
+from energysweep.core.objective import Objective
+from energysweep.driver.recorder import Recorder
+from energysweep.ledger.store import Ledger
+from energysweep.sweepfile import Point
+from energysweep.tune.points import KEY, wrap
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger.create(tmp_path / "ledger.sqlite") as ledger:
+        yield ledger
+
+
+def recorder_of(ledger: Ledger, patience: int = 1) -> Recorder:
+    objectives = {"": Objective("accuracy", "max", 0.5, patience)}
+    return Recorder(ledger, objectives, 0.0, lambda _: False, lambda *_: None, lambda: None)
+
+
+def trial_of(name: str = "t", error_file: str | None = None) -> Any:
+    config = {KEY: wrap(Point({"rate": 0.1}, "", None), False, "", {})}
+    return SimpleNamespace(trial_id=name, config=config, pickled_error_file=error_file)
+
+
+def report(recorder: Recorder, value: Any, joules: float = 1.0, name: str = "accuracy") -> None:
+    trial = trial_of()
+    if trial.trial_id not in recorder.trials:
+        recorder.on_trial_start(0, [], trial)
+    recorder.on_trial_result(0, [], trial, {name: value, "energy_joules": joules})
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [("high", '"high"'), (None, "null"), (True, "true"), (math.nan, "NaN"), (10**400, '"about 1e+400"')],
+)
+def test_a_value_that_is_no_number_reaches_no_target_and_is_told_of(ledger: Ledger, value: Any, shown: str) -> None:
+    recorder = recorder_of(ledger)
+    report(recorder, value)
+    record = recorder.trials["t"]
+    assert (record.objective, record.at_target.found, recorder.best()) == (None, False, None)
+    assert record.without_objective("accuracy") == f"never reported a number as 'accuracy' (the last one was {shown})"
+
+
+def test_the_last_number_is_the_trial_s_value_as_in_the_report(ledger: Ledger) -> None:
+    recorder = recorder_of(ledger)
+    for value in (0.25, 0.75, "n/a", math.nan):
+        report(recorder, value)
+    record = recorder.trials["t"]
+    assert (record.objective, recorder.best(), record.without_objective("accuracy")) == (0.75, 0.75, None)
+
+
+def test_a_trial_that_never_named_its_objective_is_told_what_it_named(ledger: Ledger) -> None:
+    recorder = recorder_of(ledger)
+    for number in range(12):
+        report(recorder, 1.0, name=f"m{number}")
+    shown = ", ".join(f"m{number}" for number in range(10))
+    why = recorder.trials["t"].without_objective("accuracy")
+    assert why == f"never reported 'accuracy' (it reported {shown} and 2 more)"
+
+
+def test_energy_to_the_target_is_that_of_the_first_report_that_held_it_also_after_a_restart(ledger: Ledger) -> None:
+    recorder = recorder_of(ledger, patience=2)
+    for joules, value in enumerate((0.6, None, 0.6), start=1):
+        report(recorder, value, float(joules))
+    assert not recorder.trials["t"].at_target.found
+    resumed = recorder_of(ledger, patience=2)
+    resumed.take_over(ledger.read())
+    assert not resumed.trials["t"].at_target.found
+    report(resumed, 0.6, 4.0)
+    assert resumed.trials["t"].joules_at_target == 3.0
+
+
+def test_nested_results_are_metrics_of_the_ledger(ledger: Ledger) -> None:
+    recorder = recorder_of(ledger)
+    report(recorder, {"accuracy": 0.5, "loss": {"ce": 1}}, name="val")
+    assert [row.metrics for row in ledger.read().results] == [{"val/accuracy": 0.5, "val/loss/ce": 1}]
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize(
+    ("error", "written"),
+    [
+        (ValueError("cannot open bad\udcff.bin"), r"ValueError: cannot open bad\udcff.bin"),
+        (ValueError("a\0b"), r"ValueError: a\x00b"),
+        (Mute(), "Mute: (an error without a text)"),
+        ("no exception at all", "str: no exception at all"),
+    ],
+    ids=["a lone surrogate", "NUL", "no text", "no exception"],
+)
+def test_whatever_a_trial_fails_with_is_written_down(ledger: Ledger, tmp_path: Path, error: Any, written: str) -> None:
+    (tmp_path / "error.pkl").write_bytes(cloudpickle.dumps(error))
+    recorder = recorder_of(ledger)
+    trial = trial_of(error_file=str(tmp_path / "error.pkl"))
+    recorder.on_trial_start(0, [], trial)
+    recorder.on_trial_error(0, [], trial)
+    [row] = ledger.read().trials
+    assert (row.status, row.error) == ("failed", written)
+
+
+def test_what_goes_wrong_with_one_trial_s_event_ends_no_sweep_and_is_noted(ledger: Ledger) -> None:
+    def fail() -> None:
+        raise RuntimeError("nobody listens")
+
+    recorder = Recorder(ledger, {"": Objective("accuracy")}, 0.0, lambda _: False, lambda *_: None, fail)
+    report(recorder, 0.5)
+    assert recorder.unrecorded == {"t": "RuntimeError: nobody listens"}
+    assert [row.metrics for row in ledger.read().results] == [{"accuracy": 0.5}]
+
+
+def test_a_ledger_that_cannot_be_written_ends_the_sweep(ledger: Ledger) -> None:
+    recorder = recorder_of(ledger)
+    ledger.close()
+    with pytest.raises(LedgerError):
+        report(recorder, 0.5)

@@ -1,0 +1,293 @@
+"""Whole sweeps on a real Ray."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from energysweep.core.errors import InputError
+from energysweep.core.records import LeaseRow
+from energysweep.driver.run import Run, run
+from energysweep.ledger.store import LedgerData
+from energysweep.sweepfile import load_spec
+from tests.driver.test_resume import wait_for
+from tests.support.ledgers import window_seconds
+from tests.support.sweeps import read_ledger
+
+pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("default")]  # Ray's own warnings are not ours to fix
+
+RunSweep = Callable[..., Run]
+
+
+def trials_by(done: Run, parameter: str) -> dict[str, dict[str, str]]:
+    with (done.folder / "trials.csv").open() as file:
+        return {row[f"param.{parameter}"]: row for row in csv.DictReader(file)}
+
+
+def lease_by_trial(ledger: LedgerData) -> dict[str, LeaseRow]:
+    assert len(ledger.leases) == len({lease.trial for lease in ledger.leases})
+    return {lease.trial: lease for lease in ledger.leases}
+
+
+def least_active_joules(lease: LeaseRow) -> float:
+    """Of the 80 W above the floor what its CPU time is of all that there is; how much more, other load decides."""
+    return 80 * lease.cpu_seconds / (os.cpu_count() or 1) * 0.5
+
+
+def test_two_trials_at_once_share_the_100_watts_and_the_buckets_add_up(run_sweep: RunSweep) -> None:
+    began = time.monotonic()
+    done = run_sweep("max_concurrent_trials=2")
+    elapsed = time.monotonic() - began
+
+    totals, ledger = done.summary.totals, read_ledger(done)
+    # Half a second of 100 W: a busy host may make the agent wait between its look at the clock and at the meters.
+    assert totals.energy_joules == pytest.approx(100 * window_seconds(ledger, elapsed), rel=1e-3, abs=50)
+    booked = (
+        totals.trials_energy_joules
+        + totals.startup_joules
+        + totals.overhead_joules
+        + totals.other_sweeps_joules
+        + totals.background_joules
+        + totals.unreserved_idle_joules
+    )
+    assert booked == pytest.approx(totals.energy_joules, rel=1e-3)
+    assert totals.conservation_error_ratio < 1e-3
+    trials = trials_by(done, "kind")
+    leases = lease_by_trial(ledger)
+    burning = leases[trials["burn"]["trial"]]
+    assert leases[trials["sleep"]["trial"]].cpu_seconds < burning.cpu_seconds / 10
+    assert float(trials["burn"]["active_energy_joules"]) > least_active_joules(burning)
+    for row in trials.values():  # one of the host's CPUs is reserved: its part of the floor of 20 W
+        share_watts = 20 / max(os.cpu_count() or 1, 1)
+        worked_seconds = float(row["duration_seconds"]) - leases[row["trial"]].startup_seconds
+        assert float(row["idle_energy_joules"]) == pytest.approx(share_watts * worked_seconds, rel=0.02)
+
+
+def test_work_of_short_lived_children_started_from_a_thread_is_charged(run_sweep: RunSweep) -> None:
+    done = run_sweep("parameters.kind={grid: [spawn, sleep]}")
+
+    trials = trials_by(done, "kind")
+    ledger = read_ledger(done)
+    leases = lease_by_trial(ledger)
+    lease = leases[trials["spawn"]["trial"]]
+    assert leases[trials["sleep"]["trial"]].cpu_seconds < lease.cpu_seconds / 10
+    assert float(trials["spawn"]["active_energy_joules"]) > least_active_joules(lease)
+    last = [row.metrics["children_seconds"] for row in ledger.results if row.trial == lease.trial][-1]
+    assert lease.cpu_seconds > 0.9 * last > 0  # what the children themselves have used, as their parent was told
+
+
+def test_a_trial_of_300_ms_gets_its_joules(run_sweep: RunSweep) -> None:
+    done = run_sweep("parameters={kind: burn, reports: 1, seconds: 0.3}")
+
+    (trial,) = done.summary.trials
+    (lease,) = read_ledger(done).leases
+    # A reading may be a tenth of a second old.
+    assert 0.3 * 20 / (os.cpu_count() or 1) * 0.5 < trial.energy_joules < 100 * (lease.held_seconds + 0.2)
+    assert lease.cpu_seconds > 0
+    assert trial.active_energy_joules > least_active_joules(lease)
+
+
+def test_every_result_carries_the_energy_and_it_never_goes_down(run_sweep: RunSweep) -> None:
+    done = run_sweep("repeats=2")
+
+    ledger = read_ledger(done)
+    assert len(ledger.trials) == 4
+    for trial in ledger.trials:
+        energy = [row.energy_joules for row in ledger.results if row.trial == trial.trial]
+        assert len(energy) == 3
+        assert energy == sorted(energy)
+        assert energy[0] > 0
+    assert sorted(trial.seed for trial in ledger.trials) == [0, 0, 1, 1]
+
+
+def test_the_run_folder_holds_every_file(run_sweep: RunSweep) -> None:
+    done = run_sweep("parameters={kind: {grid: [sleep]}, seconds: 0.05}")
+
+    files = {path.name for path in done.folder.iterdir() if path.is_file()}
+    assert files >= {
+        "sweep.yaml",
+        "ledger.sqlite",
+        "trials.csv",
+        "configurations.csv",
+        "summary.json",
+        "report.html",
+    }
+    summary = json.loads((done.folder / "summary.json").read_text())
+    assert summary["schema_version"] == 1
+    assert summary["status"] == "done"
+    # 360 g/kWh: 1 J is 0.1 mg
+    charged = sum(summary["totals"][name] for name in ("trials_energy_joules", "startup_joules", "overhead_joules"))
+    assert summary["totals"]["emissions_grams"] == pytest.approx(charged * 1e-4)
+    # The key is in a file of its own, and in what Tune keeps of the trainable.
+    key = (done.folder / "run.key").read_text().strip()
+    assert len(key) == 32
+    tell_it = {path for path in done.folder.rglob("*") if path.is_file() and key.encode() in path.read_bytes()}
+    assert {path.relative_to(done.folder).parts[0] for path in tell_it} <= {"run.key", "tune"}
+    assert [(done.folder / name).stat().st_mode & 0o777 for name in ("run.key", "tune")] == [0o600, 0o700]
+
+
+def test_any_program_is_swept_and_the_end_of_its_errors_is_told(sweep_folder: Path, run_sweep: RunSweep) -> None:
+    (sweep_folder / "program.sh").write_text(
+        dedent("""\
+        #!/bin/sh
+        echo "no report"
+        echo "{\\"score\\": $1}"
+        (i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done) &
+        wait
+        [ "$1" != 2 ] || { echo "no such flavour" >&2; exit 7; }
+        """)
+    )
+    (sweep_folder / "program.sh").chmod(0o755)
+    done = run_sweep("workload=null", "command=[./program.sh, '{x}']", "parameters={x: {grid: [1, 2]}}")
+
+    trials = trials_by(done, "x")
+    assert trials["1"]["status"] == "completed"
+    assert float(trials["1"]["active_energy_joules"]) > 0
+    assert trials["2"]["status"] == "failed"
+    (problem,) = done.problems
+    assert "no such flavour" in problem
+    (failed,) = [trial for trial in read_ledger(done).trials if trial.status == "failed"]
+    assert "exit code 7" in failed.error
+
+
+def test_a_program_that_is_not_to_be_changed_reports_by_what_it_writes(sweep_folder: Path, run_sweep: RunSweep) -> None:
+    (sweep_folder / "program.py").write_text(
+        dedent("""\
+        import logging, sys, time
+        logging.basicConfig(level=logging.INFO)
+        for epoch in range(1, 4):
+            for step in range(3):
+                sys.stderr.write(f"\\r{step / 3:.0%}|#  | {step}/3, loss {1 / (epoch * 4 + step):.3f}")
+                time.sleep(0.02)
+            logging.info("epoch %d: \\x1b[1mval_acc %s\\x1b[0m %%", epoch, sys.argv[1] if epoch == 3 else epoch / 4)
+        """)
+    )
+    done = run_sweep(
+        "workload=null",
+        "command=[python3, program.py, '{last}']",
+        "parameters={last: {grid: [0.75, diverged]}}",
+        r"results.pattern=['loss (?P<loss>[\d.]+)', 'val_acc (?P<score>\w[\w.]*)']",
+        "objective.target=0.5",
+    )
+    assert done.problems == ()
+    good, diverged = sorted(done.summary.trials, key=lambda trial: str(trial.parameters["last"]))
+    assert good.metrics == {"loss": 0.071, "score": 0.75}  # 1 / 14
+    assert (good.objective, good.iterations, good.iterations_to_target) == (0.75, 3, 2)
+    assert diverged.metrics == {"loss": 0.071, "score": "diverged"}
+    assert (diverged.objective, diverged.iterations_to_target) == (0.5, 2)
+
+
+def test_asha_stops_trials_by_their_joules_and_calls_them_pruned(run_sweep: RunSweep) -> None:
+    done = run_sweep(
+        "parameters={kind: burn, seconds: 0.2, reports: 30, gain: {grid: [5, 4, 3, 2, 1]}}",
+        "scheduler={type: asha, resource: energy_joules, grace_period: 5, max_resource: 60, reduction_factor: 2}",
+    )
+
+    statuses = [trial.status for trial in done.summary.trials]
+    assert "pruned" in statuses
+    pruned = sum(trial.energy_joules for trial in done.summary.trials if trial.status == "pruned")
+    assert done.summary.totals.pruned_joules == pytest.approx(pruned)
+    ledger = read_ledger(done)
+    for trial in ledger.trials:
+        energy = [row.energy_joules for row in ledger.results if row.trial == trial.trial]
+        assert all(joules < 60 for joules in energy[:-1])  # the first report at the end was the last
+
+
+def test_optuna_repeats_each_suggestion_on_every_profile(run_sweep: RunSweep) -> None:
+    done = run_sweep(
+        "parameters={kind: sleep, seconds: 0.02, x: {uniform: [0, 1]}}",
+        "search={algorithm: optuna, num_samples: 3, seed: 7}",
+        "repeats=2",
+        "hardware={one: {resources: {cpu: 1}}, two: {resources: {cpu: 2}}}",
+    )
+
+    trials = read_ledger(done).trials
+    assert len(trials) == 3 * 2 * 2
+    by_x: dict[float, list[tuple[str, int | None]]] = {}
+    for trial in trials:
+        by_x.setdefault(trial.parameters["x"], []).append((trial.hardware, trial.seed))
+    assert len(by_x) == 3
+    for places in by_x.values():
+        assert sorted(places) == [("one", 0), ("one", 1), ("two", 0), ("two", 1)]
+
+
+def test_what_a_failed_attempt_spent_after_its_last_checkpoint_is_lost(sweep_folder: Path, run_sweep: RunSweep) -> None:
+    (sweep_folder / "work.py").write_text(
+        dedent("""\
+        import json, pathlib, tempfile, time
+        from ray import tune
+
+        def burn(seconds):
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                pass
+
+        def train(config):
+            checkpoint = tune.get_checkpoint()
+            begin = 0
+            if checkpoint:
+                with checkpoint.as_directory() as folder:
+                    begin = json.loads((pathlib.Path(folder) / "at").read_text())
+            for i in range(begin, 4):
+                burn(0.3)
+                if i == 2 and not checkpoint:
+                    burn(0.5)
+                    raise RuntimeError("out of luck")
+                with tempfile.TemporaryDirectory() as folder:
+                    (pathlib.Path(folder) / "at").write_text(json.dumps(i + 1))
+                    tune.report({"score": i, "at": time.time()}, checkpoint=tune.Checkpoint.from_directory(folder))
+        """)
+    )
+    done = run_sweep("parameters={}", "max_failures=1")
+
+    (trial,) = done.summary.trials
+    assert (trial.status, trial.attempts) == ("completed", 2)
+    ledger = read_ledger(done)
+    first, second = ledger.attempts
+    assert (first.outcome, second.outcome) == ("failed", "completed")
+    assert "out of luck" in first.error
+    results = [row.energy_joules for row in ledger.results]
+    assert results == sorted(results)
+    # 0.8 s of burning at up to 80 W above the floor were lost, and what came until the lease was closed; the rest was
+    # not. A reading may be a tenth of a second old.
+    (lease,) = [lease for lease in ledger.leases if lease.attempt == 1]
+    after_checkpoint = lease.closed_at - ledger.results[1].metrics["at"]
+    assert 0.2 * 80 * 0.8 < trial.lost_joules < 100 * (after_checkpoint + 0.2)
+    assert trial.lost_joules < trial.energy_joules
+    assert first.checkpoint_joules == results[1]
+
+
+def test_stop_at_target_ends_a_trial_that_has_held_it(run_sweep: RunSweep) -> None:
+    done = run_sweep(
+        "parameters={kind: sleep, seconds: 0.05, reports: 20}",
+        "objective={metric: score, mode: max, target: 5, stop_at_target: true, patience: 2}",
+    )
+
+    (trial,) = done.summary.trials
+    assert trial.metrics["score"] == 6  # reached at 5, held once more
+    assert trial.energy_to_target_joules is not None
+    assert trial.energy_to_target_joules < trial.energy_joules
+
+
+def test_a_metric_that_is_never_reported_is_said_plainly(run_sweep: RunSweep) -> None:
+    done = run_sweep("parameters={kind: sleep, seconds: 0.01}", "objective.metric=accuracy")
+
+    assert not done.succeeded
+    assert "never reported 'accuracy'" in done.problems[0]
+    assert "score" in done.problems[0]
+
+
+def test_a_run_that_fails_lets_its_agent_go(sweep_folder: Path, agent_home: Path) -> None:
+    spec = load_spec(sweep_folder / "sweep.yaml")
+    with pytest.raises(InputError, match="No such file") as failure:
+        run(spec, output=Path("/proc/self"), metrics_port=0)  # nobody, root included, can make a folder there
+    # Whoever keeps the error keeps the driver's variables: its connection must have been closed, or the agent stays.
+    wait_for(lambda: not (agent_home / "agent.sock").exists(), 60)
+    assert failure.tb is not None

@@ -1,0 +1,129 @@
+"""What dashboards are told of a sweep that runs, by hand."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from energysweep.accounting.accounts import Charged, Cheapest
+from energysweep.core.records import TrialRow, TrialStatus
+from energysweep.driver.poller import Totals
+from energysweep.driver.progress import RunningTrial, Status, cheapest, line, table, with_waiting
+from energysweep.driver.recorder import TrialRecord
+
+
+@pytest.mark.parametrize(
+    ("counts", "planned", "shown"),
+    [
+        ({}, 6, {"pending": 6}),
+        ({"running": 2}, 6, {"pending": 4, "running": 2}),
+        # One whose attempt has failed waits for the next one, beside those that have not begun.
+        ({"completed": 1, "pending": 1, "running": 2}, 6, {"pending": 3, "completed": 1, "running": 2}),
+        # A run that was resumed: what was interrupted goes on when there is room.
+        ({"completed": 1, "interrupted": 3, "running": 2}, 6, {"pending": 3, "completed": 1, "running": 2}),
+        ({"completed": 4, "failed": 1, "pruned": 1}, 6, {"completed": 4, "failed": 1, "pruned": 1}),
+        # Tune had lost its state and began all over again: more trials than planned, and none waits.
+        ({"completed": 7}, 6, {"completed": 7}),
+    ],
+)
+def test_what_neither_runs_nor_has_ended_waits(counts: dict[str, int], planned: int, shown: dict[str, int]) -> None:
+    assert with_waiting(counts, planned) == shown
+
+
+def test_a_sweep_is_charged_with_trials_and_overhead_of_hosts_that_have_held_a_lease() -> None:
+    totals = Totals()
+    totals.own("head", "cpu", "trials", "rapl", 0.0)  # no trial has ever run there
+    totals.own("head", "cpu", "overhead", "rapl", 50.0)
+    assert totals.charged() == [Charged("cpu", "trials", "rapl", 0.0), Charged("cpu", "overhead", "rapl", 0.0)]
+    assert totals.charged_joules is None  # for a person: not known yet
+    totals.held.add("node")
+    totals.own("node", "cpu", "trials", "rapl", 100.0)
+    totals.own("node", "cpu", "trials", "rapl", 20.0)
+    totals.own("node", "cpu", "overhead", "rapl", 5.0)
+    totals.own("node", "dram", "trials", "estimate", 10.0)
+    assert totals.charged() == [
+        Charged("cpu", "trials", "rapl", 120.0),
+        Charged("cpu", "overhead", "rapl", 5.0),
+        Charged("dram", "trials", "estimate", 10.0),
+    ]
+    assert totals.charged_joules == 135
+
+
+def record(
+    rate: float, status: TrialStatus, joules: float | None, hardware: str = "cpu", stage: str = ""
+) -> TrialRecord:
+    row = TrialRow("id", {"rate": rate, "depth": 1}, 0, hardware, status, 1, 1.0, None, None, stage)
+    found = TrialRecord(row)
+    found.at_target.see(joules is not None, joules)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("records", "found"),
+    [
+        ([], None),
+        ([record(0.1, "running", None)], None),
+        # The luckiest trial, 10 J, is of the configuration with the higher geometric mean: 30 J against 25 J.
+        (
+            [
+                *(record(0.1, "completed", 10.0), record(0.1, "completed", 90.0)),
+                *(record(0.2, "completed", 20.0), record(0.2, "running", 31.25)),
+            ],
+            Cheapest("rate=0.2", "cpu", 25.0),
+        ),
+        # The same parameters on other hardware are another configuration.
+        (
+            [record(0.1, "completed", 10.0, "gpu"), record(0.1, "completed", 30.0, "cpu")],
+            Cheapest("rate=0.1", "gpu", 10.0),
+        ),
+        # It was pruned once before the target: cheap only when it is lucky.
+        (
+            [record(0.1, "completed", 10.0), record(0.1, "pruned", None), record(0.2, "completed", 30.0)],
+            Cheapest("rate=0.2", "cpu", 30.0),
+        ),
+        # It may still get there.
+        (
+            [record(0.1, "completed", 10.0), record(0.1, "running", None), record(0.2, "completed", 30.0)],
+            Cheapest("rate=0.1", "cpu", 10.0),
+        ),
+        # Nobody always gets there.
+        (
+            [
+                *(record(0.1, "completed", 10.0), record(0.1, "failed", None)),
+                *(record(0.2, "completed", 9.0), record(0.2, "interrupted", None)),
+            ],
+            Cheapest("rate=0.2", "cpu", 9.0),
+        ),
+        # A stage is no configuration, and not one that fails to reach the target.
+        (
+            [record(0.1, "completed", None, stage="base"), record(0.1, "completed", 10.0)],
+            Cheapest("rate=0.1", "cpu", 10.0),
+        ),
+    ],
+)
+def test_the_cheapest_configuration_is_told_by_the_mean_of_its_trials(
+    records: list[TrialRecord], found: Cheapest | None
+) -> None:
+    told = cheapest(records, ["rate"])
+    assert (told and told[:2]) == (found and found[:2])
+    assert (told and told.energy_joules) == pytest.approx(found and found.energy_joules)
+
+
+@pytest.mark.parametrize(("hardware", "label"), [("gpu", "rate=0.2 gpu"), ("", "rate=0.2")])
+def test_the_terminal_names_the_same_configuration(hardware: str, label: str) -> None:
+    found = cheapest([record(0.2, "completed", 24.0, hardware), record(0.2, "completed", 26.0, hardware)], ["rate"])
+    said = line(Status(4, {"completed": 2}, "accuracy", None, found, None, 90.0, 1.0, False, 10.0, ()))
+    assert f"cheapest at target 25.0 J ({label})" in said
+
+
+@pytest.mark.parametrize(("joules", "shown"), [(None, "n/a"), (0.0, "≈ 0 J (est.)"), (12.0, "≈ 12.0 J (est.)")])
+def test_a_trial_of_which_no_agent_has_told_has_no_energy_yet(joules: float | None, shown: str) -> None:
+    running = (RunningTrial("rate=0.1", 0, None, joules),)
+    status = Status(4, {"running": 1}, "accuracy", None, None, None, 90.0, 1.0, True, 10.0, running)
+    console = Console(width=120, file=io.StringIO())
+    with console.capture() as captured:
+        console.print(table(status))
+    (row,) = (text for text in captured.get().splitlines() if text.startswith("rate=0.1"))
+    assert row.rstrip().endswith(shown)

@@ -1,0 +1,190 @@
+"""The receipt of a trial, against the sums of ``example``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from energysweep.cli import main
+from energysweep.core.errors import InputError
+from energysweep.core.runfolder import LEDGER
+from energysweep.ledger.store import Ledger, LedgerData
+from energysweep.report import explain
+from energysweep.report.terminal import receipt_lines
+from tests.support.example import CRASHED, HOST, PRUNED, WINDOW, example
+
+
+def lines_of(data: LedgerData, trial: str = CRASHED) -> list[str]:
+    return receipt_lines(explain(data, trial))
+
+
+def joules_after(lines: list[str], name: str) -> list[float]:
+    """The joules of every line of this name."""
+    found = (re.fullmatch(rf"\s*{re.escape(name)}\s+(?:≈ )?\s*(-?[\d,]+\.\d+) J.*", line) for line in lines)
+    return [float(match.group(1).replace(",", "")) for match in found if match]
+
+
+def test_a_receipt_has_every_attempt_and_lease_with_its_joules() -> None:
+    receipt = explain(example(), CRASHED)
+    first, second = receipt.attempts
+    assert (first.number, first.row and first.row.outcome, first.lost_joules) == (1, "failed", pytest.approx(11))
+    assert (second.number, second.lost_joules) == (2, 0)
+    assert [lease.joules for attempt in receipt.attempts for lease in attempt.leases] == pytest.approx([66, 55])
+    (lease,) = first.leases
+    booked = {(row.component, row.bucket): row.joules for row in lease.rows}
+    assert booked == pytest.approx(
+        {("cpu", "active"): 39.6, ("cpu", "idle"): 9.9, ("dram", "active"): 13.2, ("dram", "idle"): 3.3}
+    )
+    assert lease.uncovered_seconds == pytest.approx(0.66)  # a tenth of 6.6 s
+
+
+def test_the_balance_is_the_meter_against_all_buckets() -> None:
+    (window,) = explain(example(), CRASHED).windows
+    cpu, dram = window.devices
+    assert dict(cpu.buckets) == pytest.approx(
+        {
+            "this trial": 90.75,
+            "its start-up": 0,
+            "other trials": 1546.5,  # three quarters of 2183 J - 121 J
+            "overhead": 100,
+            "other sweeps": 0,
+            "background": 150,
+            "unreserved idle": 567,
+        }
+    )
+    assert cpu.booked_joules == pytest.approx(2454.25)
+    assert cpu.difference_joules == pytest.approx(0, abs=1e-9)
+    assert dram.booked_joules == pytest.approx(545.75)
+
+
+def test_a_meter_that_disagrees_is_shown_as_a_difference() -> None:
+    data = example()
+    cpu, dram = data.meters
+    lines = lines_of(replace(data, meters=[cpu._replace(joules=cpu.joules + 30), dram]))
+    assert joules_after(lines, "difference") == pytest.approx([30, 0, 30])
+
+
+def test_a_window_without_the_trial_is_not_on_its_receipt() -> None:
+    data = example()
+    elsewhere = [row._replace(window="window-2") for row in data.meters]
+    receipt = explain(replace(data, meters=[*data.meters, *elsewhere]), CRASHED)
+    assert [(window.host, window.window) for window in receipt.windows] == [(HOST, WINDOW)]
+
+
+def test_the_printed_lines_add_up() -> None:
+    lines = lines_of(example())
+    assert joules_after(lines, "= this lease") == [66, 55]
+    assert joules_after(lines, "= this trial") == [121]
+    assert joules_after(lines, "of it lost") == [11]
+    parts = ("this trial", "its start-up", "other trials", "overhead", "other sweeps", "background", "unreserved idle")
+    by_device = zip(*(joules_after(lines, part) for part in parts), strict=True)
+    sums = [sum(column) for column in by_device]
+    assert sums == pytest.approx([2454.25, 545.75, 3000])
+    assert joules_after(lines, "= booked") == pytest.approx(sums)
+    counters = joules_after(lines, "the device's own counter") + joules_after(lines, "the devices' own counters")
+    assert counters == pytest.approx([2454.25, 545.75, 3000])
+
+
+def test_a_receipt_tells_gaps_failures_and_resets() -> None:
+    data = example()
+    cpu, dram = data.meters
+    cpu = cpu._replace(covered_seconds=108.0, failures=3, resets=1, resolution_joules=0.25)
+    text = "\n".join(lines_of(replace(data, meters=[cpu, dram])))
+    assert "0.660 s were not measured" in text
+    assert "coverage 90.0 % (12.000 s not covered; 3 failed readings, 1 reset)" in text
+    assert "resolution 0.25 J; idle power 5.00 W (quiet seconds)" in text
+    assert "uncertainty ± 10 %: RAPL" in text
+
+
+def test_every_joule_of_an_estimate_is_called_one() -> None:
+    lines = [line for line in lines_of(example("estimate")) if re.search(r"\d J", line)]
+    assert len(lines) > 20
+    assert [line for line in lines if "≈" not in line or "(est.)" not in line] == []
+
+
+def test_a_pruned_trial_s_energy_is_pruned() -> None:
+    assert joules_after(lines_of(example(), PRUNED), "of it pruned") == [22]
+
+
+def test_a_trial_that_nobody_measured_says_so() -> None:
+    data = example()
+    leases = [row for row in data.leases if row.trial != CRASHED]
+    text = "\n".join(lines_of(replace(data, leases=leases)))
+    assert "no lease: nothing of it was measured" in text
+    assert "No energy was measured for this trial." in text
+
+
+def test_two_attempts_on_two_hosts_have_two_balances() -> None:
+    data = example()
+    moved = f"{CRASHED}/2"
+    away = {"host": "boot-2", "window": "window-2"}
+    energy = [row._replace(**away) if row.lease == moved else row for row in data.energy]
+    leases = [row._replace(**away, node="desktop") if row.lease == moved else row for row in data.leases]
+    receipt = explain(replace(data, energy=energy, leases=leases), CRASHED)
+    assert [window.host for window in receipt.windows] == ["boot-1", "boot-2"]
+    here, there = ([dict(device.buckets)["this trial"] for device in window.devices] for window in receipt.windows)
+    assert here == pytest.approx([49.5, 16.5])
+    assert there == pytest.approx([41.25, 13.75])
+    assert receipt.trial.energy_joules == pytest.approx(121)
+
+
+@pytest.mark.parametrize(
+    "name", [PRUNED, "t-0.001-256-1", "learning_rate=0.001 batch_size=256 seed=1"], ids=["id", "text", "label"]
+)
+def test_a_trial_is_found_by_its_id_or_label(name: str) -> None:
+    assert explain(example(), name).trial.trial == PRUNED
+
+
+def test_a_unique_beginning_of_an_id_is_enough() -> None:
+    data = example()
+    trials = [row for row in data.trials if row.trial in (CRASHED, PRUNED)]
+    assert explain(replace(data, trials=trials), "t-0.01").trial.trial == CRASHED
+
+
+def test_a_name_of_several_trials_is_refused_with_their_names() -> None:
+    with pytest.raises(InputError, match=r"the name of 2 trials: t-0\.1-256-0 \(.* seed=0\), t-0\.1-256-1"):
+        explain(example(), "t-0.1-256")
+
+
+def test_an_unknown_trial_is_refused_with_near_ones() -> None:
+    with pytest.raises(InputError, match=r"no trial 't-0\.1-257-1'; there are t-0\.1-256-1"):
+        explain(example(), "t-0.1-257-1")
+
+
+def test_a_run_without_trials_says_so() -> None:
+    with pytest.raises(InputError, match="it has none at all"):
+        explain(LedgerData({}), "x")
+
+
+def test_markup_and_tabs_in_what_the_user_named_stay_text(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    data = example(extra={"note": "[red]a\tb[/red]"})
+    write(tmp_path, data)
+    assert main(["explain", str(tmp_path), CRASHED]) == 0
+    assert "note=[red]a" in capsys.readouterr().out
+
+
+def test_the_command_prints_the_receipt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, example())
+    assert main(["explain", str(tmp_path), CRASHED]) == 0
+    printed = capsys.readouterr()
+    assert "Receipt of trial t-0.01-64-1 of mnist" in printed.out
+    assert printed.err == ""
+
+
+def test_the_command_refuses_what_is_no_trial_or_no_run_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, example())
+    assert main(["explain", str(tmp_path), "nonsense"]) == 2
+    assert main(["explain", str(tmp_path / "missing"), CRASHED]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def write(folder: Path, data: LedgerData) -> None:
+    with Ledger.create(folder / LEDGER) as ledger:
+        ledger.note(**data.run)
+        ledger.merge(data.energy, data.meters, data.leases, data.samples)
+        ledger.record(data.trials, data.attempts, data.results)

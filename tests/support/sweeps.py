@@ -1,0 +1,128 @@
+"""Sweeps in a folder of the test's own, on a host whose CPU draws a constant, replayed 100 W."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from energysweep.core.runfolder import LEDGER
+from energysweep.driver.run import Run, run
+from energysweep.ledger.store import Ledger, LedgerData
+from energysweep.sweepfile import load_spec
+
+TRACE = "time_seconds,device,component,power_watts\n0,package-0,cpu,100\n1,package-0,cpu,100\n"
+
+WORK = '''
+import resource, subprocess, sys, threading, time
+from ray import tune
+
+BURN = "import time\\nwhile time.process_time() < 0.15: pass"
+
+
+def burn(seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+def spawn(seconds):
+    """Short-lived children, started from a thread."""
+    def loop():
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            subprocess.run([sys.executable, "-c", BURN], check=True)
+    thread = threading.Thread(target=loop)
+    thread.start()
+    thread.join()
+
+
+def children_seconds():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def train(config):
+    work = {"burn": burn, "sleep": time.sleep, "spawn": spawn}[config["kind"]]
+    before = children_seconds()
+    for report in range(config.get("reports", 3)):
+        work(config.get("seconds", 1.0))
+        tune.report({"score": report * config.get("gain", 1), "children_seconds": children_seconds() - before})
+'''
+
+# Works until a file is there, and then for some steps more: a test that is late still finds it at work.
+UNTIL = """
+import json, pathlib, tempfile, time
+from ray import tune
+
+
+def train(config):
+    checkpoint, at, more = tune.get_checkpoint(), 0, 4
+    if checkpoint:
+        with checkpoint.as_directory() as folder:
+            at = json.loads((pathlib.Path(folder) / "at").read_text())
+    while more:
+        more -= pathlib.Path(config["file"]).exists()
+        at += 1
+        end = time.monotonic() + 0.25
+        while time.monotonic() < end:
+            pass
+        with tempfile.TemporaryDirectory() as folder:
+            (pathlib.Path(folder) / "at").write_text(json.dumps(at))
+            tune.report({"score": at}, checkpoint=tune.Checkpoint.from_directory(folder))
+"""
+
+SWEEP = """
+name: test
+workload: work.py:train
+parameters: {kind: {grid: [burn, sleep]}}
+objective: {metric: score, mode: max}
+meters: ["replay:trace.csv"]
+idle_power_watts: {cpu: 20}
+carbon: {grams_per_kwh: 360}
+"""
+
+
+def end_of_orphans() -> None:
+    """Kill whatever was started with the test's own agent socket in its environment, and is still there."""
+    needle = f"ENERGYSWEEP_SOCKET={os.environ['ENERGYSWEEP_SOCKET']}".encode()
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit() and int(process.name) != os.getpid():
+            try:
+                if needle in (process / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(process.name), signal.SIGKILL)
+            except OSError:
+                continue
+
+
+@pytest.fixture
+def sweep_folder(tmp_path: Path, agent_home: Path) -> Iterator[Path]:
+    """A folder with a workload, a trace of 100 W, and sweep.yaml.
+
+    A test that fails, or runs out of time, leaves drivers, their Ray and their trials without an end: they get one.
+    """
+    (tmp_path / "work.py").write_text(WORK)
+    (tmp_path / "trace.csv").write_text(TRACE)
+    (tmp_path / "sweep.yaml").write_text(dedent(SWEEP))
+    yield tmp_path
+    end_of_orphans()
+
+
+@pytest.fixture
+def run_sweep(sweep_folder: Path) -> Callable[..., Run]:
+    """Runs sweep.yaml with some keys replaced, as ``--set`` would."""
+
+    def run_it(*overrides: str) -> Run:
+        spec = load_spec(sweep_folder / "sweep.yaml", overrides)
+        return run(spec, output=sweep_folder / "results", metrics_port=0)
+
+    return run_it
+
+
+def read_ledger(done: Run) -> LedgerData:
+    with Ledger.open(done.folder / LEDGER) as ledger:
+        return ledger.read()

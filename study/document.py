@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -26,6 +27,7 @@ from study.parts import energy_parts_table
 
 ROOT: Final = Path(__file__).parent.parent
 DOCUMENT: Final = ROOT / "docs" / "study.md"
+COLUMNS: Final = 120  # of all documents
 EXTRACTS: Final = ROOT / "docs" / "study"
 _BLOCK: Final = re.compile(r"(<!-- generated: ([a-z]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _NOTHING: Final = "No run of the study can tell.\n"
@@ -53,9 +55,19 @@ def filled(document: str, summaries: Sequence[Summary]) -> str:
 
     def block(found: re.Match[str]) -> str:
         text = BLOCKS[found[2]](summaries) if summaries else ""
-        return f"{found[1]}\n{text or _NOTHING}\n{found[3]}"
+        return f"{found[1]}\n{wrapped(text) or _NOTHING}\n{found[3]}"
 
     return _BLOCK.sub(block, document)
+
+
+def wrapped(text: str) -> str:
+    """Markdown with its sentences and lists wrapped as in the other documents; a row of a table stays one line."""
+    return "\n".join(line if line.startswith("|") else _wrapped_line(line) for line in text.split("\n"))
+
+
+def _wrapped_line(line: str) -> str:
+    indent = "  " if line.startswith("- ") else ""
+    return textwrap.fill(line, COLUMNS, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def findings_table(summaries: Sequence[Summary]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from markdown_it import MarkdownIt
 
 from energysweep.cli import _parser
 from energysweep.core import metrics
@@ -16,6 +17,7 @@ from energysweep.sweepfile import SweepSpec, load_spec
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+PROSE = sorted([*DOCUMENTS, *ROOT.glob("helm/*/README.md")])
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CLUSTER = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
 
@@ -45,6 +47,17 @@ def test_the_document_of_the_metrics_is_made_from_the_table_as_it_is() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_relative_link_leads_to_a_file(document: Path) -> None:
     assert [link for link in relative_links(document) if not (document.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("document", PROSE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_prose_is_wrapped_where_it_is_read_beside_its_changes(document: Path) -> None:
+    # Tables and code have the lines that they need.
+    text = document.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    paragraphs = [
+        token.map for token in MarkdownIt().enable("table").parse(text) if token.type == "paragraph_open" and token.map
+    ]
+    assert [number + 1 for begin, end in paragraphs for number in range(begin, end) if len(lines[number]) > 120] == []
 
 
 def test_every_test_that_a_document_names_is_there() -> None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from energysweep.accounting.accounts import Energy
 from energysweep.accounting.processes import Root
-from energysweep.agent import protocol
+from energysweep.agent import operations, protocol
 from energysweep.agent.agent import Agent
 from energysweep.agent.guard import (
     LONGEST_LINE_BYTES,
@@ -140,15 +140,10 @@ class Connection(socketserver.StreamRequestHandler):
             answer = _joules(self._lease(request, self.root))
             coverage = self.agent.coverage(self.run, request.lease) if request.op == "close" else None
             return answer if coverage is None else answer | coverage._asdict()
-        match request:
-            case protocol.Phase() | protocol.Elsewhere():
-                self._note(request)
-            case protocol.CloseTrial():
-                self.agent.close_trial(self.run, request.trial, is_over=request.is_over)
-            case protocol.Update():
-                self.agent.update_sweep(self.run, request.sweep)
-            case protocol.CloseWindow():
-                self.agent.close_window(self.run)
+        if isinstance(request, protocol.Phase | protocol.Elsewhere):
+            self._note(request)
+        else:
+            operations.carry_out(self.agent, self.run, request)
         return {}
 
     def _hello(self, request: protocol.Hello) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """What programs say to the agent: one JSON object per line over the Unix socket or TCP, one answer line each.
 
 An answer has ``ok``; if that is false, ``error`` is the reason. Over the socket the kernel names the process that
-speaks; over TCP it has to prove who it is (``proof``).
+speaks; over TCP it has to prove who it is (``proof``). What a driver asks for its run, it can post over HTTP, too: to
+the agents of other hosts, which it has no connection to.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import dataclasses
 import os
 import sys
 import tempfile
+from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -39,8 +41,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 MetricValue = Annotated[float, Field(allow_inf_nan=False)]
 
 _Label = Annotated[str, Field(max_length=_LONGEST_LABEL)]
-AGENTS: TypeAdapter[dict[str, str]] = TypeAdapter(Annotated[dict[_Label, _Label], Field(max_length=_MOST_AGENTS)])
-"""The names of nodes by address of all agents of a sweep."""
+_AgentsOfRun = Annotated[dict[_Label, _Label], Field(max_length=_MOST_AGENTS)]
 
 
 def _bounded(sweep: Sweep) -> Sweep:
@@ -208,6 +209,19 @@ class Update(_Request):
     sweep: ShownSweep
 
 
+class Agents(_Request):
+    """The driver tells which agents serve its run."""
+
+    op: Literal["agents"] = "agents"
+    agents: _AgentsOfRun
+    """The names of nodes by address."""
+
+    @classmethod
+    def within_bounds(cls, agents: Mapping[str, str]) -> Agents:
+        """As many of them as an agent takes."""
+        return cls(agents=within_bounds(Sweep(agents=dict(agents))).agents)
+
+
 class CloseWindow(_Request):
     """The driver's sweep is over: take a last reading, count no further."""
 
@@ -220,8 +234,48 @@ class Retire(_Request):
     op: Literal["retire"] = "retire"
 
 
-Request = Hello | Prove | Open | Phase | Elsewhere | Report | Close | CloseTrial | Update | CloseWindow | Retire
+RunRequest = CloseTrial | Update | Agents | CloseWindow
+"""What a driver asks for its run; ``operations`` carries it out."""
+Request = Hello | Prove | Open | Phase | Elsewhere | Report | Close | RunRequest | Retire
 REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="op")])
+
+
+class Posted(NamedTuple):
+    """A driver's request over HTTP, beside ``run`` in its query."""
+
+    path: str
+    query: Mapping[str, str] = {}
+    content: Mapping[str, str] = {}
+
+
+POSTED_PATHS = ("/v1/close", "/v1/agents")
+_AGENTS: TypeAdapter[dict[str, str]] = TypeAdapter(_AgentsOfRun)
+
+
+def posted(request: CloseTrial | Agents | CloseWindow) -> Posted:
+    """A request as it is posted to an agent of another host."""
+    if isinstance(request, Agents):
+        return Posted("/v1/agents", content=request.agents)
+    if isinstance(request, CloseWindow):
+        return Posted("/v1/close")
+    return Posted("/v1/close", {"trial": request.trial} | ({"is_over": "1"} if request.is_over else {}))
+
+
+def request_of_post(path: str, query: Mapping[str, str], content: Callable[[], bytes]) -> RunRequest:
+    """The request that was posted to one of ``POSTED_PATHS``, as ``posted`` has written it.
+
+    Args:
+        path, query: where it was posted.
+        content: reads what came with it, where anything has to.
+
+    Raises:
+        ValidationError: it is none.
+    """
+    if path == "/v1/agents":
+        return Agents(agents=_AGENTS.validate_json(content()))
+    if not query.get("trial"):
+        return CloseWindow()
+    return CloseTrial.model_validate({"trial": query["trial"], "is_over": query.get("is_over") or False})
 
 
 class Problem(NamedTuple):

@@ -15,21 +15,19 @@ from wsgiref.simple_server import WSGIRequestHandler
 
 from pydantic import ValidationError
 
-from energysweep.agent import proof
+from energysweep.agent import operations, proof, protocol
 from energysweep.agent.agent import Agent
 from energysweep.agent.discovery import Peers, address_of, targets
 from energysweep.agent.exporter import exposition, takes_gzip
 from energysweep.agent.guard import COMPLAINTS, Complaints
-from energysweep.agent.protocol import AGENTS, first_problem
 from energysweep.core.errors import LeaseRefused, one_line
 
 Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 
 _GZIP_LEVEL = 1  # a sixth of the time of the usual 9, for a third more bytes
-_MOST_BYTES = 1_000_000  # of an order
+_MOST_BYTES = 1_000_000  # of what is posted
 _NUMBER = re.compile("[0-9]{1,18}")  # of bytes, or a revision: no more digits than any of them has
-_ORDERS = ("/v1/close", "/v1/agents")
 _PAGES = ("/metrics", "/healthz", "/sd", "/v1/totals")
 
 WsgiApplication = Callable[[Environ, StartResponse], Iterable[bytes]]
@@ -65,9 +63,9 @@ class Application:
 
     def _answer(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
-        if path not in (*_PAGES, *_ORDERS):
+        if path not in (*_PAGES, *protocol.POSTED_PATHS):
             raise _Refused("404 Not Found", "see /metrics, /healthz, /sd, /v1/totals")
-        allowed = ("POST",) if path in _ORDERS else ("GET", "HEAD")
+        allowed = ("POST",) if path in protocol.POSTED_PATHS else ("GET", "HEAD")
         if method not in allowed:
             raise _Refused("405 Method Not Allowed", f"{path} takes {' and '.join(allowed)}", allowed)
         match path:
@@ -119,19 +117,16 @@ class Application:
         except LeaseRefused as error:
             raise _Refused("404 Not Found", str(error)) from error
 
-    def _carry_out(self, order: str, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """A driver on another host: a trial of its run has ended, or the run itself; or which agents serve it."""
+    def _carry_out(self, path: str, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """What a driver on another host asks for its run."""
         run, trial, is_over = _query(environ, "run", "trial", "is_over")
         self._check_driver(environ, run)
         try:
-            if order == "/v1/agents":
-                self._agent.update_agents(run, AGENTS.validate_json(_content(environ)))
-            elif trial:
-                self._agent.close_trial(run, trial, is_over=bool(is_over))
-            else:
-                self._agent.close_window(run)
+            query = {"trial": trial, "is_over": is_over}
+            request = protocol.request_of_post(path, query, lambda: _content(environ))
+            operations.carry_out(self._agent, run, request)
         except ValidationError as error:
-            raise _Refused("400 Bad Request", str(first_problem(error))) from error
+            raise _Refused("400 Bad Request", str(protocol.first_problem(error))) from error
         except LeaseRefused as error:
             raise _Refused("404 Not Found", str(error)) from error
         return _json(start_response, "200 OK", {})

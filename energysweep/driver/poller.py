@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
-import json
 import logging
 import threading
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from energysweep.accounting.accounts import Charged, Sweep
-from energysweep.agent.client import NOTHING_SPENT, AgentClient, Spent
+from energysweep.agent import protocol
+from energysweep.agent.client import NOTHING_SPENT, AgentClient, RemoteAgent, Spent
 from energysweep.agent.discovery import address_of
 from energysweep.core.errors import AgentUnreachable, LedgerError
 from energysweep.core.records import LEASE_BUCKETS, TRIAL_BUCKETS, EnergyRow, LeaseRow, MeterRow
@@ -147,8 +143,6 @@ class Roster:
 POLL_SECONDS = 1.0
 _CHARGED = ("trials", "startup", "overhead")  # what a sweep has to answer for
 BUCKET = "bucket:"  # begins the names of sample series that are no trial
-_ANSWER_SECONDS = 3.0  # a lost node must not hold up the others
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # an agent is never behind http_proxy
 
 
 @dataclass
@@ -298,7 +292,7 @@ class Poller:
             is_over: no other attempt will follow.
         """
         self._own.close_trial(trial, is_over=is_over)
-        self._tell_others(trial=trial, is_over="1" if is_over else "")
+        self._tell_others(protocol.CloseTrial(trial=trial, is_over=is_over))
 
     def tell_agents(self, agents: Mapping[str, str]) -> None:
         """Tell the agents of other hosts who all serve this run: the names of their nodes by address."""
@@ -306,19 +300,22 @@ class Poller:
             window, _ = self._since[url]
             if url != self._own.url and self._told.get(url) != (window, agents):
                 with contextlib.suppress(AgentUnreachable):
-                    _ask(url, "agents", self._key, order=agents, run=self._run)
+                    self._remote(url).tell(protocol.Agents.within_bounds(agents))
                     self._told[url] = (window, agents)
 
     def close_windows(self) -> None:
         """Have every agent take a last reading and close the run's window."""
         self._own.close_window()
-        self._tell_others()
+        self._tell_others(protocol.CloseWindow())
 
-    def _tell_others(self, **what: str) -> None:
+    def _tell_others(self, request: protocol.CloseTrial | protocol.CloseWindow) -> None:
         for url in self._board.agents():
             if url != self._own.url:
                 with contextlib.suppress(AgentUnreachable):
-                    _ask(url, "close", self._key, order={}, run=self._run, **what)
+                    self._remote(url).tell(request)
+
+    def _remote(self, url: str) -> RemoteAgent:
+        return RemoteAgent(url, self._run, self._key)
 
     def poll(self) -> None:
         """Ask all agents once. One that does not answer is asked again next time."""
@@ -329,7 +326,7 @@ class Poller:
             for url in urls:
                 window, revision = self._since.get(url, ("", 0))
                 try:
-                    answer = _ask(url, "totals", self._key, run=self._run, window=window, since=revision)
+                    answer = self._remote(url).totals(window, revision)
                 except AgentUnreachable:
                     continue
                 self._take(answer)
@@ -393,19 +390,3 @@ class Poller:
             return Drawn(trial, row.device, more)
         self.totals.buckets[row.bucket] = self.totals.buckets.get(row.bucket, 0.0) + more
         return Drawn(BUCKET + row.bucket, row.device, more)
-
-
-def _ask(
-    url: str, path: str, key: str, *, order: Mapping[str, str] | None = None, **query: str | int
-) -> dict[str, Any]:
-    request = urllib.request.Request(  # noqa: S310 - an agent's own address
-        f"{url}/v1/{path}?{urllib.parse.urlencode(query)}",
-        headers={"Authorization": f"Bearer {key}"},
-        data=None if order is None else json.dumps(order).encode(),
-    )
-    try:
-        with _DIRECT.open(request, timeout=_ANSWER_SECONDS) as answer:
-            content: dict[str, Any] = json.load(answer)
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        raise AgentUnreachable(f"{url} does not answer: {error}") from error
-    return content

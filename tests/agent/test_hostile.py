@@ -196,6 +196,7 @@ REQUESTS_OF_CLIENTS: list[dict[str, str]] = [
     {"op": '"report"', "lease": '"l"', "results": '{"loss":1}'},
     {"op": '"close"', "lease": '"l"'},
     {"op": '"close_trial"', "trial": '"trial"', "is_over": "true"},
+    {"op": '"agents"', "agents": '{"10.0.0.1:9770":"n"}'},
     {"op": '"close_window"'},
     {"op": '"retire"'},
 ]

@@ -36,7 +36,7 @@ class TrialRecord:
     """One trial, as far as it has come.
 
     Attributes:
-        attempts_ended_at: Unix times of the ends of failed attempts, in order.
+        attempts_ended_at: Unix times of the ends of attempts that another one follows, or may follow, in order.
         results: the last value of each metric.
         objective: the last value of its objective that was a number, as in the report.
         reported: the last energies that were reported.
@@ -180,8 +180,12 @@ class Recorder(Callback):
         now = time.time()
         with self.lock:
             record = self._record_of(trial)
+            if record.attempt is not None and record.attempt.outcome == "completed":
+                # Tune's state was older than the ledger: the trial goes on from before its end, in another attempt.
+                record.attempts_ended_at.append(record.attempt.ended_at or now)
             attempt = len(record.attempts_ended_at) + 1
-            record.attempt = AttemptRow(trial.trial_id, attempt, now, None, "running", None, None)
+            if record.attempt is None or record.attempt.number != attempt:  # else it was paused
+                record.attempt = AttemptRow(trial.trial_id, attempt, now, None, "running", None, None)
             record.row = record.row._replace(
                 status="running", attempts=attempt, started_at=record.row.started_at or now, ended_at=None, error=None
             )

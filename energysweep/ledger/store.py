@@ -1,7 +1,7 @@
 """The ledger: one SQLite file that holds every joule of a run, exactly once.
 
-Energy is a grow-only counter: its row keeps the highest joules ever seen under its key. So merging is idempotent and
-needs no order: a poll that is repeated, late or lost can neither lose nor double a joule.
+Rows are merged by the rules of ``merging``: a counter keeps the highest that was ever told, a trial the newest row. So
+a poll that is repeated, late or lost can neither lose nor double a joule.
 
 SQLite's WAL mode is unsafe on network file systems: keep the file on a local disk and copy it with ``backup``.
 """
@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from energysweep.core.errors import LedgerError
 from energysweep.core.records import AttemptRow, EnergyRow, LeaseRow, MeterRow, ResultRow, SampleRow, TrialRow, readable
-from energysweep.ledger import file, rows
+from energysweep.ledger import file, merging, rows
 from energysweep.ledger.file import translated
 from energysweep.ledger.rows import Damage, Table, checked_facts, checked_leases, of_known_trials, with_known_leases
 
@@ -131,31 +131,12 @@ class Ledger:
         leases: Iterable[LeaseRow] = (),
         samples: Iterable[SampleRow] = (),
     ) -> None:
-        """Take over what an agent says, all of it or nothing. The highest value of each counter stays."""
+        """Take over what an agent says, all of it or nothing, by the rules of ``merging``."""
         with self._transaction() as connection:
-            connection.executemany(
-                "INSERT INTO energy VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT DO UPDATE SET joules = max(joules, excluded.joules)",
-                energy,
-            )
-            connection.executemany(
-                "INSERT INTO meters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-                " joules = max(joules, excluded.joules), window_seconds = max(window_seconds, excluded.window_seconds),"
-                " covered_seconds = max(covered_seconds, excluded.covered_seconds),"
-                " failures = max(failures, excluded.failures), resets = max(resets, excluded.resets)",
-                meters,
-            )
-            connection.executemany(
-                "INSERT INTO leases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-                " closed_at = coalesce(closed_at, excluded.closed_at),"
-                " held_seconds = max(held_seconds, excluded.held_seconds),"
-                " covered_seconds = max(covered_seconds, excluded.covered_seconds),"
-                " cpu_seconds = max(cpu_seconds, excluded.cpu_seconds),"
-                " startup_seconds = max(startup_seconds, excluded.startup_seconds),"
-                " works_elsewhere = max(works_elsewhere, excluded.works_elsewhere)",
-                leases,
-            )
-            connection.executemany("INSERT OR IGNORE INTO samples VALUES (?, ?, ?)", samples)
+            connection.executemany(merging.ENERGY.upsert, energy)
+            connection.executemany(merging.METERS.upsert, meters)
+            connection.executemany(merging.LEASES.upsert, leases)
+            connection.executemany(merging.SAMPLES.upsert, samples)
 
     def record(
         self,
@@ -163,17 +144,15 @@ class Ledger:
         attempts: Iterable[AttemptRow] = (),
         results: Iterable[ResultRow] = (),
     ) -> None:
-        """Write down what the driver knows of its trials; the newest row of a key replaces the one before."""
+        """Write down what the driver knows of its trials: of each key the row that is further on, by ``merging``."""
         with self._transaction() as connection:
             connection.executemany(
-                "INSERT OR REPLACE INTO trials VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                merging.TRIALS.upsert,
                 (_written(row._replace(parameters=json.dumps(row.parameters))) for row in trials),  # type: ignore[arg-type]
             )
+            connection.executemany(merging.ATTEMPTS.upsert, map(_written, attempts))
             connection.executemany(
-                "INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?)", map(_written, attempts)
-            )
-            connection.executemany(
-                "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?)",
+                merging.RESULTS.upsert,
                 (row._replace(metrics=json.dumps(row.metrics)) for row in results),  # type: ignore[arg-type]
             )
 

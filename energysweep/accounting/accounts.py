@@ -256,7 +256,7 @@ class Sweep:
         return None if self.grams_per_kwh is None else joules / JOULES_PER_KWH * self.pue * self.grams_per_kwh
 
 
-# Which of a trial's own metrics dashboards show: a few, because each is a series -------------------------------------
+# Which metrics of a trial dashboards show: a few, because each is a series -------------------------------------------
 
 SHOWN_RESULTS = 8  # metrics of a trial, so that its series stay few
 LONGEST_METRIC = 200  # characters of a metric's name

@@ -15,7 +15,7 @@ from energysweep.core.errors import LeaseRefused
 from energysweep.core.host import Host
 from energysweep.meters.base import Component, Device
 
-# The account of a host itself: what all sweeps together, and everybody else, have used of it -------------------------
+# The account of the host: what all sweeps together, and everybody else, have used ------------------------------------
 
 
 class NodeAccount:
@@ -54,7 +54,7 @@ class NodeAccount:
         self.joules[key] = self.joules.get(key, 0.0) + joules
 
 
-# The books of an agent: the windows of the sweeps, the account of the host, and the power that both show -------------
+# The books -----------------------------------------------------------------------------------------------------------
 
 _SHORTEST_POWER_SECONDS = 0.5  # shorter intervals are too near to a counter's own steps
 SERIES_SECONDS = 300.0  # several scrapes, also at one a minute
@@ -208,7 +208,7 @@ class Books:
         ]
 
 
-# Two seconds in which nobody works, to see what the devices draw then ------------------------------------------------
+# Two quiet seconds, to see what the devices draw when nobody works ---------------------------------------------------
 
 QUIET_SECONDS = 2.0
 _QUIET_LOAD = 0.1  # of all CPUs

@@ -132,7 +132,7 @@ class Counter:
         self.events[event] = self.events.get(event, 0) + 1
 
 
-# Mean power: joules over the time between the readings that gave them, never between the moments at which one looks ---
+# Mean power: joules over the time between the readings that gave them ------------------------------------------------
 #
 # A counter that stands still, or cannot be read, for a while gives the joules of that time at once: over one second
 # they would be many times what the device can draw.

@@ -261,7 +261,7 @@ def _differs(counter: Counter | None, saved: Device) -> bool:
     return counter is not None and (counter.device.component, counter.device.source) != (saved.component, saved.source)
 
 
-# Which connections speak for a process: by them it is a member of a run, and holds its leases ------------------------
+# Presence: which connections make a process a member of a run, and hold its leases -----------------------------------
 
 REJOIN_SECONDS = 60.0  # how long a restarted agent waits for those that it knows to be back
 

@@ -109,7 +109,7 @@ class TargetsFile:
         self._written = text
 
 
-# The agents of a cluster in which one name stands for all of them, as a headless Service of Kubernetes does ----------
+# Peers: the agents behind one name, as a headless Service of Kubernetes has them -------------------------------------
 #
 # Drivers tell an agent only of those that serve their sweeps (``Telling.agents``). With this every agent names all,
 # also those of nodes where nothing runs, and Prometheus gets the same answer whichever it asks. What drivers say

@@ -1,4 +1,4 @@
-"""A server that a program cannot keep from serving others: so many connections, each for so long without a word."""
+"""Limits that no client can pass: connections, requests, leases and log lines of one peer, and of all together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from energysweep.accounting.accounts import Lease
 from energysweep.accounting.windows import Window
 from energysweep.core.errors import LeaseRefused, one_line
 
-# Log lines about what clients do: few and short, because a client decides how many there would be --------------------
+# Log lines about clients: few and short, because a client decides how many there would be ----------------------------
 
 ONE_EACH_SECONDS = 60.0
 
@@ -69,7 +69,7 @@ COMPLAINTS = Complaints()
 """Those of this process's agent."""
 
 
-# A server that a program cannot keep from serving others: so many connections, each for so long without a word -------
+# Connections: so many, each for so long without a word ---------------------------------------------------------------
 
 MOST_CONNECTIONS = 4096  # a thread each; a host has no more trials
 
@@ -153,7 +153,7 @@ def allow_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-# How much one peer may ask of an agent, and all together: a trial that asks for more is told no, others are served ---
+# Requests: a peer that asks for more is told no or waits, the others are served --------------------------------------
 #
 # A peer is a user of the host over the Unix socket, and an address over TCP.
 

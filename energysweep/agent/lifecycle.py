@@ -1,4 +1,4 @@
-"""What environment variables say to agents, and to who starts them."""
+"""How an agent comes up and goes: started in this process or in one of its own, replaced, ended."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def seconds_of(variable: str, default: float) -> float:
         raise InputError(str(error), key=variable) from None
 
 
-# End the agent that serves a socket, of whatever version, so that another one goes on from its state -----------------
+# End the agent at a socket, of whatever version: another one goes on from its state ----------------------------------
 
 _TOLD_AGAIN_SECONDS = 5.0  # a trial may have started another one meanwhile; an old one may have slept through it
 
@@ -97,7 +97,7 @@ def _terminate(pid: int, path: Path) -> None:
         ) from error
 
 
-# Start an agent in this process: find its meters, its state, its socket ----------------------------------------------
+# Serve in this process -----------------------------------------------------------------------------------------------
 
 _MAX_SOCKET_BYTES = 107  # unix(7): sun_path has 108, with the null byte
 
@@ -172,7 +172,7 @@ def _floors_path(node: str) -> Path:
     return folder / "energysweep" / f"floors-{re.sub(r'[^A-Za-z0-9._-]', '_', node)}.json"
 
 
-# Talk to this host's agent; start one if there is none ---------------------------------------------------------------
+# Connect to this host's agent; start one if there is none ------------------------------------------------------------
 #
 # It is started as a process of its own, detached from the one that needs it first: it outlives a Ray session, so that
 # two sweeps may share it and Prometheus sees their last values; it needs neither Ray nor torch; it keeps no node busy

@@ -1,4 +1,6 @@
-"""Which process of this host speaks over a TCP connection: the agent does not take its word for it.
+"""Who is believed: which process speaks over a TCP connection, and that it belongs to a run.
+
+The agent takes nobody's word for either.
 
 Over a Unix socket the kernel names the process. Over TCP a process says who it is (its pid as it sees it, and when it
 began), and everything that it says must fit what /proc shows, which the agent sees as the host does:
@@ -158,7 +160,7 @@ def _read(path: Path) -> bytes:
         return b""
 
 
-# The secret key of a run: whoever has it belongs to the run ----------------------------------------------------------
+# The key of a run: whoever has it belongs to the run -----------------------------------------------------------------
 #
 # A driver makes it, and its workers get it with their trainable. The first hello of a run binds the run to it; later
 # ones, and every request about the run over HTTP, have to bring it. The agent keeps only its hash.

@@ -28,7 +28,7 @@ from energysweep.agent.state import SAVE_AT_MOST_EVERY_SECONDS, Address
 from energysweep.agent.web import Application, QuietHandler, Scrapes
 from energysweep.core.errors import AgentError, AgentRunning, LeaseRefused
 
-# Where an agent takes leases: its Unix socket, and a TCP port where trials may not mount the socket's folder ---------
+# Where leases are taken: a Unix socket, and a TCP port for pods without its folder -----------------------------------
 
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid. unix(7)
 
@@ -122,7 +122,7 @@ def credentials(connection: socket.socket) -> tuple[int, int, int]:
     return pid, uid, gid
 
 
-# Serves an agent from its start to its end: leases over a Unix socket or TCP, the rest over HTTP; lets time pass -----
+# The server ----------------------------------------------------------------------------------------------------------
 
 DEFAULT_PORT = 9770
 TICK_SECONDS = 1.0

@@ -189,7 +189,7 @@ def _key(key: Any) -> Any:
     return tuple(map(_key, key)) if isinstance(key, list) else key
 
 
-# Keeps what the next agent goes on with: when it is written down, and how it is taken up again -----------------------
+# When it is saved, and how the next agent takes it up ----------------------------------------------------------------
 
 SAVE_AT_MOST_EVERY_SECONDS = 0.1
 _SAVE_IDLE_EVERY_SECONDS = 60.0

@@ -198,7 +198,7 @@ class QuietHandler(WSGIRequestHandler):
         return _Errors()
 
 
-# Watches a web application's scrapes, so that an agent that is told to end can serve its last values once ------------
+# Scrapes: an agent that is told to end can serve its last values once ------------------------------------------------
 
 _SCRAPER_SECONDS = 60.0  # a scraper that has not come for so long is gone
 

@@ -256,7 +256,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return fmean(known) if known and len(known) == len(values) else None
 
 
-# The same pretraining used with a frozen encoder and with one that goes on learning ----------------------------------
+# Frozen or not -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

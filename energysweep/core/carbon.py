@@ -119,7 +119,9 @@ def _check_number(key: str, value: float, at_least: float, at_most: float) -> No
         raise InputError(f"must be a number of at least {at_least:g} and at most {at_most:g}, not {value:g}", key=key)
 
 
-# --- CodeCarbon's tables. Its imports take half a second (pandas): only whoever asks for a figure pays for them. ---
+# CodeCarbon's tables -------------------------------------------------------------------------------------------------
+#
+# Its imports take half a second (pandas): only whoever asks for a figure pays for them.
 
 
 def _data() -> DataSource:

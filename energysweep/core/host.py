@@ -1,4 +1,4 @@
-"""A host: who it is, where its files are, and what they say about its processors.
+"""A host: who it is, where its files are, what they say about its processors, and what a container keeps from us.
 
 Everything is found below roots that are arguments, so that a container can look at the host's own mounts and a test at
 files of its own.
@@ -203,7 +203,7 @@ def _read_or_empty(path: Path) -> str:
         return ""
 
 
-# What a container or a sandbox keeps from whoever measures in it, and what that means for the numbers ----------------
+# What a container or a sandbox hides from whoever measures in it -----------------------------------------------------
 
 _FIRST_PID_NAMESPACE = "pid:[4026531836]"  # the kernel's own number for it, include/linux/proc_ns.h
 _UNLIMITED_BYTES = 2**60  # version 1 writes the largest number of pages for "no limit"

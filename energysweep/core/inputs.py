@@ -158,7 +158,7 @@ def _reason(error: OSError | ValueError) -> str:
     return str(error.strerror) if isinstance(error, OSError) else str(error)
 
 
-# Addresses and tokens of web servers that a person gives, and links into Grafana -------------------------------------
+# Addresses and tokens of web servers, and links into Grafana ---------------------------------------------------------
 
 SWEEP_DASHBOARD = "energysweep-sweep"
 _MARGIN_SECONDS = 60.0  # what a scrape each minute has seen of the beginning and the end

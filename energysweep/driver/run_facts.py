@@ -1,4 +1,4 @@
-"""What the ledger says of a run as a whole: what it is, in which parts it was worked on, how it ended."""
+"""What a run folder says of its run: its key, its facts in the ledger, what has to be known before Ray is started."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from energysweep.core.runfolder import LEDGER, RUN_KEY, SWEEP_FILE
 from energysweep.ledger.store import Ledger
 from energysweep.sweepfile import Objective, SweepSpec, load_spec
 
-# The key of a run, in a file of its own: whoever goes on with the run needs it, a reader of its report does not ------
+# The key: whoever goes on with the run needs it, a reader of its report does not -------------------------------------
 
 
 def key_of(folder: Path) -> str:
@@ -50,7 +50,7 @@ def keep_key(folder: Path, key: str) -> None:
         raise InputError(f"cannot be written: {error.strerror}", file=str(folder / RUN_KEY)) from error
 
 
-# What the ledger says of a run as a whole: what it is, in which parts it was worked on, how it ended -----------------
+# The facts: what the run is, in which parts it was worked on, how it ended -------------------------------------------
 
 
 class RunFacts:
@@ -153,7 +153,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-# The folder of a run, as far as it is read before Ray is started -----------------------------------------------------
+# Before Ray is started -----------------------------------------------------------------------------------------------
 
 
 def to_resume(folder: Path) -> tuple[str, SweepSpec]:

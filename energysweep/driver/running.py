@@ -1,4 +1,4 @@
-"""A sweep while it runs: from the opening of its window to its closing."""
+"""A sweep while it runs: its stages, then its trials, from the opening of its window to its closing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from energysweep.tune.board import Board
 from energysweep.tune.points import Checkpoints, ConfigurationLabel, because, trial_label
 from energysweep.tune.trial import Metering, metered_class
 
-# The stages of a run, one after the other, and what they leave for the trials that go on from them -------------------
+# Stages: what runs first, and leaves a checkpoint to go on from ------------------------------------------------------
 
 _NOT_RUN = "the configurations were not run, because some of them go on from stage"
 
@@ -76,7 +76,7 @@ def _left_nothing(stage: str, trial: str) -> str:
     )
 
 
-# A sweep while it runs: from the opening of its window to its closing ------------------------------------------------
+# The run -------------------------------------------------------------------------------------------------------------
 
 log = logging.getLogger("ray.energysweep")  # into the run folder's ray.log, with Ray's own words
 

@@ -1,4 +1,6 @@
-"""A run folder out of a log of somebody else's: nothing of it is believed.
+"""A run folder through a job's log: a finished run is printed as text there, and made a folder again here.
+
+Of what comes back nothing is believed.
 
 Whoever runs the cluster writes the log. ``pack`` makes an archive of plain files with plain names, so that all else is
 refused: links, folders, devices, names that lead elsewhere, files that only this machine makes. Size, number and depth
@@ -262,7 +264,7 @@ def _refusal(why: str) -> str:
     return f"the run folder that the cluster sent is refused: {why}"
 
 
-# A run folder as text: ``python -m energysweep.jobs.fetch RUN_DIR`` prints it, ``unpack.py`` makes a folder of it ----
+# There: ``python -m energysweep.jobs.fetch RUN_DIR`` prints a run folder as text -------------------------------------
 #
 # A cluster's job API carries a job's log and nothing else; so a folder travels as lines of base64 in one, with its
 # size and its checksum. The ledger is copied by SQLite's backup, also while a driver writes to it. Tune's own folder

@@ -1,4 +1,4 @@
-"""A job's log as it grows, until the job has ended."""
+"""A cluster's job API, and a job's log as it grows, until the job has ended."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from energysweep.core.errors import InputError, SweepError, one_line
 
-# The door of a cluster: its job API, with one clear message for each way in which it stays shut ----------------------
+# The job API, with one clear message for each way in which it stays shut ---------------------------------------------
 
 OLDEST_RAY = (2, 50)  # as in pyproject.toml
 _ANSWERS_WITHIN_SECONDS = 15.0
@@ -144,7 +144,7 @@ def _without(names: tuple[str, ...]) -> Iterator[None]:
         os.environ.update(saved)
 
 
-# A job's log as it grows, until the job has ended --------------------------------------------------------------------
+# A job's log ---------------------------------------------------------------------------------------------------------
 
 Say = Callable[[str], None]
 

@@ -1,4 +1,7 @@
-"""What a submitted sweep brings along: one zip with its file and the code beside it, so that a cluster can run both."""
+"""What a submitted sweep brings along: which files of a folder go to a cluster, and one zip of them.
+
+The zip holds the sweep's file and the code beside it, so that a cluster can run both.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from energysweep.core.inputs import is_file, is_folder, is_there, read_text
 from energysweep.core.runfolder import LEDGER
 from energysweep.sweepfile import SweepSpec
 
-# Which files of a folder go to a cluster, and why the others stay: the one place that decides it ---------------------
+# Which files of a folder go, and why the others stay -----------------------------------------------------------------
 
 IGNORE_FILES: Final = (".gitignore", ".rayignore")  # in each folder; what the second says comes later, so it decides
 _MAX_IGNORE_BYTES = 1_000_000
@@ -220,7 +223,7 @@ def _is_text(name: str) -> bool:
     return True
 
 
-# What a submitted sweep brings along: one zip with its file and the code beside it, so that a cluster can run both ---
+# One zip of what goes ------------------------------------------------------------------------------------------------
 
 MAX_BYTES = 200 * 2**20  # before compression; Ray itself takes no more than 512 MiB
 _DATE = (1980, 1, 1, 0, 0, 0)  # the zip of the same code has the same bytes: a cluster that has it keeps it

@@ -1,4 +1,4 @@
-"""All the energy of a run: where it went, what metered it, and when nobody looked."""
+"""All the energy of a run, where it went and what metered it, in the small values that a summary is made of."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from energysweep.core.records import LEASE_BUCKETS, NODE_BUCKETS, TRIAL_BUCKETS,
 from energysweep.ledger.store import LedgerData
 from energysweep.meters.kinds import Uncertainty, uncertainty
 
-# The small values that a summary is made of: a spread over repeats, the objective, sources ---------------------------
+# Small values: a spread over repeats, sources ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def finite(value: Any) -> Any:
     return value
 
 
-# All the energy of a run: where it went, what metered it, and when nobody looked -------------------------------------
+# The balance: where the energy went, what metered it, and when nobody looked -----------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

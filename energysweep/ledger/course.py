@@ -1,4 +1,4 @@
-"""When what was spent, for the series of a finished run: its clock, and the course of each trial."""
+"""When energy was drawn: power over time for a report, and the course of each trial for a finished run's series."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Final
 from energysweep.analysis.target import grouped
 from energysweep.core.records import LeaseRow, SampleRow
 
-# Power over time from the running totals of energy: what was drawn when, and by whom ---------------------------------
+# Power over time, from the running totals of energy ------------------------------------------------------------------
 
 MOST_POINTS: Final = 300
 
@@ -104,7 +104,7 @@ def interpolated(at: Sequence[float], values: Sequence[float], when: float) -> f
     return values[left] + share * (values[right] - values[left])
 
 
-# When what was spent, for the series of a finished run: its clock, and the course of each trial ----------------------
+# The course of each trial on the run's own clock ---------------------------------------------------------------------
 
 Sample = tuple[str, tuple[str, ...], float, float]
 """Name of the metric, label values, value, Unix time."""

@@ -19,7 +19,7 @@ from energysweep.ledger.configurations import ConfigurationSummary, StageSummary
 from energysweep.ledger.ranking import same_work
 from energysweep.ledger.trials import ESTIMATE, TrialSummary
 
-# How far a run has come: which trials it was to make, which have ended, and what is open -----------------------------
+# Plan: which trials the run was to make, which have ended, and what is open ------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def open_text(found: Extent) -> str:
     return f"{'Interrupted' if found.status == 'interrupted' else 'Not all was run'}: {many}; {how}."
 
 
-# The analyses of a run as plain values, for summary.json -------------------------------------------------------------
+# Analyses as plain values, for summary.json --------------------------------------------------------------------------
 
 
 def analyses(trials: Sequence[TrialLike], *, comparable: bool) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def analyses(trials: Sequence[TrialLike], *, comparable: bool) -> dict[str, Any]
     }
 
 
-# What a report says of a whole sweep, as plain values: a Summary -----------------------------------------------------
+# Summary -------------------------------------------------------------------------------------------------------------
 
 SCHEMA_VERSION: Final = 1
 

@@ -193,7 +193,7 @@ def _buckets(rows: Sequence[EnergyRow], own_leases: set[str]) -> tuple[tuple[str
     return (("this trial", work), ("its start-up", startup), ("other trials", others), *of_node)
 
 
-# --- which trial ----------------------------------------------------------------------------------------------------
+# Which trial is meant ------------------------------------------------------------------------------------------------
 
 
 def _find(summary: Summary, name: str) -> TrialSummary:

@@ -1,4 +1,4 @@
-"""A meter that replays a trace: for tests, demonstrations, and faults on purpose."""
+"""Replay: a trace of counters in a CSV file, and the meter that plays it, for tests, demonstrations and made faults."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from energysweep.core.errors import InputError, one_line
 from energysweep.core.inputs import read_text
 from energysweep.meters.base import COMPONENTS, Component, Device, Reading
 
-# Replay traces: a CSV file of recorded or invented counters ----------------------------------------------------------
+# The trace: a CSV file of recorded or invented counters --------------------------------------------------------------
 #
 # Columns: ``time_seconds,device,component`` and ``energy_joules`` (cumulative) or ``power_watts``; optional ``node``,
 # ``max_energy_joules`` (where the counter wraps) and ``status`` (``ok``, ``missing``, ``error``).
@@ -295,7 +295,7 @@ def _energy_curve(rows: Sequence[Row], wraps_at_joules: float | None) -> tuple[C
     return Curve(points, [0.0] * len(points)), is_reset
 
 
-# A meter that replays a trace: for tests, demonstrations, and faults on purpose --------------------------------------
+# The meter -----------------------------------------------------------------------------------------------------------
 
 KIND = "replay"
 

@@ -1,4 +1,4 @@
-"""Numbers, lines and bars."""
+"""The kinds of panels that the dashboards have: tables, XY charts, numbers, lines and bars."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from energysweep.monitoring.panels import (
     steps,
 )
 
-# Tables that join several queries by the labels that they have in common, and what is made of the rows of a table ----
+# Tables that join several queries by their common labels, and charts of their rows -----------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A Grafana server's HTTP API, by the package grafana-api: what publishing dashboards needs of it.
+"""All dashboards as files, and published to a Grafana server by its HTTP API (with the package grafana-api).
 
 Whatever the server, or what stands in front of it, answers instead of what was asked for becomes one ``SweepError``
 or ``InputError`` with what to do about it.
@@ -198,7 +198,7 @@ def _message(response: Any) -> str:
     return one_line(said.get("message", "")) if isinstance(said, Mapping) else ""
 
 
-# Publish the dashboards to a Grafana server: idempotent, and never at the expense of what somebody else made ---------
+# Publishing: idempotent, and never at the expense of what somebody else made -----------------------------------------
 #
 # A dashboard of ours carries the tag ``energysweep``, and each of its saves by us a message that ends with the
 # fingerprint of what was saved. So four questions have an answer without a memory of our own: is it ours (the tag), is

@@ -184,7 +184,7 @@ def _said(error: urllib.error.HTTPError) -> str:
         return one_line(error.reason)
 
 
-# The comparison of ledger and Prometheus for a terminal --------------------------------------------------------------
+# As a table for a terminal -------------------------------------------------------------------------------------------
 
 
 def observed_table(observed: Observed) -> RenderableType:

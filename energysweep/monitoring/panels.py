@@ -1,4 +1,4 @@
-"""Panels of a dashboard, as Grafana's classic JSON has them."""
+"""What a panel of a dashboard is made of: fields that say what they hold, and the panel in Grafana's classic JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-# What a field holds: from that come its unit, its decimals, and how wide its column is in a table --------------------
+# Fields: what one holds gives its unit, its decimals, and the width of its column ------------------------------------
 #
 # Grafana gives all columns of a table the same width, and all fields of a panel the panel's unit, also labels that
 # look like numbers. So every field says itself what it holds. Names of owners and states, and their colours, are here,
@@ -134,7 +134,7 @@ NOTHING_IN_CELLS = override("byRegexp", "/.*/", ("noValue", ""))
 """What a whole panel says when it is empty must not stand in a single cell."""
 
 
-# Panels of a dashboard, as Grafana's classic JSON has them -----------------------------------------------------------
+# Panels --------------------------------------------------------------------------------------------------------------
 
 DATASOURCE: Json = {"type": "prometheus", "uid": "${datasource}"}
 DASHBOARD: Json = {"type": "datasource", "uid": "-- Dashboard --"}  # another panel of the same dashboard

@@ -167,7 +167,7 @@ def share(part: str, whole: str) -> str:
     return f"(({part}) or 0 * ({whole})) / (({whole}) > 0)"
 
 
-# What the dashboards ask about trials, per trial with its ``config`` and ``hardware``, over the time range -----------
+# What the dashboards ask about trials --------------------------------------------------------------------------------
 
 # Grafana fills a variable of many values in as a regular expression, escaped for PromQL.
 TRIALS = 'sweep=~"$sweep", node=~"$node"'

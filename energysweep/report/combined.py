@@ -31,7 +31,7 @@ from energysweep.report.charts.base import Figure
 from energysweep.report.compare import cell_text, compare, comparison_table
 from energysweep.report.html import render
 
-# What several runs are called side by side ---------------------------------------------------------------------------
+# What the runs are called side by side -------------------------------------------------------------------------------
 
 
 def told_apart(summaries: Sequence[Summary]) -> list[Summary]:
@@ -50,7 +50,7 @@ def told_apart(summaries: Sequence[Summary]) -> list[Summary]:
     return found
 
 
-# The combined report of several runs: what they answer together, then each run, then what they have in common --------
+# The report as a page, on a terminal, and as Markdown ----------------------------------------------------------------
 
 
 def combined_html(summaries: Sequence[Summary], notes: Sequence[str] = ()) -> str:

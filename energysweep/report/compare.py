@@ -18,7 +18,7 @@ from energysweep.ledger.model import Summary
 from energysweep.ledger.store import LedgerData
 from energysweep.report.not_measured import damage_lines, untold_warning
 
-# Run folders that hold the same run: a copy, or a backup. Its energy was drawn once ----------------------------------
+# Which folders hold the same run, as a copy or a backup: its energy was drawn once -----------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def _metered(data: LedgerData) -> float:
     return sum(row.joules for row in data.meters)
 
 
-# Several runs side by side: the same configurations on other hardware, with other software, under another paradigm ---
+# Side by side --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

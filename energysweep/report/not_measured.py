@@ -1,4 +1,4 @@
-"""What of a run nobody measured, in sentences for people."""
+"""What of a run nobody measured or told apart, in sentences for people."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _count(trials: Sequence[str]) -> str:
     return count_text(len(trials), "trial")
 
 
-# Runs whose start-up nobody told apart from work, begun by an older energysweep: what a reader has to know of them ---
+# Start-up that an older energysweep did not tell apart from work -----------------------------------------------------
 
 
 def untold(summary: Summary) -> list[TrialSummary]:

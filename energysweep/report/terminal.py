@@ -1,4 +1,4 @@
-"""The sweep's result on a terminal; plain text where there is none (rich decides)."""
+"""A run's result and a trial's receipt on a terminal; plain text where there is none (rich decides)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from energysweep.ledger.trials import ESTIMATE, TrialSummary
 from energysweep.report.answers import sentence
 from energysweep.report.not_measured import ELSEWHERE_NOTE, not_measured, untold_note
 
-# A receipt as text: one line per joule that can be told apart, and every sum below its lines -------------------------
+# The receipt: one line per joule that can be told apart, and every sum below its lines -------------------------------
 
 _COLUMN: Final = "\0"  # stands before the joules until all lines are there and the widest is known
 
@@ -233,7 +233,7 @@ def _utc(seconds: float | None) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + " UTC"
 
 
-# The sweep's result on a terminal; plain text where there is none (rich decides) -------------------------------------
+# The result ----------------------------------------------------------------------------------------------------------
 
 
 def terminal_table(summary: Summary) -> RenderableType:

@@ -39,7 +39,7 @@ from energysweep.sweepfile.yaml import (
     shown,
 )
 
-# pydantic's errors in our own words: what is wrong at which key, and what is allowed there ---------------------------
+# pydantic's errors in our own words ----------------------------------------------------------------------------------
 
 _MODELS: dict[KeyPath, type[BaseModel]] = {
     (): SweepSpec,
@@ -197,7 +197,7 @@ def _path_in(value: Any, keys: Sequence[str]) -> KeyPath:
     return tuple(path)
 
 
-# From a file to a checked ``SweepSpec``; every mistake in it becomes a line that says where and what is allowed ------
+# Load ----------------------------------------------------------------------------------------------------------------
 
 MAX_BYTES = 1_000_000
 MAX_PROBLEMS = 10  # that are listed

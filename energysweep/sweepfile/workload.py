@@ -23,7 +23,7 @@ from energysweep.core.inputs import is_file
 from energysweep.sweepfile.model import SweepSpec
 from energysweep.sweepfile.yaml import did_you_mean
 
-# Importing a workload under the name that a program beside it would use, in the driver and in every worker -----------
+# Imported: under the name that a program beside it would use, in the driver and in every worker ----------------------
 #
 # What the workload's process pickles (``torch.save(model)``, what spawned pools and loaders get) names its classes by
 # that module, and whoever unpickles it imports it by that name: so the name has to be the real one, with the module's
@@ -212,7 +212,7 @@ def _is_below(module: ModuleType, folder: str) -> bool:
     return Path(folder) in parents and not any(parent.name in ("site-packages", "dist-packages") for parent in parents)
 
 
-# The code that a sweep trains: import a ``workload``, or fill in a ``command`` ---------------------------------------
+# The workload or the command of a sweep ------------------------------------------------------------------------------
 
 
 def check_workload(spec: SweepSpec) -> None:

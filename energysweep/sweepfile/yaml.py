@@ -323,7 +323,7 @@ def _value(kind: str, text: str) -> Any:
             return float(re.sub(r"\.(?=inf|nan)", "", text.lower()))
 
 
-# What is wrong with a sweep, before it becomes an error with a file and a line ---------------------------------------
+# Problems, before they become an error with a file and a line --------------------------------------------------------
 
 
 class Problem(NamedTuple):

@@ -71,7 +71,7 @@ class Board:
         return _internal_kv_get(key.encode(), namespace=_NAMESPACE) or b""
 
 
-# Notices that a trial has started Ray tasks or actors: these work in other processes, which hold no lease ------------
+# Notices that a trial has started Ray tasks or actors, which hold no lease -------------------------------------------
 #
 # Everything that has others work on Ray comes through three methods: Ray Data, Ray Train and whole trainers within a
 # trial do. Each is another one while a trial is watched; it tells, and goes on as it was.

@@ -142,7 +142,7 @@ def _value(text: str) -> int | float | str:
         return text
 
 
-# Any program as a Tune trainable, which reports by what it writes ----------------------------------------------------
+# The trainable that runs it ------------------------------------------------------------------------------------------
 
 _SHOWN_BYTES = 2000  # of what a program said before it failed
 _PIECE_BYTES = 65536

@@ -1,4 +1,4 @@
-"""Examples in memory, and where data sets lie. Nothing is ever downloaded."""
+"""Examples in memory, where data sets lie, and what is kept of them decoded. Nothing is ever downloaded."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def numbered(labels: np.ndarray[Any, Any] | Sequence[Any]) -> tuple[Tensor, int]
     return torch.from_numpy(numbers.astype(np.int64)), len(kinds)
 
 
-# Data sets as tensors on disk: decoded once, and then mapped into memory by every trial at the same small cost -------
+# Decoded once: tensors on disk that every trial maps into memory at the same small cost ------------------------------
 #
 # <data set>/.energysweep/<reading>/<fingerprint>/   data.json, train_inputs.npy, ...
 #

@@ -113,7 +113,7 @@ def _aeon_folder() -> Path:
     return Path(found.submodule_search_locations[0]) / "datasets" / "data" / "BasicMotions"
 
 
-# The .ts files of the time series classification archive, as far as they hold whole series of equal length -----------
+# .ts files of the time series classification archive, with whole series of equal length ------------------------------
 #
 # Lines that begin with ``#`` are comments, with ``@`` facts; after ``@data`` each line is a recording: its channels,
 # separated by colons, each a list of numbers separated by commas; at last its class.

@@ -1,4 +1,4 @@
-"""How the built-in workloads train: an encoder that the tasks share, a head for each of them, epochs, checkpoints.
+"""How the built-in workloads train: their common settings, an encoder that the tasks share, epochs, checkpoints.
 
 PyTorch and Ray are imported here, at the top, on purpose: a worker then loads them before its first trial begins, and
 that trial is not charged for seconds of importing which the next ones are spared.
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from energysweep.core.errors import InputError
 from energysweep.workloads.data import Data
 
-# What the built-in workloads have in common in their ``config`` ------------------------------------------------------
+# Common settings -----------------------------------------------------------------------------------------------------
 
 
 class Pretrained(BaseModel):
@@ -77,7 +77,7 @@ class TrainingSettings(BaseModel):
         return cls(**config)
 
 
-# How the built-in workloads train: an encoder that the tasks share, a head for each of them, epochs, checkpoints -----
+# The loop ------------------------------------------------------------------------------------------------------------
 
 CHECKPOINT_FILE = "training.pt"
 _TESTED_AT_ONCE = 1000

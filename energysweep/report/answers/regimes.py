@@ -1,4 +1,4 @@
-"""What hardware costs if a trial pays for all of its host's idle power, beside what it was counted with."""
+"""Answers on training regimes and hardware: do pretraining and multitask training pay, which hardware needs less?"""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _text(ratio: Ratio, run: Summary) -> str:
     return ratio_text(ratio.energy, estimated=run.estimated)
 
 
-# Whether pretraining and multitask training pay, and which hardware needs less ---------------------------------------
+# Lines of the answers ------------------------------------------------------------------------------------------------
 
 _TIED: Final = ", which cannot be told from no difference"
 

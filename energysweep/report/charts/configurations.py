@@ -1,4 +1,4 @@
-"""Charts of the configurations: energy against the objective, and energy to the target."""
+"""Charts of the configurations, and of the trials by each parameter."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def _end(bar: _Bar | None) -> float:
     return math.inf if bar is None else bar.joules
 
 
-# Charts of the trials by each parameter: how many iterations they needed, and what an iteration cost -----------------
+# By each parameter: how many iterations the trials needed, and what an iteration cost --------------------------------
 
 MOST_PARAMETERS: Final = 4
 

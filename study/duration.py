@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final
 
 from energysweep.core.text import duration_text, percent_text, power_text, table
 from energysweep.report import Summary
 from study.parts import MEMORY, memory_part
-
-_ESTIMATE: Final = "estimate"
 
 
 def took_list(summaries: Sequence[Summary]) -> str:
@@ -37,7 +34,7 @@ def _constant_text(summaries: Sequence[Summary]) -> str:
         run.name: {
             meter.idle_floor_watts
             for meter in run.meters
-            if meter.component == MEMORY and meter.source == _ESTIMATE and meter.idle_floor_watts is not None
+            if meter.component == MEMORY and meter.estimated and meter.idle_floor_watts is not None
         }
         for run in summaries
     }

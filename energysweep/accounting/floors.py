@@ -15,9 +15,8 @@ from pathlib import Path
 
 from energysweep.accounting.accounts import UNKNOWN_FLOOR, Floor
 from energysweep.meters.base import Component, Device
+from energysweep.meters.kinds import is_measured
 
-# What an invented or estimated device draws says nothing about this host.
-_REMEMBERED_SOURCES = frozenset({"rapl", "nvml_counter", "nvml_power"})
 _STEADY = 0.1  # two seconds are steady if they differ by less than this part
 
 
@@ -40,7 +39,7 @@ class FloorMemory:
 
     def observe(self, device: Device, watts: float) -> None:
         """Take note of one second of a device."""
-        if device.source not in _REMEMBERED_SOURCES:
+        if not is_measured(device.source):  # what is invented or estimated says nothing about this host
             return
         key = f"{device.source}:{device.name}"
         previous = self._previous.get(key)

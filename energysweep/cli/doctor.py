@@ -12,14 +12,9 @@ from pathlib import Path
 from energysweep.core.errors import MeterUnavailable
 from energysweep.core.host import BYTES_PER_GIB, confines
 from energysweep.core.terminal import say
-from energysweep.meters import Device, Host, Opened, Processors, energy_between, open_meters, processors
+from energysweep.meters import KINDS, Device, Host, Opened, Processors, energy_between, open_meters, processors
+from energysweep.meters.kinds import Kind, is_model
 
-MEASURED_KINDS = {
-    "rapl": "measured: CPU packages, and DRAM on most servers",
-    "nvml_counter": "measured: NVIDIA GPUs by the driver's energy counter",
-    "nvml_power": "measured: NVIDIA GPUs by power readings, integrated at 10 Hz",
-    "estimate": "a model, not a measurement: CPU by TDP and load, DRAM by its size",
-}
 PACKAGES = ("ray", "torch", "optuna", "codecarbon", "nvidia-ml-py")
 CONTAINER_MARKERS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 
@@ -34,7 +29,7 @@ class KindReport:
         hint: the command or step that would make it available, if there is one.
     """
 
-    kind: str
+    kind: Kind
     devices: tuple[Device, ...]
     reason: str | None = None
     hint: str | None = None
@@ -94,7 +89,7 @@ def examine(
         InputError: ``meters`` names an unknown kind, a wrong trace, or the same thing twice.
     """
     host = host or Host()
-    kinds = tuple(_examine_kind(kind, host) for kind in MEASURED_KINDS)
+    kinds = tuple(_examine_kind(kind, host) for kind in KINDS if kind.doctor)
     devices: tuple[DeviceReport, ...] = ()
     try:
         opened = open_meters(meters, host)
@@ -141,9 +136,9 @@ def main(meters: Sequence[str] = ("auto",)) -> int:
     return 0
 
 
-def _examine_kind(kind: str, host: Host) -> KindReport:
+def _examine_kind(kind: Kind, host: Host) -> KindReport:
     try:
-        opened = open_meters([kind], host)
+        opened = open_meters([kind.name], host)
     except MeterUnavailable as error:
         cause = error.__cause__ if isinstance(error.__cause__, MeterUnavailable) else error
         return KindReport(kind, (), cause.reason, cause.hint)
@@ -188,9 +183,9 @@ def _render_host(report: Report) -> list[str]:
 
 def _render_kind(report: KindReport) -> list[str]:
     if report.reason is None:
-        lines = [f"  {report.kind}: available ({MEASURED_KINDS[report.kind]})"]
+        lines = [f"  {report.kind.name}: available ({report.kind.doctor})"]
         return lines + [f"    {device.component}: {_name(device)}" for device in report.devices]
-    lines = [f"  {report.kind}: not available: {report.reason}", f"    would give: {MEASURED_KINDS[report.kind]}"]
+    lines = [f"  {report.kind.name}: not available: {report.reason}", f"    would give: {report.kind.doctor}"]
     return lines + ([f"    to get it: {report.hint}"] if report.hint else [])
 
 
@@ -198,7 +193,7 @@ def _render_device(report: DeviceReport) -> str:
     what = f"{report.device.component} {_name(report.device)}, by {report.device.source}"
     if report.watts is None:
         return f"{what}: no reading ({report.problem or 'the counter was reset'})"
-    return f"{what}: {report.watts:.1f} W now" + (" (estimate)" if report.device.source == "estimate" else "")
+    return f"{what}: {report.watts:.1f} W now" + (" (estimate)" if is_model(report.device.source) else "")
 
 
 def _name(device: Device) -> str:

@@ -19,6 +19,7 @@ from energysweep.core.errors import AgentUnreachable, LedgerError
 from energysweep.core.records import LEASE_BUCKETS, TRIAL_BUCKETS, EnergyRow, LeaseRow, MeterRow
 from energysweep.driver.readings import Drawn, Readings
 from energysweep.ledger.store import Ledger, LedgerData
+from energysweep.meters.kinds import is_model
 from energysweep.tune.board import Board
 from energysweep.tune.trial import UNMEASURED, Metering
 
@@ -355,7 +356,7 @@ class Poller:
         self.notes[answer["node"]] = answer["notes"]
         self._note_leases(leases)
         for meter in meters:
-            self.estimated |= meter.source == "estimate"
+            self.estimated |= is_model(meter.source)
             for bucket in _CHARGED:  # a series begins at 0, or its first joules are lost to rate()
                 self.totals.own(meter.window, meter.component, bucket, meter.source, 0.0)
         drawn = [self._add(row) for row in energy]

@@ -18,6 +18,7 @@ from pathspec import GitIgnoreSpec
 from energysweep.core.errors import InputError, one_line
 from energysweep.core.inputs import is_file, is_folder, is_there, read_text
 from energysweep.core.runfolder import LEDGER
+from energysweep.meters.kinds import trace_path, with_trace
 from energysweep.sweepfile import SweepSpec
 
 # Which files of a folder go, and why the others stay -----------------------------------------------------------------
@@ -354,13 +355,11 @@ def _meters(spec: SweepSpec, folder: Path, files: dict[str, Path]) -> list[str]:
     """The meters, with replayed traces as they are named in the zip."""
     meters = []
     for number, meter in enumerate(spec.meters):
-        kind, _, rest = meter.partition(":")
-        trace, mark, query = rest.partition("?")
-        if kind == "replay" and trace:
-            name = _bring(spec, Path(trace), ("meters", number), folder, files)
-            meters.append(f"{kind}:{name}{mark}{query}")
-        else:
+        trace = trace_path(meter)
+        if trace is None:
             meters.append(meter)
+        else:
+            meters.append(with_trace(meter, _bring(spec, Path(trace), ("meters", number), folder, files)))
     return meters
 
 

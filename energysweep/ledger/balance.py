@@ -14,7 +14,7 @@ from energysweep.analysis.intervals import geometric_mean
 from energysweep.core.carbon import Intensity
 from energysweep.core.records import LEASE_BUCKETS, NODE_BUCKETS, TRIAL_BUCKETS, EnergyRow, LeaseRow, MeterRow
 from energysweep.ledger.store import LedgerData
-from energysweep.meters.kinds import Uncertainty, uncertainty
+from energysweep.meters.kinds import Uncertainty, is_model, uncertainty
 
 # Small values: a spread over repeats, sources ------------------------------------------------------------------------
 
@@ -142,6 +142,11 @@ class MeterSummary:
     idle_floor_from: str
     failures: int
     resets: int
+
+    @property
+    def estimated(self) -> bool:
+        """Whether its energy is a model's."""
+        return is_model(self.source)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ from energysweep.core.text import count_text
 from energysweep.ledger.balance import MeterSummary, Part, Totals, finite, spread_dict
 from energysweep.ledger.configurations import ConfigurationSummary, StageSummary, with_geometric_mean
 from energysweep.ledger.ranking import same_work
-from energysweep.ledger.trials import ESTIMATE, TrialSummary
+from energysweep.ledger.trials import TrialSummary
+from energysweep.meters.kinds import is_model
 
 # Plan: which trials the run was to make, which have ended, and what is open ------------------------------------------
 
@@ -190,7 +191,7 @@ class Summary:
     @property
     def estimated(self) -> bool:
         """Whether any meter is an estimate."""
-        return ESTIMATE in self.sources
+        return any(map(is_model, self.sources))
 
     def to_dict(self) -> dict[str, Any]:
         """summary.json. Numbers are not rounded; what is missing, and what is no finite number, is null."""

@@ -28,7 +28,7 @@ from energysweep.core.records import (
 from energysweep.core.text import value_text
 from energysweep.ledger.balance import emissions_grams, joined_sources, startup_joules
 from energysweep.ledger.store import LedgerData
-from energysweep.meters.kinds import uncertainty
+from energysweep.meters.kinds import is_model, uncertainty
 
 # The attempts of a trial: what each has spent, and what was lost with it ---------------------------------------------
 
@@ -94,7 +94,6 @@ def order(parameters: Mapping[str, Any], varying: Sequence[str]) -> tuple[tuple[
 
 # The trials of a sweep: what a report says of each one, and how it comes out of the ledger ---------------------------
 
-ESTIMATE: Final = "estimate"  # the source whose numbers are a model's, not a counter's
 OUTCOMES: Final[dict[Outcome, str]] = {
     "reached": "reached",
     "missed": "not reached",
@@ -197,7 +196,7 @@ class TrialSummary:
     @property
     def estimated(self) -> bool:
         """Whether any of its energy is an estimate."""
-        return self.source is not None and ESTIMATE in self.source.split("+")
+        return self.source is not None and any(map(is_model, self.source.split("+")))
 
     @property
     def ended_as_planned(self) -> bool:

@@ -1,7 +1,7 @@
 """Meters: whatever counts the energy of a host's devices.
 
-``open_meters`` finds those of a host; each is a ``Meter`` whose readings are cumulative joules. To add a kind, write a
-class with the protocol's four members and add it to ``choose.py`` and to the list in ``tests/meters/test_contract.py``.
+``open_meters`` finds those of a host; each is a ``Meter`` whose readings are cumulative joules. A new kind is a module
+with a subclass of ``Meter`` (of ``GpuMeter`` for GPUs) and one row of the table in ``kinds.py``.
 """
 
 from energysweep.core.host import Host, Processors, processors
@@ -11,14 +11,15 @@ from energysweep.meters.base import (
     Component,
     Device,
     Event,
-    GpuDetails,
+    GpuMeter,
     GpuPart,
     Meter,
     Reading,
     Step,
     energy_between,
 )
-from energysweep.meters.kinds import KINDS, Choice, Opened, open_meters
+from energysweep.meters.choose import Choice, Opened, open_meters
+from energysweep.meters.kinds import KINDS
 from energysweep.meters.replay import ReplayMeter
 
 __all__ = [
@@ -29,7 +30,7 @@ __all__ = [
     "Component",
     "Device",
     "Event",
-    "GpuDetails",
+    "GpuMeter",
     "GpuPart",
     "Host",
     "Meter",

@@ -6,9 +6,11 @@ everybody else subtracts two readings of a counter and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 Component = Literal["cpu", "dram", "gpu"]
 COMPONENTS: tuple[Component, ...] = ("cpu", "dram", "gpu")
@@ -62,24 +64,34 @@ class Reading:
     problem: str | None = None
 
 
-class Meter(Protocol):
-    """One kind of hardware counter, with all its devices on this host."""
+class Meter(ABC):
+    """One kind of hardware counter, with all its devices on this host.
 
-    @property
-    def kind(self) -> str:
-        """``rapl``, ``nvml_counter``, ``nvml_power``, ``estimate`` or ``replay``."""
+    Attributes:
+        kind: the name of its row in ``kinds.KINDS``.
+        devices: what ``read`` reports, in a fixed order.
+        lacking: why it does not measure a component that it was asked for, one sentence each, for people.
+        contained: components that it counts inside another's device; whatever measured them would count them twice.
+    """
 
-    @property
-    def devices(self) -> Sequence[Device]:
-        """The devices that ``read`` reports, in a fixed order."""
+    kind: str
+    devices: Sequence[Device]
+    lacking: Mapping[Component, str] = MappingProxyType({})
+    contained: frozenset[Component] = frozenset()
 
-    def remarks(self, component: Component) -> list[str]:
-        """What its devices of a component are, or leave out, one clause each, for people. Settled at the opening."""
-
+    @abstractmethod
     def read(self) -> list[Reading]:
         """One reading per device, in the order of ``devices``. Never raises: a failed one is None."""
 
-    def close(self) -> None:
+    def start(self, now_seconds: float) -> None:  # noqa: B027 - most have nothing to begin
+        """The agent's first window opens, at this time of the host's clock. Only a trace begins then."""
+
+    def remarks(self, component: Component) -> list[str]:
+        """What its devices of a component are, or leave out, one clause each, for people. Settled at the opening."""
+        del component
+        return []
+
+    def close(self) -> None:  # noqa: B027 - most hold nothing open
         """Let go of the hardware. Reading afterwards is an error of the caller."""
 
 
@@ -97,8 +109,18 @@ def gpu_text(name: str) -> str:
     return f"GPU {name if name.isprintable() else ascii(name)}"
 
 
-class GpuDetails(Protocol):
-    """A meter that knows more of its GPUs than their energy (only NVML's adapters do)."""
+class GpuMeter(Meter):
+    """A meter of GPUs. What it knows of them beside their energy is this; by default nothing."""
+
+    @property
+    def listed(self) -> Mapping[str, str]:
+        """All GPUs that answered at the opening, whoever measures them: a text for people by UUID."""
+        return {device.name: f"GPU {device.name}" for device in self.devices}
+
+    @property
+    def boards(self) -> int:
+        """How many GPUs the driver counted at the opening."""
+        return len(self.listed)
 
     def process_utilisation(self) -> dict[str, dict[int, float] | None]:
         """For each device: SM utilisation by pid since the last call, in percent.
@@ -106,6 +128,7 @@ class GpuDetails(Protocol):
         None: the driver does not say. An empty table: it says that nobody used the device. Of a partitioned GPU: the
         part of the board, in percent, whose instance the process is in, shared with the instance's other processes.
         """
+        return dict.fromkeys(device.name for device in self.devices)
 
     def processes(self, devices: Collection[str]) -> dict[str, frozenset[int] | None]:
         """The pids that have work on each of its devices among these, partitioned ones left out.
@@ -113,12 +136,15 @@ class GpuDetails(Protocol):
         None: the driver does not say. A process counts from when it opens the device until it lets go of it, also while
         it does nothing; what only draws a screen does not count.
         """
+        return dict.fromkeys(device.name for device in self.devices if device.name in devices)
 
     def instances(self) -> dict[str, GpuPart]:
         """The MIG instances of all devices that exist now, by each of their names."""
+        return {}
 
     def problems(self) -> list[str]:
         """What is wrong with its devices now, one clause each."""
+        return []
 
 
 Event = Literal["wrap", "reset", "jump", "overrun", "frozen"]

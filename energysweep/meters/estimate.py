@@ -27,7 +27,7 @@ from pathlib import Path
 
 from energysweep.core.errors import MeterUnavailable
 from energysweep.core.host import BYTES_PER_GIB, Processors, busy_ticks, processors
-from energysweep.meters.base import Component, Device, Reading
+from energysweep.meters.base import Component, Device, Meter, Reading
 
 KIND = "estimate"
 IDLE_SHARE = 0.1
@@ -65,7 +65,7 @@ def cpu_power(cpus: Processors) -> CpuPower:
     return by_model
 
 
-class EstimateMeter:
+class EstimateMeter(Meter):
     """CPU and DRAM of one host by a model.
 
     Args:
@@ -73,9 +73,6 @@ class EstimateMeter:
         clock: seconds since boot, without time suspended.
         components: which of ``cpu`` and ``dram`` to estimate.
         ticks_per_second: the unit of ``/proc/stat`` (USER_HZ).
-
-    Attributes:
-        lacking: why there is no estimate of a component that was asked for.
 
     Raises:
         MeterUnavailable: procfs does not say how busy the CPUs are, nor how much memory there is.
@@ -101,28 +98,33 @@ class EstimateMeter:
         self._logical_cpus = cpus.logical_cpus
         self.cpu = cpu_power(cpus)
         devices: list[Device] = []
-        self.lacking: dict[Component, str] = {}
+        lacking: dict[Component, str] = {}
         if "cpu" in components:
             try:
                 busy_ticks(proc_root)
             except (OSError, ValueError) as error:
-                self.lacking["cpu"] = f"{self._stat}: {error}"
+                lacking["cpu"] = f"{self._stat}: {error}"
             else:
                 devices.append(self._cpu_device())
         if "dram" in components:
             if cpus.memory_bytes is None:
-                self.lacking["dram"] = f"{proc_root / 'meminfo'} does not say how much memory there is"
+                lacking["dram"] = f"{proc_root / 'meminfo'} does not say how much memory there is"
             else:
                 devices.append(_dram_device(cpus.memory_bytes))
         if not devices:
-            raise MeterUnavailable("; ".join(self.lacking.values()))
+            raise MeterUnavailable("; ".join(lacking.values()))
         self.devices = tuple(devices)
+        self.lacking = {component: f"no estimate: {reason}" for component, reason in lacking.items()}
 
     def remarks(self, component: Component) -> list[str]:
         """Where its watts are from, as ``Meter`` has it."""
         if component == "cpu":
             return [self.cpu.origin]
-        return [f"{device.idle_watts or 0:g} W for its size" for device in self.devices if device.component == "dram"]
+        if component != "dram":
+            return []
+        return [
+            f"{device.idle_watts or 0:g} W for its size" for device in self.devices if device.component == component
+        ]
 
     def read(self) -> list[Reading]:
         """The model's energy since boot."""
@@ -131,9 +133,6 @@ class EstimateMeter:
             self._read_cpu(device, uptime_seconds) if device.component == "cpu" else _read_dram(device, uptime_seconds)
             for device in self.devices
         ]
-
-    def close(self) -> None:
-        """Nothing is held open."""
 
     def _cpu_device(self) -> Device:
         tick_joules = (1 - IDLE_SHARE) * self.cpu.watts / self._logical_cpus / self._ticks_per_second

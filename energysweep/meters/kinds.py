@@ -1,198 +1,94 @@
-"""Which meters a host gets: those that were asked for, or the best for each component."""
+"""The kinds of meters: one table. A kind is its own module and one row here.
+
+Everything that treats kinds differently reads it off the row: the sweep's file (``meters``), ``auto``, the agent's idle
+floors, the uncertainties of reports, what is called an estimate in reports and dashboards, and ``energysweep doctor``.
+docs/accuracy.md, the agent chart's values.schema.json, README.md, docs/sweep-yaml.md and the contract test name every
+row; tests/meters/test_kinds.py fails where one of them does not.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
-from typing import Final
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final, Literal
 
-from energysweep.core.errors import InputError, MeterUnavailable
-from energysweep.core.host import Host, nvidia_boards, shows_a_part
+from energysweep.core.errors import InputError, MeterUnavailable, one_line
+from energysweep.core.host import Host
 from energysweep.meters import estimate, nvml, rapl, replay
-from energysweep.meters.base import COMPONENTS, Component, Device, GpuDetails, GpuPart, Meter
+from energysweep.meters.base import Component, Meter
 from energysweep.meters.estimate import EstimateMeter
 from energysweep.meters.nvml import NvmlCounter, NvmlPower
 from energysweep.meters.nvml_library import NvmlLibrary
 from energysweep.meters.rapl import RaplMeter
 from energysweep.meters.replay import ReplayMeter
 
-KINDS = ("auto", rapl.KIND, "nvml", nvml.COUNTER_KIND, nvml.POWER_KIND, estimate.KIND, "replay:PATH")
-_HOST_COMPONENTS: tuple[Component, ...] = ("cpu", "dram")
+AUTO = "auto"  # the best for each component: no kind, but a choice of them
+
+Opener = Callable[[Host, tuple[Component, ...], str], Sequence[Meter]]
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """What one component is measured by, and why not by something better.
+class Uncertainty:
+    """How far a meter's energy may be from what a wall meter or an instrumented rail would say.
 
     Attributes:
-        component: ``cpu``, ``dram`` or ``gpu``.
-        kinds: the kinds of meter taken; empty if nothing measures the component.
-        detail: what they are, for people ("85 W TDP", "2 devices").
-        reason: why there is no better one ("no RAPL: ..."); None if this is the best there is.
-        hint: what would make a better one available, if anything would.
+        relative: half width of an interval that we believe holds the true energy in about 95 of 100 cases, as a part of
+            the energy; None if nothing is known. A judgement from published comparisons, rounded up, and no calibration
+            of the machine at hand: docs/accuracy.md has the references and what is not known.
+        reason: why, in one sentence for people, with whom it is from.
     """
 
-    component: Component
-    kinds: tuple[str, ...]
-    detail: str = ""
-    reason: str | None = None
-    hint: str | None = None
-
-    def __str__(self) -> str:
-        """One clause of the summary."""
-        said = "; ".join(part for part in (self.detail, self.reason) if part)
-        what = f"{self.component} by {' and '.join(self.kinds)}" if self.kinds else f"no {self.component.upper()}"
-        return f"{what} ({said})" if said else what
+    relative: float | None
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """The open meters of one host.
+class Kind:
+    """One kind of meter.
 
     Attributes:
-        meters: in the order of the components, none of their devices twice.
-        notes: one choice per component.
-        boards_on_bus: how many GPUs are on the host's buses; an agent's container may have some of them only.
+        name: what a sweep's file calls it, and the ``source`` of its devices.
+        title: what people call it, as in "no RAPL".
+        components: what it can measure.
+        open: opens its meters on a host, for these components, with what follows the colon. Raises ``MeterUnavailable``
+            with a reason and a hint.
+        basis: its numbers are measured, a model's, or a trace's. Only what was measured says how little this host can
+            draw, so only its idle floors are remembered; a model's energy is called an estimate.
+        uncertainty: of its energy, by component; empty if it only opens other kinds.
+        doctor: what it would give, for ``energysweep doctor``, which tries it; None if it is not looked for.
+        is_automatic: ``auto`` tries it. Of several kinds the first in the table that measures a CPU or DRAM has it;
+            GPUs of all kinds are taken.
+        counts_whole_host: it counts what others draw, also where a container shows nothing of them.
+        usage: how it is written, if something follows its name.
+        check: raises ``InputError`` if what follows the colon is wrong.
     """
 
-    meters: list[Meter]
-    notes: list[Choice] = field(default_factory=list)
-    boards_on_bus: int = 0
+    name: str
+    title: str
+    components: tuple[Component, ...]
+    open: Opener
+    basis: Literal["measured", "model", "trace"] = "measured"
+    uncertainty: Mapping[Component, Uncertainty] = field(default_factory=dict)
+    doctor: str | None = None
+    is_automatic: bool = False
+    counts_whole_host: bool = False
+    usage: str = ""
+    check: Callable[[str], object] | None = None
 
     @property
-    def devices(self) -> list[Device]:
-        """All devices, in the order in which the meters report them."""
-        return [device for meter in self.meters for device in meter.devices]
+    def written(self) -> str:
+        """How it is written in a sweep's file."""
+        return self.usage or self.name
 
     @property
-    def gpu_details(self) -> Sequence[GpuDetails]:
-        """The meters that know processes and instances of their GPUs."""
-        return _nvml_meters(self.meters)
-
-    @property
-    def boards(self) -> int:
-        """How many GPUs the host has, also those that no meter counts."""
-        gpus = sum(1 for device in self.devices if device.component == "gpu")
-        return max([gpus, self.boards_on_bus, *(meter.boards for meter in _nvml_meters(self.meters))])
-
-    def held(self, gpus: Mapping[str, float]) -> dict[str, float]:
-        """Fractions of GPUs by device: a MIG instance is a part of its board.
-
-        What no meter counts keeps its name. So does an index, because it may be another board's: in a container GPUs
-        count from 0, and CUDA's order need not be NVML's. Only if the indices are those of all boards of the host, with
-        the same fraction of each, it does not matter whose is whose.
-
-        Args:
-            gpus: fractions by the names that ``gpu`` takes.
-        """
-        fractions = set(gpus.values())
-        measured = [device.name for device in self.devices if device.component == "gpu"]
-        if len(measured) == self.boards and len(fractions) == 1 and set(gpus) == set(map(str, range(self.boards))):
-            return dict.fromkeys(measured, fractions.pop())
-        held: dict[str, float] = {}
-        for name, fraction in gpus.items():
-            device, part = self.gpu(name) or GpuPart(name, 1.0)
-            held[device] = held.get(device, 0.0) + fraction * part
-        return held
-
-    def gpu(self, name: str) -> GpuPart | None:
-        """The GPU that a name stands for, None if there is no such one.
-
-        Args:
-            name: a UUID, the unique beginning of one (as CUDA takes it), or a MIG instance's name.
-        """
-        measured = [device.name for device in self.devices if device.component == "gpu"]
-        if name in measured:
-            return GpuPart(name, 1.0)
-        if name.startswith("GPU-"):
-            listed = [uuid for meter in _nvml_meters(self.meters) for uuid in meter.listed]
-            alike = [uuid for uuid in dict.fromkeys([*measured, *listed]) if uuid.startswith(name)]
-            return GpuPart(alike[0], 1.0) if len(alike) == 1 and alike[0] in measured else None
-        if not name.startswith("MIG-"):
-            return None
-        instances = {key: part for meter in self.gpu_details for key, part in meter.instances().items()}
-        parts = [part for key, part in instances.items() if key.startswith(name)]
-        return instances.get(name) or (parts[0] if len(parts) == 1 else None)
-
-    def start(self, now_seconds: float) -> None:
-        """The agent's first window opens: replays begin. Later calls change nothing."""
-        for meter in self.meters:
-            if isinstance(meter, ReplayMeter):
-                meter.start(now_seconds)
-
-    def close(self) -> None:
-        """Closes every meter."""
-        for meter in self.meters:
-            meter.close()
-
-    def summary(self) -> str:
-        """One line: ``meters: cpu by rapl (2 devices), dram by rapl (2 devices), no GPU (NVML library not found)``.
-
-        What is wrong with a device at the moment stands at its end.
-        """
-        problems = [problem for meter in self.gpu_details for problem in meter.problems()]
-        return "; ".join(["meters: " + ", ".join(str(note) for note in self.notes), *dict.fromkeys(problems)])
-
-
-def open_meters(kinds: Sequence[str], host: Host | None = None) -> Opened:
-    """Opens meters of the given kinds.
-
-    ``auto`` takes the best for each component that no other kind in the list measures, and never fails.
-
-    Args:
-        kinds: some of ``KINDS``; the replay's may end in ``?after=hold`` (the default) or ``?after=loop``.
-        host: where to look; this machine if None.
-
-    Raises:
-        InputError: an unknown kind, a wrong trace, or two kinds that would measure the same.
-        MeterUnavailable: a kind that was asked for does not exist here.
-    """
-    host = host or Host()
-    if not kinds:
-        raise InputError(f"at least one kind of meter is needed: {', '.join(KINDS)}", key="meters")
-    meters: list[Meter] = []
-    notes: list[Choice] = []
-    with ExitStack() as opened:
-        for kind in kinds:
-            if kind != "auto":
-                for meter in _open_kind(kind, host):
-                    opened.callback(meter.close)
-                    meters.append(meter)
-        _check_overlap(meters)
-        notes += _notes(meters, shows_a_part(host.proc_root))
-        if "auto" in kinds:
-            notes = [note for note in notes if note.kinds]
-            automatic, automatic_notes = _open_automatic(host, without={note.component for note in notes})
-            meters += automatic
-            notes += automatic_notes
-        opened.pop_all()
-    notes.sort(key=lambda note: COMPONENTS.index(note.component))
-    return Opened(meters, notes, nvidia_boards(host.sys_root))
-
-
-def _open_kind(kind: str, host: Host) -> Sequence[Meter]:
-    name, _, argument = kind.partition(":")
-    if name == replay.KIND:
-        path, after = replay.parse_argument(argument)
-        return [ReplayMeter(path, host.clock, host.node, after)]
-    openers: dict[str, Callable[[], Sequence[Meter]]] = {
-        rapl.KIND: lambda: [RaplMeter(host.powercap_roots)],
-        "nvml": lambda: _open_gpus(host),
-        nvml.COUNTER_KIND: lambda: [NvmlCounter(host.nvml)],
-        nvml.POWER_KIND: lambda: [NvmlPower(host.nvml, host.clock)],
-        estimate.KIND: lambda: [EstimateMeter(host.proc_root, host.clock)],
-    }
-    if kind not in openers:
-        raise InputError(f"{kind!r} is no kind of meter; there are {', '.join(KINDS)}", key="meters")
-    try:
-        return openers[kind]()
-    except MeterUnavailable as error:
-        raise MeterUnavailable(f"the meter {kind} is not available here: {error.reason}", error.hint) from error
+    def is_source(self) -> bool:
+        """Devices have it as their source; otherwise it opens other kinds."""
+        return bool(self.uncertainty)
 
 
 def _open_gpus(host: Host) -> Sequence[Meter]:
-    """Each GPU by its counter if it has one, the others by their power."""
+    """Each NVIDIA GPU by its counter if it has one, the others by their power."""
     library = NvmlLibrary(host.nvml, host.clock)
     meters: list[Meter] = []
     try:
@@ -209,157 +105,131 @@ def _open_gpus(host: Host) -> Sequence[Meter]:
     return meters
 
 
-def _check_overlap(meters: Sequence[Meter]) -> None:
-    """No joule twice. Only GPUs have a name that two kinds share; the CPU and the DRAM of a host are one thing each."""
-    owners: dict[str, str] = {}
-    for meter in meters:
-        things = (device.name if device.component == "gpu" else device.component for device in meter.devices)
-        for thing in dict.fromkeys(things):
-            if thing in owners:
-                raise InputError(f"{owners[thing]} and {meter.kind} both measure {thing}; take one", key="meters")
-            owners[thing] = meter.kind
+def _open_trace(host: Host, argument: str) -> Sequence[Meter]:
+    path, after = replay.parse_argument(argument)
+    return [ReplayMeter(path, host.clock, host.node, after)]
 
 
-def _notes(meters: Sequence[Meter], part_shown: str | None = None) -> list[Choice]:
-    """What the components are measured by.
+_MODEL: Final = Uncertainty(
+    1.0,
+    "A model of rated power and load, not a measurement: it may be off by a factor of two and more"
+    " (whole-machine estimates missed wall meters by up to 40 %: Fischer 2025).",
+)
+_TRACE: Final = Uncertainty(0.0, "A replayed trace is exact by definition; how its numbers came about is not known.")
+
+KINDS: tuple[Kind, ...] = (
+    Kind(
+        rapl.KIND,
+        "RAPL",
+        ("cpu", "dram"),
+        lambda host, components, _: [RaplMeter(host.powercap_roots, components)],
+        doctor="measured: CPU packages, and DRAM on most servers",
+        is_automatic=True,
+        counts_whole_host=True,
+        uncertainty={
+            "cpu": Uncertainty(
+                0.10,
+                "RAPL measures on Intel since Haswell and follows the wall within some per cent after a constant"
+                " offset; on AMD Zen 2 it is a model that misses part of the data's influence (Hackenberg 2015, Khan"
+                " 2018, Schöne 2021).",
+            ),
+            "dram": Uncertainty(
+                0.20,
+                "DRAM RAPL is measured on servers and modelled on desktops, with an offset that weighs most when memory"
+                " is idle (Desrochers 2016).",
+            ),
+        },
+    ),
+    Kind("nvml", "NVML", ("gpu",), lambda host, _components, _: _open_gpus(host), is_automatic=True),
+    Kind(
+        nvml.COUNTER_KIND,
+        "NVML",
+        ("gpu",),
+        lambda host, _components, _: [NvmlCounter(host.nvml)],
+        doctor="measured: NVIDIA GPUs by the driver's energy counter",
+        uncertainty={
+            "gpu": Uncertainty(
+                0.10,
+                "The board's sensor is off by about 5 %, and no published test shows how much of the time the counter"
+                " sees on A100 and H100 (Yang 2024).",
+            )
+        },
+    ),
+    Kind(
+        nvml.POWER_KIND,
+        "NVML",
+        ("gpu",),
+        lambda host, _components, _: [NvmlPower(host.nvml, host.clock)],
+        doctor="measured: NVIDIA GPUs by power readings, integrated at 10 Hz",
+        uncertainty={
+            "gpu": Uncertainty(
+                0.35,
+                "Power readings are averaged and delayed, and on A100 and H100 cover a quarter of the time: correcting"
+                " for that moved test cases by 35 % on average; a steady load is off by about 5 % (Yang 2024).",
+            )
+        },
+    ),
+    Kind(
+        estimate.KIND,
+        "estimate",
+        ("cpu", "dram"),
+        lambda host, components, _: [EstimateMeter(host.proc_root, host.clock, components)],
+        basis="model",
+        doctor="a model, not a measurement: CPU by TDP and load, DRAM by its size",
+        is_automatic=True,
+        uncertainty={"cpu": _MODEL, "dram": _MODEL},
+    ),
+    Kind(
+        replay.KIND,
+        "trace",
+        ("cpu", "dram", "gpu"),
+        lambda host, _components, argument: _open_trace(host, argument),
+        basis="trace",
+        uncertainty={"cpu": _TRACE, "dram": _TRACE, "gpu": _TRACE},
+        usage=replay.USAGE,
+        check=replay.parse_argument,
+    ),
+)
+BY_NAME: Mapping[str, Kind] = {kind.name: kind for kind in KINDS}
+MODELS = tuple(kind.name for kind in KINDS if kind.basis == "model")
+TRACES = tuple(kind.name for kind in KINDS if kind.basis == "trace")
+ALLOWED = ", ".join([AUTO, *(kind.written for kind in KINDS)])
+
+
+def find_kind(text: str) -> tuple[Kind, str]:
+    """The kind that a sweep's file names, and what follows its colon.
 
     Args:
-        meters: open ones.
-        part_shown: why procfs does not say what the whole host does, if it does not.
+        text: one of ``meters`` other than ``auto``.
+
+    Raises:
+        InputError: there is no such kind, or what follows is wrong.
     """
-    notes = []
-    for component in COMPONENTS:
-        kinds = tuple(meter.kind for meter in meters if any(device.component == component for device in meter.devices))
-        lacking = [meter.lacking.get(component) for meter in meters if isinstance(meter, EstimateMeter)]
-        if kinds:
-            too_much = f"it counts the whole host, whose other users are not seen: {part_shown}"
-            reason = too_much if rapl.KIND in kinds and part_shown else None
-            notes.append(Choice(component, kinds, _detail(meters, component), reason))
-        elif any(lacking):
-            notes.append(Choice(component, (), reason="; ".join(why for why in lacking if why)))
-    return notes
+    name, colon, argument = text.partition(":")
+    kind = BY_NAME.get(name)
+    if kind is None or (colon and kind.check is None):
+        raise InputError(f"must be one of {ALLOWED}, not {one_line(text)!r}", key="meters")
+    if kind.check is not None:
+        kind.check(argument)
+    return kind, argument
 
 
-def _detail(meters: Sequence[Meter], component: Component) -> str:
-    owner = next(meter for meter in meters if any(device.component == component for device in meter.devices))
-    devices = [device for meter in meters for device in meter.devices if device.component == component]
-    remarks = [remark for meter in meters for remark in meter.remarks(component)]
-    if component == "gpu":
-        listed = {uuid: text for meter in _nvml_meters(meters) for uuid, text in meter.listed.items()}
-        silent = sorted(text for uuid, text in listed.items() if uuid not in {device.name for device in devices})
-        remarks += [f"{text} is not measured: NVML does not tell its energy" for text in silent]
-    count = [] if isinstance(owner, EstimateMeter) else [f"{len(devices)} device{'s' if len(devices) > 1 else ''}"]
-    return "; ".join(dict.fromkeys([*count, *remarks]))
+def trace_path(text: str) -> str | None:
+    """The path of a file that a meter reads, such as a replay's trace; None if it reads none.
 
-
-def _nvml_meters(meters: Sequence[Meter]) -> list[NvmlCounter | NvmlPower]:
-    return [meter for meter in meters if isinstance(meter, NvmlCounter | NvmlPower)]
-
-
-def _open_automatic(host: Host, without: set[Component]) -> tuple[list[Meter], list[Choice]]:
-    meters: list[Meter] = []
-    notes: list[Choice] = []
-    wanted = tuple(component for component in _HOST_COMPONENTS if component not in without)
-    if wanted:
-        meters, notes = _automatic_cpu_and_dram(host, wanted)
-    if "gpu" not in without:
-        try:
-            gpus = _open_gpus(host)
-        except MeterUnavailable as error:
-            notes.append(Choice("gpu", (), reason=error.reason, hint=error.hint))
-        else:
-            meters += gpus
-            notes += _notes(gpus)
-    return meters, notes
-
-
-def _automatic_cpu_and_dram(host: Host, wanted: tuple[Component, ...]) -> tuple[list[Meter], list[Choice]]:
-    """RAPL for what it has, the estimate for the rest; nothing for DRAM that RAPL counts inside psys."""
-    try:
-        counter = RaplMeter(host.powercap_roots, wanted)
-    except MeterUnavailable as error:
-        return _estimated(host, wanted, f"no RAPL: {error.reason}", error.hint)
-    part_shown = shows_a_part(host.proc_root)
-    if part_shown:
-        return _estimated(host, wanted, f"no RAPL: it counts the whole host, and {part_shown}", None)
-    meters: list[Meter] = [counter]
-    notes = _notes(meters)
-    if "dram" in wanted and not any(device.component == "dram" for device in counter.devices):
-        if counter.includes_dram:
-            notes.append(Choice("dram", (), reason="psys contains it"))
-        else:
-            none = "RAPL has no DRAM zone here; a processor that counts DRAM in its package has it twice"
-            reason = "; ".join(counter.remarks("dram")) or none
-            estimates, estimate_notes = _estimated(host, ("dram",), reason, None)
-            meters += estimates
-            notes += estimate_notes
-    return meters, notes
-
-
-def _estimated(
-    host: Host, wanted: tuple[Component, ...], reason: str, hint: str | None
-) -> tuple[list[Meter], list[Choice]]:
-    """The estimate, with the reason for it said once."""
-    try:
-        meters: list[Meter] = [EstimateMeter(host.proc_root, host.clock, wanted)]
-    except MeterUnavailable as error:
-        return [], [Choice(component, (), reason=f"{reason}; no estimate: {error.reason}") for component in wanted]
-    notes = [note if note.kinds else replace(note, reason=f"no estimate: {note.reason}") for note in _notes(meters)]
-    first, *others = notes
-    why = "; ".join(part for part in (reason, first.reason) if part)
-    return meters, [replace(first, reason=why, hint=hint), *others]
-
-
-# How far a meter's energy may be from what a wall meter or an instrumented rail would say ----------------------------
-#
-# The figures are half widths of an interval that we believe holds the true energy in about 95 of 100 cases. They are
-# judgements from published comparisons, rounded up, and no calibration of the machine at hand. docs/accuracy.md has
-# the references and what is not known.
-
-
-@dataclass(frozen=True, slots=True)
-class Uncertainty:
-    """The uncertainty of a meter's energy.
-
-    Attributes:
-        relative: half width of the interval, as a part of the energy; None if nothing is known.
-        reason: why, in one sentence for people, with whom it is from.
+    Args:
+        text: one of ``meters``, whether or not it is right.
     """
+    name, _, argument = text.partition(":")
+    path = argument.partition("?")[0]
+    return path if path and name in TRACES else None
 
-    relative: float | None
-    reason: str
 
-
-_ESTIMATE: Final = (
-    "A model of rated power and load, not a measurement: it may be off by a factor of two and more"
-    " (whole-machine estimates missed wall meters by up to 40 %: Fischer 2025)."
-)
-
-_KNOWN: Final[Mapping[tuple[str, str], Uncertainty]] = {
-    ("rapl", "cpu"): Uncertainty(
-        0.10,
-        "RAPL measures on Intel since Haswell and follows the wall within some per cent after a constant offset; on AMD"
-        " Zen 2 it is a model that misses part of the data's influence (Hackenberg 2015, Khan 2018, Schöne 2021).",
-    ),
-    ("rapl", "dram"): Uncertainty(
-        0.20,
-        "DRAM RAPL is measured on servers and modelled on desktops, with an offset that weighs most when memory is idle"
-        " (Desrochers 2016).",
-    ),
-    ("nvml_counter", "gpu"): Uncertainty(
-        0.10,
-        "The board's sensor is off by about 5 %, and no published test shows how much of the time the counter sees on"
-        " A100 and H100 (Yang 2024).",
-    ),
-    ("nvml_power", "gpu"): Uncertainty(
-        0.35,
-        "Power readings are averaged and delayed, and on A100 and H100 cover a quarter of the time: correcting for"
-        " that moved test cases by 35 % on average; a steady load is off by about 5 % (Yang 2024).",
-    ),
-    ("estimate", "cpu"): Uncertainty(1.0, _ESTIMATE),
-    ("estimate", "dram"): Uncertainty(1.0, _ESTIMATE),
-}
-_REPLAY: Final = Uncertainty(0.0, "A replayed trace is exact by definition; how its numbers came about is not known.")
+def with_trace(text: str, path: str) -> str:
+    """The same meter with its trace at another path."""
+    name, _, argument = text.partition(":")
+    _, mark, query = argument.partition("?")
+    return f"{name}:{path}{mark}{query}"
 
 
 def uncertainty(source: str, component: str) -> Uncertainty:
@@ -369,7 +239,18 @@ def uncertainty(source: str, component: str) -> Uncertainty:
         source: the kind of meter, as in ``meters.Device``.
         component: ``cpu``, ``dram`` or ``gpu``.
     """
-    if source == "replay":
-        return _REPLAY
+    kind = BY_NAME.get(source)
+    known = {} if kind is None else {str(name): figure for name, figure in kind.uncertainty.items()}
     unknown = Uncertainty(None, f"Nothing is known about the accuracy of {source} for {component}.")
-    return _KNOWN.get((source, component), unknown)
+    return known.get(component, unknown)
+
+
+def is_model(source: str) -> bool:
+    """Whether a device's energy is an estimate."""
+    return source in MODELS
+
+
+def is_measured(source: str) -> bool:
+    """Whether a device's energy says anything about this host's hardware."""
+    kind = BY_NAME.get(source)
+    return kind is not None and kind.basis == "measured"

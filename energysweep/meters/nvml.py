@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 from energysweep.core.errors import MeterUnavailable
-from energysweep.meters.base import Component, Device, GpuPart, Reading
+from energysweep.meters.base import Component, Device, GpuMeter, GpuPart, Reading
 from energysweep.meters.nvml_library import Gpu, NvmlLibrary, whole_number
 
 COUNTER_KIND = "nvml_counter"
@@ -32,13 +32,12 @@ _MILLIJOULES_PER_JOULE = 1000
 _MILLIWATTS_PER_WATT = 1000
 
 
-class _NvmlMeter:
+class _NvmlMeter(GpuMeter):
     """What both adapters share: their devices and the processes on them.
 
     ``nvml`` is nvidia-ml-py's module, a stand-in, None (imports it), or the library that another meter has open.
     """
 
-    kind: str
     moves_within_seconds: float | None = None
 
     def __init__(self, nvml: Any, wanted: Callable[[NvmlLibrary, Gpu], bool], nothing: str) -> None:
@@ -83,7 +82,7 @@ class _NvmlMeter:
         return len(self._library.gpus) + len(self._library.missing)
 
     def process_utilisation(self) -> dict[str, dict[int, float] | None]:
-        """SM utilisation in percent by device and pid since the last call, as ``GpuDetails`` has it.
+        """SM utilisation in percent by device and pid since the last call, as ``GpuMeter`` has it.
 
         The pids are those of the driver's, that is the host's, pid namespace. A driver does not tell the utilisation
         of a GPU in MIG mode, only which processes are in which instance.
@@ -93,12 +92,12 @@ class _NvmlMeter:
         }
 
     def processes(self, devices: Collection[str]) -> dict[str, frozenset[int] | None]:
-        """The pids with a compute context on these devices, as ``GpuDetails`` has it."""
+        """The pids with a compute context on these devices, as ``GpuMeter`` has it."""
         wanted = [gpu for gpu in self._gpus if gpu.uuid in devices and not gpu.is_partitioned]
         return {gpu.uuid: self._computing(gpu.handle) for gpu in wanted}
 
     def instances(self) -> dict[str, GpuPart]:
-        """The MIG instances of all GPUs, as ``GpuDetails`` has it."""
+        """The MIG instances of all GPUs, as ``GpuMeter`` has it."""
         found = {}
         for gpu in self._gpus:
             with suppress(self._api.NVMLError):  # a GPU that does not answer has no instance to hold
@@ -107,7 +106,7 @@ class _NvmlMeter:
         return found
 
     def problems(self) -> list[str]:
-        """GPUs that do not answer, or that came too late to be counted, as ``GpuDetails`` has it."""
+        """GPUs that do not answer, or that came too late to be counted, as ``GpuMeter`` has it."""
         lost = [f"{uuid} does not answer: {reason}" for uuid, reason in self._silent.items()]
         late = self._library.found_since()
         return lost + [f"{uuid} came after the agent began and is measured from its next start" for uuid in late]

@@ -27,7 +27,7 @@ from itertools import groupby
 from pathlib import Path
 
 from energysweep.core.errors import MeterUnavailable
-from energysweep.meters.base import Component, Device, Reading
+from energysweep.meters.base import Component, Device, Meter, Reading
 
 KIND = "rapl"
 
@@ -98,7 +98,7 @@ class _Zone:
         return _energy(self.energy_file)
 
 
-class RaplMeter:
+class RaplMeter(Meter):
     """The packages and DRAM of one host.
 
     Args:
@@ -126,7 +126,11 @@ class RaplMeter:
         if not self._zones:
             raise MeterUnavailable(f"RAPL has no zone for {' and '.join(components)} here")
         self.devices = tuple(zone.device for zone in self._zones)
-        self.includes_dram = any(zone.is_platform or zone.device.component == "dram" for zone in self._zones)
+        if any(zone.is_platform for zone in self._zones):
+            self.lacking, self.contained = {"dram": "psys contains it"}, frozenset({"dram"})
+        elif not any(device.component == "dram" for device in self.devices):
+            none = "RAPL has no DRAM zone here; a processor that counts DRAM in its package has it twice"
+            self.lacking = {"dram": "; ".join(self._remarks["dram"]) or none}
 
     def remarks(self, component: Component) -> list[str]:
         """What of the tree is not counted, and what is counted once although it stands there several times."""
@@ -135,9 +139,6 @@ class RaplMeter:
     def read(self) -> list[Reading]:
         """Reads every counter; one that fails gives a reading of None with the reason."""
         return [_read(zone) for zone in self._zones]
-
-    def close(self) -> None:
-        """Nothing is held open."""
 
 
 def _read(zone: _Zone) -> Reading:

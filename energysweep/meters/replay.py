@@ -12,11 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NoReturn, cast, get_args
-from urllib.parse import parse_qsl
 
 from energysweep.core.errors import InputError, one_line
 from energysweep.core.inputs import read_text
-from energysweep.meters.base import COMPONENTS, Component, Device, Reading
+from energysweep.meters.base import COMPONENTS, Component, Device, Meter, Reading
 
 # The trace: a CSV file of recorded or invented counters --------------------------------------------------------------
 #
@@ -302,24 +301,25 @@ KIND = "replay"
 After = Literal["hold", "loop"]
 
 
+USAGE = f"{KIND}:PATH[?after=hold|loop]"
+
+
 def parse_argument(argument: str) -> tuple[Path, After]:
     """Splits ``PATH[?after=hold|loop]``.
 
     Raises:
         InputError: no path, or an option that does not exist.
     """
-    path, _, query = argument.partition("?")
+    path, mark, query = argument.partition("?")
     if not path:
-        raise InputError("replay needs a trace: replay:PATH[?after=hold|loop]", key="meters")
-    after: After = "hold"
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        if name != "after" or value not in get_args(After):
-            raise InputError(f"replay knows no option {name}={value}; there is after=hold and after=loop", key="meters")
-        after = value  # type: ignore[assignment]  # checked in the line above
-    return Path(path), after
+        raise InputError(f"{KIND} needs a trace: {USAGE}", key="meters")
+    for after in get_args(After):
+        if query == f"after={after}" or not mark:
+            return Path(path), after
+    raise InputError(f"after the path comes ?after=hold or ?after=loop, not {one_line(mark + query)!r}", key="meters")
 
 
-class ReplayMeter:
+class ReplayMeter(Meter):
     """The devices of a trace.
 
     Args:
@@ -360,18 +360,11 @@ class ReplayMeter:
         if self._zero_seconds is None:
             self._zero_seconds = now_seconds
 
-    def remarks(self, component: Component) -> list[str]:
-        """Nothing is to be said."""
-        return []
-
     def read(self) -> list[Reading]:
         """What the trace says for now; before ``start``, what it says for its time 0."""
         elapsed_seconds = 0.0 if self._zero_seconds is None else max(0.0, self._clock() - self._zero_seconds)
         together = zip(self._series, self.devices, strict=True)
         return [self._read(series, device, elapsed_seconds) for series, device in together]
-
-    def close(self) -> None:
-        """Nothing is held open."""
 
     def _read(self, series: Series, device: Device, elapsed_seconds: float) -> Reading:
         laps, seconds = 0.0, elapsed_seconds

@@ -17,7 +17,10 @@ What every expression has to put right:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from energysweep.core.metrics import FAMILIES
+from energysweep.meters.kinds import MODELS
 from energysweep.monitoring.panels import NONE
 
 TRIAL_ENERGY = "energysweep_trial_energy_joules_total"
@@ -31,6 +34,14 @@ SWEEP_ENERGY = "energysweep_sweep_energy_joules_total"
 SWEEP_EMISSIONS = "energysweep_sweep_emissions_grams_total"
 NODE_ENERGY = "energysweep_node_energy_joules_total"
 NODE_BUCKETS = "energysweep_node_bucket_energy_joules_total"
+
+
+def source_is(kinds: Sequence[str], sign: str = "=") -> str:
+    """The condition that joules are from one of these kinds of meter, or with ``!=`` from none of them."""
+    return f'source{sign}"{kinds[0]}"' if len(kinds) == 1 else f'source{sign[0]}~"{"|".join(kinds)}"'
+
+
+ESTIMATED = source_is(MODELS)
 
 _LABELS = {family.name: ", ".join(family.labels) for family in FAMILIES}
 
@@ -182,7 +193,7 @@ def energy(info: str = INFO) -> str:
 
 def estimated_energy(info: str = INFO) -> str:
     """Joules that come from a model."""
-    return described(per_trial(highest(TRIAL_ENERGY, f'{TRIALS}, source="estimate"')), last(TRIAL_INFO, info))
+    return described(per_trial(highest(TRIAL_ENERGY, f"{TRIALS}, {ESTIMATED}")), last(TRIAL_INFO, info))
 
 
 def emissions(info: str = INFO) -> str:
@@ -207,7 +218,7 @@ def charged_emissions(by: str) -> str:
 
 def charged_estimated_part(by: str) -> str:
     """The part of whole sweeps' joules that comes from a model, 0 where all was measured."""
-    estimated = _charged_energy(f'{SWEEPS}, source="estimate"')
+    estimated = _charged_energy(f"{SWEEPS}, {ESTIMATED}")
     parts = (
         share(f"sum by ({by}) ({part})", f"sum by ({by}) ({whole})")
         for part, whole in zip(estimated, _charged_energy(SWEEPS), strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from energysweep.meters.kinds import MODELS, TRACES
 from energysweep.monitoring.dashboard import HIDDEN, choice, newest
 from energysweep.monitoring.panels import Json
 from energysweep.monitoring.queries import (
@@ -14,6 +15,7 @@ from energysweep.monitoring.queries import (
     TRIAL_RESULT,
     TRIAL_STARTUP_ENERGY,
     TRIALS,
+    source_is,
 )
 
 
@@ -87,18 +89,18 @@ def measured_sweeps(name: str = "measured") -> Json:
 
 def _measured(*of_series: tuple[str, str]) -> Json:
     def of(source: str) -> str:
-        found = (f"last_over_time({series}{{{where}, source{source}}}[$__range])" for series, where in of_series)
+        found = (f"last_over_time({series}{{{where}, {source}}}[$__range])" for series, where in of_series)
         return f"group({' or '.join(found)})"
 
     def told(expression: str, words: str, sign: str) -> str:
         return f'label_replace(label_replace({expression}, "text", "{words}", "", ""), "sign", "{sign}", "", "")'
 
-    estimated, otherwise = of('="estimate"'), of('!="estimate"')
+    estimated, otherwise = of(source_is(MODELS)), of(source_is(MODELS, "!="))
     cases = (
         told(f"{estimated} and on () {otherwise}", "≈ partly estimated", "≈"),
         told(estimated, "≈ estimated", "≈"),
-        told(of('="replay"'), "↻ replayed", "↻"),
-        told(of('=~".+"'), "measured", " "),
+        told(of(source_is(TRACES)), "↻ replayed", "↻"),
+        told(of('source=~".+"'), "measured", " "),
         told("vector(1)", "nothing metered", " "),
     )
     query = f"query_result({' or on () '.join(cases)})"

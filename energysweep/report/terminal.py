@@ -28,7 +28,8 @@ from energysweep.ledger.configurations import ConfigurationSummary, StageSummary
 from energysweep.ledger.model import Summary
 from energysweep.ledger.ranking import compared_mean, note, some_open
 from energysweep.ledger.receipt import AttemptReceipt, DeviceBalance, LeaseReceipt, Receipt, WindowBalance
-from energysweep.ledger.trials import ESTIMATE, TrialSummary
+from energysweep.ledger.trials import TrialSummary
+from energysweep.meters.kinds import is_model
 from energysweep.report.answers import sentence
 from energysweep.report.not_measured import ELSEWHERE_NOTE, not_measured, untold_note
 
@@ -75,7 +76,7 @@ def _trial(trial: TrialSummary) -> Iterator[str]:
 
 def _attempt(attempt: AttemptReceipt) -> Iterator[str]:
     row = attempt.row
-    estimated = any(_estimated(each.source) for lease in attempt.leases for each in lease.rows)
+    estimated = any(is_model(each.source) for lease in attempt.leases for each in lease.rows)
     if row is None:
         yield f"Attempt {attempt.number}: the driver noted nothing of it"
     else:
@@ -115,8 +116,8 @@ def _lease(receipt: LeaseReceipt) -> Iterator[str]:
         return
     for row in receipt.rows:
         name = f"    {row.device}  {row.component}  {row.bucket}  ({row.source})"
-        yield _joules(name, row.joules, estimated=_estimated(row.source))
-    estimated = any(_estimated(row.source) for row in receipt.rows)
+        yield _joules(name, row.joules, estimated=is_model(row.source))
+    estimated = any(is_model(row.source) for row in receipt.rows)
     yield _joules("    = this lease", receipt.joules, estimated=estimated)
 
 
@@ -128,7 +129,7 @@ def _sums(receipt: Receipt) -> Iterator[str]:
         return
     for attempt in receipt.attempts:
         for lease in attempt.leases:
-            estimated = any(_estimated(row.source) for row in lease.rows)
+            estimated = any(is_model(row.source) for row in lease.rows)
             yield _joules(f"  lease {lease.lease.lease}", lease.joules, estimated=estimated)
     estimated = trial.estimated
     yield _joules("  of it start-up, apart", trial.startup_joules, estimated=estimated)
@@ -154,7 +155,7 @@ def _window(window: WindowBalance) -> Iterator[str]:
             device.buckets,
             counter="the device's own counter",
             metered_joules=None if device.meter is None else device.meter.energy_joules,
-            estimated=_estimated(device.source),
+            estimated=is_model(device.source),
         )
     if len(window.devices) > 1:
         yield "  all devices"
@@ -162,7 +163,7 @@ def _window(window: WindowBalance) -> Iterator[str]:
             _summed(window.devices),
             counter="the devices' own counters",
             metered_joules=_all_metered(window.devices),
-            estimated=any(_estimated(device.source) for device in window.devices),
+            estimated=any(is_model(device.source) for device in window.devices),
         )
 
 
@@ -175,7 +176,7 @@ def _provenance(meter: MeterSummary | None) -> Iterator[str]:
         f"    coverage {percent_text(meter.coverage)} ({meter.uncovered_seconds:,.3f} s not covered;"
         f" {count_text(meter.failures, 'failed reading')}, {count_text(meter.resets, 'reset')})"
     )
-    floor = power_text(meter.idle_floor_watts, estimated=_estimated(meter.source))
+    floor = power_text(meter.idle_floor_watts, estimated=is_model(meter.source))
     yield f"    resolution {step}; idle power {floor} ({meter.idle_floor_from})"
     yield f"    uncertainty {uncertainty_text(meter.uncertainty.relative)}: {meter.uncertainty.reason}"
 
@@ -221,10 +222,6 @@ def _joules(name: str, joules: float | None, *, estimated: bool) -> str:
 def _error(error: str | None) -> Iterator[str]:
     for number, line in enumerate((error or "").splitlines()):
         yield f"  {'error           ' if number == 0 else ' ' * 16}{line}"
-
-
-def _estimated(source: str) -> bool:
-    return source == ESTIMATE
 
 
 def _utc(seconds: float | None) -> str:

@@ -14,7 +14,7 @@ from energysweep.agent.agent import Agent
 from energysweep.agent.state import StateFile
 from energysweep.core.host import Host
 from energysweep.meters import Opened
-from energysweep.meters.base import Component, Device, Reading
+from energysweep.meters.base import Component, Device, Meter, Reading
 
 # The processes of a simulated host, as an agent's scan finds them ----------------------------------------------------
 
@@ -89,7 +89,7 @@ class Truth(NamedTuple):
     doubtful_joules: float
 
 
-class FaultyMeter:
+class FaultyMeter(Meter):
     """Cumulative counters of a power that the simulation sets.
 
     Args:
@@ -141,16 +141,9 @@ class FaultyMeter:
         """What had happened to a device at a time to which the simulation moved it (within a microsecond)."""
         return self._truths[device][bisect_right(self._times, at + 1e-6) - 1]
 
-    def remarks(self, component: Component) -> list[str]:
-        """Nothing is to be said."""
-        return []
-
     def read(self) -> list[Reading]:
         """One reading per device, some of them wrong."""
         return [self._read(device) for device in self.devices]
-
-    def close(self) -> None:
-        """Nothing is held open."""
 
     def _read(self, device: Device) -> Reading:
         name = device.name

@@ -12,6 +12,7 @@ from energysweep.core.errors import InputError, one_line
 from energysweep.core.inputs import is_file
 from energysweep.core.objective import OUR_NAMES, TUNES_NAMES
 from energysweep.core.records import MAX_CPUS
+from energysweep.meters.kinds import AUTO, find_kind, trace_path
 from energysweep.sweepfile.foreign import check_foreign
 from energysweep.sweepfile.model import Choice, Grid, LogUniform, RandInt, Scheduler, SweepSpec, Uniform
 from energysweep.sweepfile.space import large_text, trial_count
@@ -19,13 +20,11 @@ from energysweep.sweepfile.stages import check_stages
 from energysweep.sweepfile.workload import placeholders
 from energysweep.sweepfile.yaml import KeyPath, Problem, listed, quoted, shown
 
-METERS = ("auto", "rapl", "nvml", "nvml_counter", "nvml_power", "estimate")
 MAX_TRIALS = 100_000  # far above what one sweep can run; a slip of the keyboard makes millions
 
 _MAX_DRAWN = 2**53  # Optuna draws in doubles
 
 _WORKLOAD = re.compile(r"(?:.+\.py|[^\W\d]\w*(?:\.[^\W\d]\w*)*):[^\W\d]\w*(?:\.[^\W\d]\w*)*")
-_REPLAY = re.compile(r"replay:(?P<path>[^?]+)(?P<query>\?.*)?")
 
 
 def check(spec: SweepSpec) -> Iterator[Problem]:
@@ -240,15 +239,15 @@ def _check_carbon(spec: SweepSpec) -> Iterator[Problem]:
 
 def _check_meters(spec: SweepSpec) -> Iterator[Problem]:
     for index, meter in enumerate(spec.meters):
-        path = ("meters", index)
-        replay = _REPLAY.fullmatch(meter)
-        if replay is None:
-            if meter not in METERS:
-                allowed = ", ".join(METERS)
-                yield Problem(path, f"must be one of {allowed} or replay:PATH[?after=hold|loop], not {quoted(meter)}")
-        elif replay["query"] not in (None, "?after=hold", "?after=loop"):
-            yield Problem(path, f"after the path comes ?after=hold or ?after=loop, not {quoted(replay['query'])}")
-        elif not is_file(replay["path"]):
-            yield Problem(path, f"there is no file {replay['path']}")
-    if "auto" in spec.meters and len(spec.meters) > 1:
-        yield Problem(("meters",), "auto takes the best meter of every device; it stands alone")
+        if meter == AUTO:
+            continue
+        try:
+            find_kind(meter)
+        except InputError as error:
+            yield Problem(("meters", index), error.problem)
+            continue
+        trace = trace_path(meter)
+        if trace is not None and not is_file(trace):
+            yield Problem(("meters", index), f"there is no file {trace}")
+    if AUTO in spec.meters and len(spec.meters) > 1:
+        yield Problem(("meters",), f"{AUTO} takes the best meter of every device; it stands alone")

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from energysweep.core.errors import InputError, one_line
 from energysweep.core.inputs import checked_path, read_text
+from energysweep.meters.kinds import trace_path, with_trace
 from energysweep.sweepfile.checks import check
 from energysweep.sweepfile.foreign import ELSEWHERE
 from energysweep.sweepfile.model import (
@@ -263,10 +264,8 @@ def _with_absolute_paths(spec: SweepSpec, folder: Path) -> SweepSpec:
             raise spec.document.error(str(error), key) from None
 
     def absolute_meter(meter: str, index: int) -> str:
-        kind, colon, rest = meter.partition(":")
-        trace, mark, query = rest.partition("?")
-        is_path = colon and kind == "replay" and trace
-        return f"{kind}:{absolute(trace, 'meters', index)}{mark}{query}" if is_path else meter
+        trace = trace_path(meter)
+        return meter if trace is None else with_trace(meter, absolute(trace, "meters", index))
 
     changes: dict[str, Any] = {"meters": [absolute_meter(meter, index) for index, meter in enumerate(spec.meters)]}
     if spec.workload is not None:

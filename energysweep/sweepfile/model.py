@@ -28,6 +28,8 @@ from pydantic_core import PydanticCustomError
 from energysweep.core import records
 from energysweep.core.objective import Objective as Rule
 from energysweep.meters.base import Component
+from energysweep.meters.kinds import ALLOWED as METERS
+from energysweep.meters.kinds import AUTO
 from energysweep.sweepfile.yaml import Document, listed, write_document
 
 Mode = Literal["min", "max"]
@@ -321,8 +323,7 @@ class SweepSpec(_Model):
     """The grid that the energy came from."""
     budget: Budget | None = None
     """Not supported yet."""
-    meters: Annotated[Sequence[str], Field(min_length=1)] = ["auto"]
-    """auto, or a list of rapl, nvml, nvml_counter, nvml_power, estimate and replay:PATH[?after=hold|loop]."""
+    meters: Annotated[Sequence[str], Field(min_length=1, description=f"Each of {METERS}; auto stands alone.")] = [AUTO]
     idle_power_watts: Mapping[Component, Annotated[records.Watts, _Finite]] = {}
     """Idle power of a host's cpu, dram and gpu, if it is known."""
 

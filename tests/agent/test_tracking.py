@@ -23,7 +23,7 @@ from energysweep.agent.agent import Agent
 from energysweep.agent.server import AgentServer
 from energysweep.core.errors import InputError
 from energysweep.core.host import Host
-from energysweep.meters import Component, Device, Opened, Reading
+from energysweep.meters import Device, Meter, Opened, Reading
 from tests.agent.test_server import standing  # noqa: F401 - the fixture
 
 TRACE = "time_seconds,device,component,power_watts\n0,package-0,cpu,100\n1,package-0,cpu,100\n"
@@ -245,21 +245,15 @@ def test_a_gpu_that_no_meter_counts_is_said_to_be_missing(meters: list[str], cap
     assert measured.source.endswith(f"; {said}")
 
 
-class Twelve:
+class Twelve(Meter):
     """Of twelve devices one cannot be read; each of the others draws 1 W."""
 
     kind = "rapl"
     devices = (*(Device(f"package-{number}", "cpu", "rapl") for number in range(11)), Device("dram-0", "dram", "rapl"))
 
-    def remarks(self, component: Component) -> list[str]:
-        return []
-
     def read(self) -> list[Reading]:
         now = time.monotonic()
         return [Reading(device, None if device.component == "dram" else now) for device in self.devices]
-
-    def close(self) -> None:
-        pass
 
 
 def test_one_lost_device_of_many_is_said_to_be_missing(

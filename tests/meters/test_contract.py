@@ -10,8 +10,9 @@ from pathlib import Path
 import pynvml
 import pytest
 
-from energysweep.meters import COMPONENTS, Meter, ReplayMeter
+from energysweep.meters import COMPONENTS, KINDS, Meter, ReplayMeter
 from energysweep.meters.estimate import EstimateMeter
+from energysweep.meters.kinds import BY_NAME
 from energysweep.meters.nvml import NvmlCounter, NvmlPower
 from energysweep.meters.rapl import RaplMeter
 from tests.support.fake_clock import FakeClock
@@ -88,7 +89,14 @@ def replay(folder: Path) -> Bench:
     return Bench(meter, lambda: clock.advance(1.0), lambda: clock.advance(50.0))
 
 
-@pytest.fixture(params=[rapl, nvml_counter, nvml_power, estimate, replay], ids=lambda make: make.__name__)
+BENCHES = {make.__name__: make for make in (rapl, nvml_counter, nvml_power, estimate, replay)}
+
+
+def test_every_kind_of_the_table_is_held_to_this_contract() -> None:
+    assert set(BENCHES) == {kind.name for kind in KINDS if kind.is_source}
+
+
+@pytest.fixture(params=BENCHES.values(), ids=BENCHES)
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     made: Bench = request.param(tmp_path)
     yield made
@@ -105,6 +113,7 @@ class TestEveryMeter:
         assert len({device.name for device in devices}) == len(devices)
         assert {device.component for device in devices} <= set(COMPONENTS)
         assert {device.source for device in devices} == {bench.meter.kind}
+        assert {device.component for device in devices} <= set(BY_NAME[bench.meter.kind].components)
 
     def test_counts_up_while_its_host_works(self, bench: Bench) -> None:
         totals = []

@@ -96,7 +96,7 @@ def test_what_is_hidden_from_a_program_stands_beside_the_host(tmp_path: Path) ->
 
 def test_an_unknown_kind_is_an_input_error(tmp_path: Path) -> None:
     host = Host(tmp_path / "sys", write_proc(tmp_path / "proc"), tmp_path / "no-mount", FakeClock(), NO_NVML)
-    with pytest.raises(InputError, match="is no kind of meter"):
+    with pytest.raises(InputError, match="must be one of auto, rapl"):
         doctor.examine(["watts"], host)
 
 

@@ -83,7 +83,7 @@ def test_psys_counts_only_where_there_are_no_packages(tmp_path: Path) -> None:
     tree.zone("intel-rapl:0", "psys", 90_000_000)
     meter = open_at(tmp_path)
     assert joules(meter) == {"psys": 90.0}
-    assert meter.includes_dram
+    assert meter.contained == {"dram"}
 
 
 def test_a_package_that_only_mmio_shows_is_read_there(tmp_path: Path) -> None:
@@ -320,7 +320,7 @@ def test_psys_of_several_sockets_are_all_counted_unless_they_are_one(tmp_path: P
     tree.zone("intel-rapl:1", "psys-1", 50_000_000)
     meter = open_at(tmp_path)
     assert joules(meter) == {"psys": 90.0, "psys-1": 50.0}
-    assert meter.includes_dram
+    assert meter.contained == {"dram"}
     tree.set("intel-rapl:1", 90_000_000)
     meter = open_at(tmp_path)
     assert joules(meter) == {"psys": 90.0}

@@ -10,7 +10,7 @@ from energysweep.accounting.processes import Root
 from energysweep.agent.agent import Agent
 from energysweep.agent.state import StateFile
 from energysweep.core.host import Host
-from energysweep.meters import Component, Device, Meter, Opened, Reading
+from energysweep.meters import Device, Meter, Opened, Reading
 from tests.support.fake_clock import FakeClock
 from tests.support.fake_tree import FakeTree, ticks
 
@@ -19,7 +19,7 @@ DRAM = Device("dram-0", "dram", "rapl")
 GPU = Device("GPU-1", "gpu", "nvml_counter", index=0)
 
 
-class FakeMeter:
+class FakeMeter(Meter):
     """Counters of a power that a test sets, in watts by device; it counts its readings and can fail."""
 
     kind = "rapl"
@@ -31,15 +31,12 @@ class FakeMeter:
         self.readings = 0
 
     @property
-    def devices(self) -> Sequence[Device]:
+    def devices(self) -> Sequence[Device]:  # type: ignore[override]  # they are those whose power a test has set
         return tuple(self.watts)
 
     def advance(self, seconds: float) -> None:
         for device, watts in self.watts.items():
             self.joules[device] += watts * seconds
-
-    def remarks(self, component: Component) -> list[str]:
-        return []
 
     def read(self) -> list[Reading]:
         self.readings += 1
@@ -47,9 +44,6 @@ class FakeMeter:
             Reading(device, None, "broken") if device in self.failing else Reading(device, joules)
             for device, joules in self.joules.items()
         ]
-
-    def close(self) -> None:
-        pass
 
 
 class FakeHost:

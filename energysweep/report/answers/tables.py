@@ -217,7 +217,7 @@ def meters_table(summaries: Sequence[Summary]) -> str:
                 meter.source,
                 uncertainty_text(meter.uncertainty.relative),
                 percent_text(meter.coverage),
-                power_text(meter.idle_floor_watts, estimated=meter.source == "estimate", brief=True),
+                power_text(meter.idle_floor_watts, estimated=meter.estimated, brief=True),
                 meter.idle_floor_from,
                 NOT_AVAILABLE if run.carbon is None else f"{run.carbon.pue:g}",
                 NOT_AVAILABLE if run.carbon is None else f"{number_text(run.carbon.grams_per_kwh)} ({run.carbon.zone})",

@@ -72,10 +72,10 @@ def busy_node(trials: int) -> Agent:
 def bench_scrape(trials: int = 2000, repetitions: int = 15) -> list[Row]:
     """Text and compression alone, in turn; then a whole scrape over HTTP while the agent ticks; and the sizes."""
     agent = busy_node(trials)
-    registry = as_children(exposition(agent.telling.picture(), "").text)
+    registry = as_children(exposition(agent.telling.snapshot(), "").text)
     ours, theirs, pictures, scrapes, waits = [], [], [], [], []
     for _ in range(repetitions):
-        ours.append(_cpu(lambda: gzip.compress(exposition(agent.telling.picture(), ACCEPTS).text.encode(), 1)))
+        ours.append(_cpu(lambda: gzip.compress(exposition(agent.telling.snapshot(), ACCEPTS).text.encode(), 1)))
         theirs.append(_cpu(lambda: gzip.compress(generate_latest(registry))))
         pictures.append(_cpu(agent._take_picture))  # noqa: SLF001 - the part that holds the lock
         waits.append(_wall(lambda: gzip.compress(generate_latest(registry))))
@@ -86,7 +86,7 @@ def bench_scrape(trials: int = 2000, repetitions: int = 15) -> list[Row]:
             scrapes.append(_wall(lambda: _scrape(server.url)))
             time.sleep(0.3)  # at another moment of the agent's second
         server.stop()
-    text = exposition(agent.telling.picture(), ACCEPTS).text.encode()
+    text = exposition(agent.telling.snapshot(), ACCEPTS).text.encode()
     packed = len(gzip.compress(text, 1))
     what = f"{trials} live trials"
     return [

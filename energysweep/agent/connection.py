@@ -22,7 +22,7 @@ from energysweep.agent.guard import (
     OPENINGS_AT_ONCE,
     OPENINGS_PER_SECOND,
     GuardedServer,
-    Pace,
+    RateLimiter,
 )
 from energysweep.agent.proof import Proof
 from energysweep.core.errors import AgentError, LeaseRefused, OtherVersion, one_line
@@ -42,7 +42,7 @@ class Desk:
 
     Attributes:
         connections: those that are open.
-        pace: of hellos.
+        hellos: how many each peer may say.
         numbers: of the connections, in the order in which they were made.
     """
 
@@ -50,7 +50,7 @@ class Desk:
     hello: Callable[[protocol.Hello, Root, Connection], dict[str, Any]]
     retire: Callable[[Connection], None]
     connections: set[Connection] = field(default_factory=set)
-    pace: Pace = field(default_factory=Pace)
+    hellos: RateLimiter = field(default_factory=RateLimiter)
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
 
@@ -76,7 +76,7 @@ class Connection(socketserver.StreamRequestHandler):
         self.run = ""
         self.leases: set[str] = set()
         self.root: Root | None = None
-        self._openings = Pace(OPENINGS_PER_SECOND, OPENINGS_AT_ONCE)
+        self._openings = RateLimiter(OPENINGS_PER_SECOND, OPENINGS_AT_ONCE)
         self._unproven: tuple[protocol.Hello, Proof] | None = None
 
     def handle(self) -> None:
@@ -153,7 +153,7 @@ class Connection(socketserver.StreamRequestHandler):
             raise LeaseRefused(f"this connection belongs to run {self.run!r}; open another one")
         if self.root is None:
             self.server.stay(self.connection, _HELLO_SECONDS)
-        self.desk.pace.keep(self.peer)
+        self.desk.hellos.wait_turn(self.peer)
         if self.root is not None:
             return self._welcome(request, self.root)
         who = self.identify(request)
@@ -178,7 +178,7 @@ class Connection(socketserver.StreamRequestHandler):
         if isinstance(request, protocol.Open):
             if len(self.leases) >= MOST_LEASES_OF_CONNECTION and request.lease not in self.leases:
                 raise LeaseRefused(f"a connection holds at most {MOST_LEASES_OF_CONNECTION} leases")
-            self._openings.keep(self.peer)
+            self._openings.wait_turn(self.peer)
             energy = self.agent.open_lease(
                 self.run,
                 request.lease,

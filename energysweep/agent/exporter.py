@@ -1,4 +1,4 @@
-"""A picture of an agent as the text that Prometheus reads, in the families of ``energysweep.core.metrics``.
+"""A snapshot of an agent as the text that Prometheus reads, in the families of ``energysweep.core.metrics``.
 
 prometheus_client writes such text, too. But a node with 2,000 live trials has 20,000 samples, for which it takes ten
 times as long (``python -m benchmarks.run scrape``): so its objects are not built, and what a trial's samples have in
@@ -24,7 +24,7 @@ from energysweep.accounting.windows import Window
 from energysweep.core.metrics import FAMILIES, Family
 from energysweep.meters import EVENTS, Component
 
-# What a scrape shows of an agent: one consistent picture that never changes, taken while nothing is booked -----------
+# What a scrape shows of an agent: one consistent snapshot that never changes, taken while nothing is booked -----------
 
 _SHOWN_STATES = 20  # of trials; Tune has fewer
 
@@ -37,7 +37,7 @@ class Sample(NamedTuple):
     value: float
 
 
-class TrialPicture(NamedTuple):
+class TrialSnapshot(NamedTuple):
     """A trial whose series are shown. A sweep has many: what they have in common is made into text only once."""
 
     run: str
@@ -52,7 +52,7 @@ class TrialPicture(NamedTuple):
     results: Mapping[str, float]
 
 
-class Picture(NamedTuple):
+class Snapshot(NamedTuple):
     """All that a scrape shows.
 
     Attributes:
@@ -65,7 +65,7 @@ class Picture(NamedTuple):
     taken: float
     node: str
     samples: tuple[Sample, ...]
-    trials: tuple[TrialPicture, ...]
+    trials: tuple[TrialSnapshot, ...]
 
 
 @dataclass(slots=True)
@@ -76,8 +76,8 @@ class Health:
     tick_failures: int = 0
 
 
-def take_picture(taken: float, node: str, observer: Observer, books: Books, health: Health) -> Picture:
-    """The picture of this moment.
+def take_snapshot(taken: float, node: str, observer: Observer, books: Books, health: Health) -> Snapshot:
+    """The snapshot of this moment.
 
     Args:
         taken: the clock.
@@ -92,11 +92,11 @@ def take_picture(taken: float, node: str, observer: Observer, books: Books, heal
         *(sample for window in windows for sample in _sweep_samples(window)),
     ]
     trials = [
-        _trial_picture(window, name, trial)
+        _trial_snapshot(window, name, trial)
         for window in windows
         for name, trial in books.live_trials(window, observer.advanced)
     ]
-    return Picture(taken, node, tuple(samples), tuple(trials))
+    return Snapshot(taken, node, tuple(samples), tuple(trials))
 
 
 def _node_samples(node: str, counters: Iterable[Counter], books: Books) -> Iterator[Sample]:
@@ -172,10 +172,10 @@ def _sweep_samples(window: Window) -> Iterator[Sample]:
         yield Sample("energysweep_sweep_end_timestamp_seconds", (run,), sweep.ended_at)
 
 
-def _trial_picture(window: Window, name: str, trial: Trial) -> TrialPicture:
+def _trial_snapshot(window: Window, name: str, trial: Trial) -> TrialSnapshot:
     joules = trial.shown_joules()
     startup = sum(joules[key] for key in joules if key[1] == "startup")
-    return TrialPicture(
+    return TrialSnapshot(
         window.run,
         name,
         trial.config,
@@ -257,7 +257,7 @@ def _parted(parameter: str) -> tuple[str, str, str]:
     return parameter.partition("=")
 
 
-# A picture of an agent as the text that Prometheus reads, in the families of ``energysweep.core.metrics`` ------------
+# A snapshot of an agent as the text that Prometheus reads, in the families of ``energysweep.core.metrics`` ------------
 
 LONGEST_LABEL = 300  # characters; the rest of a longer text is cut off
 
@@ -272,22 +272,22 @@ class Exposition(NamedTuple):
     text: str
 
 
-def exposition(picture: Picture, accept: str) -> Exposition:
-    """The picture in the format that a scraper wants, OpenMetrics or Prometheus' own.
+def exposition(snapshot: Snapshot, accept: str) -> Exposition:
+    """The snapshot in the format that a scraper wants, OpenMetrics or Prometheus' own.
 
     Args:
-        picture: of an agent.
+        snapshot: of an agent.
         accept: the header ``Accept``; may be empty.
     """
     kind = content_type(accept)
-    return Exposition(kind, _text(picture, is_openmetrics=kind == OPENMETRICS))
+    return Exposition(kind, _text(snapshot, is_openmetrics=kind == OPENMETRICS))
 
 
-def _text(picture: Picture, *, is_openmetrics: bool) -> str:
+def _text(snapshot: Snapshot, *, is_openmetrics: bool) -> str:
     lines: dict[str, list[str]] = {name: [] for name in _BY_NAME}
     series: set[str] = set()
     left_out = 0
-    for family, labels, value in _samples(picture):
+    for family, labels, value in _samples(snapshot):
         named = f"{family}{{{labels}}}"
         number = _number(value)
         if number is None or named in series:  # one such sample must not cost a scraper all the others
@@ -295,18 +295,18 @@ def _text(picture: Picture, *, is_openmetrics: bool) -> str:
             continue
         series.add(named)
         lines[family].append(f"{named} {number}\n")
-    node = _labels(("node",), (picture.node,))
+    node = _labels(("node",), (snapshot.node,))
     lines[_LEFT_OUT].append(f"{_LEFT_OUT}{{{node}}} {left_out}.0\n")
     parts = [part for family in FAMILIES for part in (_head(family, is_openmetrics), *lines[family.name])]
     return "".join([*parts, "# EOF\n"] if is_openmetrics else parts)
 
 
-def _samples(picture: Picture) -> Iterator[tuple[str, str, float]]:
+def _samples(snapshot: Snapshot) -> Iterator[tuple[str, str, float]]:
     """The family, the labels and the number of each."""
-    for sample in picture.samples:
+    for sample in snapshot.samples:
         yield sample.family, _labels(_BY_NAME[sample.family].labels, sample.labels), sample.value
-    for trial in picture.trials:
-        yield from _trial_samples(picture.node, trial)
+    for trial in snapshot.trials:
+        yield from _trial_samples(snapshot.node, trial)
 
 
 def _head(family: Family, is_openmetrics: bool) -> str:
@@ -318,7 +318,7 @@ def _head(family: Family, is_openmetrics: bool) -> str:
     return f"# HELP {name} {help_text}\n# TYPE {name} {family.kind}\n"
 
 
-def _trial_samples(node: str, trial: TrialPicture) -> Iterator[tuple[str, str, float]]:
+def _trial_samples(node: str, trial: TrialSnapshot) -> Iterator[tuple[str, str, float]]:
     of_trial = _labels(("sweep", "trial", "node"), (trial.run, trial.trial, node))
     for key, joules in trial.joules.items():
         component, bucket, source = key

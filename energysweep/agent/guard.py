@@ -205,7 +205,7 @@ def check_room_for_lease(
         raise LeaseRefused(f"too many trials: {MOST_TRIALS_OF_PEER} of {window.peer}")
 
 
-class Pace:
+class RateLimiter:
     """Lets each peer do something only so often; who is too fast waits.
 
     Args:
@@ -226,7 +226,7 @@ class Pace:
         self._free_at: dict[str, float] = {}  # when the peer will have rested
         self._lock = threading.Lock()
 
-    def keep(self, peer: str) -> None:
+    def wait_turn(self, peer: str) -> None:
         """Wait for one's turn."""
         with self._lock:
             now = self._clock()

@@ -7,12 +7,12 @@ from typing import Any
 
 from energysweep.accounting.books import Books
 from energysweep.accounting.observer import Observer
-from energysweep.agent.exporter import Health, Picture, take_picture
+from energysweep.agent.exporter import Health, Snapshot, take_snapshot
 from energysweep.agent.state import Keeper
 from energysweep.core.errors import LeaseRefused
 from energysweep.core.host import Host
 
-_PICTURE_SECONDS = 1.5  # a tick later, so that a scrape of an agent that saves at each tick need not wait for it
+_SNAPSHOT_SECONDS = 1.5  # a tick later, so that a scrape of an agent that saves at each tick need not wait for it
 
 
 class Telling:
@@ -22,7 +22,7 @@ class Telling:
         host: the host.
         lock: the agent's: nothing is booked while it is held.
         observer, books: what is told of.
-        keeper: saves them; it has a picture taken after each saving.
+        keeper: saves them; it has a snapshot taken after each saving.
 
     Attributes:
         health: how the agent itself does.
@@ -35,8 +35,8 @@ class Telling:
         self._observer = observer
         self._books = books
         self._keeper = keeper
-        self._picture: Picture | None = None
-        keeper.after_saving = self._take_picture
+        self._snapshot: Snapshot | None = None
+        keeper.after_saving = self._take_snapshot
 
     @property
     def notes(self) -> str:
@@ -104,19 +104,19 @@ class Telling:
                 for address, node in window.sweep.agents.items()
             }
 
-    def picture(self) -> Picture:
+    def snapshot(self) -> Snapshot:
         """What a scrape shows. Nothing in it is newer than the state that was saved last.
 
         So an agent that is started again never shows less: Prometheus would take a counter that went down for one
         that began again at 0, and count all of it twice.
         """
-        picture = self._picture
-        if picture is None or self._host.clock() - picture.taken > _PICTURE_SECONDS:
+        snapshot = self._snapshot
+        if snapshot is None or self._host.clock() - snapshot.taken > _SNAPSHOT_SECONDS:
             with self._lock:  # nobody counts here, so it is saved seldom
                 self._keeper.save()
-                picture = self._take_picture()
-        return picture
+                snapshot = self._take_snapshot()
+        return snapshot
 
-    def _take_picture(self) -> Picture:
-        self._picture = take_picture(self._host.clock(), self._host.node, self._observer, self._books, self.health)
-        return self._picture
+    def _take_snapshot(self) -> Snapshot:
+        self._snapshot = take_snapshot(self._host.clock(), self._host.node, self._observer, self._books, self.health)
+        return self._snapshot

@@ -88,7 +88,7 @@ class Application:
         return others | {address_of(self._url): self._agent.host.node}
 
     def _metrics(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        content_type, text = exposition(self._agent.telling.picture(), environ.get("HTTP_ACCEPT", ""))
+        content_type, text = exposition(self._agent.telling.snapshot(), environ.get("HTTP_ACCEPT", ""))
         body = text.encode()
         headers = [("Content-Type", content_type), ("Vary", "Accept, Accept-Encoding")]
         if takes_gzip(environ.get("HTTP_ACCEPT_ENCODING", "")):

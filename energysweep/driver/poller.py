@@ -20,7 +20,7 @@ from energysweep.core.records import LEASE_BUCKETS, TRIAL_BUCKETS, EnergyRow, Le
 from energysweep.driver.readings import Drawn, Readings
 from energysweep.ledger.store import Ledger, LedgerData
 from energysweep.meters.kinds import is_model
-from energysweep.tune.board import Board
+from energysweep.tune.registry import Registry
 from energysweep.tune.trial import UNMEASURED, Metering
 
 log = logging.getLogger("ray.energysweep")  # into the run folder's ray.log, with Ray's own words
@@ -31,14 +31,14 @@ class AgentLink:
 
     Args:
         metering: how the run is metered.
-        board: where its address is pinned up.
+        registry: where it is registered.
 
     Raises:
         AgentError, InputError: the first agent cannot be reached or started.
     """
 
-    def __init__(self, metering: Metering, board: Board) -> None:
-        self._metering, self._board = metering, board
+    def __init__(self, metering: Metering, registry: Registry) -> None:
+        self._metering, self._registry = metering, registry
         self._lock = threading.Lock()
         self._complaint = ""
         self._client = self._connect(quiet=True)
@@ -87,7 +87,7 @@ class AgentLink:
     def _connect(self, quiet: bool = False) -> AgentClient:
         client = self._metering.connect(self._metering.run or "", quiet)
         try:
-            self._board.pin_agent(client.agent["host"], client.agent["url"])
+            self._registry.register_agent(client.agent["host"], client.agent["url"])
         except BaseException:
             client.close()
             raise
@@ -100,7 +100,7 @@ SILENT_SECONDS = 10.0  # several polls
 KEPT_SECONDS = 300.0  # an agent that is down is an alert, which needs its target
 
 
-class Roster:
+class ScrapeTargets:
     """Who has answered the driver, and when last.
 
     Args:
@@ -191,7 +191,7 @@ class Poller:
         totals: sums over all that they have said.
         notes: by node, which meters were taken and why not better ones.
         estimated: some device is only estimated.
-        roster: which agents answer.
+        targets: which agents answer.
         problem: why it has stopped to ask: what came could not be kept.
         failures: polls that something else has ended before their end.
 
@@ -202,7 +202,7 @@ class Poller:
         attempt: the number of a trial's attempt at a Unix time; the driver numbers attempts, agents do not know them.
         polled: called after each poll, in its thread.
         own: the agent of the driver's host.
-        board: where all agents are pinned up.
+        registry: where all agents of the run are registered.
         key: of the run.
     """
 
@@ -214,18 +214,18 @@ class Poller:
         attempt: Callable[[str, float], int],
         polled: Callable[[], None],
         own: AgentLink,
-        board: Board,
+        registry: Registry,
         key: str,
     ) -> None:
         self.totals = Totals()
         self.notes: dict[str, str] = {}
         self.estimated = False
-        self.roster = Roster()
+        self.targets = ScrapeTargets()
         self._run, self._key = run, key
         self._ledger = ledger
         self._began = began
         self._own = own
-        self._board = board
+        self._registry = registry
         self._attempt = attempt
         self._after_poll = polled
         self._since: dict[str, tuple[str, int]] = {}  # by agent: window and revision that are in the ledger
@@ -310,7 +310,7 @@ class Poller:
         self._tell_others(protocol.CloseWindow())
 
     def _tell_others(self, request: protocol.CloseTrial | protocol.CloseWindow) -> None:
-        for url in self._board.agents():
+        for url in self._registry.agents():
             if url != self._own.url:
                 with contextlib.suppress(AgentUnreachable):
                     self._remote(url).tell(request)
@@ -321,8 +321,8 @@ class Poller:
     def poll(self) -> None:
         """Ask all agents once. One that does not answer is asked again next time."""
         with self._lock:
-            urls = self._board.agents()
-            self.roster.keep(urls)
+            urls = self._registry.agents()
+            self.targets.keep(urls)
             self._answering = set()
             for url in urls:
                 window, revision = self._since.get(url, ("", 0))
@@ -331,7 +331,7 @@ class Poller:
                 except AgentUnreachable:
                     continue
                 self._take(answer)
-                self.roster.note(url, answer["node"])
+                self.targets.note(url, answer["node"])
                 self._answering.add(url)
                 # Said only now that it is in the ledger: asking with this number acknowledges it.
                 self._since[url] = (answer["window"], answer["revision"])

@@ -32,7 +32,7 @@ from energysweep.driver.watch import Watch
 from energysweep.ledger.store import Ledger, without_orphans
 from energysweep.report import Summary, summarise, write_report, write_whole
 from energysweep.sweepfile import SweepSpec, check_search, load_spec
-from energysweep.tune.workload import folders_of, trainable_of
+from energysweep.tune.trainable import folders_of, trainable_of
 
 GRAFANA_VARIABLE = "ENERGYSWEEP_GRAFANA"
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

@@ -27,8 +27,8 @@ from energysweep.driver.tuner import last_checkpoints, make_tuner
 from energysweep.driver.watch import Watch
 from energysweep.ledger.store import Ledger
 from energysweep.sweepfile import SweepSpec, points, stage_spec
-from energysweep.tune.board import Board
 from energysweep.tune.points import Checkpoints, ConfigurationLabel, because, trial_label
+from energysweep.tune.registry import Registry
 from energysweep.tune.trial import Metering, metered_class
 
 # Stages: what runs first, and leaves a checkpoint to go on from ------------------------------------------------------
@@ -137,8 +137,8 @@ class RunningSweep:
             port=metrics_port,
             key=key,
         )
-        self._board = Board(run_id)
-        self._agent = AgentLink(self._metering, self._board)
+        self._registry = Registry(run_id)
+        self._agent = AgentLink(self._metering, self._registry)
         self._opened = time.monotonic()  # the window is open
 
     def take_up(self, ledger: Ledger, watch: Watch) -> None:
@@ -163,7 +163,7 @@ class RunningSweep:
             self._attempt_at,
             self._polled,
             self._agent,
-            self._board,
+            self._registry,
             self._metering.key,
         )
         rules = {stage: objective.rule for stage, objective in objectives(self._spec).items()}
@@ -258,7 +258,9 @@ class RunningSweep:
     def _pin(self, trial: str) -> None:
         """Tell whoever goes on with a trial, perhaps elsewhere, what it has cost."""
         record = self._recorder.trials.get(trial)  # there is none if its worker failed before it began
-        self._board.pin_trial(trial, self._poller.spent(trial, at_least=record.reported if record else NOTHING_SPENT))
+        self._registry.note_spent(
+            trial, self._poller.spent(trial, at_least=record.reported if record else NOTHING_SPENT)
+        )
 
     def _fit(self, workload: Any, folder: Path) -> None:
         trainable = metered_class(workload, self._metering, placement.request(self._spec.profiles))
@@ -297,7 +299,7 @@ class RunningSweep:
             seconds = time.monotonic() - self._opened
         self._facts.note_part(seconds, self._poller.notes)  # a driver that is killed has said how far it came
         self._standing.show_on(self._dashboard)
-        self._dashboard.agents = self._poller.roster.listed(placement.lost_addresses)
+        self._dashboard.agents = self._poller.targets.listed(placement.lost_addresses)
         if self._targets_file is not None:
             self._targets_file.write(self._dashboard.agents)
         self._agent.update(self._dashboard)

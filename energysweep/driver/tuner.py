@@ -16,7 +16,7 @@ from energysweep.driver import search
 from energysweep.driver.recorder import Recorder
 from energysweep.sweepfile import SweepSpec
 from energysweep.tune.points import KEY, Checkpoints, wrap
-from energysweep.tune.workload import can_be_reused
+from energysweep.tune.trainable import can_be_reused
 
 
 def make_tuner(

@@ -34,10 +34,10 @@ from energysweep.core.phases import StartUp, unwatch, unwatched, watch
 from energysweep.core.records import readable
 from energysweep.meters import Component
 from energysweep.meters.visible_gpus import name_gpus, visible_ids
-from energysweep.tune.board import Board, Elsewhere
 from energysweep.tune.points import hardware_of, own_label, unwrap
+from energysweep.tune.registry import Elsewhere, Registry
 from energysweep.tune.results import own_metrics, passed_on
-from energysweep.tune.workload import standing_in, takes_config
+from energysweep.tune.trainable import standing_in, takes_config
 
 log = logging.getLogger(__name__)
 
@@ -345,9 +345,9 @@ class _TrialEnergy:
         run = self._run_of(trainable)
         if self._client is None:
             self._client = self._metering.connect(run)
-            Board(run).pin_agent(self._client.agent["host"], self._client.agent["url"])
+            Registry(run).register_agent(self._client.agent["host"], self._client.agent["url"])
         trial = trainable.trial_id or "trial"
-        self._elsewhere = Board(run).spent_elsewhere(trial, self._client.agent["window"])
+        self._elsewhere = Registry(run).spent_elsewhere(trial, self._client.agent["window"])
         lease = self._client.open(
             trial,
             cpus=resources.get("CPU", 0.0),
@@ -365,7 +365,7 @@ class _TrialEnergy:
 
     def _has_been_measured_here(self, trainable: Trainable) -> bool:
         try:
-            return Board(self._run_of(trainable)).has_agent(Host.here().boot_id)
+            return Registry(self._run_of(trainable)).has_agent(Host.here().boot_id)
         except UNMEASURED:
             return False
 

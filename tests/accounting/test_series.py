@@ -25,7 +25,7 @@ Series = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def scrape(agent: Agent) -> Series:
-    text = exposition(agent.telling.picture(), "").text
+    text = exposition(agent.telling.snapshot(), "").text
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in parser.text_string_to_metric_families(text)
@@ -104,9 +104,9 @@ def test_nothing_stays_of_ten_thousand_trials(tmp_path: Path) -> None:
             host.work(1.0, {pid: 1.0})
             host.agent.tick()
     pass_by(host, 0.0)
-    assert exposition(host.agent.telling.picture(), "").text.count("energysweep_trial_info{") == 10_000
+    assert exposition(host.agent.telling.snapshot(), "").text.count("energysweep_trial_info{") == 10_000
     pass_by(host, 301.0)
-    assert 'trial="' not in exposition(host.agent.telling.picture(), "").text
+    assert 'trial="' not in exposition(host.agent.telling.snapshot(), "").text
     window = host.agent.windows["r"]
     assert (window.trials, window.leases) == ({}, {})
     assert len(host.state.read_text()) < 10_000
@@ -254,7 +254,7 @@ DO: dict[str, Callable[[FakeHost, str, int], object]] = {
 
 
 def test_a_scrape_of_2000_live_trials_is_below_a_megabyte() -> None:
-    text = exposition(busy_node(2000).telling.picture(), "application/openmetrics-text").text
+    text = exposition(busy_node(2000).telling.snapshot(), "application/openmetrics-text").text
     lines = [line for line in text.splitlines() if 'trial="' in line]
     # Of two components: 4 energies, 2 of start-up, 2 powers; emissions of both, info, reports and a result.
     assert len(lines) == 2000 * 13

@@ -12,7 +12,7 @@ from prometheus_client import parser
 from prometheus_client.openmetrics import parser as openmetrics_parser
 
 from energysweep.accounting.accounts import Charged, Cheapest, Sweep
-from energysweep.agent.exporter import Picture, TrialPicture, exposition
+from energysweep.agent.exporter import Snapshot, TrialSnapshot, exposition
 from energysweep.core.metrics import FAMILIES
 from energysweep.meters import Device
 from tests.conftest import need
@@ -28,7 +28,7 @@ class Scrape:
     def __init__(self, host: FakeHost) -> None:
         host.clock.advance(0.2)  # the state is saved at most every 0.1 s, and a scrape shows nothing newer
         host.agent.save()
-        self.text = exposition(host.agent.telling.picture(), "").text
+        self.text = exposition(host.agent.telling.snapshot(), "").text
         self.samples = {
             (sample.name, frozenset(sample.labels.items())): sample.value
             for family in parser.text_string_to_metric_families(self.text)
@@ -149,8 +149,8 @@ def test_every_family_of_the_table_is_exported_and_no_other(host: FakeHost) -> N
 
 def test_openmetrics_says_the_same(host: FakeHost) -> None:
     host.agent.save()
-    picture = host.agent.telling.picture()
-    plain, openmetrics = (exposition(picture, accept) for accept in ("text/plain", "application/openmetrics-text"))
+    snapshot = host.agent.telling.snapshot()
+    plain, openmetrics = (exposition(snapshot, accept) for accept in ("text/plain", "application/openmetrics-text"))
     assert plain.content_type.startswith("text/plain; version=0.0.4")
     assert openmetrics.content_type.startswith("application/openmetrics-text; version=1.0.0")
     says = [
@@ -188,12 +188,14 @@ def test_start_up_has_joules_and_grams_of_its_own(host: FakeHost) -> None:
 
 @given(st.text(max_size=400), st.floats(), st.floats(min_value=0))
 def test_any_text_and_number_can_be_read_again(text: str, number: float, joules: float) -> None:
-    trial = TrialPicture("r", text, text, "cpu", {("cpu", "active", "rapl"): joules}, {}, None, None, 0, {text: number})
+    trial = TrialSnapshot(
+        "r", text, text, "cpu", {("cpu", "active", "rapl"): joules}, {}, None, None, 0, {text: number}
+    )
     for accept, parse in (
         ("", parser.text_string_to_metric_families),
         ("application/openmetrics-text", openmetrics_parser.text_string_to_metric_families),
     ):
-        said = exposition(Picture(0.0, "node-a", (), (trial,)), accept).text
+        said = exposition(Snapshot(0.0, "node-a", (), (trial,)), accept).text
         samples = {sample.name: sample for family in parse(said) for sample in family.samples}
         shown = text[:300].encode("utf-8", "replace").decode()
         assert samples["energysweep_trial_info"].labels["config"] == shown

@@ -102,7 +102,7 @@ class Honest:
     def __enter__(self) -> Honest:
         self._client = AgentClient(self.agent.home / "agent.sock", Hello(run="honest", key="a secret"))
         self._lease = self._client.open("trial", cpus=1, config="lr=0.1")
-        until(lambda: b'trial="trial"' in get(f"{self.agent.url}/metrics")[0])  # the next picture has it
+        until(lambda: b'trial="trial"' in get(f"{self.agent.url}/metrics")[0])  # the next snapshot has it
         self._thread = threading.Thread(target=self._work)
         self._thread.start()
         return self

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from energysweep.accounting.accounts import Charged, Cheapest, Lease, Sweep
 from energysweep.accounting.processes import Root
 from energysweep.agent import guard, protocol
-from energysweep.agent.guard import GuardedServer, Pace
+from energysweep.agent.guard import GuardedServer, RateLimiter
 from energysweep.agent.lifecycle import connect
 from energysweep.agent.protocol import PROTOCOL, Hello
 from energysweep.agent.server import AgentServer
@@ -230,17 +230,17 @@ def test_a_peer_s_oldest_closed_run_makes_room_and_nobody_else_s(tmp_path: Path)
 
 def test_hellos_come_at_a_pace_and_each_peer_has_its_own() -> None:
     clock, slept = FakeClock(100.0), list[float]()
-    pace = Pace(per_second=10.0, at_once=5.0, clock=clock, sleep=slept.append)
+    limiter = RateLimiter(per_second=10.0, at_once=5.0, clock=clock, sleep=slept.append)
     for _ in range(5):
-        pace.keep("greedy")
+        limiter.wait_turn("greedy")
     assert slept == []
-    pace.keep("greedy")
-    pace.keep("greedy")
+    limiter.wait_turn("greedy")
+    limiter.wait_turn("greedy")
     assert slept == pytest.approx([0.1, 0.2])
-    pace.keep("modest")
+    limiter.wait_turn("modest")
     assert len(slept) == 2
     clock.advance(10.0)
-    pace.keep("greedy")
+    limiter.wait_turn("greedy")
     assert len(slept) == 2
 
 

@@ -48,13 +48,13 @@ def train(config):
 """
 
 
-class Pinned:
-    """A board with these agents."""
+class Registered:
+    """A registry with these agents."""
 
     def __init__(self, *urls: str) -> None:
         self.urls = list(urls)
 
-    def pin_agent(self, host: str, url: str) -> None:
+    def register_agent(self, host: str, url: str) -> None:
         self.urls = [url]
 
     def agents(self) -> list[str]:
@@ -83,7 +83,7 @@ def test_a_driver_whose_agent_is_another_one_now_goes_on_and_is_heard_again_late
 ) -> None:
     first = served("own.csv")
     metering = Metering(run="r", meters=(f"replay:{agent_home / 'own.csv'}",), is_cluster=False, port=0)
-    link = AgentLink(metering, Pinned())  # type: ignore[arg-type]
+    link = AgentLink(metering, Registered())  # type: ignore[arg-type]
     first.stop()
     other = served("other.csv")
     using = AgentClient(agent_home / "agent.sock", Hello(run="somebody else's"))
@@ -102,8 +102,8 @@ def test_a_driver_whose_agent_is_another_one_now_goes_on_and_is_heard_again_late
 
 def poller_of(ledger: Ledger, polled: Callable[[], None], *urls: str) -> Poller:
     own = SimpleNamespace(url="http://127.0.0.1:1")
-    board: Any = Pinned(*urls)
-    return Poller("r", ledger, 0.0, lambda *_: 1, polled, own, board, "key")  # type: ignore[arg-type]
+    registry: Any = Registered(*urls)
+    return Poller("r", ledger, 0.0, lambda *_: 1, polled, own, registry, "key")  # type: ignore[arg-type]
 
 
 def test_whatever_goes_wrong_after_a_poll_the_agents_are_asked_on_and_it_is_counted(tmp_path: Path) -> None:

@@ -301,7 +301,7 @@ import sys, time
 import ray
 from ray import tune
 import energysweep
-from energysweep.tune.board import Board
+from energysweep.tune.registry import Registry
 
 
 def burn(config):
@@ -320,7 +320,7 @@ results = tune.Tuner(
     run_config=tune.RunConfig(name="own", storage_path=f"{folder}/tune", verbose=0),
 ).fit()
 assert all(result.metrics["energy_joules"] > 0 for result in results)
-print("agents:", *Board("own").agents())
+print("agents:", *Registry("own").agents())
 """
 
 

@@ -15,8 +15,8 @@ from rich.console import Console
 from energysweep.ledger.store import LedgerData
 from energysweep.report import summarise, terminal_table
 from energysweep.report.charts import figures
+from energysweep.report.files import configurations_csv, summary_json
 from energysweep.report.html import report_html
-from energysweep.report.tables import configurations_csv, summary_json
 from tests.report.test_html import without_scripts
 from tests.support import regimes
 from tests.support.example import example

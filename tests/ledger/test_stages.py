@@ -11,7 +11,7 @@ import pytest
 from energysweep.ledger.receipt import explain
 from energysweep.ledger.store import LedgerData
 from energysweep.report import report_html, summarise
-from energysweep.report.tables import configurations_csv, trials_csv
+from energysweep.report.files import configurations_csv, trials_csv
 from tests.support.example import example
 
 # 200 J and, with seed 1, 220 J: see the example.

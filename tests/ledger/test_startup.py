@@ -13,9 +13,9 @@ from energysweep.ledger.store import LedgerData
 from energysweep.report import combined_html, combined_markdown, combined_table, compare, summarise, terminal_table
 from energysweep.report.answers import cost_line
 from energysweep.report.answers.tables import cost_table
+from energysweep.report.files import configurations_csv, trials_csv
 from energysweep.report.html import limits
 from energysweep.report.not_measured import not_measured
-from energysweep.report.tables import configurations_csv, trials_csv
 from energysweep.report.terminal import receipt_lines
 from tests.report.test_compare import printed
 from tests.report.test_tables import rows_of

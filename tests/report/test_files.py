@@ -11,7 +11,7 @@ import pytest
 
 from energysweep.core.errors import EnergysweepError, NotWritten
 from energysweep.report import summarise, write_report
-from energysweep.report.tables import configurations_csv, summary_json, trials_csv, write_whole
+from energysweep.report.files import configurations_csv, summary_json, trials_csv, write_whole
 from tests.support import regimes
 from tests.support.example import CRASHED, example
 

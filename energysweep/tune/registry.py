@@ -1,8 +1,8 @@
-"""What driver and workers of a run tell each other, wherever they are: Ray's internal key-value store.
+"""The registry of a run, which its driver and its workers share wherever they are: Ray's internal key-value store.
 
-Workers pin up the address of the agent that serves their node; so the driver finds agents on nodes that joined late,
-and those whose trials died before their first report. The driver pins up what each trial has cost in each window; so a
-trial that moves to another node, or goes on in a resumed sweep, begins where the ledger stands.
+Workers register the agent that serves their node; so the driver finds agents on nodes that joined late, and those whose
+trials died before their first report. The driver notes what each trial has cost in each window; so a trial that moves
+to another node, or goes on in a resumed sweep, begins where the ledger stands.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _NAMESPACE = b"energysweep"
 _ANSWER_SECONDS = 3.0
 
 
-class Board:
-    """The pin board of one run.
+class Registry:
+    """The registry of one run: its agents, and what its trials have spent.
 
     Args:
         run: the run id.
@@ -36,7 +36,7 @@ class Board:
         self._run = run
         self._agents: dict[bytes, str] = {}
 
-    def pin_agent(self, host: str, url: str) -> None:
+    def register_agent(self, host: str, url: str) -> None:
         """An agent that serves this run, and where its HTTP answers."""
         self._put(f"agent/{host}", url)
 
@@ -45,7 +45,7 @@ class Board:
         return bool(self._get(f"{self._run}/agent/{host}"))
 
     def agents(self) -> list[str]:
-        """Every agent that was pinned up; those known before while Ray does not answer: agents do not need it."""
+        """Every agent that was registered; those known before while Ray does not answer: agents do not need it."""
         ray = internal_kv_get_gcs_client()
         try:
             for key in ray.internal_kv_keys(f"{self._run}/agent/".encode(), _NAMESPACE, timeout=_ANSWER_SECONDS):
@@ -54,7 +54,7 @@ class Board:
             pass
         return [self._agents[key] for key in sorted(self._agents)]
 
-    def pin_trial(self, trial: str, by_window: Mapping[str, Spent]) -> None:
+    def note_spent(self, trial: str, by_window: Mapping[str, Spent]) -> None:
         """What a trial has cost so far, by accounting window."""
         self._put(f"trial/{trial}", {window: dataclasses.astuple(spent) for window, spent in by_window.items()})
 

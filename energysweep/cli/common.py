@@ -38,8 +38,9 @@ class Parser(argparse.ArgumentParser):
 def add_command(
     commands: Any, name: str, function: Callable[[argparse.Namespace], int], text: str
 ) -> argparse.ArgumentParser:
-    """A command: its name, what carries it out (returns the exit code), and a line for --help."""
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    """A command: its name, what carries it out (returns the exit code), and the rest of a sentence about it."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=f"{text}.")
+    parser.description = f"{parser.prog} {text}."
     parser.set_defaults(run=function)
     return parser
 
@@ -52,24 +53,46 @@ def add_set(parser: argparse.ArgumentParser) -> None:
         dest="overrides",
         action="append",
         default=[],
-        help="replace a key of the file, such as objective.target=0.9; may be given again",
+        help="The key KEY of the file gets VALUE, such as objective.target=0.9. The option may be given several times.",
     )
 
 
 def add_address(parser: argparse.ArgumentParser) -> None:
     """The option --address of a command that runs trials."""
-    parser.add_argument("--address", metavar="ADDR", help="of a Ray cluster; otherwise RAY_ADDRESS or a Ray of its own")
+    parser.add_argument(
+        "--address",
+        metavar="ADDR",
+        help="The trials run on the Ray cluster at ADDR; by default at RAY_ADDRESS, else on a Ray of the run's own.",
+    )
 
 
 def add_metrics_port(parser: argparse.ArgumentParser) -> None:
     """The option --metrics-port."""
-    parser.add_argument("--metrics-port", metavar="N", type=port, default=9770, help="of /metrics; default: 9770")
+    parser.add_argument(
+        "--metrics-port",
+        metavar="N",
+        type=port,
+        default=9770,
+        help="An agent that is started here serves /metrics at port N, 9770 by default, or at a free one.",
+    )
+
+
+def add_run_id(parser: argparse.ArgumentParser) -> None:
+    """The option --run-id."""
+    parser.add_argument(
+        "--run-id", metavar="ID", help="The run is called ID; by default it has the sweep's name and the time."
+    )
+
+
+def add_run_folder(parser: argparse.ArgumentParser) -> None:
+    """The argument that names a run folder."""
+    parser.add_argument("folder", metavar="RUN_DIR", type=path, help="This is the folder of the run.")
 
 
 def add_file_sd(parser: argparse.ArgumentParser, what: str) -> None:
     """The option --file-sd."""
     parser.add_argument(
-        "--file-sd", metavar="FILE", type=path, help=f"keep a file for Prometheus' file_sd that names {what}"
+        "--file-sd", metavar="FILE", type=path, help=f"FILE, for Prometheus' file_sd, always names {what}."
     )
 
 

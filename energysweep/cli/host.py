@@ -17,38 +17,64 @@ from energysweep.core.terminal import note
 
 def add(commands: Any) -> None:
     """Add them to the command line."""
-    agent = add_command(commands, "agent", _agent, "serve this host as its agent, as a daemon")
-    agent.add_argument("--meter", metavar="KIND[:ARG]", action="append", help="default: auto; may be given again")
+    agent = add_command(commands, "agent", _agent, "serves this host as its agent, until it is told to end")
+    _add_meter(agent)
     agent.add_argument(
-        "--socket", metavar="PATH", type=path, help="default: ENERGYSWEEP_SOCKET, or a path of this user"
+        "--socket",
+        metavar="PATH",
+        type=path,
+        help="Leases are taken on the Unix socket PATH; by default ENERGYSWEEP_SOCKET, or one of this user.",
     )
     agent.add_argument(
-        "--bind", metavar="ADDRESS", type=_bound, default="127.0.0.1", help="of HTTP and TCP; default: 127.0.0.1"
+        "--bind",
+        metavar="ADDRESS",
+        type=_bound,
+        default="127.0.0.1",
+        help="HTTP and TCP listen on ADDRESS; on 127.0.0.1 by default.",
     )
-    agent.add_argument("--port", metavar="N", type=port, default=9770, help="of HTTP; default: 9770")
-    agent.add_argument("--lease-port", metavar="N", type=port, help="take leases over TCP, too; usually 9771")
+    agent.add_argument("--port", metavar="N", type=port, default=9770, help="HTTP listens on port N; 9770 by default.")
+    agent.add_argument(
+        "--lease-port", metavar="N", type=port, help="Leases are taken over TCP on port N, too, usually 9771."
+    )
     agent.add_argument(
         "--advertise",
         metavar="ADDRESS",
         type=_address,
         default=os.environ.get("ENERGYSWEEP_ADVERTISE") or None,
-        help="by which others reach this host; default: ENERGYSWEEP_ADVERTISE, or what it binds to, or the host's own",
+        help="Others reach this host at ADDRESS; by default ENERGYSWEEP_ADVERTISE, what it binds to, or its own.",
     )
     add_file_sd(agent, "this agent and those of its sweeps")
     agent.add_argument(
         "--series-seconds",
         metavar="SECONDS",
         type=seconds,
-        help="how long the series of an ended trial stay; default: ENERGYSWEEP_SERIES_SECONDS, or 300",
+        help="The series of an ended trial stay so long; by default ENERGYSWEEP_SERIES_SECONDS, or 300.",
     )
-    agent.add_argument("--linger", metavar="SECONDS", type=seconds, help="end when nobody has needed it for so long")
     agent.add_argument(
-        "--replace", action="store_true", help="end the agent that runs, daemon or not, and go on from its state"
+        "--linger", metavar="SECONDS", type=seconds, help="The agent ends when nobody has needed it for so long."
     )
-    agent.add_argument("--detach", action="store_true", help="return when it serves, and leave it running")
+    agent.add_argument(
+        "--replace",
+        action="store_true",
+        help="The agent that runs, daemon or not, is ended, and this one goes on from its state.",
+    )
+    agent.add_argument(
+        "--detach", action="store_true", help="The command ends when the agent serves, and leaves it running."
+    )
 
-    doctor = add_command(commands, "doctor", _doctor, "which meters this host has, which it lacks, how to get them")
-    doctor.add_argument("--meter", metavar="KIND[:ARG]", action="append", help="default: auto; may be given again")
+    doctor = add_command(
+        commands, "doctor", _doctor, "says which meters this host has, which it lacks, and how to get them"
+    )
+    _add_meter(doctor)
+
+
+def _add_meter(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--meter",
+        metavar="KIND[:ARG]",
+        action="append",
+        help="This kind of meter is used; auto, the best of each component, by default. It may be given several times.",
+    )
 
 
 def _address(text: str) -> str:

@@ -13,25 +13,40 @@ from energysweep.core.terminal import say
 
 def add(commands: Any) -> None:
     """Add them to the command line."""
-    parser = commands.add_parser("dashboards", help="Grafana's dashboards", description="Grafana's dashboards.")
+    parser = commands.add_parser("dashboards", help="brings the dashboards into Grafana.")
+    parser.description = f"{parser.prog} brings the dashboards into Grafana."
     dashboards = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
 
-    export = add_command(dashboards, "export", _export, "write them as files for Grafana's import or provisioning")
-    export.add_argument("folder", metavar="DIR", type=path)
+    export = add_command(
+        dashboards, "export", _export, "writes the dashboards as files, for Grafana's import or provisioning"
+    )
+    export.add_argument("folder", metavar="DIR", type=path, help="The files are written into DIR.")
 
-    publish = add_command(dashboards, "publish", _publish, "put them on a Grafana server; somebody's changes are kept")
-    publish.add_argument(
-        "--url", metavar="URL", required=True, help="of the server, such as https://grafana.example.org"
+    publish = add_command(
+        dashboards,
+        "publish",
+        _publish,
+        "puts the dashboards on a Grafana server, and keeps what somebody has changed there",
     )
-    publish.add_argument("--token", metavar="TOKEN", help="of a service account; better in GRAFANA_TOKEN, unseen by ps")
     publish.add_argument(
-        "--folder", metavar="UID", default="energysweep", help="uid of the folder; default: energysweep"
+        "--url", metavar="URL", required=True, help="Grafana answers at URL, such as https://grafana.example.org."
     )
-    publish.add_argument("--prometheus", metavar="URL", help="where Grafana reaches Prometheus, if it has none yet")
+    publish.add_argument(
+        "--token",
+        metavar="TOKEN",
+        help="TOKEN is a service account's; GRAFANA_TOKEN can hold it instead, unseen by ps.",
+    )
+    publish.add_argument(
+        "--folder",
+        metavar="UID",
+        default="energysweep",
+        help="The dashboards lie in the folder with this uid; energysweep by default.",
+    )
+    publish.add_argument("--prometheus", metavar="URL", help="Grafana is given the Prometheus at URL if it has none.")
     publish.add_argument(
         "--replace",
         action="store_true",
-        help="also overwrite ours that were changed, or are of a newer energysweep",
+        help="Our dashboards are overwritten also where they were changed, or are of a newer energysweep.",
     )
 
 

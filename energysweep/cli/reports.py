@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from energysweep.cli.common import add_command, check_output, path, run_folder
+from energysweep.cli.common import add_command, add_run_folder, check_output, path, run_folder
 from energysweep.core.errors import InputError, NotWritten
 from energysweep.core.runfolder import LEDGER
 from energysweep.core.terminal import say, show
@@ -16,30 +16,44 @@ if TYPE_CHECKING:
 
 def add(commands: Any) -> None:
     """Add them to the command line."""
-    report = add_command(commands, "report", _report, "write a run's report again")
-    report.add_argument("folder", metavar="RUN_DIR", type=path)
+    report = add_command(commands, "report", _report, "writes a run's report again")
+    add_run_folder(report)
     _add_carbon(report)
-    report.add_argument("--openmetrics", metavar="FILE", type=path, help="also write its series for promtool")
-    report.add_argument("--prometheus", metavar="URL", help="compare the ledger with what this Prometheus holds")
-    report.add_argument("--grafana", metavar="URL", help="link to this Grafana; else to the run's ENERGYSWEEP_GRAFANA")
+    report.add_argument(
+        "--openmetrics", metavar="FILE", type=path, help="The run's series are written to FILE, for promtool."
+    )
+    report.add_argument(
+        "--prometheus", metavar="URL", help="The ledger is compared with what the Prometheus at URL holds."
+    )
+    report.add_argument(
+        "--grafana",
+        metavar="URL",
+        help="The page links to the Grafana at URL; by default to the one that the run noted.",
+    )
 
-    compare = add_command(commands, "compare", _compare, "several runs: what they answer together, and side by side")
-    compare.add_argument("folders", metavar="RUN_DIR", type=path, nargs="+")
+    compare = add_command(
+        commands, "compare", _compare, "says what several runs answer together, and sets them side by side"
+    )
+    compare.add_argument("folders", metavar="RUN_DIR", type=path, nargs="+", help="These are the folders of the runs.")
     _add_carbon(compare)
-    compare.add_argument("--html", metavar="FILE", type=path, help="write the combined report as a page, too")
+    compare.add_argument("--html", metavar="FILE", type=path, help="The combined report is written to FILE as a page.")
 
-    compare.add_argument("--markdown", metavar="FILE", type=path, help="write its tables as Markdown, too")
+    compare.add_argument(
+        "--markdown", metavar="FILE", type=path, help="The combined report is written to FILE as Markdown."
+    )
 
     explain = add_command(
-        commands, "explain", _explain, "a trial's receipt, from its leases down to the meter readings"
+        commands, "explain", _explain, "prints a trial's receipt, from its leases down to the meter readings"
     )
-    explain.add_argument("folder", metavar="RUN_DIR", type=path)
+    add_run_folder(explain)
     _add_carbon(explain)
-    explain.add_argument("trial", metavar="TRIAL", help="its id, a unique beginning of it, or its label")
+    explain.add_argument("trial", metavar="TRIAL", help="TRIAL is its id, a unique beginning of it, or its label.")
 
 
 def _add_carbon(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--carbon", metavar="KEY=VALUE,...", help="for another grid, such as country=FRA")
+    parser.add_argument(
+        "--carbon", metavar="KEY=VALUE,...", help="Emissions are counted for another grid, such as country=FRA."
+    )
 
 
 def _grid(arguments: argparse.Namespace) -> Intensity | None:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from energysweep.cli.common import EXIT_INPUT, EXIT_INTERRUPTED, add_command, add_set, fail, path
+from energysweep.cli.common import EXIT_INPUT, EXIT_INTERRUPTED, add_command, add_run_id, add_set, fail, path
 from energysweep.core.errors import EnergysweepError, InputError
 from energysweep.core.terminal import note, say
 
@@ -17,14 +17,24 @@ if TYPE_CHECKING:
 
 def add(commands: Any) -> None:
     """Add it to the command line."""
-    submit = add_command(commands, "submit", _submit, "run a sweep as a job of a cluster; its log, its exit status")
-    submit.add_argument("sweep", metavar="SWEEP.yaml", type=path, nargs="?")
-    submit.add_argument("--address", metavar="URL", help="of the cluster's dashboard, or RAY_API_SERVER_ADDRESS")
-    submit.add_argument("--fetch", metavar="DIR", type=path, help="bring the run folder back into this one")
-    submit.add_argument("--no-wait", action="store_true", help="return when the cluster has the job")
-    submit.add_argument("--job", metavar="ID", help="follow this job, submitted before, instead of a new one")
-    submit.add_argument("--run-id", metavar="ID", help="default: the sweep's name and the time")
-    submit.add_argument("--dry-run", action="store_true", help="list what would be uploaded, and submit nothing")
+    submit = add_command(
+        commands, "submit", _submit, "runs a sweep as a job of a cluster, shows its log, and ends with its exit status"
+    )
+    submit.add_argument(
+        "sweep", metavar="SWEEP.yaml", type=path, nargs="?", help="This file, and what lies beside it, is uploaded."
+    )
+    submit.add_argument(
+        "--address",
+        metavar="URL",
+        help="The cluster's dashboard answers at URL; by default at RAY_API_SERVER_ADDRESS.",
+    )
+    submit.add_argument("--fetch", metavar="DIR", type=path, help="The run folder is brought back into DIR at the end.")
+    submit.add_argument("--no-wait", action="store_true", help="The command ends as soon as the cluster has the job.")
+    submit.add_argument("--job", metavar="ID", help="The job ID, submitted before, is followed instead of a new one.")
+    add_run_id(submit)
+    submit.add_argument(
+        "--dry-run", action="store_true", help="What would be uploaded is listed, and nothing is submitted."
+    )
     add_set(submit)
 
 

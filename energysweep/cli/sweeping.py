@@ -17,6 +17,8 @@ from energysweep.cli.common import (
     add_command,
     add_file_sd,
     add_metrics_port,
+    add_run_folder,
+    add_run_id,
     add_set,
     count,
     path,
@@ -30,27 +32,39 @@ if TYPE_CHECKING:
 
 def add(commands: Any) -> None:
     """Add them to the command line."""
-    run = add_command(commands, "run", _run, "run a sweep, then write its report")
-    run.add_argument("sweep", metavar="SWEEP.yaml", type=path)
+    run = add_command(commands, "run", _run, "runs a sweep, then writes its report")
+    run.add_argument("sweep", metavar="SWEEP.yaml", type=path, help="This file says what the sweep is.")
     add_address(run)
-    run.add_argument("--output", metavar="DIR", type=path, default=Path("results"), help="default: results")
-    run.add_argument("--run-id", metavar="ID", help="default: the sweep's name and the time")
+    run.add_argument(
+        "--output",
+        metavar="DIR",
+        type=path,
+        default=Path("results"),
+        help="The run folder is made in DIR; in results by default.",
+    )
+    add_run_id(run)
     add_metrics_port(run)
     add_file_sd(run, "the sweep's agents")
     _add_ray_restarts(run)
     add_set(run)
 
-    resume = add_command(commands, "resume", _resume, "go on with an interrupted run, losing no joule")
-    resume.add_argument("folder", metavar="RUN_DIR", type=path)
+    resume = add_command(commands, "resume", _resume, "goes on with an interrupted run, and loses no joule")
+    add_run_folder(resume)
     add_address(resume)
     add_metrics_port(resume)
     add_file_sd(resume, "the sweep's agents")
     _add_ray_restarts(resume)
 
-    validate = add_command(commands, "validate", _validate, "check a sweep's file and say how many trials it makes")
-    validate.add_argument("sweep", metavar="SWEEP.yaml", type=path, nargs="?")
-    validate.add_argument("--address", metavar="ADDR", help="also check that this Ray cluster can run it")
-    validate.add_argument("--schema", action="store_true", help="print the JSON Schema of sweep files, for editors")
+    validate = add_command(commands, "validate", _validate, "checks a sweep's file and says how many trials it makes")
+    validate.add_argument(
+        "sweep", metavar="SWEEP.yaml", type=path, nargs="?", help="This file is checked, and what it names."
+    )
+    validate.add_argument(
+        "--address", metavar="ADDR", help="The Ray cluster at ADDR is asked whether it could run the trials."
+    )
+    validate.add_argument(
+        "--schema", action="store_true", help="The JSON Schema of sweep files is printed instead, for editors."
+    )
     add_set(validate)
 
 
@@ -60,7 +74,7 @@ def _add_ray_restarts(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=count,
         default=3,
-        help="how often a Ray of its own that dies, such as for want of memory, is started again; default: 3",
+        help="A Ray of the run's own that dies, as for want of memory, is started again up to N times; 3 by default.",
     )
 
 

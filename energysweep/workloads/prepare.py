@@ -36,9 +36,19 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         InputError: a sweep or a parameter is wrong, or a data set is not there, is damaged or lacks a task.
     """
-    parser = argparse.ArgumentParser(prog="python -m energysweep.workloads.prepare", description="Decode data sets.")
-    parser.add_argument("sweeps", nargs="+", metavar="SWEEP.yaml")
-    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE", help="as in run")
+    parser = argparse.ArgumentParser(
+        prog="python -m energysweep.workloads.prepare",
+        description="The data sets of sweeps are decoded and kept, so that no trial has to.",
+    )
+    parser.add_argument("sweeps", nargs="+", metavar="SWEEP.yaml", help="These files say which data sets.")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="overrides",
+        metavar="KEY=VALUE",
+        help="The key KEY of the files gets VALUE.",
+    )
     given = parser.parse_args(arguments)
     done: list[tuple[dict[str, Any], Data]] = []
     for path in given.sweeps:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from energysweep.cli import main
+from energysweep.cli import _parser, main
 from tests.support.broken_specs import BROKEN
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
@@ -140,3 +143,24 @@ def test_a_command_works_without_an_output(command: list[str]) -> None:
         ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", sys.executable, "-m", "energysweep", *command], check=False
     )
     assert closed.returncode == (2 if command[0] == "report" else 0)
+
+
+def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """A parser and those of its commands."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from parsers(command)
+
+
+@pytest.mark.parametrize("parser", list(parsers(_parser())), ids=lambda parser: parser.prog)
+def test_what_help_says_is_sentences(parser: argparse.ArgumentParser) -> None:
+    assert parser.description is not None
+    assert re.fullmatch(r"energysweep .+ [a-z]+s .+\.|Hyperparameter sweeps .+\.", parser.description)
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            lines = [choice.help or "" for choice in action._choices_actions]
+            assert [line for line in lines if not re.fullmatch(r"[a-z]+s .+\.", line)] == []  # after the command's name
+        elif action.dest not in ("help", "version"):
+            assert re.fullmatch(r"[A-Z].+ .+\.", action.help or ""), action.dest

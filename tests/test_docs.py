@@ -60,6 +60,32 @@ def test_prose_is_wrapped_where_it_is_read_beside_its_changes(document: Path) ->
     assert [number + 1 for begin, end in paragraphs for number in range(begin, end) if len(lines[number]) > 120] == []
 
 
+@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "docs/architecture.md", "docs/security.md"])
+def test_every_module_that_a_document_names_is_there(document: str) -> None:
+    named = set(re.findall(r"`([a-z_]+/[a-z_/]*\.py)`", (ROOT / document).read_text(encoding="utf-8")))
+    assert len(named) > 3
+    assert [name for name in named if not any((base / name).exists() for base in (ROOT, ROOT / "energysweep"))] == []
+
+
+def nouns() -> list[tuple[str, list[Path]]]:
+    """The classes in the table of docs/architecture.md, each with the modules that its row names."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| ([^|]+) \| [^|]+ \| ([^|]+) \|$", text.partition("| noun |")[2].partition("\n\n")[0], re.MULTILINE
+    )
+    found = []
+    for names, where in rows:
+        places = [ROOT / "energysweep" / place for place in re.findall(r"`([a-z_/.]+)`", where)]
+        modules = [module for place in places for module in (place.rglob("*.py") if place.is_dir() else [place])]
+        found += [(name, modules) for name in names.split(", ") if name[:1].isupper()]
+    return found
+
+
+@pytest.mark.parametrize(("noun", "modules"), nouns())
+def test_every_noun_of_the_architecture_is_defined_where_it_says(noun: str, modules: list[Path]) -> None:
+    assert any(re.search(rf"^ *class {noun}\b", module.read_text(encoding="utf-8"), re.MULTILINE) for module in modules)
+
+
 def test_every_test_that_a_document_names_is_there() -> None:
     named = {name for path in DOCUMENTS for name in re.findall(r"`(test_\w+)`", path.read_text(encoding="utf-8"))}
     tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))

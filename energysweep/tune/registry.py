@@ -10,14 +10,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import threading
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
 
-from ray.actor import ActorClass, ActorMethod
 from ray.exceptions import RayError
 from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put, internal_kv_get_gcs_client
-from ray.remote_function import RemoteFunction
 
 from energysweep.agent.client import NOTHING_SPENT, Spent
 
@@ -69,50 +65,3 @@ class Registry:
 
     def _get(self, key: str) -> bytes:
         return _internal_kv_get(key.encode(), namespace=_NAMESPACE) or b""
-
-
-# Notices that a trial has started Ray tasks or actors, which hold no lease -------------------------------------------
-#
-# Everything that has others work on Ray comes through three methods: Ray Data, Ray Train and whole trainers within a
-# trial do. Each is another one while a trial is watched; it tells, and goes on as it was.
-
-_PLACES: Final[tuple[type, ...]] = (RemoteFunction, ActorClass, ActorMethod)
-_METHOD: Final = "_remote"
-
-
-class Elsewhere:
-    """Calls back, once, when this process has Ray work in another process while it is watched.
-
-    Args:
-        tell: called in the thread that does so, before Ray is asked.
-    """
-
-    def __init__(self, tell: Callable[[], object]) -> None:
-        self._tell = tell
-        self._lock = threading.Lock()
-        self._before: dict[type, Any] = {}
-        self.has_told = False
-
-    def watch(self) -> None:
-        """From now on."""
-        with self._lock:
-            if not self._before:
-                self._before = {place: getattr(place, _METHOD) for place in _PLACES}
-                for place, before in self._before.items():
-                    setattr(place, _METHOD, self._telling(before))
-
-    def unwatch(self) -> None:
-        """No more."""
-        with self._lock:
-            for place, before in self._before.items():
-                setattr(place, _METHOD, before)
-            self._before = {}
-
-    def _telling(self, before: Callable[..., Any]) -> Callable[..., Any]:
-        def _remote(*args: Any, **kwargs: Any) -> Any:
-            if not self.has_told:
-                self.has_told = True
-                self._tell()
-            return before(*args, **kwargs)
-
-        return _remote

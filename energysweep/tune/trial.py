@@ -34,8 +34,9 @@ from energysweep.core.phases import StartUp, unwatch, unwatched, watch
 from energysweep.core.records import readable
 from energysweep.meters import Component
 from energysweep.meters.visible_gpus import name_gpus, visible_ids
+from energysweep.tune.elsewhere import Elsewhere
 from energysweep.tune.points import hardware_of, own_label, unwrap
-from energysweep.tune.registry import Elsewhere, Registry
+from energysweep.tune.registry import Registry
 from energysweep.tune.results import own_metrics, passed_on
 from energysweep.tune.trainable import standing_in, takes_config
 

@@ -33,7 +33,7 @@ def saved_joules(trials: Iterable[Effort], scheduler: Scheduler) -> float | None
         Joules, an estimate. None if nothing is stopped early by this scheduler, if no trial has run to its end yet
         that could say how long that takes, or if it is not known what a pruned trial used.
     """
-    if scheduler.type == "fifo":
+    if not scheduler.kind.stops_early:
         return None
     trials = list(trials)
     complete = [trial.reports for trial in trials if trial.status == "completed" and trial.reports]

@@ -285,7 +285,7 @@ class RunningSweep:
         return self._recorder.attempt_at(trial, at)
 
     def _is_pruned(self, trial: str) -> bool:
-        return trial in getattr(self._scheduler, "pruned", ())
+        return self._scheduler is not None and trial in self._scheduler.pruned
 
     def _ended(self, trial: str, will_retry: bool) -> None:
         self._poller.close_trial(trial, is_over=not will_retry)

@@ -8,11 +8,10 @@ from typing import Any
 
 from ray import tune
 from ray.tune import Callback, Trainable
-from ray.tune.schedulers import TrialScheduler
 
 from energysweep import sweepfile as specs
 from energysweep.core.errors import SweepError, one_line
-from energysweep.driver import search
+from energysweep.driver import schedulers, search
 from energysweep.driver.recorder import Recorder
 from energysweep.sweepfile import SweepSpec
 from energysweep.tune.points import KEY, Checkpoints, wrap
@@ -28,7 +27,7 @@ def make_tuner(
     gate: Callback,
     stage: str = "",
     checkpoints: Checkpoints | None = None,
-) -> tuple[tune.Tuner, TrialScheduler]:
+) -> tuple[tune.Tuner, schedulers.Scheduler]:
     """The Tuner of a sweep and its scheduler.
 
     Args:
@@ -45,14 +44,15 @@ def make_tuner(
         SweepError: what an interrupted run has left of Tune's state cannot be read.
     """
     checkpoints = checkpoints or {}
-    if spec.search.algorithm == "optuna":
+    searcher = search.searcher(spec, checkpoints)
+    if searcher is not None:
         space: dict[str, Any] = {}
-        searcher, samples = search.optuna_search(spec, checkpoints), specs.trial_count(spec).configured_trials
+        samples = specs.trial_count(spec).configured_trials
     else:
         is_command = spec.command is not None
         points = [wrap(point, is_command, stage, checkpoints) for point in specs.points(spec)]
         space = {KEY: tune.grid_search(points)}
-        searcher, samples = None, 1
+        samples = 1
     path = str(Path(storage) / name) if "://" not in storage else f"{storage.rstrip('/')}/{name}"
     if tune.Tuner.can_restore(path):
         # Failed trials have had their attempts; finished ones stay as they are.
@@ -69,7 +69,7 @@ def make_tuner(
         # last checkpoint.
         scheduler.ended = {} if stage else recorder.ended_results()
         return tuner, scheduler
-    scheduler = search.scheduler(spec)
+    scheduler = schedulers.scheduler(spec)
     tuner = tune.Tuner(
         trainable,
         param_space=space,
@@ -84,7 +84,7 @@ def make_tuner(
         run_config=tune.RunConfig(
             name=name,
             storage_path=storage,
-            stop=search.StopRule(spec),
+            stop=schedulers.StopRule(spec),
             failure_config=tune.FailureConfig(max_failures=spec.max_failures),
             callbacks=[gate, recorder],
             verbose=0,

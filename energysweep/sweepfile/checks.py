@@ -13,6 +13,7 @@ from energysweep.core.inputs import is_file
 from energysweep.core.objective import OUR_NAMES, TUNES_NAMES
 from energysweep.core.records import MAX_CPUS
 from energysweep.meters.kinds import AUTO, find_kind, trace_path
+from energysweep.sweepfile.algorithms import ALGORITHMS, reading, those
 from energysweep.sweepfile.foreign import check_foreign
 from energysweep.sweepfile.model import Choice, Grid, LogUniform, RandInt, Scheduler, SweepSpec, Uniform
 from energysweep.sweepfile.space import large_text, trial_count
@@ -174,36 +175,42 @@ def _check_nan(path: KeyPath, value: Any) -> Iterator[Problem]:
 
 
 def _check_algorithm(spec: SweepSpec, name: str, parameter: Any) -> Iterator[Problem]:
-    algorithm = spec.search.algorithm
+    kind = spec.search.kind
     match parameter:
-        case Choice() | Uniform() | LogUniform() | RandInt() if algorithm == "grid":
-            kind = next(iter(type(parameter).model_fields))
-            text = f"{kind} needs search.algorithm random or optuna; under algorithm grid only grid and constants work"
-            yield Problem(("parameters", name, kind), text)
-        case Grid() if algorithm == "optuna":
-            yield Problem(("parameters", name, "grid"), "optuna draws its values; use choice instead of grid")
+        case Choice() | Uniform() | LogUniform() | RandInt() if not kind.draws:
+            key = next(iter(type(parameter).model_fields))
+            drawing = those([row for row in ALGORITHMS.values() if row.draws])
+            text = f"{key} needs search.algorithm {drawing}; under algorithm {kind.name} only grid and constants work"
+            yield Problem(("parameters", name, key), text)
+        case Grid() if not kind.takes_grids:
+            yield Problem(("parameters", name, "grid"), f"{kind.name} draws its values; use choice instead of grid")
 
 
 def _check_search(spec: SweepSpec) -> Iterator[Problem]:
-    search = spec.search
-    if search.algorithm == "grid" and search.num_samples is not None:
-        yield Problem(("search", "num_samples"), "has no meaning for algorithm grid, which tries every combination")
-    if search.algorithm != "grid" and search.num_samples is None:
-        yield Problem(("search", "num_samples"), f"algorithm {search.algorithm} needs it: how many configurations")
-    if search.algorithm == "optuna" and not 0 <= search.seed < 2**32:
-        yield Problem(("search", "seed"), "optuna takes a seed from 0 to 2^32 - 1")
-    if search.algorithm != "optuna" and search.metrics is not None:
-        yield Problem(("search", "metrics"), "only algorithm optuna optimises several metrics")
+    search, kind = spec.search, spec.search.kind
+    if not kind.draws and search.num_samples is not None:
+        text = f"has no meaning for algorithm {kind.name}, which tries every combination"
+        yield Problem(("search", "num_samples"), text)
+    if kind.draws and search.num_samples is None:
+        yield Problem(("search", "num_samples"), f"algorithm {kind.name} needs it: how many configurations")
+    if kind.largest_seed is not None and not 0 <= search.seed <= kind.largest_seed:
+        yield Problem(("search", "seed"), f"{kind.name} takes a seed from 0 to {kind.largest_seed}")
+    if not kind.several_metrics and search.metrics is not None:
+        able = those([row for row in ALGORITHMS.values() if row.several_metrics])
+        yield Problem(("search", "metrics"), f"only algorithm {able} optimises several metrics")
 
 
 def _check_scheduler(scheduler: Scheduler) -> Iterator[Problem]:
-    if scheduler.type == "fifo":
-        for key in sorted(scheduler.model_fields_set - {"type"}):
-            yield Problem(("scheduler", key), "has no meaning for type fifo, only for asha")
+    kind = scheduler.kind
+    for key in sorted(scheduler.model_fields_set - {"type", *kind.keys}):
+        yield Problem(("scheduler", key), f"has no meaning for type {kind.name}, only for {those(reading(key))}")
+    if not kind.ends_at_max_resource:
         return
     if scheduler.max_resource is None:
         if scheduler.resource != "training_iteration":
-            yield Problem(("scheduler", "max_resource"), f"asha needs it: the most {scheduler.resource} of a trial")
+            yield Problem(
+                ("scheduler", "max_resource"), f"{kind.name} needs it: the most {scheduler.resource} of a trial"
+            )
     elif scheduler.max_resource < scheduler.grace_period:
         text = f"must not be below grace_period ({scheduler.grace_period:g})"
         yield Problem(("scheduler", "max_resource"), text)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     BaseModel,
@@ -30,10 +30,16 @@ from energysweep.core.objective import Objective as Rule
 from energysweep.meters.base import Component
 from energysweep.meters.kinds import ALLOWED as METERS
 from energysweep.meters.kinds import AUTO
+from energysweep.sweepfile.algorithms import ALGORITHMS, SCHEDULERS, Algorithm, SchedulerType, said
 from energysweep.sweepfile.yaml import Document, listed, write_document
 
 Mode = Literal["min", "max"]
-Algorithm = Literal["grid", "random", "optuna"]
+if TYPE_CHECKING:
+    AlgorithmName: TypeAlias = str
+    SchedulerName: TypeAlias = str
+else:
+    AlgorithmName = Literal[tuple(ALGORITHMS)]
+    SchedulerName = Literal[tuple(SCHEDULERS)]
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$")]
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -180,21 +186,24 @@ class Objective(_Model):
 class Search(_Model):
     """How configurations are chosen."""
 
-    algorithm: Algorithm = "grid"
-    """grid tries all combinations, random draws them, optuna learns from the results so far."""
+    algorithm: Annotated[AlgorithmName, Field(description=said(ALGORITHMS))] = "grid"
     num_samples: Annotated[int, Field(ge=1)] | None = None
-    """How many configurations random (per point of its grids) and optuna draw."""
+    """How many configurations are drawn; with grids, for each of their combinations. Not of algorithm grid."""
     seed: int = 0
     """Seed of the drawing."""
     metrics: Annotated[Mapping[str, Mode], Field(min_length=1)] | None = None
-    """Optuna only: the metrics to optimise together, each min or max; by default the objective."""
+    """The metrics to optimise together, each min or max, if the algorithm can; by default the objective."""
+
+    @property
+    def kind(self) -> Algorithm:
+        """The algorithm's row of the table."""
+        return ALGORITHMS[self.algorithm]
 
 
 class Scheduler(_Model):
     """Which trials are stopped early."""
 
-    type: Literal["fifo", "asha"] = "fifo"
-    """fifo lets every trial finish; asha stops the worse ones at each rung."""
+    type: Annotated[SchedulerName, Field(description=said(SCHEDULERS))] = "fifo"
     resource: Text = "training_iteration"
     """asha: the metric that counts what a trial has used, such as energy_joules (Tune's time_attr)."""
     grace_period: Positive = 1
@@ -203,6 +212,11 @@ class Scheduler(_Model):
     """asha: a trial ends when it has used this much (Tune's max_t); 100 if the resource is training_iteration."""
     reduction_factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 4
     """asha: one in so many trials goes on after a rung (Tune's reduction_factor)."""
+
+    @property
+    def kind(self) -> SchedulerType:
+        """The scheduler's row of the table."""
+        return SCHEDULERS[self.type]
 
 
 class Hardware(_Model):

@@ -60,10 +60,10 @@ def points(spec: SweepSpec) -> list[Point]:
     parts the repeats of one configuration, where an interval shows it, and not the configurations.
 
     Raises:
-        ValueError: an optuna sweep, whose configurations follow from its results.
+        ValueError: a sweep whose search learns, whose configurations follow from its results.
     """
-    if spec.search.algorithm == "optuna":
-        raise ValueError("optuna chooses its configurations while the sweep runs")
+    if spec.search.kind.made_by is not None:
+        raise ValueError(f"{spec.search.algorithm} chooses its configurations while the sweep runs")
     configurations = list(_configurations(spec))
     seeds = [None] if spec.repeats == 1 else range(spec.repeats)
     return [

@@ -231,16 +231,16 @@ def check_search(spec: SweepSpec) -> None:
     """Whether this Python has what the sweep's search needs.
 
     Raises:
-        InputError: optuna is not installed, or cannot be imported.
+        InputError: a package is not installed, or cannot be imported.
     """
-    if spec.search.algorithm != "optuna":
+    package = spec.search.kind.package
+    if package is None:
         return
     try:
-        importlib.import_module("optuna")  # an extra
+        importlib.import_module(package)  # an extra
     except ImportError:
-        raise spec.document.error(
-            "optuna is not installed: pip install 'energysweep[optuna]'", ("search", "algorithm")
-        ) from None
+        problem = f"{package} is not installed: pip install 'energysweep[{package}]'"
+        raise spec.document.error(problem, ("search", "algorithm")) from None
 
 
 def load_workload(spec: SweepSpec) -> Callable[..., Any]:

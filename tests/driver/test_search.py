@@ -13,7 +13,9 @@ import pytest
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
-from energysweep.driver.search import Asha, Fifo, RepeatedSearch, StopRule, scheduler
+from energysweep.driver.asha import Asha
+from energysweep.driver.schedulers import Fifo, StopRule, scheduler
+from energysweep.driver.search import RepeatedSearch
 from energysweep.sweepfile import SweepSpec, load_spec
 
 USELESS = [None, "n/a", "0.99", True, math.nan, 10**400, [0.99], {"a": 0.99}, np.array([0.9, 0.99]), object()]

@@ -1,0 +1,80 @@
+"""Which trials are stopped early, and which end by themselves, in Tune's terms."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.stopper import Stopper
+
+from energysweep.core.objective import FirstHeld, reached_limit
+from energysweep.driver.search import made
+from energysweep.sweepfile import SweepSpec
+
+
+class Scheduler(TrialScheduler):
+    """What every scheduler of a sweep is. It stands before Tune's own class among the bases.
+
+    Of a resumed run it knows that trials may have ended since Tune last wrote down its state: Tune would run them
+    again, from their last checkpoint that it had noted, and they would be paid for twice.
+
+    Attributes:
+        pruned: ids of the trials that it stopped for being worse than others, and not for having had enough.
+        ended: by trial id, the last result of each that has ended, as far as the ledger knows; None if it failed.
+    """
+
+    pruned: Collection[str] = ()
+    ended: Mapping[str, Mapping[str, Any] | None] = MappingProxyType({})
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """Tune's hook, called before it queues the trial by its status."""
+        if trial.trial_id in self.ended and not trial.is_finished():
+            trial.set_status(Trial.TERMINATED)
+            result = self.ended[trial.trial_id]
+            tune_controller.search_alg.on_trial_complete(trial.trial_id, result, error=result is None)
+        super().on_trial_add(tune_controller, trial)
+
+
+class Fifo(Scheduler, FIFOScheduler):
+    """Runs every trial to its end, in the order in which they come."""
+
+
+def fifo(_spec: SweepSpec) -> Fifo:
+    """Nothing is stopped early."""
+    return Fifo()
+
+
+def scheduler(spec: SweepSpec) -> Scheduler:
+    """The sweep's scheduler."""
+    found: Scheduler = made(spec.scheduler.kind.made_by)(spec)
+    return found
+
+
+class StopRule(Stopper):
+    """Ends a trial when a metric of ``stop`` has reached its number (Tune's rule), or when it holds the target.
+
+    Args:
+        spec: the sweep.
+    """
+
+    def __init__(self, spec: SweepSpec) -> None:
+        self._stop = dict(spec.stop)
+        self._objective = spec.objective.rule
+        self._stops_at_target = spec.objective.stop_at_target
+        self._held: dict[str, FirstHeld[None]] = {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Whether the trial ends with this result."""
+        if any(reached_limit(result.get(metric), limit) for metric, limit in self._stop.items()):
+            return True
+        if not self._stops_at_target:
+            return False
+        held = self._held.setdefault(trial_id, FirstHeld(self._objective.patience))
+        return held.see(self._objective.reached_by(self._objective.value(result)), None)
+
+    def stop_all(self) -> bool:
+        """Never all at once."""
+        return False

@@ -1,0 +1,107 @@
+"""The searches and the schedulers that a sweep may name: one table of each.
+
+A search or a scheduler is its own module in ``driver/``, which makes Tune's object, and one row here, from which the
+keys' values, their rules, the number of trials and the driver go. docs/sweep-yaml.md names every row;
+tests/sweepfile/test_algorithms.py fails where it does not, or where a row's module does not make what it should.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Final
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """How configurations are chosen.
+
+    Attributes:
+        does: what it does, after its name.
+        draws: it draws ``num_samples`` configurations from distributions; otherwise it tries all combinations.
+        takes_grids: a parameter may be a grid.
+        largest_seed: of ``search.seed``, None if any number will do.
+        several_metrics: it can optimise several metrics together (``search.metrics``).
+        package: an extra of energysweep of the same name, which must be installed.
+        made_by: ``module:function`` of a ``Suggester`` that learns from the results so far; None if the configurations
+            are known before the first trial (``sweepfile.points``).
+    """
+
+    name: str
+    does: str
+    draws: bool = True
+    takes_grids: bool = False
+    largest_seed: int | None = None
+    several_metrics: bool = False
+    package: str | None = None
+    made_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerType:
+    """How trials are stopped early.
+
+    Attributes:
+        does: what it does, after its name.
+        keys: of ``scheduler``, beside ``type``: those that it reads.
+        ends_at_max_resource: a trial ends when it has used ``max_resource``, which it needs.
+        made_by: ``module:function`` that makes Tune's scheduler of a sweep.
+    """
+
+    name: str
+    does: str
+    made_by: str
+    keys: Collection[str] = ()
+    ends_at_max_resource: bool = False
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether it ends trials that are worse than others."""
+        return bool(self.keys)
+
+
+def _named(rows: Collection[Any]) -> dict[str, Any]:
+    return {row.name: row for row in rows}
+
+
+ALGORITHMS: Final[dict[str, Algorithm]] = _named(
+    (
+        Algorithm("grid", "tries all combinations", draws=False, takes_grids=True),
+        Algorithm("random", "draws them, for each combination of its grids", takes_grids=True),
+        Algorithm(
+            "optuna",
+            "learns from the results so far",
+            largest_seed=2**32 - 1,
+            several_metrics=True,
+            package="optuna",
+            made_by="energysweep.driver.optuna_search:make",
+        ),
+    )
+)
+SCHEDULERS: Final[dict[str, SchedulerType]] = _named(
+    (
+        SchedulerType("fifo", "lets every trial finish", "energysweep.driver.schedulers:fifo"),
+        SchedulerType(
+            "asha",
+            "stops the worse ones at each rung",
+            "energysweep.driver.asha:make",
+            keys=("resource", "grace_period", "max_resource", "reduction_factor"),
+            ends_at_max_resource=True,
+        ),
+    )
+)
+
+
+def said(rows: dict[str, Algorithm] | dict[str, SchedulerType]) -> str:
+    """What they do, in one sentence: ``grid tries all combinations, random draws them.``"""
+    return ", ".join(f"{row.name} {row.does}" for row in rows.values()) + "."
+
+
+def those(rows: Collection[Any]) -> str:
+    """Their names: ``random or optuna``."""
+    return " or ".join(row.name for row in rows)
+
+
+def reading(key: str) -> list[SchedulerType]:
+    """The schedulers that read a key of ``scheduler``."""
+    return [row for row in SCHEDULERS.values() if key in row.keys]

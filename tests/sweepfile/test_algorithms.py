@@ -1,0 +1,60 @@
+"""The tables of searches and schedulers: every row is documented, can be named in a sweep, and has its module."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+
+from energysweep.driver import schedulers, search
+from energysweep.sweepfile import Scheduler, SweepSpec, json_schema, load_spec
+from energysweep.sweepfile.algorithms import ALGORITHMS, SCHEDULERS
+
+DOCUMENT = (Path(__file__).parents[2] / "docs/sweep-yaml.md").read_text(encoding="utf-8")
+SWEEP = """
+name: tables
+workload: work:train
+parameters: {size: 1}
+objective: {metric: loss, mode: min}
+"""
+
+
+def section(key: str) -> str:
+    return DOCUMENT.partition(f"\n### {key}\n")[2].partition("\n### ")[0]
+
+
+def spec_of(folder: Path, *overrides: str) -> SweepSpec:
+    (folder / "sweep.yaml").write_text(SWEEP)
+    return load_spec(folder / "sweep.yaml", overrides)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_algorithm_is_documented_and_makes_a_search(name: str, tmp_path: Path) -> None:
+    row = ALGORITHMS[name]
+    assert f"`{name}`" in section("search")
+    assert f"{name} {row.does}" in json_schema()["$defs"]["Search"]["properties"]["algorithm"]["description"]
+    drawn = ("search.num_samples=2", "parameters.size={uniform: [0, 1]}") if row.draws else ()
+    spec = spec_of(tmp_path, f"search.algorithm={name}", *drawn)
+    assert spec.search.kind is row
+    made = search.searcher(spec, {})
+    assert isinstance(made, Searcher) == (row.made_by is not None)
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_every_scheduler_is_documented_and_makes_tune_s(name: str, tmp_path: Path) -> None:
+    row = SCHEDULERS[name]
+    assert f"`{{type: {name}}}`" in section("scheduler")
+    assert set(row.keys) <= set(Scheduler.model_fields)
+    spec = spec_of(tmp_path, f"scheduler={{type: {name}}}")
+    assert spec.scheduler.kind is row
+    made = schedulers.scheduler(spec)
+    assert isinstance(made, schedulers.Scheduler)
+    assert isinstance(made, TrialScheduler)
+    assert set(made.pruned) == set()
+
+
+def test_every_key_of_a_scheduler_is_read_by_one() -> None:
+    read = {key for row in SCHEDULERS.values() for key in row.keys}
+    assert read == set(Scheduler.model_fields) - {"type"}

@@ -170,7 +170,7 @@ class AgentClient:
         self.ask(protocol.Retire())
 
     def close(self) -> None:
-        """Hang up; the agent closes what is open. In a forked child it is only let go of: it is its parent's."""
+        """Disconnect; the agent closes what is open. In a forked child it is only let go of: it is its parent's."""
         if os.getpid() == self._process:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)  # a forked child may hold the same socket

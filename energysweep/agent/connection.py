@@ -62,7 +62,7 @@ class LeaseServer(GuardedServer):
 
 
 class Connection(socketserver.StreamRequestHandler):
-    """One process that talks to the agent; when it hangs up, or dies, its leases are closed."""
+    """One process that talks to the agent; when it disconnects, or dies, its leases are closed."""
 
     server: LeaseServer
 
@@ -80,7 +80,7 @@ class Connection(socketserver.StreamRequestHandler):
         self._unproven: tuple[protocol.Hello, Proof] | None = None
 
     def handle(self) -> None:
-        """Answer each line, until it hangs up or says too much at once."""
+        """Answer each line, until it disconnects or says too much at once."""
         self.desk.connections.add(self)
         with contextlib.suppress(ConnectionError):
             while line := self.rfile.readline(LONGEST_LINE_BYTES + 1):
@@ -92,7 +92,7 @@ class Connection(socketserver.StreamRequestHandler):
                     break
 
     def _take_the_rest(self) -> None:
-        """Read on for a while: who is hung up on with words unread may never get the answer."""
+        """Read on for a while: who is disconnected with words unread may never get the answer."""
         self.server.stay(self.connection, _REST_SECONDS)
         for _ in range(_REST_LINES):
             if not self.rfile.read1(LONGEST_LINE_BYTES):

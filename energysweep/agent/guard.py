@@ -106,7 +106,7 @@ class GuardedServer(socketserver.ThreadingMixIn, socketserver.BaseServer):
         """Whether there is room for it."""
         try:
             peer = self.peer(request, client_address)
-        except OSError:  # it has hung up already
+        except OSError:  # it has disconnected already
             return False
         with self._guard:
             own = sum(other == peer for other, _ in self._guarded.values())
@@ -125,7 +125,7 @@ class GuardedServer(socketserver.ThreadingMixIn, socketserver.BaseServer):
                 self._guarded[request] = (self._guarded[request][0], time.monotonic() + seconds)
 
     def service_actions(self) -> None:
-        """Hang up on those who have taken too long. Called several times a second."""
+        """Disconnect those who have taken too long. Called several times a second."""
         now = time.monotonic()
         with self._guard:
             late = [request for request, (_, until) in self._guarded.items() if now > until]

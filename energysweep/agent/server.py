@@ -260,8 +260,8 @@ class AgentServer:
         """A process of a run introduces itself.
 
         Raises:
-            ConnectionAbortedError: nobody needed this agent, and it ends without leaving its state; who is hung up on
-                finds the next one.
+            ConnectionAbortedError: nobody needed this agent, and it ends without leaving its state; who is
+                disconnected finds the next one.
         """
         if self._is_unneeded:
             raise ConnectionAbortedError

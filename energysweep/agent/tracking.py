@@ -193,7 +193,7 @@ class _Block:
         return self._opened(self._client)
 
     def close(self) -> None:
-        """Hang up."""
+        """Disconnect."""
         self._client.close()
 
 

@@ -280,7 +280,7 @@ def small(kind: type[Small] = Small) -> Iterator[tuple[str, int]]:
 
 
 def said(connection: socket.socket, line: bytes = b"") -> bytes:
-    """What comes back; empty if the other side has hung up."""
+    """What comes back; empty if the other side has disconnected."""
     connection.sendall(line)
     return connection.recv(100)
 

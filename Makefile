@@ -26,11 +26,15 @@ study: $(INSTALLED)  ## run the sweeps of the study, or go on with them, and wri
 	done
 	$(BIN)/energysweep compare $(STUDY:%=$(STUDY_RESULTS)/%) --html $(STUDY_RESULTS)/report.html
 
-test: $(INSTALLED)  ## run all tests; what needs a missing program is skipped, with the reason
-	$(BIN)/python -m pytest
+# Tests that wait for a sweep leave a core to others. Each process has its own agents, ports and Ray.
+TEST_PROCESSES := 2
+PYTEST := $(BIN)/python -m pytest --numprocesses=$(TEST_PROCESSES) --dist=worksteal
 
-test-slow: $(INSTALLED)  ## the tests that make test leaves out: two raylets, lost hosts, population based training
-	$(BIN)/python -m pytest -m slow
+test: $(INSTALLED)  ## run all tests; what needs a missing program is skipped, with the reason
+	$(PYTEST)
+
+test-slow: $(INSTALLED)  ## the tests that make test leaves out (two raylets, lost hosts, ...), and many more examples for properties
+	$(PYTEST) -m '(slow or hypothesis) and not containers' --hypothesis-profile=many
 
 test-containers: $(INSTALLED)  ## the images and the cluster of deploy/compose.yaml, in the Docker of DOCKER_HOST; needs root
 	$(BIN)/python -m pytest tests/containers -m containers

@@ -73,11 +73,11 @@ def bench_scrape(trials: int = 2000, repetitions: int = 15) -> list[Row]:
     """Text and compression alone, in turn; then a whole scrape over HTTP while the agent ticks; and the sizes."""
     agent = busy_node(trials)
     registry = as_children(exposition(agent.telling.snapshot(), "").text)
-    ours, theirs, pictures, scrapes, waits = [], [], [], [], []
+    ours, theirs, snapshots, scrapes, waits = [], [], [], [], []
     for _ in range(repetitions):
         ours.append(_cpu(lambda: gzip.compress(exposition(agent.telling.snapshot(), ACCEPTS).text.encode(), 1)))
         theirs.append(_cpu(lambda: gzip.compress(generate_latest(registry))))
-        pictures.append(_cpu(agent._take_picture))  # noqa: SLF001 - the part that holds the lock
+        snapshots.append(_cpu(agent.telling._take_snapshot))  # noqa: SLF001 - the part that holds the lock
         waits.append(_wall(lambda: gzip.compress(generate_latest(registry))))
     with tempfile.TemporaryDirectory() as folder:
         server = AgentServer(agent, Path(folder) / "agent.sock", port=0)
@@ -91,7 +91,7 @@ def bench_scrape(trials: int = 2000, repetitions: int = 15) -> list[Row]:
     what = f"{trials} live trials"
     return [
         paired(f"CPU for the text of {what} and gzip, against prometheus_client's children", ours, theirs, "ms", None),
-        paired("CPU with the agent's lock held (the picture), against the same", pictures, theirs, "ms", None),
+        paired("CPU with the agent's lock held (the picture), against the same", snapshots, theirs, "ms", None),
         paired(
             "a scrape of it over HTTP while the agent ticks, against only making the same", scrapes, waits, "ms", None
         ),

@@ -9,15 +9,19 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# How long an example takes is the machine's business.
-settings.register_profile("any machine", deadline=None)
-settings.load_profile("any machine")
+# How long an example takes, or the making of one, is the machine's business: neither has a limit.
+_ANY_MACHINE: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+# `make test`: the same examples each time. `make test-slow` looks for new ones: --hypothesis-profile=many.
+settings.register_profile("few", max_examples=25, derandomize=True, **_ANY_MACHINE)
+settings.register_profile("many", max_examples=500, print_blob=True, **_ANY_MACHINE)
+settings.load_profile("few")
 
 SEED = int(os.environ.get("ENERGYSWEEP_SEED") or random.SystemRandom().randrange(2**32))
 
@@ -76,9 +80,9 @@ def do_without(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-@pytest.fixture
-def agent_home() -> Iterator[Path]:
-    """A folder of this test's own for an agent's socket and state, named to all processes that the test starts.
+@contextmanager
+def home_of_an_agent() -> Iterator[Path]:
+    """A folder for an agent's socket and state, named to all processes that are started meanwhile.
 
     In the system's folder for temporary files, because the path of a socket must be short.
     """
@@ -90,3 +94,10 @@ def agent_home() -> Iterator[Path]:
         environment.setenv("ENERGYSWEEP_LINGER", "1")
         environment.setenv("RAY_AUTH_MODE", "disabled")  # or Ray may write a token into HOME
         yield Path(folder)
+
+
+@pytest.fixture
+def agent_home() -> Iterator[Path]:
+    """An agent's home of this test's own."""
+    with home_of_an_agent() as folder:
+        yield folder

@@ -134,7 +134,7 @@ class Hello(_Request):
     op: Literal["hello"] = "hello"
     run: RunName
     protocol: int = PROTOCOL
-    key: str = Field("", max_length=200, repr=False)
+    key: str = Field(default="", max_length=200, repr=False)
     """Of the run, see ``keys``."""
     idle_power_watts: dict[Component, Watts] = {}
     sweep: ShownSweep | None = None
@@ -158,8 +158,8 @@ class Open(_Request):
     trial: Name
     cpus: Cpus = 0.0
     gpus: Annotated[dict[Name, Fraction], Field(max_length=64)] = {}
-    config: str = Field("", max_length=_LONGEST_LABEL)
-    hardware: str = Field("", max_length=LONGEST_HARDWARE)
+    config: str = Field(default="", max_length=_LONGEST_LABEL)
+    hardware: str = Field(default="", max_length=LONGEST_HARDWARE)
     in_startup: bool = False
 
 

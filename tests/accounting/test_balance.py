@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from energysweep.core.records import TRIAL_BUCKETS
@@ -147,7 +147,6 @@ breaks = st.tuples(
 )
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.lists(events | breaks, max_size=40))
 def test_all_buckets_of_a_window_are_what_its_meters_saw(events: list[Event]) -> None:
     with tempfile.TemporaryDirectory() as folder, Ledger.create(Path(folder) / "ledger.sqlite") as ledger:
@@ -185,7 +184,6 @@ def test_all_buckets_of_a_window_are_what_its_meters_saw(events: list[Event]) ->
     assert sum(agent.node.joules.values()) == pytest.approx(counted, rel=1e-9, abs=1e-9)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(events, max_size=30))
 def test_without_a_reset_the_counters_lose_no_joule(events: list[Event]) -> None:
     with tempfile.TemporaryDirectory() as folder, Ledger.create(Path(folder) / "ledger.sqlite") as ledger:

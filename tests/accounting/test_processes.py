@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from energysweep.accounting.attribution import Owner
@@ -312,7 +312,6 @@ def _carry_out(tree: FakeTree, step: str, choice: int, amount: int) -> None:
             tree.end(mortal[choice % len(mortal)])
 
 
-@settings(max_examples=400, deadline=None)
 @given(steps)
 def test_all_cpu_time_is_charged_exactly_once(schedule: list[tuple[str, int, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -186,13 +186,14 @@ def test_only_a_scrape_that_begins_after_the_last_reading_counts() -> None:
     now = [100.0]
     scrapes = Scrapes(lambda: now[0])
     watched = scrapes.of(lambda _environ, _start: [b"metrics"])
+    begin: Any = None  # the application above never begins an answer
     assert not scrapes.wait_for_one(0.0)  # nobody scrapes
-    answer = watched({"PATH_INFO": "/metrics"}, None)
+    answer = watched({"PATH_INFO": "/metrics"}, begin)
     assert list(answer) == [b"metrics"]
     now[0] = 110.0
     answer.close()  # type: ignore[attr-defined]  # as a WSGI server does
     assert not scrapes.wait_for_one(0.0)
-    assert watched({"PATH_INFO": "/healthz"}, None) == [b"metrics"]
+    assert watched({"PATH_INFO": "/healthz"}, begin) == [b"metrics"]
     assert not scrapes.wait_for_one(0.0)
 
 

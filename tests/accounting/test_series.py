@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import parser
 
@@ -201,7 +201,6 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(STEPS)
 def test_no_counter_ever_goes_down_whenever_the_agent_is_killed(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, float, int]]

@@ -231,11 +231,11 @@ def test_however_phases_change_every_joule_is_booked_once(tmp_path: Path, chance
     rows = {row.lease: row for row in window.lease_rows(0)}
     assert {lease: rows[lease].startup_seconds for lease in leases} == pytest.approx(loaded)
     assert {lease: rows[lease].held_seconds for lease in leases} == pytest.approx(held)
-    for lease, row in rows.items():
+    for lease, held_by in rows.items():
         in_rows = sum(
             each.joules for each in window.energy_rows(0) if each.lease == lease and each.bucket in TRIAL_BUCKETS
         )
-        assert window.trial(row.trial).energy().joules == pytest.approx(in_rows)
+        assert window.trial(held_by.trial).energy().joules == pytest.approx(in_rows)
 
 
 def test_that_ray_works_elsewhere_stays_with_the_lease_over_a_restart(host: FakeHost) -> None:

@@ -183,7 +183,7 @@ def test_a_page_is_read_and_an_order_is_posted(browser: Browser) -> None:
 )
 def test_a_content_says_how_long_it_is(host: FakeHost, browser: Browser, length: str, status: str) -> None:
     host.agent.open_window("open to all")
-    environ = {"REQUEST_METHOD": "POST", "PATH_INFO": "/v1/agents", "QUERY_STRING": "run=open+to+all"}
+    environ: dict[str, Any] = {"REQUEST_METHOD": "POST", "PATH_INFO": "/v1/agents", "QUERY_STRING": "run=open+to+all"}
     setup_testing_defaults(environ)
     environ |= {"CONTENT_LENGTH": length, "wsgi.input": io.BytesIO(b"{}")}
     assert json.loads(b"".join(browser._application(environ, browser._start))).get("error") != ""

@@ -311,7 +311,8 @@ def test_a_peer_has_so_many_connections_and_another_one_is_served() -> None:
 
 def _is_served(address: tuple[str, int]) -> bool:
     with from_address("127.0.0.1", address) as connection:
-        return connection.sendall(b"x\n") is None and connection.recv(100) == b"x\n"
+        connection.sendall(b"x\n")
+        return connection.recv(100) == b"x\n"
 
 
 def test_who_does_not_come_to_the_point_is_hung_up_on_and_who_may_stay_stays() -> None:

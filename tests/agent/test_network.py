@@ -291,7 +291,7 @@ def test_a_pod_that_is_gone_with_its_network_holds_no_lease(server: AgentServer)
 def test_the_connection_of_a_peer_that_has_vanished_is_kept_alive_by_the_kernel(server: AgentServer) -> None:
     with pods() as (pod,), client(pod, server.lease_port or 0, "t"):
         (connection,) = server.connections
-        held: socket.socket = connection.connection  # type: ignore[attr-defined]
+        held: socket.socket = connection.connection
         assert held.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         times = [held.getsockopt(socket.IPPROTO_TCP, getattr(socket, f"TCP_KEEP{name}")) for name in ("IDLE", "CNT")]
         assert times == [15, 3]

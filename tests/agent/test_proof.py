@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from energysweep.accounting.processes import Root
@@ -189,7 +189,6 @@ def processes(draw: st.DrawFn) -> list[Speaker]:
     return made
 
 
-@settings(deadline=None)
 @given(processes(), st.data())
 def test_a_connection_is_never_taken_for_another_process_s(
     tmp_path_factory: pytest.TempPathFactory, everybody: list[Speaker], data: st.DataObject

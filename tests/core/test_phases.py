@@ -89,6 +89,7 @@ def test_modules_look_as_if_nobody_had_watched(write: Callable[..., Path]) -> No
     path = write("es_plain.py")
     module = importlib.import_module("es_plain")
     assert vars(module.__loader__) == {"name": "es_plain", "path": str(path)}
+    assert module.__spec__ is not None
     assert module.__spec__.loader is module.__loader__
 
 
@@ -163,13 +164,14 @@ def test_extension_modules_and_built_in_ones_load(trial: Trial) -> None:
     before = sys.modules.pop("_elementtree")
     try:
         again = importlib.import_module("_elementtree")
+        assert again.__spec__ is not None
         assert again.__spec__.origin == path
         assert trial.told == [True, False, True, False]  # it is created, then run
         assert "exec_module" not in vars(again.__loader__)
     finally:
         sys.modules["_elementtree"] = before
     trial.told.clear()
-    before = sys.modules.pop("_opcode", None)
+    sys.modules.pop("_opcode", None)
     importlib.import_module("_opcode")
     assert not trial.startup.is_on
 
@@ -252,14 +254,14 @@ def test_what_tells_may_load_what_another_thread_is_loading(write: Callable[...,
     other = threading.Thread(target=load, daemon=True)
     first = threading.Thread(target=startup.work_begins, daemon=True)
     watch(startup)
-    sys.meta_path.insert(1, seen)  # type: ignore[arg-type]  # behind ours, which then asks it
+    sys.meta_path.insert(1, seen)  # behind ours, which then asks it
     try:
         first.start()
         for thread in (first, other):
             thread.join(60)
             assert not thread.is_alive(), "they wait for each other"
     finally:
-        sys.meta_path.remove(seen)  # type: ignore[arg-type]
+        sys.meta_path.remove(seen)
         unwatch(startup)
     assert told == [False]  # the other thread has loaded it before this could be told
     assert not startup.is_on

@@ -97,7 +97,7 @@ def test_a_terminal_that_knows_ascii_only_gets_question_marks(monkeypatch: pytes
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr("sys.stdout", stream)
     say("≈ 5 J")
-    assert stream.buffer.getvalue() == b"? 5 J\n"  # type: ignore[attr-defined]
+    assert stream.buffer.getvalue() == b"? 5 J\n"
     monkeypatch.setattr("sys.stdout", None)  # closed by whoever started the program
     say("x")
 

@@ -168,9 +168,9 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         os.kill(victim.pid, signal.SIGKILL)
         wait_for(reports("head"), 60)
         agents = {node: [agent_of(cluster, node)] for node in ("head", "worker")}
-        os.kill(*agents["head"], signal.SIGTERM)
+        os.kill(agents["head"][0], signal.SIGTERM)
         wait_for(reports("head"), 60)
-        os.kill(*agents["worker"], signal.SIGKILL)
+        os.kill(agents["worker"][0], signal.SIGKILL)
         _, messages = sweep.communicate(timeout=200)
         assert sweep.returncode == 0, messages
         for node, pids in agents.items():

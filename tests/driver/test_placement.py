@@ -29,7 +29,7 @@ def spec(tmp_path: Path) -> SweepSpec:
     return load_spec(path)
 
 
-GPU_NODE = {"CPU": 8, "GPU": 1, "scratch": 3}
+GPU_NODE: dict[str, Any] = {"CPU": 8, "GPU": 1, "scratch": 3}
 H100 = {"ray.io/accelerator-type": "H100"}
 
 

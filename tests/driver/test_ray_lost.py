@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,7 @@ def both_have_reported(folder: Path, reports: int) -> bool:
     return len(of_trials) == 2 and min(of_trials) >= reports
 
 
-def own(driver: subprocess.Popen[str], name: str) -> Root:
+def own(driver: subprocess.Popen[Any], name: str) -> Root:
     """A process of the driver's own Ray."""
     for process in scan(PROC).values():
         if (

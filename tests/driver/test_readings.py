@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from energysweep.accounting.accounts import Trial
@@ -79,14 +79,12 @@ def played(steps: list[tuple[str, Any]]) -> Iterator[tuple[float | None, list[Sa
                 yield readings.watts(["one", "two"]), samples, host
 
 
-@settings(max_examples=300, deadline=None)
 @given(STEPS)
 def test_no_power_that_is_shown_is_more_than_all_devices_draw(steps: list[tuple[str, Any]]) -> None:
     for watts, _, _ in played(steps):
         assert watts is None or watts <= 2 * sum(WATTS.values()) * (1 + 1e-9)
 
 
-@settings(max_examples=300, deadline=None)
 @given(STEPS)
 def test_the_picture_of_power_never_shows_more_than_is_drawn_and_all_of_it(steps: list[tuple[str, Any]]) -> None:
     samples: list[SampleRow] = []
@@ -153,7 +151,6 @@ def test_what_was_drawn_between_the_parts_of_a_run_is_not_in_the_picture() -> No
     ]
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.floats(0.001, 5.0), st.booleans(), st.booleans()), min_size=1, max_size=40))
 def test_a_trial_s_power_is_never_more_than_its_device_draws(steps: list[tuple[float, bool, bool]]) -> None:
     counter = Counter(Device("package-0", "cpu", "rapl"))

@@ -15,6 +15,7 @@ import pytest
 
 from energysweep.cli import main
 from energysweep.core.runfolder import LEDGER
+from energysweep.driver.run import Run
 from energysweep.ledger.store import Ledger, LedgerData
 from energysweep.report import summarise
 from tests.support.sweeps import end_of_orphans
@@ -46,9 +47,9 @@ def read(folder: Path) -> LedgerData:
         return ledger.read()
 
 
-def wait_for(condition: object, seconds: float) -> None:
+def wait_for(condition: Callable[[], object], seconds: float) -> None:
     deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.2)
 
@@ -228,8 +229,7 @@ def test_a_run_whose_driver_was_killed_before_tune_wrote_its_state_begins_its_tr
     assert all(trial.energy_joules > 0 for trial in summary.trials if trial.iterations)
 
 
-def test_a_finished_run_stays_as_it_is_when_resumed(run_sweep: object, sweep_folder: Path) -> None:
-    done = run_sweep("parameters={kind: sleep, seconds: 0.05}", "name=it")  # type: ignore[operator]
+def test_a_finished_run_stays_as_it_is_when_resumed(done: Run) -> None:
     before = read(done.folder)
     assert main(["resume", str(done.folder), "--metrics-port", "0"]) == 0
     after = read(done.folder)
@@ -238,9 +238,8 @@ def test_a_finished_run_stays_as_it_is_when_resumed(run_sweep: object, sweep_fol
 
 
 def test_a_report_that_cannot_be_written_is_one_line_beside_the_numbers(
-    run_sweep: object, sweep_folder: Path, capsys: pytest.CaptureFixture[str]
+    done: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = run_sweep("parameters={kind: sleep, seconds: 0.05}")  # type: ignore[operator]
     page = done.folder / "report.html"
     page.unlink()
     page.mkdir()
@@ -257,9 +256,8 @@ def test_a_report_that_cannot_be_written_is_one_line_beside_the_numbers(
 
 
 def test_a_run_goes_on_in_a_folder_of_another_name(
-    run_sweep: object, sweep_folder: Path, capsys: pytest.CaptureFixture[str]
+    sweep_folder: Path, done: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = run_sweep("parameters={kind: sleep, seconds: 0.05}")  # type: ignore[operator]
     moved = done.folder.rename(sweep_folder / "a copy of it")
     with Ledger.create(moved / LEDGER) as ledger:
         ledger.note(status="interrupted")
@@ -271,8 +269,7 @@ def test_a_run_goes_on_in_a_folder_of_another_name(
     assert len(data.trials) == 1
 
 
-def test_an_id_of_another_sweep_is_refused(sweep_folder: Path, run_sweep: object, capsys: object) -> None:
-    done = run_sweep("parameters={kind: sleep, seconds: 0.05}")  # type: ignore[operator]
+def test_an_id_of_another_sweep_is_refused(sweep_folder: Path, done: Run, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["run", str(sweep_folder / "sweep.yaml"), "--output", str(done.folder.parent), "--run-id", done.id]
     assert main(arguments) == 2
-    assert "a run of another sweep" in capsys.readouterr().err  # type: ignore[attr-defined]
+    assert "a run of another sweep" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
 
@@ -17,9 +18,10 @@ from energysweep.core.records import LeaseRow
 from energysweep.driver.run import Run, run
 from energysweep.ledger.store import LedgerData
 from energysweep.sweepfile import load_spec
+from tests.conftest import home_of_an_agent
 from tests.driver.test_resume import wait_for
 from tests.support.ledgers import window_seconds
-from tests.support.sweeps import read_ledger
+from tests.support.sweeps import read_ledger, run_in, write_sweep
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("default")]  # Ray's own warnings are not ours to fix
 
@@ -41,14 +43,29 @@ def least_active_joules(lease: LeaseRow) -> float:
     return 80 * lease.cpu_seconds / (os.cpu_count() or 1) * 0.5
 
 
-def test_two_trials_at_once_share_the_100_watts_and_the_buckets_add_up(run_sweep: RunSweep) -> None:
-    began = time.monotonic()
-    done = run_sweep("max_concurrent_trials=2")
-    elapsed = time.monotonic() - began
+@dataclass(frozen=True)
+class Measured:
+    """A sweep of trials that work, sleep, and let children work, two at a time; and how long it took in seconds."""
 
-    totals, ledger = done.summary.totals, read_ledger(done)
+    run: Run
+    ledger: LedgerData
+    elapsed: float
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
+    folder = tmp_path_factory.mktemp("measured")
+    write_sweep(folder)
+    with home_of_an_agent():
+        began = time.monotonic()
+        done = run_in(folder, "parameters.kind={grid: [burn, sleep, spawn]}", "max_concurrent_trials=2")
+        return Measured(done, read_ledger(done), time.monotonic() - began)
+
+
+def test_two_trials_at_once_share_the_100_watts_and_the_buckets_add_up(measured: Measured) -> None:
+    totals, ledger = measured.run.summary.totals, measured.ledger
     # Half a second of 100 W: a busy host may make the agent wait between its look at the clock and at the meters.
-    assert totals.energy_joules == pytest.approx(100 * window_seconds(ledger, elapsed), rel=1e-3, abs=50)
+    assert totals.energy_joules == pytest.approx(100 * window_seconds(ledger, measured.elapsed), rel=1e-3, abs=50)
     booked = (
         totals.trials_energy_joules
         + totals.startup_joules
@@ -59,7 +76,7 @@ def test_two_trials_at_once_share_the_100_watts_and_the_buckets_add_up(run_sweep
     )
     assert booked == pytest.approx(totals.energy_joules, rel=1e-3)
     assert totals.conservation_error_ratio < 1e-3
-    trials = trials_by(done, "kind")
+    trials = trials_by(measured.run, "kind")
     leases = lease_by_trial(ledger)
     burning = leases[trials["burn"]["trial"]]
     assert leases[trials["sleep"]["trial"]].cpu_seconds < burning.cpu_seconds / 10
@@ -70,46 +87,27 @@ def test_two_trials_at_once_share_the_100_watts_and_the_buckets_add_up(run_sweep
         assert float(row["idle_energy_joules"]) == pytest.approx(share_watts * worked_seconds, rel=0.02)
 
 
-def test_work_of_short_lived_children_started_from_a_thread_is_charged(run_sweep: RunSweep) -> None:
-    done = run_sweep("parameters.kind={grid: [spawn, sleep]}")
-
-    trials = trials_by(done, "kind")
-    ledger = read_ledger(done)
-    leases = lease_by_trial(ledger)
+def test_work_of_short_lived_children_started_from_a_thread_is_charged(measured: Measured) -> None:
+    trials = trials_by(measured.run, "kind")
+    leases = lease_by_trial(measured.ledger)
     lease = leases[trials["spawn"]["trial"]]
     assert leases[trials["sleep"]["trial"]].cpu_seconds < lease.cpu_seconds / 10
     assert float(trials["spawn"]["active_energy_joules"]) > least_active_joules(lease)
-    last = [row.metrics["children_seconds"] for row in ledger.results if row.trial == lease.trial][-1]
+    last = [row.metrics["children_seconds"] for row in measured.ledger.results if row.trial == lease.trial][-1]
     assert lease.cpu_seconds > 0.9 * last > 0  # what the children themselves have used, as their parent was told
 
 
-def test_a_trial_of_300_ms_gets_its_joules(run_sweep: RunSweep) -> None:
-    done = run_sweep("parameters={kind: burn, reports: 1, seconds: 0.3}")
-
-    (trial,) = done.summary.trials
-    (lease,) = read_ledger(done).leases
-    # A reading may be a tenth of a second old.
-    assert 0.3 * 20 / (os.cpu_count() or 1) * 0.5 < trial.energy_joules < 100 * (lease.held_seconds + 0.2)
-    assert lease.cpu_seconds > 0
-    assert trial.active_energy_joules > least_active_joules(lease)
-
-
-def test_every_result_carries_the_energy_and_it_never_goes_down(run_sweep: RunSweep) -> None:
-    done = run_sweep("repeats=2")
-
-    ledger = read_ledger(done)
-    assert len(ledger.trials) == 4
-    for trial in ledger.trials:
-        energy = [row.energy_joules for row in ledger.results if row.trial == trial.trial]
+def test_every_result_carries_the_energy_and_it_never_goes_down(measured: Measured) -> None:
+    assert len(measured.ledger.trials) == 3
+    for trial in measured.ledger.trials:
+        energy = [row.energy_joules for row in measured.ledger.results if row.trial == trial.trial]
         assert len(energy) == 3
         assert energy == sorted(energy)
         assert energy[0] > 0
-    assert sorted(trial.seed for trial in ledger.trials) == [0, 0, 1, 1]
 
 
-def test_the_run_folder_holds_every_file(run_sweep: RunSweep) -> None:
-    done = run_sweep("parameters={kind: {grid: [sleep]}, seconds: 0.05}")
-
+def test_the_run_folder_holds_every_file(measured: Measured) -> None:
+    done = measured.run
     files = {path.name for path in done.folder.iterdir() if path.is_file()}
     assert files >= {
         "sweep.yaml",
@@ -131,6 +129,17 @@ def test_the_run_folder_holds_every_file(run_sweep: RunSweep) -> None:
     tell_it = {path for path in done.folder.rglob("*") if path.is_file() and key.encode() in path.read_bytes()}
     assert {path.relative_to(done.folder).parts[0] for path in tell_it} <= {"run.key", "tune"}
     assert [(done.folder / name).stat().st_mode & 0o777 for name in ("run.key", "tune")] == [0o600, 0o700]
+
+
+def test_a_trial_of_300_ms_gets_its_joules(run_sweep: RunSweep) -> None:
+    done = run_sweep("parameters={kind: burn, reports: 1, seconds: 0.3}")
+
+    (trial,) = done.summary.trials
+    (lease,) = read_ledger(done).leases
+    # A reading may be a tenth of a second old.
+    assert 0.3 * 20 / (os.cpu_count() or 1) * 0.5 < trial.energy_joules < 100 * (lease.held_seconds + 0.2)
+    assert lease.cpu_seconds > 0
+    assert trial.active_energy_joules > least_active_joules(lease)
 
 
 def test_any_program_is_swept_and_the_end_of_its_errors_is_told(sweep_folder: Path, run_sweep: RunSweep) -> None:
@@ -192,7 +201,7 @@ def test_asha_stops_trials_by_their_joules_and_calls_them_pruned(run_sweep: RunS
 
     statuses = [trial.status for trial in done.summary.trials]
     assert "pruned" in statuses
-    pruned = sum(trial.energy_joules for trial in done.summary.trials if trial.status == "pruned")
+    pruned = sum(trial.energy_joules or 0.0 for trial in done.summary.trials if trial.status == "pruned")
     assert done.summary.totals.pruned_joules == pytest.approx(pruned)
     ledger = read_ledger(done)
     for trial in ledger.trials:

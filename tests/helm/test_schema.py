@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from energysweep.sweepfile.checks import METERS
+from energysweep.meters.kinds import AUTO, KINDS, TRACES
 from tests.support.charts import AGENT, CHARTS, TEAM, of_kind, one, refusal, render, scenario
 
 JOB = ("mode=job", "job.path=/sweep.yaml", "shared.enabled=true")
@@ -113,7 +113,9 @@ def test_a_wrong_value_is_refused_with_its_key(chart: Path, settings: tuple[str,
     assert [word for word in words if word not in message] == [], message
 
 
-@pytest.mark.parametrize("meter", [*METERS, "replay:/traces/node.csv?after=loop"])
+@pytest.mark.parametrize(
+    "meter", [AUTO, *(kind.written for kind in KINDS if kind.name not in TRACES), "replay:/traces/node.csv?after=loop"]
+)
 def test_the_agents_chart_takes_every_meter_that_the_program_knows(meter: str) -> None:
     for agents in of_kind(render(AGENT, settings=(f"meters={{{meter}}}",)), "DaemonSet"):
         arguments = agents["spec"]["template"]["spec"]["containers"][0]["args"]

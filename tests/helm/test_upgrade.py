@@ -47,6 +47,7 @@ def _paths(old: Any, new: Any, where: str) -> Iterator[str]:
 def fixed(document: Document) -> dict[str, Any]:
     """What of an object Kubernetes refuses to change, or KubeRay never looks at again."""
     spec = document.get("spec", {})
+    names: tuple[str, ...]
     match document["kind"]:
         case "Deployment" | "DaemonSet" | "StatefulSet":
             names = ("selector", "volumeClaimTemplates", "serviceName")

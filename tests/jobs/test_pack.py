@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from energysweep.core.errors import InputError, SweepError
@@ -68,7 +68,6 @@ def test_an_earlier_copy_is_replaced_as_a_whole(text: str, tmp_path: Path) -> No
     assert not (tmp_path / "it" / "stale.csv").exists()
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_a_text_that_has_not_come_whole_changes_nothing(
     text: str, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -269,7 +270,7 @@ def test_ray_up_after_a_change_brings_a_new_version_and_new_agents_to_all_hosts(
     make_wheel(project)
     ray(cluster, project, "up -y deploy/ray/local.yaml")
     for node, (earlier,) in zip(nodes, before, strict=True):
-        wait_for(lambda node=node, earlier=earlier: len(now := _agents(node)) == 1 and earlier not in now, 240)
+        wait_for(functools.partial(_has_another, node, earlier), 240)
     for node in nodes:
         assert node.run(". ~/.profile; energysweep --version").stdout == "energysweep 99.1\n"
         assert len(list((node.folder / "home" / "energysweep-dist").glob("*.whl"))) == 2
@@ -283,6 +284,12 @@ def test_ray_up_after_a_change_brings_a_new_version_and_new_agents_to_all_hosts(
 
 def _agents(host: Host) -> list[str]:
     return host.run("pgrep -f '[e]nergysweep agent'").stdout.split()
+
+
+def _has_another(host: Host, earlier: str) -> bool:
+    """Whether it has one agent, and not the one of before."""
+    now = _agents(host)
+    return len(now) == 1 and earlier not in now
 
 
 def _node_joules(hosts: Hosts, name: str) -> float:

@@ -125,7 +125,7 @@ def cluster() -> Iterator[JobCluster]:
 
 
 def _takes_jobs(cluster: JobCluster) -> bool:
-    listed = [BIN / "ray", "job", "list", "--address", cluster.url]
+    listed = [str(BIN / "ray"), "job", "list", "--address", cluster.url]
     return subprocess.run(listed, env=cluster.environment, capture_output=True, check=False).returncode == 0
 
 
@@ -228,7 +228,7 @@ def test_a_job_that_nobody_waits_for_can_be_joined_stopped_fetched_and_gone_on_w
 
     following = cluster.submit(sweep_folder, "--job", "later", "--fetch", "back")
     _until(following, "completed: ")
-    stop = [BIN / "ray", "job", "stop", "later", "--no-wait", "--address", cluster.url]
+    stop = [str(BIN / "ray"), "job", "stop", "later", "--no-wait", "--address", cluster.url]
     subprocess.run(stop, env=cluster.environment, capture_output=True, check=True)
     ended(following, 130)
     part = read(sweep_folder / "back" / "later")  # with a report: it had time to write one
@@ -322,7 +322,7 @@ def test_a_job_that_names_a_folder_outside_is_not_fetched(
 ) -> None:
     outside = tmp_path / "autostart"
     told = json.dumps({"energysweep_run": str(outside)})
-    command = [BIN / "ray", "job", "submit", "--submission-id", "hostile", "--no-wait", "--address", cluster.url]
+    command = [str(BIN / "ray"), "job", "submit", "--submission-id", "hostile", "--no-wait", "--address", cluster.url]
     subprocess.run(
         [*command, "--metadata-json", told, "--", "true"], env=cluster.environment, capture_output=True, check=True
     )

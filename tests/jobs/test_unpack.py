@@ -208,9 +208,10 @@ def test_too_many_files_are_stopped(ledger: bytes, place: Place) -> None:
 def test_a_ledger_of_another_run_or_none_changes_nothing(ledger: bytes, place: Place) -> None:
     with pytest.raises(SweepError, match="its ledger is of another run than night"):
         unpack(log(archive((LEDGER, {}, ledger))), place.run, "night")
-    for members in ([("a", {}, b"x")], [(LEDGER, {}, b"no ledger")], [(LEDGER, {}, b"")]):
+    members: list[Member] = [("a", {}, b"x"), (LEDGER, {}, b"no ledger"), (LEDGER, {}, b"")]
+    for member in members:
         with pytest.raises(EnergysweepError):
-            unpack(log(archive(*members)), place.run)
+            unpack(log(archive(member)), place.run)
     assert place.untouched()
 
 

@@ -17,7 +17,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 from hypothesis import example as example_of
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from energysweep.cli import main
@@ -287,7 +287,6 @@ def in_yaml(number: float) -> str:
     return repr(number)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.sampled_from(KEYS), NUMBERS, min_size=1, max_size=3))
 @example_of({"objective.target": 1e305})
 @example_of({"stages.s.objective.target": -1e301})

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from energysweep.core.errors import LedgerError
@@ -127,7 +127,6 @@ polls = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
 @given(polls, st.randoms(use_true_random=False))
 def test_polls_may_come_in_any_order_and_more_than_once(answers: list[list[EnergyRow]], order: random.Random) -> None:
     shuffled = answers + [answer for answer in answers if order.random() < 0.5]

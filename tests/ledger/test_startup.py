@@ -18,7 +18,7 @@ from energysweep.report.html import limits
 from energysweep.report.not_measured import not_measured
 from energysweep.report.terminal import receipt_lines
 from tests.report.test_compare import printed
-from tests.report.test_tables import rows_of
+from tests.report.test_files import rows_of
 from tests.support.example import CRASHED, HOST, WINDOW, example
 
 TRIAL = "t-0.1-16-0"
@@ -232,7 +232,7 @@ def test_what_runs_have_cost_says_where_start_up_is_in_the_trials_energy(runs: l
 def test_trials_that_have_ray_work_elsewhere_are_named() -> None:
     data = example()
     leases = [
-        lease._replace(works_elsewhere=None if lease.trial == CRASHED else int(lease.trial == TRIAL))
+        lease._replace(works_elsewhere=None if lease.trial == CRASHED else 1 if lease.trial == TRIAL else 0)
         for lease in data.leases
     ]
     summary = summarise(replace(data, leases=leases))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pynvml
 import pytest
@@ -221,7 +222,7 @@ def test_an_agent_that_sees_one_of_two_boards_takes_no_number_for_it(tmp_path: P
     opened.close()
 
 
-PARTS = {
+PARTS: dict[str, tuple[dict[str, Any], str | None, str]] = {
     "lxcfs": ({"logical_cpus": 4, "siblings": 128}, None, "shows 4 of the processor's 128 logical CPUs"),
     "zeros": ({}, "cpu  0 0 0 0 0 0 0 0 0 0\ncpu0 0 0 0 0 0 0 0 0 0 0\n", "it shows nothing but zeros"),
     "no cpus": ({}, "intr 0\nctxt 5\n", "its first line is not the sum over all CPUs"),

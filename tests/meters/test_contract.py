@@ -96,7 +96,7 @@ def test_every_kind_of_the_table_is_held_to_this_contract() -> None:
     assert set(BENCHES) == {kind.name for kind in KINDS if kind.is_source}
 
 
-@pytest.fixture(params=BENCHES.values(), ids=BENCHES)
+@pytest.fixture(params=list(BENCHES.values()), ids=list(BENCHES))
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     made: Bench = request.param(tmp_path)
     yield made

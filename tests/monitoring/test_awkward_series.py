@@ -21,7 +21,7 @@ from tests.support.prometheus import Prometheus, bring_back
 
 BEGAN = 1_700_000_000
 DASHBOARDS = {dashboard["uid"]: dashboard for dashboard in dashboards()}
-ENERGY = {
+ENERGY: dict[tuple[str, ...], list[int | None]] = {
     # Trial 1 used 100 J on a, whose agent came back at another port with the same account, then 50 J on b.
     ("s", "1", "a", "cpu", "rapl", "a:9770"): [0, 60, 90],
     ("s", "1", "a", "cpu", "rapl", "a:9771"): [None, None, 90, 100],
@@ -33,7 +33,7 @@ ENERGY = {
     ("own", "3", "a", "cpu", "rapl", "a:9771"): [None, None, None, 0, 5],
 }
 # The start-up of trials of that Tuner, one of which has not begun to work.
-STARTUP = {
+STARTUP: dict[tuple[str, ...], list[int | None]] = {
     ("own", "3", "a", "cpu", "rapl", "a:9771"): [None, None, None, 0, 12],
     ("own", "3", "a", "cpu", "rapl", "a:9772"): [None, None, None, None, 12],
     ("own", "4", "b", "cpu", "estimate", "b:9770"): [None, None, None, 0, 3],

@@ -188,9 +188,9 @@ def test_a_stage_is_named_by_its_name_and_is_no_result_of_the_sweep() -> None:
     ((labels, cheapest),) = series(staged, "energysweep_sweep_cheapest_energy_to_target_joules").items()
     assert dict(labels)["config"] == "learning_rate=0.1 batch_size=256"
     assert cheapest[-1][1] == pytest.approx(20 * 1.1**0.5)  # 20 J and 22 J, geometric
-    best = summarise(staged).headline.cheapest
-    assert best is not None
-    assert dict(labels) == {"sweep": "mnist-20231114T221320Z", "config": best.config, "hardware": best.hardware}
+    told = summarise(staged).headline.cheapest
+    assert told is not None
+    assert dict(labels) == {"sweep": "mnist-20231114T221320Z", "config": told.config, "hardware": told.hardware}
 
 
 def test_untrusted_text_stays_inside_its_label() -> None:

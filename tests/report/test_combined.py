@@ -7,6 +7,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -233,7 +234,15 @@ def test_runs_of_one_id_that_share_no_window_are_two_runs() -> None:
 
 def test_a_backup_of_a_time_before_the_first_window_is_of_the_same_run() -> None:
     one = example(id="same")
-    nothing = {"meters": (), "leases": (), "energy": (), "trials": (), "attempts": (), "results": (), "samples": ()}
+    nothing: dict[str, Any] = {
+        "meters": (),
+        "leases": (),
+        "energy": (),
+        "trials": (),
+        "attempts": (),
+        "results": (),
+        "samples": (),
+    }
     early = replace(one, **nothing)
     for given in ([("early", early), ("late", one)], [("late", one), ("early", early)]):
         found = without_copies(given)

@@ -104,8 +104,8 @@ def test_all_charts_of_a_grid_are_drawn() -> None:
 def test_the_heatmap_holds_the_energy_to_the_target_of_each_cell() -> None:
     heatmap = heatmaps(summarise(example()))[0].plot.data[0]
     # rows: batch size 16, 64, 256; columns: learning rate 0.001, 0.01, 0.1; the other seed needs a tenth more
-    expected = [[160, 80, 40], [None, 50, 30], [None, 40, 20]]
-    expected = [[value and value * 1.1**0.5 for value in row] for row in expected]
+    means: list[list[float | None]] = [[160, 80, 40], [None, 50, 30], [None, 40, 20]]
+    expected = [[value and value * 1.1**0.5 for value in row] for row in means]
     for row, wanted in zip(heatmap.z, expected, strict=True):
         assert [value is None for value in row] == [value is None for value in wanted]
         assert [value for value in row if value is not None] == pytest.approx([v for v in wanted if v is not None])

@@ -472,10 +472,10 @@ class ApiServer(ThreadingHTTPServer):
         self.kubeconfig.write_text(yaml.safe_dump(config))
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *raised: Any) -> None:
         """Ends it."""
         self.shutdown()
-        super().__exit__()
+        super().__exit__(*raised)
 
     def create(self, kind: str, name: str, namespace: str = "", **metadata: Any) -> None:
         """An object that is there already."""

@@ -124,8 +124,8 @@ def differing(view: View, data: LedgerData, parameter: str) -> dict[tuple[str, s
     summary = summarise(data)
     # The report's end is by the driver's clock, from its beginning on; a lease may be closed later by the agent's.
     end = max([summary.span()[1], *(lease.closed_at or 0.0 for lease in data.leases)])
-    ends = {(WHEN, "Ends"): (("Sweep",), {(summary.sweep,): 1000 * end})}
-    found = {}
+    ends: Told = {(WHEN, "Ends"): (("Sweep",), {(summary.sweep,): 1000 * end})}
+    found: dict[tuple[str, str], tuple[Numbers, Numbers]] = {}
     for (title, column), (by, expected) in (told(summary, parameter) | ends).items():
         seen = shown(view, title, column, by, parameter=parameter)
         # Times are in milliseconds.

@@ -63,8 +63,10 @@ class View:
             values = [_text(series) for series in self.instant(found.group(1))]
         else:
             raise Refused(f"no query of a variable: {query}")
-        found = _matched(values, variable["regex"])
-        return dict(sorted(found.items(), key=lambda each: each[1].lower())) if variable["sort"] == 1 else found
+        offered = _matched(values, variable["regex"])
+        if variable["sort"] == 1:
+            return dict(sorted(offered.items(), key=lambda each: each[1].lower()))
+        return offered
 
     def fill(self, text: str, chosen: Mapping[str, str]) -> str:
         """Text with its variables filled in; unknown ones stay as they are."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 
@@ -14,6 +17,7 @@ from energysweep.core.runfolder import LEDGER
 from energysweep.driver.run import Run, run
 from energysweep.ledger.store import Ledger, LedgerData
 from energysweep.sweepfile import load_spec
+from tests.conftest import home_of_an_agent
 
 TRACE = "time_seconds,device,component,power_watts\n0,package-0,cpu,100\n1,package-0,cpu,100\n"
 
@@ -99,28 +103,52 @@ def end_of_orphans() -> None:
                 continue
 
 
+def write_sweep(folder: Path) -> None:
+    """Put a workload, a trace of 100 W, and sweep.yaml into a folder."""
+    (folder / "work.py").write_text(WORK)
+    (folder / "trace.csv").write_text(TRACE)
+    (folder / "sweep.yaml").write_text(dedent(SWEEP))
+
+
+def run_in(folder: Path, *overrides: str) -> Run:
+    """Run a folder's sweep.yaml with some keys replaced, as ``--set`` would."""
+    return run(load_spec(folder / "sweep.yaml", overrides), output=folder / "results", metrics_port=0)
+
+
 @pytest.fixture
 def sweep_folder(tmp_path: Path, agent_home: Path) -> Iterator[Path]:
-    """A folder with a workload, a trace of 100 W, and sweep.yaml.
+    """A folder with a sweep.
 
     A test that fails, or runs out of time, leaves drivers, their Ray and their trials without an end: they get one.
     """
-    (tmp_path / "work.py").write_text(WORK)
-    (tmp_path / "trace.csv").write_text(TRACE)
-    (tmp_path / "sweep.yaml").write_text(dedent(SWEEP))
+    write_sweep(tmp_path)
     yield tmp_path
     end_of_orphans()
 
 
 @pytest.fixture
 def run_sweep(sweep_folder: Path) -> Callable[..., Run]:
-    """Runs sweep.yaml with some keys replaced, as ``--set`` would."""
+    """Runs sweep.yaml with some keys replaced."""
+    return functools.partial(run_in, sweep_folder)
 
-    def run_it(*overrides: str) -> Run:
-        spec = load_spec(sweep_folder / "sweep.yaml", overrides)
-        return run(spec, output=sweep_folder / "results", metrics_port=0)
 
-    return run_it
+@pytest.fixture(scope="session")
+def sweep_of_this_session(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A small sweep that is done, for all tests that look at one; they leave it as it is."""
+    folder = tmp_path_factory.mktemp("done")
+    write_sweep(folder)
+    with home_of_an_agent():
+        done = run_in(folder, "parameters={kind: sleep, seconds: 0.05}")
+    assert done.succeeded, done.problems
+    return done
+
+
+@pytest.fixture
+def done(sweep_of_this_session: Run, tmp_path: Path) -> Run:
+    """A sweep that is done, in a run folder of this test's own."""
+    folder = tmp_path / "results" / sweep_of_this_session.id
+    shutil.copytree(sweep_of_this_session.folder, folder, symlinks=True)
+    return replace(sweep_of_this_session, folder=folder)
 
 
 def read_ledger(done: Run) -> LedgerData:

@@ -87,7 +87,7 @@ def test_a_huge_file_is_no_sweep(tmp_path: Path) -> None:
         load_spec(path)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(path_of_key=st.sampled_from(KEYS), value=VALUES)
 def test_whatever_stands_at_a_key_loads_or_is_an_input_error(
     path_of_key: tuple[str | int, ...], value: object, tmp_path: Path

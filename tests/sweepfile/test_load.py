@@ -88,7 +88,7 @@ def test_a_spec_knows_where_it_came_from(tmp_path: Path) -> None:
 def test_a_spec_cannot_be_changed(tmp_path: Path) -> None:
     spec = load_spec(write(tmp_path, MINIMAL))
     with pytest.raises(ValidationError, match="frozen"):
-        spec.name = "other"  # type: ignore[misc]
+        spec.name = "other"
 
 
 def test_one_tag_is_a_list_of_one(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def write(folder: Path, program: str, **files: str) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _imports_are_undone():
+def _imports_are_undone() -> Iterator[None]:
     path, modules = list(sys.path), set(sys.modules)
     yield
     sys.path[:] = path

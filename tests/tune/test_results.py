@@ -80,7 +80,14 @@ def test_nested_mappings_are_flattened_as_tune_does_it(result: dict[str, Any]) -
 
 
 def test_names_that_are_no_text_become_one_and_long_ones_are_cut() -> None:
-    result = {"val": {1: 0.1, (2, 3): 0.2}, 7: 0.3, 8: {"a": 0.4}, None: 0.5, "x" * 1000: 0.6, "b\udcff": 0.7}
+    result: dict[Any, Any] = {
+        "val": {1: 0.1, (2, 3): 0.2},
+        7: 0.3,
+        8: {"a": 0.4},
+        None: 0.5,
+        "x" * 1000: 0.6,
+        "b\udcff": 0.7,
+    }
     assert own_metrics(result) == {
         "val/1": 0.1, "val/(2, 3)": 0.2, "7": 0.3, "8/a": 0.4, "None": 0.5, "x" * (LONGEST_NAME - 1) + "…": 0.6,
         r"b\udcff": 0.7,

@@ -113,7 +113,7 @@ def test_a_damaged_line_of_pamap2_is_named(tmp_path: Path, change: object, messa
     root = published.pamap2(tmp_path)
     path = root / "Protocol" / "subject101.dat"
     lines = path.read_text().splitlines()
-    path.write_text("\n".join([*lines[:30], change(lines[30])]))  # type: ignore[operator]
+    path.write_text("\n".join([*lines[:30], change(lines[30])]))
     with pytest.raises(InputError, match=message):
         pamap2.load(root, 50, 25)
 
@@ -162,7 +162,7 @@ def test_celeba_is_read_with_its_partition_and_attributes(tmp_path: Path) -> Non
 )
 def test_a_damaged_list_of_celeba_is_named(tmp_path: Path, name: str, change: object, message: str) -> None:
     path = published.celeba(tmp_path) / name
-    path.write_text(change(path.read_text()))  # type: ignore[operator]
+    path.write_text(change(path.read_text()))
     with pytest.raises(InputError, match=message) as caught:
         celeba.load(path.parent, 16)
     assert caught.value.file == str(path)
@@ -297,7 +297,7 @@ def test_a_missing_data_set_says_where_to_get_it_and_where_to_put_it(
 ) -> None:
     monkeypatch.setenv("ENERGYSWEEP_DATA", str(tmp_path / "here"))
     with pytest.raises(InputError) as caught:
-        load()  # type: ignore[operator]
+        load()
     assert says in str(caught.value)
     assert str(tmp_path / "here") in str(caught.value)
     assert "ENERGYSWEEP_DATA" in str(caught.value)

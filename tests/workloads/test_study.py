@@ -39,7 +39,9 @@ def test_every_configuration_of_the_study_is_one_of_its_workload(path: Path) -> 
             settings.from_config(point.parameters | {"seed": point.seed})
     assert spec.repeats >= 3
     tasks = spec.parameters.get("tasks")
-    assert isinstance(tasks, Grid) or len(tasks or ["the first"]) == 1  # several tasks are the multitask part's
+    assert isinstance(tasks, Grid | None) or (
+        isinstance(tasks, list) and len(tasks) == 1
+    )  # several tasks are the multitask part's
     assert spec.objective.stop_at_target
     for name in spec.stages:
         stage = stage_spec(spec, name)
@@ -88,7 +90,7 @@ def run_of(name: str, output: str, *settings: str) -> list[str]:
 def outcomes(folder: Path, lost: Mapping[str, int]) -> dict[tuple[str, int | None], tuple[object, ...]]:
     """By configuration and seed, what does not hang on the machine: status, whether the target was reached, accuracy,
     and epochs in all and to the target, without those that were lost."""
-    found = {}
+    found: dict[tuple[str, int | None], tuple[object, ...]] = {}
     for trial in summarise(read(folder)).trials:
         without = lost.get(trial.config, 0)
         to_target = None if trial.iterations_to_target is None else trial.iterations_to_target - without

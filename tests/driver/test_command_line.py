@@ -128,6 +128,7 @@ def test_ctrl_c_stops_the_trials_and_writes_the_report_of_what_there_is(sweep_fo
     assert wait_until_gone(sweep_folder, 60) == []
 
 
+@pytest.mark.slow  # the rule is held by test_placement; here it is a person who asks
 def test_a_profile_that_no_node_can_serve_is_refused_at_once(sweep_folder: Path) -> None:
     done = subprocess.run(
         [*RUN, "--set", "hardware={big: {resources: {cpu: 4096}}}"],

@@ -21,7 +21,40 @@ from energysweep.accounting.books import Books
 from energysweep.accounting.counters import Counter
 from energysweep.accounting.observer import Observer
 from energysweep.accounting.windows import Window
-from energysweep.core.metrics import FAMILIES, Family
+from energysweep.core.metrics import (
+    AGENT_CPU,
+    AGENT_LEFT_OUT,
+    AGENT_OPEN_LEASES,
+    AGENT_TICK,
+    AGENT_TICK_FAILURES,
+    FAMILIES,
+    GRID_INTENSITY,
+    METER_COUNTER_RESETS,
+    METER_EVENTS,
+    METER_READ_FAILURES,
+    NODE_BUCKETS,
+    NODE_CONSERVATION_ERROR,
+    NODE_ENERGY,
+    NODE_POWER,
+    SWEEP_BEST,
+    SWEEP_CHEAPEST,
+    SWEEP_EMISSIONS,
+    SWEEP_END,
+    SWEEP_ENERGY,
+    SWEEP_INFO,
+    SWEEP_SAVED,
+    SWEEP_START,
+    SWEEP_TRIALS,
+    TRIAL_EMISSIONS,
+    TRIAL_ENERGY,
+    TRIAL_INFO,
+    TRIAL_POWER,
+    TRIAL_REPORTS,
+    TRIAL_RESULT,
+    TRIAL_STARTUP_EMISSIONS,
+    TRIAL_STARTUP_ENERGY,
+    Family,
+)
 from energysweep.meters import EVENTS, Component
 
 # What a scrape shows of an agent: one consistent snapshot that never changes, taken while nothing is booked -----------
@@ -30,9 +63,9 @@ _SHOWN_STATES = 20  # of trials; Tune has fewer
 
 
 class Sample(NamedTuple):
-    """One number: the family's name, the values of its labels in their order, and the number."""
+    """One number: its family, the values of the family's labels in their order, and the number."""
 
-    family: str
+    family: Family
     labels: tuple[str, ...]
     value: float
 
@@ -112,27 +145,27 @@ def _node_samples(node: str, counters: Iterable[Counter], books: Books) -> Itera
             count = events.get((device.source, event), 0) + counter.events.get(event, 0)
             events[device.source, event] = count
         labels = (node, device.name, device.component)
-        yield Sample("energysweep_node_energy_joules_total", (*labels, device.source), counter.total_joules)
+        yield Sample(NODE_ENERGY, (*labels, device.source), counter.total_joules)
         if device.name in books.node_watts:
-            yield Sample("energysweep_node_power_watts", labels, books.node_watts[device.name])
+            yield Sample(NODE_POWER, labels, books.node_watts[device.name])
     for (component, bucket), joules in books.node.joules.items():
-        yield Sample("energysweep_node_bucket_energy_joules_total", (node, component, bucket), joules)
+        yield Sample(NODE_BUCKETS, (node, component, bucket), joules)
     if metered > 0:
         error = abs(sum(books.node.joules.values()) - metered) / metered
-        yield Sample("energysweep_node_conservation_error_ratio", (node,), error)
+        yield Sample(NODE_CONSERVATION_ERROR, (node,), error)
     for source, (failures, resets) in meters.items():
-        yield Sample("energysweep_meter_read_failures_total", (node, source), failures)
-        yield Sample("energysweep_meter_counter_resets_total", (node, source), resets)
+        yield Sample(METER_READ_FAILURES, (node, source), failures)
+        yield Sample(METER_COUNTER_RESETS, (node, source), resets)
     for (source, name), count in events.items():
-        yield Sample("energysweep_meter_events_total", (node, source, name), count)
+        yield Sample(METER_EVENTS, (node, source, name), count)
 
 
 def _agent_samples(node: str, health: Health, open_leases: int) -> Iterator[Sample]:
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    yield Sample("energysweep_agent_cpu_seconds_total", (node,), usage.ru_utime + usage.ru_stime)
-    yield Sample("energysweep_agent_tick_seconds", (node,), health.tick_seconds)
-    yield Sample("energysweep_agent_tick_failures_total", (node,), health.tick_failures)
-    yield Sample("energysweep_agent_open_leases", (node,), open_leases)
+    yield Sample(AGENT_CPU, (node,), usage.ru_utime + usage.ru_stime)
+    yield Sample(AGENT_TICK, (node,), health.tick_seconds)
+    yield Sample(AGENT_TICK_FAILURES, (node,), health.tick_failures)
+    yield Sample(AGENT_OPEN_LEASES, (node,), open_leases)
 
 
 def _grid_samples(windows: Iterable[Window]) -> Iterator[Sample]:
@@ -142,34 +175,34 @@ def _grid_samples(windows: Iterable[Window]) -> Iterator[Sample]:
         if window.sweep.grams_per_kwh is not None
     }
     for labels, grams in zones.items():
-        yield Sample("energysweep_grid_intensity_grams_per_kwh", labels, grams)
+        yield Sample(GRID_INTENSITY, labels, grams)
 
 
 def _sweep_samples(window: Window) -> Iterator[Sample]:
     run, sweep = window.run, window.sweep
     if sweep.started_at is None:
         return  # only the agent beside the driver tells of the sweep as a whole
-    yield Sample("energysweep_sweep_info", (run, sweep.name, sweep.owner), 1)
+    yield Sample(SWEEP_INFO, (run, sweep.name, sweep.owner), 1)
     for state, number in islice(sweep.trials.items(), _SHOWN_STATES):
-        yield Sample("energysweep_sweep_trials", (run, state), number)
+        yield Sample(SWEEP_TRIALS, (run, state), number)
     for metric, value in islice(sweep.best.items(), SHOWN_RESULTS):
-        yield Sample("energysweep_sweep_best", (run, metric), value)
+        yield Sample(SWEEP_BEST, (run, metric), value)
     if sweep.cheapest is not None:
         config, hardware, joules = sweep.cheapest
-        yield Sample("energysweep_sweep_cheapest_energy_to_target_joules", (run, config, hardware), joules)
+        yield Sample(SWEEP_CHEAPEST, (run, config, hardware), joules)
     grams: dict[str, float] = {}
     for component, bucket, source, joules in sweep.charged:
-        yield Sample("energysweep_sweep_energy_joules_total", (run, component, bucket, source), joules)
+        yield Sample(SWEEP_ENERGY, (run, component, bucket, source), joules)
         emitted = sweep.emissions_grams(joules)
         if emitted is not None:
             grams[bucket] = grams.get(bucket, 0.0) + emitted
     for bucket, emissions in grams.items():
-        yield Sample("energysweep_sweep_emissions_grams_total", (run, bucket), emissions)
+        yield Sample(SWEEP_EMISSIONS, (run, bucket), emissions)
     if sweep.saved_joules is not None:
-        yield Sample("energysweep_sweep_saved_energy_joules", (run,), sweep.saved_joules)
-    yield Sample("energysweep_sweep_start_timestamp_seconds", (run,), sweep.started_at)
+        yield Sample(SWEEP_SAVED, (run,), sweep.saved_joules)
+    yield Sample(SWEEP_START, (run,), sweep.started_at)
     if sweep.ended_at is not None:
-        yield Sample("energysweep_sweep_end_timestamp_seconds", (run,), sweep.ended_at)
+        yield Sample(SWEEP_END, (run,), sweep.ended_at)
 
 
 def _trial_snapshot(window: Window, name: str, trial: Trial) -> TrialSnapshot:
@@ -261,9 +294,6 @@ def _parted(parameter: str) -> tuple[str, str, str]:
 
 LONGEST_LABEL = 300  # characters; the rest of a longer text is cut off
 
-_LEFT_OUT = "energysweep_agent_left_out_samples"
-_BY_NAME = {family.name: family for family in FAMILIES}
-
 
 class Exposition(NamedTuple):
     """What a scraper gets."""
@@ -284,7 +314,7 @@ def exposition(snapshot: Snapshot, accept: str) -> Exposition:
 
 
 def _text(snapshot: Snapshot, *, is_openmetrics: bool) -> str:
-    lines: dict[str, list[str]] = {name: [] for name in _BY_NAME}
+    lines: dict[str, list[str]] = {family.name: [] for family in FAMILIES}
     series: set[str] = set()
     left_out = 0
     for family, labels, value in _samples(snapshot):
@@ -296,15 +326,15 @@ def _text(snapshot: Snapshot, *, is_openmetrics: bool) -> str:
         series.add(named)
         lines[family].append(f"{named} {number}\n")
     node = _labels(("node",), (snapshot.node,))
-    lines[_LEFT_OUT].append(f"{_LEFT_OUT}{{{node}}} {left_out}.0\n")
+    lines[AGENT_LEFT_OUT.name].append(f"{AGENT_LEFT_OUT}{{{node}}} {left_out}.0\n")
     parts = [part for family in FAMILIES for part in (_head(family, is_openmetrics), *lines[family.name])]
     return "".join([*parts, "# EOF\n"] if is_openmetrics else parts)
 
 
 def _samples(snapshot: Snapshot) -> Iterator[tuple[str, str, float]]:
-    """The family, the labels and the number of each."""
+    """The family's name, the labels and the number of each."""
     for sample in snapshot.samples:
-        yield sample.family, _labels(_BY_NAME[sample.family].labels, sample.labels), sample.value
+        yield sample.family.name, _labels(sample.family.labels, sample.labels), sample.value
     for trial in snapshot.trials:
         yield from _trial_samples(snapshot.node, trial)
 
@@ -324,21 +354,21 @@ def _trial_samples(node: str, trial: TrialSnapshot) -> Iterator[tuple[str, str, 
         component, bucket, source = key
         if bucket == "startup":
             labels = _cached_labels(("component", "source"), (component, source))
-            yield "energysweep_trial_startup_energy_joules_total", f"{of_trial},{labels}", joules
+            yield TRIAL_STARTUP_ENERGY.name, f"{of_trial},{labels}", joules
         else:
             labels = _cached_labels(("component", "bucket", "source"), key)
-            yield "energysweep_trial_energy_joules_total", f"{of_trial},{labels}", joules
+            yield TRIAL_ENERGY.name, f"{of_trial},{labels}", joules
     for component, watts in trial.watts.items():
-        yield "energysweep_trial_power_watts", f'{of_trial},component="{component}"', watts
+        yield TRIAL_POWER.name, f'{of_trial},component="{component}"', watts
     if trial.grams is not None:
-        yield "energysweep_trial_emissions_grams_total", of_trial, trial.grams
+        yield TRIAL_EMISSIONS.name, of_trial, trial.grams
     if trial.startup_grams is not None:
-        yield "energysweep_trial_startup_emissions_grams_total", of_trial, trial.startup_grams
+        yield TRIAL_STARTUP_EMISSIONS.name, of_trial, trial.startup_grams
     labels = _labels(("config", "hardware"), (trial.config, trial.hardware))
-    yield "energysweep_trial_info", f"{of_trial},{labels}", 1.0
-    yield "energysweep_trial_reports_total", of_trial, trial.reports
+    yield TRIAL_INFO.name, f"{of_trial},{labels}", 1.0
+    yield TRIAL_REPORTS.name, of_trial, trial.reports
     for metric, value in trial.results.items():
-        yield "energysweep_trial_result", f"{of_trial},{_cached_labels(('metric',), (metric,))}", value
+        yield TRIAL_RESULT.name, f"{of_trial},{_cached_labels(('metric',), (metric,))}", value
 
 
 def _labels(names: Sequence[str], values: Sequence[str]) -> str:

@@ -6,159 +6,177 @@ from typing import Literal, NamedTuple
 
 
 class Family(NamedTuple):
-    """One metric: its full name, kind, labels and help text."""
+    """One metric: its full name, kind, labels and help text. As text it is its name, as in PromQL."""
 
     name: str
     kind: Literal["counter", "gauge"]
     labels: tuple[str, ...]
     help: str
 
+    def __str__(self) -> str:
+        return self.name
 
-FAMILIES = (
-    Family(
-        "energysweep_trial_energy_joules_total",
-        "counter",
-        ("sweep", "trial", "node", "component", "bucket", "source"),
-        "Energy of a trial's work on a node over all its leases: what configurations are compared by. bucket: active"
-        " (what it drew) or idle (its share of the floor).",
-    ),
-    Family(
-        "energysweep_trial_startup_energy_joules_total",
-        "counter",
-        ("sweep", "trial", "node", "component", "source"),
-        "What a trial's start-up drew on a node (imports, first loading), its share of the floor included; apart from"
-        " its energy.",
-    ),
-    Family(
-        "energysweep_trial_power_watts",
-        "gauge",
-        ("sweep", "trial", "node", "component"),
-        "Mean power of a trial over the last second, start-up included.",
-    ),
-    Family(
-        "energysweep_trial_emissions_grams_total",
-        "counter",
-        ("sweep", "trial", "node"),
-        "CO2e of a trial's energy (without its start-up): joules x PUE x intensity of the grid.",
-    ),
-    Family(
-        "energysweep_trial_startup_emissions_grams_total",
-        "counter",
-        ("sweep", "trial", "node"),
-        "CO2e of what a trial's start-up drew; apart from that of its energy.",
-    ),
-    Family(
-        "energysweep_trial_info",
-        "gauge",
-        ("sweep", "trial", "config", "hardware", "node"),
-        "Always 1: what a trial tries, as short readable text: the parameters that vary, or in one's own Tuner the"
-        " numbers and short texts of its config.",
-    ),
-    Family(
-        "energysweep_trial_result",
-        "gauge",
-        ("sweep", "trial", "node", "metric"),
-        "The last value of a metric that the trial reported: the objective, then those that the search optimises, then"
-        " others in the order of its reports, 8 in all.",
-    ),
-    Family(
-        "energysweep_trial_reports_total",
-        "counter",
-        ("sweep", "trial", "node"),
-        "How often a trial has reported a result on a node.",
-    ),
-    Family("energysweep_sweep_info", "gauge", ("sweep", "name", "owner"), "Always 1: the name and owner of a sweep."),
-    Family("energysweep_sweep_trials", "gauge", ("sweep", "state"), "Number of trials of a sweep by state."),
-    Family("energysweep_sweep_best", "gauge", ("sweep", "metric"), "The best of the trials' last values of a metric."),
-    Family(
-        "energysweep_sweep_cheapest_energy_to_target_joules",
-        "gauge",
-        ("sweep", "config", "hardware"),
-        "Energy to the target of the configuration that is the cheapest so far: the mean of its trials that reached it."
-        " Configurations in which a trial ended without it count only while there are no others.",
-    ),
-    Family(
-        "energysweep_sweep_energy_joules_total",
-        "counter",
-        ("sweep", "component", "bucket", "source"),
-        "What a sweep is charged with so far, over all its trials, nodes and parts, as in its report. bucket: trials"
-        " (their work), startup or overhead.",
-    ),
-    Family(
-        "energysweep_sweep_emissions_grams_total",
-        "counter",
-        ("sweep", "bucket"),
-        "CO2e of what a sweep is charged with so far: joules x PUE x intensity of the grid.",
-    ),
-    Family(
-        "energysweep_sweep_saved_energy_joules",
-        "gauge",
-        ("sweep",),
-        "An estimate of what early stopping has saved: what the pruned trials would have used to their end, less what"
-        " they used.",
-    ),
-    Family("energysweep_sweep_start_timestamp_seconds", "gauge", ("sweep",), "When the sweep began (Unix time)."),
-    Family("energysweep_sweep_end_timestamp_seconds", "gauge", ("sweep",), "When the sweep ended (Unix time)."),
-    Family(
-        "energysweep_node_energy_joules_total",
-        "counter",
-        ("node", "device", "component", "source"),
-        "What a device's own counter saw since the agent began.",
-    ),
-    Family(
-        "energysweep_node_bucket_energy_joules_total",
-        "counter",
-        ("node", "component", "bucket"),
-        "Where a node's energy went. bucket: trials, startup, overhead, background or unreserved_idle.",
-    ),
-    Family(
-        "energysweep_node_power_watts",
-        "gauge",
-        ("node", "device", "component"),
-        "Mean power of a device over the last second.",
-    ),
-    Family(
-        "energysweep_node_conservation_error_ratio",
-        "gauge",
-        ("node",),
-        "Difference of all buckets and the meters' own counters, as a part of the latter. Should be 0.",
-    ),
-    Family(
-        "energysweep_grid_intensity_grams_per_kwh",
-        "gauge",
-        ("zone", "source"),
-        "Carbon intensity that emissions are computed with (without PUE).",
-    ),
-    Family(
-        "energysweep_meter_read_failures_total",
-        "counter",
-        ("node", "meter"),
-        "Readings that failed. The next good one covers their interval.",
-    ),
-    Family(
-        "energysweep_meter_counter_resets_total",
-        "counter",
-        ("node", "meter"),
-        "Intervals of unknown energy: reset counters, impossible jumps, counters that stood still or may have wrapped."
-        " `promtool check metrics` takes the word counter for a type and complains; the name is part of the contract.",
-    ),
-    Family(
-        "energysweep_meter_events_total",
-        "counter",
-        ("node", "meter", "event"),
-        "What counters did beside going on. event: wrap (put right), reset, jump, overrun or frozen.",
-    ),
-    Family("energysweep_agent_cpu_seconds_total", "counter", ("node",), "CPU time of the agent's process."),
-    Family("energysweep_agent_tick_seconds", "gauge", ("node",), "How long the last tick took."),
-    Family("energysweep_agent_tick_failures_total", "counter", ("node",), "Ticks that failed."),
-    Family("energysweep_agent_open_leases", "gauge", ("node",), "Leases that are open now."),
-    Family(
-        "energysweep_agent_left_out_samples",
-        "gauge",
-        ("node",),
-        "Samples that this scrape lacks, because they cannot be written or would stand there twice. Not 0: a fault.",
-    ),
+
+_FAMILIES: list[Family] = []
+
+
+def _family(name: str, kind: Literal["counter", "gauge"], labels: tuple[str, ...], about: str) -> Family:
+    """One more, in the order of docs/metrics.md."""
+    _FAMILIES.append(Family(name, kind, labels, about))
+    return _FAMILIES[-1]
+
+
+TRIAL_ENERGY = _family(
+    "energysweep_trial_energy_joules_total",
+    "counter",
+    ("sweep", "trial", "node", "component", "bucket", "source"),
+    "Energy of a trial's work on a node over all its leases: what configurations are compared by. bucket: active"
+    " (what it drew) or idle (its share of the floor).",
 )
+TRIAL_STARTUP_ENERGY = _family(
+    "energysweep_trial_startup_energy_joules_total",
+    "counter",
+    ("sweep", "trial", "node", "component", "source"),
+    "What a trial's start-up drew on a node (imports, first loading), its share of the floor included; apart from"
+    " its energy.",
+)
+TRIAL_POWER = _family(
+    "energysweep_trial_power_watts",
+    "gauge",
+    ("sweep", "trial", "node", "component"),
+    "Mean power of a trial over the last second, start-up included.",
+)
+TRIAL_EMISSIONS = _family(
+    "energysweep_trial_emissions_grams_total",
+    "counter",
+    ("sweep", "trial", "node"),
+    "CO2e of a trial's energy (without its start-up): joules x PUE x intensity of the grid.",
+)
+TRIAL_STARTUP_EMISSIONS = _family(
+    "energysweep_trial_startup_emissions_grams_total",
+    "counter",
+    ("sweep", "trial", "node"),
+    "CO2e of what a trial's start-up drew; apart from that of its energy.",
+)
+TRIAL_INFO = _family(
+    "energysweep_trial_info",
+    "gauge",
+    ("sweep", "trial", "config", "hardware", "node"),
+    "Always 1: what a trial tries, as short readable text: the parameters that vary, or in one's own Tuner the"
+    " numbers and short texts of its config.",
+)
+TRIAL_RESULT = _family(
+    "energysweep_trial_result",
+    "gauge",
+    ("sweep", "trial", "node", "metric"),
+    "The last value of a metric that the trial reported: the objective, then those that the search optimises, then"
+    " others in the order of its reports, 8 in all.",
+)
+TRIAL_REPORTS = _family(
+    "energysweep_trial_reports_total",
+    "counter",
+    ("sweep", "trial", "node"),
+    "How often a trial has reported a result on a node.",
+)
+SWEEP_INFO = _family(
+    "energysweep_sweep_info", "gauge", ("sweep", "name", "owner"), "Always 1: the name and owner of a sweep."
+)
+SWEEP_TRIALS = _family("energysweep_sweep_trials", "gauge", ("sweep", "state"), "Number of trials of a sweep by state.")
+SWEEP_BEST = _family(
+    "energysweep_sweep_best", "gauge", ("sweep", "metric"), "The best of the trials' last values of a metric."
+)
+SWEEP_CHEAPEST = _family(
+    "energysweep_sweep_cheapest_energy_to_target_joules",
+    "gauge",
+    ("sweep", "config", "hardware"),
+    "Energy to the target of the configuration that is the cheapest so far: the mean of its trials that reached it."
+    " Configurations in which a trial ended without it count only while there are no others.",
+)
+SWEEP_ENERGY = _family(
+    "energysweep_sweep_energy_joules_total",
+    "counter",
+    ("sweep", "component", "bucket", "source"),
+    "What a sweep is charged with so far, over all its trials, nodes and parts, as in its report. bucket: trials"
+    " (their work), startup or overhead.",
+)
+SWEEP_EMISSIONS = _family(
+    "energysweep_sweep_emissions_grams_total",
+    "counter",
+    ("sweep", "bucket"),
+    "CO2e of what a sweep is charged with so far: joules x PUE x intensity of the grid.",
+)
+SWEEP_SAVED = _family(
+    "energysweep_sweep_saved_energy_joules",
+    "gauge",
+    ("sweep",),
+    "An estimate of what early stopping has saved: what the pruned trials would have used to their end, less what"
+    " they used.",
+)
+SWEEP_START = _family(
+    "energysweep_sweep_start_timestamp_seconds", "gauge", ("sweep",), "When the sweep began (Unix time)."
+)
+SWEEP_END = _family("energysweep_sweep_end_timestamp_seconds", "gauge", ("sweep",), "When the sweep ended (Unix time).")
+NODE_ENERGY = _family(
+    "energysweep_node_energy_joules_total",
+    "counter",
+    ("node", "device", "component", "source"),
+    "What a device's own counter saw since the agent began.",
+)
+NODE_BUCKETS = _family(
+    "energysweep_node_bucket_energy_joules_total",
+    "counter",
+    ("node", "component", "bucket"),
+    "Where a node's energy went. bucket: trials, startup, overhead, background or unreserved_idle.",
+)
+NODE_POWER = _family(
+    "energysweep_node_power_watts",
+    "gauge",
+    ("node", "device", "component"),
+    "Mean power of a device over the last second.",
+)
+NODE_CONSERVATION_ERROR = _family(
+    "energysweep_node_conservation_error_ratio",
+    "gauge",
+    ("node",),
+    "Difference of all buckets and the meters' own counters, as a part of the latter. Should be 0.",
+)
+GRID_INTENSITY = _family(
+    "energysweep_grid_intensity_grams_per_kwh",
+    "gauge",
+    ("zone", "source"),
+    "Carbon intensity that emissions are computed with (without PUE).",
+)
+METER_READ_FAILURES = _family(
+    "energysweep_meter_read_failures_total",
+    "counter",
+    ("node", "meter"),
+    "Readings that failed. The next good one covers their interval.",
+)
+METER_COUNTER_RESETS = _family(
+    "energysweep_meter_counter_resets_total",
+    "counter",
+    ("node", "meter"),
+    "Intervals of unknown energy: reset counters, impossible jumps, counters that stood still or may have wrapped."
+    " `promtool check metrics` takes the word counter for a type and complains; the name is part of the contract.",
+)
+METER_EVENTS = _family(
+    "energysweep_meter_events_total",
+    "counter",
+    ("node", "meter", "event"),
+    "What counters did beside going on. event: wrap (put right), reset, jump, overrun or frozen.",
+)
+AGENT_CPU = _family("energysweep_agent_cpu_seconds_total", "counter", ("node",), "CPU time of the agent's process.")
+AGENT_TICK = _family("energysweep_agent_tick_seconds", "gauge", ("node",), "How long the last tick took.")
+AGENT_TICK_FAILURES = _family("energysweep_agent_tick_failures_total", "counter", ("node",), "Ticks that failed.")
+AGENT_OPEN_LEASES = _family("energysweep_agent_open_leases", "gauge", ("node",), "Leases that are open now.")
+AGENT_LEFT_OUT = _family(
+    "energysweep_agent_left_out_samples",
+    "gauge",
+    ("node",),
+    "Samples that this scrape lacks, because they cannot be written or would stand there twice. Not 0: a fault.",
+)
+
+FAMILIES = tuple(_FAMILIES)
 
 
 _HEAD = """\

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from energysweep.analysis.target import grouped
+from energysweep.core.metrics import Family
 from energysweep.core.records import LeaseRow, SampleRow
 
 # Power over time, from the running totals of energy ------------------------------------------------------------------
@@ -106,7 +107,7 @@ def interpolated(at: Sequence[float], values: Sequence[float], when: float) -> f
 
 # The course of each trial on the run's own clock ---------------------------------------------------------------------
 
-Sample = tuple[str, tuple[str, ...], float, float]
+Sample = tuple[Family, tuple[str, ...], float, float]
 """Name of the metric, label values, value, Unix time."""
 
 STEP_SECONDS = 15.0  # a common scrape interval; queries look back five minutes at most

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from energysweep.core.metrics import (
+    SWEEP_CHEAPEST,
+    SWEEP_END,
+    SWEEP_INFO,
+    SWEEP_SAVED,
+    SWEEP_START,
+)
 from energysweep.monitoring import variables
 from energysweep.monitoring.charts import Column, Group, bars, groups, table
 from energysweep.monitoring.dashboard import dashboard
@@ -204,13 +211,12 @@ def _trials() -> Panel:
 
 
 def _sweeps() -> list[Panel]:
-    start, end = (f"energysweep_sweep_{edge}_timestamp_seconds" for edge in ("start", "end"))
     # Of a sweep that was interrupted and resumed, the first part began, and the last one ends or still runs.
-    began = f"min by (sweep) (min_over_time({start}{{{SWEEPS}}}[$__range]))"
-    ended = f"max by (sweep) ({last(end, SWEEPS)}) > max by (sweep) ({last(start, SWEEPS)})"
-    saved = f"max by (sweep) ({latest('energysweep_sweep_saved_energy_joules', SWEEPS)})"
-    cheapest = latest("energysweep_sweep_cheapest_energy_to_target_joules", SWEEPS)
-    info = f"max by (sweep, name, owner) ({last('energysweep_sweep_info', SWEEPS)})"
+    began = f"min by (sweep) (min_over_time({SWEEP_START}{{{SWEEPS}}}[$__range]))"
+    ended = f"max by (sweep) ({last(SWEEP_END, SWEEPS)}) > max by (sweep) ({last(SWEEP_START, SWEEPS)})"
+    saved = f"max by (sweep) ({latest(SWEEP_SAVED, SWEEPS)})"
+    cheapest = latest(SWEEP_CHEAPEST, SWEEPS)
+    info = f"max by (sweep, name, owner) ({last(SWEEP_INFO, SWEEPS)})"
     return [
         table(
             "$measured_sweeps Sweeps",

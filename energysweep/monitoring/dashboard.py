@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from energysweep import __version__
+from energysweep.core.metrics import (
+    SWEEP_END,
+    SWEEP_START,
+    Family,
+)
 from energysweep.monitoring.panels import DATASOURCE, Json, Panel
 from energysweep.monitoring.queries import now
 
@@ -43,7 +48,7 @@ def dashboard(
         "timezone": "browser",
         "fiscalYearStartMonth": 0,
         "links": [_links()],
-        "annotations": {"list": [_mark("Sweep begins", "start", "green"), _mark("Sweep ends", "end", "red")]},
+        "annotations": {"list": [_mark("Sweep begins", SWEEP_START, "green"), _mark("Sweep ends", SWEEP_END, "red")]},
         "templating": {"list": [_datasource(), *variables]},
         "panels": _placed(rows),
     }
@@ -109,9 +114,8 @@ def _datasource() -> Json:
     }
 
 
-def _mark(name: str, end: str, color: str) -> Json:
+def _mark(name: str, metric: Family, color: str) -> Json:
     """An annotation at the time that a timestamp metric tells, which Grafana wants in milliseconds."""
-    metric = f"energysweep_sweep_{end}_timestamp_seconds"
     return {
         "name": name,
         "datasource": DATASOURCE,

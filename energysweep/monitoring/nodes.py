@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+from energysweep.core.metrics import (
+    AGENT_CPU,
+    AGENT_OPEN_LEASES,
+    AGENT_TICK,
+    AGENT_TICK_FAILURES,
+    GRID_INTENSITY,
+    METER_EVENTS,
+    METER_READ_FAILURES,
+    NODE_BUCKETS,
+    NODE_CONSERVATION_ERROR,
+    NODE_ENERGY,
+    TRIAL_ENERGY,
+    TRIAL_INFO,
+)
 from energysweep.monitoring import variables
 from energysweep.monitoring.charts import Column, bars, stat, table, timeseries
 from energysweep.monitoring.dashboard import dashboard
@@ -22,10 +36,6 @@ from energysweep.monitoring.panels import (
 )
 from energysweep.monitoring.queries import (
     INFO,
-    NODE_BUCKETS,
-    NODE_ENERGY,
-    TRIAL_ENERGY,
-    TRIAL_INFO,
     TRIALS,
     described,
     highest,
@@ -168,14 +178,14 @@ def _conservation() -> Panel:
         " 1 % on there is an alert.",
         "percentunit",
         _EMPTY,
-        over_time("A", now("energysweep_node_conservation_error_ratio", NODES), "{{node}}"),
+        over_time("A", now(NODE_CONSERVATION_ERROR, NODES), "{{node}}"),
         width=7,
         limit=0.01,
     )
 
 
 def _failures() -> Panel:
-    failures = rate("energysweep_meter_read_failures_total", NODES)
+    failures = rate(METER_READ_FAILURES, NODES)
     return timeseries(
         "Failed readings of meters",
         "Readings per second that failed. The next good one covers their time; without one, energy is missing.",
@@ -196,7 +206,7 @@ def _events() -> Panel:
             "node": Column("Node", NODE),
             "meter": Column("Meter", WORD),
             "event": Column("Event", WORD),
-            "count": Column("Times", COUNT, increase("energysweep_meter_events_total", NODES)),
+            "count": Column("Times", COUNT, increase(METER_EVENTS, NODES)),
         },
         width=9,
         sort="Times",
@@ -206,9 +216,9 @@ def _events() -> Panel:
 def _agents() -> list[Panel]:
     # Several agents of a node are told apart by their addresses only. One that has gone to another address is not there
     # twice at any moment: Prometheus ends the series of a target that is gone or does not answer.
-    leases = f"max by (node, instance) (energysweep_agent_open_leases{{{NODES}}})"
-    cpu = f"max by (node, instance) (rate(energysweep_agent_cpu_seconds_total{{{NODES}}}[$__rate_interval]))"
-    tick = f"max by (node, instance) (energysweep_agent_tick_seconds{{{NODES}}})"
+    leases = f"max by (node, instance) ({AGENT_OPEN_LEASES}{{{NODES}}})"
+    cpu = f"max by (node, instance) (rate({AGENT_CPU}{{{NODES}}}[$__rate_interval]))"
+    tick = f"max by (node, instance) ({AGENT_TICK}{{{NODES}}})"
     return [
         stat(
             "Agents that answer",
@@ -232,7 +242,7 @@ def _agents() -> list[Panel]:
             " most. The next tick makes up for it.",
             "none",
             _EMPTY,
-            at_end("A", f"sum({increase('energysweep_agent_tick_failures_total', NODES)})", "failures"),
+            at_end("A", f"sum({increase(AGENT_TICK_FAILURES, NODES)})", "failures"),
             width=4,
             thresholds=steps("green", (1, "red")),
         ),
@@ -241,7 +251,7 @@ def _agents() -> list[Panel]:
             "What emissions are computed with: a yearly mean, without PUE.",
             "suffix:g/kWh",
             "no sweep in this time range",
-            at_end("A", last("energysweep_grid_intensity_grams_per_kwh", ""), "{{zone}}"),
+            at_end("A", last(GRID_INTENSITY, ""), "{{zone}}"),
             width=12,
             text="value_and_name",
         ),

@@ -24,6 +24,9 @@ from rich.text import Text
 
 from energysweep.core.errors import EnergysweepError, InputError, SweepError, one_line
 from energysweep.core.inputs import is_token, redirected, web_address
+from energysweep.core.metrics import (
+    TRIAL_ENERGY,
+)
 from energysweep.core.text import NOT_AVAILABLE, difference_text, energy_text, percent_text
 from energysweep.ledger.model import Summary
 
@@ -94,7 +97,7 @@ def observe(summary: Summary, url: str) -> Observed:
     at = min(time.time(), end + _SERIES_STAY_SECONDS)
     window_seconds = max(1, math.ceil(at - begin) + 1)
     # An agent on another port is another instance with the same series, hence the inner max.
-    series = f"energysweep_trial_energy_joules_total{{sweep={json.dumps(summary.sweep)}}}"
+    series = f"{TRIAL_ENERGY}{{sweep={json.dumps(summary.sweep)}}}"
     expression = (
         f"sum by (trial) (max by (trial, node, component, bucket, source) (max_over_time({series}[{window_seconds}s])))"
     )

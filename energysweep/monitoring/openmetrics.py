@@ -28,7 +28,28 @@ from energysweep.accounting.accounts import ShownMetrics
 from energysweep.analysis.early_stopping import Effort, saved_joules
 from energysweep.analysis.target import grouped, own
 from energysweep.core.carbon import Intensity
-from energysweep.core.metrics import FAMILIES
+from energysweep.core.metrics import (
+    FAMILIES,
+    GRID_INTENSITY,
+    SWEEP_BEST,
+    SWEEP_CHEAPEST,
+    SWEEP_EMISSIONS,
+    SWEEP_END,
+    SWEEP_ENERGY,
+    SWEEP_INFO,
+    SWEEP_SAVED,
+    SWEEP_START,
+    SWEEP_TRIALS,
+    TRIAL_EMISSIONS,
+    TRIAL_ENERGY,
+    TRIAL_INFO,
+    TRIAL_POWER,
+    TRIAL_REPORTS,
+    TRIAL_RESULT,
+    TRIAL_STARTUP_EMISSIONS,
+    TRIAL_STARTUP_ENERGY,
+    Family,
+)
 from energysweep.core.records import TRIAL_BUCKETS, Bucket, EnergyRow, LeaseRow, ResultRow, TrialRow
 from energysweep.ledger.balance import in_windows_with_leases
 from energysweep.ledger.course import Course, RunClock, Sample, course_between, course_of, every_step, running_totals
@@ -80,14 +101,14 @@ def charged_samples(
     for key, steps in _grown(times, spent).items():
         totals = list(accumulate(steps))
         for at, joules in zip(times, totals, strict=True):
-            yield "energysweep_sweep_energy_joules_total", (run, *key), joules, at
+            yield SWEEP_ENERGY, (run, *key), joules, at
         if intensity is not None:
             _, bucket, _ = key
             so_far = grams.get(bucket, [0.0] * len(times))
             grams[bucket] = [a + intensity.emissions_grams(b) for a, b in zip(so_far, totals, strict=True)]
     for bucket, values in grams.items():
         for at, value in zip(times, values, strict=True):
-            yield "energysweep_sweep_emissions_grams_total", (run, bucket), value, at
+            yield SWEEP_EMISSIONS, (run, bucket), value, at
 
 
 def _grown(times: Sequence[float], spent: Iterable[Spent]) -> dict[tuple[str, str, str], list[float]]:
@@ -130,14 +151,14 @@ class _Collector(Collector):
         self._intensity = intensity
 
     def collect(self) -> Iterator[Metric]:
-        samples: dict[str, dict[tuple[str, ...], list[tuple[float, float]]]] = {}
-        for name, labels, value, at in _samples(self._data, self._intensity):
-            samples.setdefault(name, {}).setdefault(labels, []).append((at, value))
+        samples: dict[Family, dict[tuple[str, ...], list[tuple[float, float]]]] = {}
+        for family, labels, value, at in _samples(self._data, self._intensity):
+            samples.setdefault(family, {}).setdefault(labels, []).append((at, value))
         for family in FAMILIES:
-            if family.name not in samples:
+            if family not in samples:
                 continue
             metric = Metric(family.name.removesuffix("_total"), family.help, family.kind)
-            for labels, points in samples[family.name].items():
+            for labels, points in samples[family].items():
                 named = dict(zip(family.labels, labels, strict=True))
                 points.sort(key=lambda point: point[0])
                 # Of two values at the same time Prometheus keeps the first; the later one is right.
@@ -222,19 +243,19 @@ def _energy_samples(
     for at in course.times():
         part = course.part(at)
         for key, total in joules.items():
-            yield "energysweep_trial_energy_joules_total", (*who, *key), total * part, at
+            yield TRIAL_ENERGY, (*who, *key), total * part, at
         if intensity is not None:
             for node, total in of_node.items():
                 grams = intensity.emissions_grams(total * part)
-                yield "energysweep_trial_emissions_grams_total", (*who, node), grams, at
+                yield TRIAL_EMISSIONS, (*who, node), grams, at
         if at > before:
             speed = (part - course.part(before)) / (at - before)
             for place, total in of_component.items():
-                yield "energysweep_trial_power_watts", (*who, *place), total * speed, at
+                yield TRIAL_POWER, (*who, *place), total * speed, at
         before = at
     for place in of_component:
         # As the agent says it once a trial has ended; otherwise a query would see its last power for five minutes.
-        yield "energysweep_trial_power_watts", (*who, *place), 0.0, course.at[-1] + 1.0
+        yield TRIAL_POWER, (*who, *place), 0.0, course.at[-1] + 1.0
 
 
 def _startup_samples(
@@ -256,30 +277,30 @@ def _startup_samples(
         for place, courses in steps.items():
             joules = sum(each.joules[-1] * each.part(at) for each in courses)
             of_node[place[0]] = of_node.get(place[0], 0.0) + joules
-            yield "energysweep_trial_startup_energy_joules_total", (*who, *place), joules, at
+            yield TRIAL_STARTUP_ENERGY, (*who, *place), joules, at
         if intensity is not None:
             for node, joules in of_node.items():
                 grams = intensity.emissions_grams(joules)
-                yield "energysweep_trial_startup_emissions_grams_total", (*who, node), grams, at
+                yield TRIAL_STARTUP_EMISSIONS, (*who, node), grams, at
 
 
 def _fact_samples(run: Mapping[str, Any], trial: TrialRow, course: Course, nodes: Sequence[str]) -> Iterator[Sample]:
     config = label(trial.parameters, run.get("varying", ()), trial.stage)
     for at in course.times():
         for node in nodes:
-            yield "energysweep_trial_info", (_id(run), trial.trial, config, trial.hardware, node), 1.0, at
+            yield TRIAL_INFO, (_id(run), trial.trial, config, trial.hardware, node), 1.0, at
 
 
 def _result_samples(
     run: Mapping[str, Any], trial: str, results: Sequence[ResultRow], course: Course, node: str, clock: RunClock
 ) -> Iterator[Sample]:
     shown = ShownMetrics(_shown_first(run))
-    yield "energysweep_trial_reports_total", (_id(run), trial, node), 0.0, course.at[0]
+    yield TRIAL_REPORTS, (_id(run), trial, node), 0.0, course.at[0]
     for number, result in enumerate(results, start=1):
         at = min(max(clock.at(result.elapsed_seconds), course.at[0]), course.at[-1])
-        yield "energysweep_trial_reports_total", (_id(run), trial, node), float(number), at
+        yield TRIAL_REPORTS, (_id(run), trial, node), float(number), at
         for metric, value in shown.of(result.metrics).items():
-            yield "energysweep_trial_result", (_id(run), trial, node, metric), value, at
+            yield TRIAL_RESULT, (_id(run), trial, node, metric), value, at
 
 
 def _shown_first(run: Mapping[str, Any]) -> list[str]:
@@ -293,29 +314,29 @@ def _sweep_samples(data: LedgerData, started_at: float, end: float, intensity: I
     run = data.run
     name = _id(run)
     for at in every_step(started_at, end):
-        yield "energysweep_sweep_info", (name, str(run.get("name", "")), str(run.get("owner", ""))), 1.0, at
-        yield "energysweep_sweep_start_timestamp_seconds", (name,), started_at, at
+        yield SWEEP_INFO, (name, str(run.get("name", "")), str(run.get("owner", ""))), 1.0, at
+        yield SWEEP_START, (name,), started_at, at
         if intensity is not None:
             zone = (intensity.zone, intensity.source)
-            yield "energysweep_grid_intensity_grams_per_kwh", zone, intensity.grams_per_kwh, at
+            yield GRID_INTENSITY, zone, intensity.grams_per_kwh, at
     summary = summarise(data)
-    yield "energysweep_sweep_end_timestamp_seconds", (name,), end, end
+    yield SWEEP_END, (name,), end, end
     for state, number in _states(data, summary).items():
-        yield "energysweep_sweep_trials", (name, state), number, end
+        yield SWEEP_TRIALS, (name, state), number, end
     trials = own(summary.trials)
     scheduler = _scheduler(run)
     saved = saved_joules(map(_effort, trials), scheduler) if scheduler else None
     if saved is not None:
-        yield "energysweep_sweep_saved_energy_joules", (name,), saved, end
+        yield SWEEP_SAVED, (name,), saved, end
     objective = summary.objective
     if objective is not None:
         if objective.target is not None:
             for joules, cheapest in ranked(summary.configurations, objective)[:1]:
                 who = (name, cheapest.config, cheapest.hardware)
-                yield "energysweep_sweep_cheapest_energy_to_target_joules", who, joules, end
+                yield SWEEP_CHEAPEST, who, joules, end
         best = objective.best(trial.objective for trial in trials)
         if best is not None:
-            yield "energysweep_sweep_best", (name, objective.metric), best, end
+            yield SWEEP_BEST, (name, objective.metric), best, end
 
 
 def _id(run: Mapping[str, Any]) -> str:

@@ -19,21 +19,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from energysweep.core.metrics import FAMILIES
+from energysweep.core.metrics import (
+    NODE_ENERGY,
+    SWEEP_EMISSIONS,
+    SWEEP_ENERGY,
+    TRIAL_EMISSIONS,
+    TRIAL_ENERGY,
+    TRIAL_INFO,
+    TRIAL_RESULT,
+    TRIAL_STARTUP_EMISSIONS,
+    TRIAL_STARTUP_ENERGY,
+    Family,
+)
 from energysweep.meters.kinds import MODELS
 from energysweep.monitoring.panels import NONE
-
-TRIAL_ENERGY = "energysweep_trial_energy_joules_total"
-TRIAL_EMISSIONS = "energysweep_trial_emissions_grams_total"
-TRIAL_STARTUP_ENERGY = "energysweep_trial_startup_energy_joules_total"
-TRIAL_STARTUP_EMISSIONS = "energysweep_trial_startup_emissions_grams_total"
-TRIAL_INFO = "energysweep_trial_info"
-TRIAL_POWER = "energysweep_trial_power_watts"
-TRIAL_RESULT = "energysweep_trial_result"
-SWEEP_ENERGY = "energysweep_sweep_energy_joules_total"
-SWEEP_EMISSIONS = "energysweep_sweep_emissions_grams_total"
-NODE_ENERGY = "energysweep_node_energy_joules_total"
-NODE_BUCKETS = "energysweep_node_bucket_energy_joules_total"
 
 
 def source_is(kinds: Sequence[str], sign: str = "=") -> str:
@@ -43,25 +42,23 @@ def source_is(kinds: Sequence[str], sign: str = "=") -> str:
 
 ESTIMATED = source_is(MODELS)
 
-_LABELS = {family.name: ", ".join(family.labels) for family in FAMILIES}
 
-
-def now(metric: str, where: str) -> str:
+def now(metric: Family, where: str) -> str:
     """What a gauge shows at the moment."""
-    return f"max by ({_LABELS[metric]}) ({metric}{{{where}}})"
+    return f"max by ({_by(metric)}) ({metric}{{{where}}})"
 
 
-def highest(metric: str, where: str) -> str:
+def highest(metric: Family, where: str) -> str:
     """The total of a trial's or a sweep's counter, also when it has ended within the range."""
-    return f"max by ({_LABELS[metric]}) (max_over_time({metric}{{{where}}}[$__range]))"
+    return f"max by ({_by(metric)}) (max_over_time({metric}{{{where}}}[$__range]))"
 
 
-def last(metric: str, where: str) -> str:
+def last(metric: Family, where: str) -> str:
     """The last value of a gauge within the range."""
-    return f"max by ({_LABELS[metric]}) (last_over_time({metric}{{{where}}}[$__range]))"
+    return f"max by ({_by(metric)}) (last_over_time({metric}{{{where}}}[$__range]))"
 
 
-def latest(metric: str, where: str) -> str:
+def latest(metric: Family, where: str) -> str:
     """What a gauge of a sweep shows at the moment, or showed last within the range.
 
     For a gauge that changes: a sweep that was interrupted and resumed has its series twice, from two agents, and where
@@ -71,22 +68,22 @@ def latest(metric: str, where: str) -> str:
     """
     series = f"{metric}{{{where}}}"
     seen = f"topk by (sweep) (1, max_over_time(timestamp({series})[$__range:1m]))"
-    ended = f"max by ({_LABELS[metric]}) (last_over_time({series}[$__range]) and {seen})"
+    ended = f"max by ({_by(metric)}) (last_over_time({series}[$__range]) and {seen})"
     return f"{now(metric, where)} or on (sweep) ({ended}) or on (sweep) bottomk by (sweep) (1, {last(metric, where)})"
 
 
-def rate(metric: str, where: str) -> str:
+def rate(metric: Family, where: str) -> str:
     """What a counter grows by per second; of joules: watts.
 
     No joule between two scrapes is missed, but what a series showed when it was first scraped is in no rate: of a
     trial that is shorter than the scrape interval, all of it.
     """
-    return f"max by ({_LABELS[metric]}) (rate({metric}{{{where}}}[$__rate_interval]))"
+    return f"max by ({_by(metric)}) (rate({metric}{{{where}}}[$__rate_interval]))"
 
 
-def increase(metric: str, where: str) -> str:
+def increase(metric: Family, where: str) -> str:
     """What a counter of an agent's own doings grew by; where several agents were on a node, the largest of theirs."""
-    return f"max by ({_LABELS[metric]}) ({_grown(metric, where)})"
+    return f"max by ({_by(metric)}) ({_grown(metric, where)})"
 
 
 def in_startup(expression: str) -> str:
@@ -94,15 +91,15 @@ def in_startup(expression: str) -> str:
     return f'label_replace({expression}, "bucket", "startup", "", "")'
 
 
-def node_power(metric: str, nodes: str) -> str:
+def node_power(metric: Family, nodes: str) -> str:
     """Watts of a node's energy, by the metric's labels, of the agent whose books are taken at the time."""
     return (
-        f"max by ({_LABELS[metric]})"
+        f"max by ({_by(metric)})"
         f" (rate({metric}{{{nodes}}}[$__rate_interval]) and ignoring ({_own(metric)}) {_books(nodes)})"
     )
 
 
-def node_energy(metric: str, nodes: str, also: str = "") -> str:
+def node_energy(metric: Family, nodes: str, also: str = "") -> str:
     """Joules of a node within the range, by the metric's labels.
 
     An agent counts for the part of its time in which its books are taken: all of it if it was alone, or the longest
@@ -118,10 +115,10 @@ def node_energy(metric: str, nodes: str, also: str = "") -> str:
     every = "[$__range:$__interval]"
     part = f"count_over_time(({_books(nodes)}){every}) / count_over_time(({_meters(nodes)}){every})"
     where = f"{nodes}, {also}" if also else nodes
-    return f"sum by ({_LABELS[metric]}) (({_grown(metric, where)}) * ignoring ({_own(metric)}) group_left () ({part}))"
+    return f"sum by ({_by(metric)}) (({_grown(metric, where)}) * ignoring ({_own(metric)}) group_left () ({part}))"
 
 
-def _grown(metric: str, where: str) -> str:
+def _grown(metric: Family, where: str) -> str:
     """What each series grew by between its first and last scrape within the range.
 
     Exact, so that what adds up in the agent adds up here, unless the counter began again in between: PromQL's own
@@ -145,9 +142,14 @@ def _meters(nodes: str) -> str:
     return f"sum without ({_own(NODE_ENERGY)}) (last_over_time({NODE_ENERGY}{{{nodes}}}[$__rate_interval]))"
 
 
-def _own(metric: str) -> str:
+def _own(metric: Family) -> str:
     """The labels of a node's metric, without the node's."""
-    return _LABELS[metric].removeprefix("node, ")
+    return ", ".join(label for label in metric.labels if label != "node")
+
+
+def _by(metric: Family) -> str:
+    """The metric's own labels, without those that Prometheus adds."""
+    return ", ".join(metric.labels)
 
 
 def per_trial(expression: str) -> str:

@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+from energysweep.core.metrics import (
+    SWEEP_BEST,
+    SWEEP_CHEAPEST,
+    SWEEP_ENERGY,
+    SWEEP_SAVED,
+    SWEEP_TRIALS,
+    TRIAL_ENERGY,
+    TRIAL_INFO,
+    TRIAL_POWER,
+    TRIAL_STARTUP_ENERGY,
+)
 from energysweep.monitoring import variables
 from energysweep.monitoring.charts import Column, Group, groups, stat, table, timeseries, xychart
 from energysweep.monitoring.dashboard import dashboard
@@ -27,12 +38,7 @@ from energysweep.monitoring.panels import (
 )
 from energysweep.monitoring.queries import (
     INFO,
-    SWEEP_ENERGY,
     SWEEPS,
-    TRIAL_ENERGY,
-    TRIAL_INFO,
-    TRIAL_POWER,
-    TRIAL_STARTUP_ENERGY,
     TRIALS,
     charged_emissions,
     charged_energy,
@@ -64,7 +70,6 @@ _ESTIMATE = "An estimate is a model of the hardware, not a measurement; What mea
 
 _PARTS = {bucket: OWNERS[bucket] for bucket in ("startup", "overhead")} | {"Other trials": ("Other trials", "#a0a4a8")}
 
-_CHEAPEST = "energysweep_sweep_cheapest_energy_to_target_joules"
 _OF_TRIALS, _APART = ', bucket="trials"', ', bucket!="trials"'
 _POWER_NOW = described(per_trial(now(TRIAL_POWER, TRIALS)), now(TRIAL_INFO, INFO))
 
@@ -95,7 +100,7 @@ def sweep_dashboard() -> Json:
 
 
 def _so_far() -> list[Panel]:
-    cheapest = f"bottomk(1, {latest(_CHEAPEST, SWEEPS)})"
+    cheapest = f"bottomk(1, {latest(SWEEP_CHEAPEST, SWEEPS)})"
     return [
         stat(
             "$measured Energy",
@@ -127,7 +132,7 @@ def _so_far() -> list[Panel]:
             " a trial by the last number that it reported: it may get worse.",
             "none",
             "no result yet",
-            at_end("A", latest("energysweep_sweep_best", SWEEPS), "{{metric}}"),
+            at_end("A", latest(SWEEP_BEST, SWEEPS), "{{metric}}"),
             width=3,
             text="value_and_name",
         ),
@@ -137,7 +142,7 @@ def _so_far() -> list[Panel]:
             " gone on like the trials that were not stopped. Always an estimate: nobody has run them to their end.",
             "joule",
             "nothing was stopped early",
-            at_end("A", f"sum({latest('energysweep_sweep_saved_energy_joules', SWEEPS)})", "saved"),
+            at_end("A", f"sum({latest(SWEEP_SAVED, SWEEPS)})", "saved"),
             width=3,
         ),
         table(
@@ -218,7 +223,7 @@ def _power_by_others() -> list[Panel]:
 
 
 def _states() -> Panel:
-    states = f"max by (state) ({now('energysweep_sweep_trials', SWEEPS)})"
+    states = f"max by (state) ({now(SWEEP_TRIALS, SWEEPS)})"
     return timeseries(
         "Trials by state",
         "How many trials wait, run, have ended or failed, as the sweep's driver tells.",

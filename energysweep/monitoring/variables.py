@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from energysweep.core.metrics import (
+    NODE_ENERGY,
+    SWEEP_BEST,
+    SWEEP_ENERGY,
+    SWEEP_START,
+    TRIAL_ENERGY,
+    TRIAL_INFO,
+    TRIAL_RESULT,
+    TRIAL_STARTUP_ENERGY,
+    Family,
+)
 from energysweep.meters.kinds import MODELS, TRACES
 from energysweep.monitoring.dashboard import HIDDEN, choice, newest
 from energysweep.monitoring.panels import Json
 from energysweep.monitoring.queries import (
     INFO,
-    NODE_ENERGY,
-    SWEEP_ENERGY,
     SWEEPS,
-    TRIAL_ENERGY,
-    TRIAL_INFO,
-    TRIAL_RESULT,
-    TRIAL_STARTUP_ENERGY,
     TRIALS,
     source_is,
 )
@@ -21,7 +26,7 @@ from energysweep.monitoring.queries import (
 
 def newest_sweep() -> Json:
     """One sweep; the newest is chosen. One of a Tuner of one's own, of which no start is known, comes last."""
-    start = "max by (sweep) (last_over_time(energysweep_sweep_start_timestamp_seconds[$__range]))"
+    start = f"max by (sweep) (last_over_time({SWEEP_START}[$__range]))"
     any_trial = f"group by (sweep) (last_over_time({TRIAL_INFO}[$__range]))"
     query = f"query_result(sort_desc({start} or {any_trial}))"
     return newest("sweep", "Sweep", query, "The run id; the newest within the time range first.", '/sweep="([^"]+)"/')
@@ -53,7 +58,7 @@ def nodes() -> Json:
 
 def metric() -> Json:
     """A metric of the trials; the objective is chosen."""
-    best = f"2 * group by (metric) (last_over_time(energysweep_sweep_best{{{SWEEPS}}}[$__range]))"
+    best = f"2 * group by (metric) (last_over_time({SWEEP_BEST}{{{SWEEPS}}}[$__range]))"
     others = f"group by (metric) (last_over_time({TRIAL_RESULT}{{{SWEEPS}}}[$__range]))"
     query = f"query_result(sort_desc({best} or {others}))"
     return newest("metric", "Metric", query, "A metric that trials report; the objective first.", '/metric="([^"]+)"/')
@@ -72,7 +77,7 @@ def parameter() -> Json:
     )
 
 
-def measured(series: str = TRIAL_ENERGY, where: str = TRIALS) -> Json:
+def measured(series: Family = TRIAL_ENERGY, where: str = TRIALS) -> Json:
     """How the energy is known: an estimate must say so wherever its number stands.
 
     Its value is a sign for the titles of panels, which Grafana cuts at their ends: ≈ of an estimate, ↻ of a replay,
@@ -87,7 +92,7 @@ def measured_sweeps(name: str = "measured") -> Json:
     return _measured(*((each, SWEEPS) for each in series)) | {"name": name}
 
 
-def _measured(*of_series: tuple[str, str]) -> Json:
+def _measured(*of_series: tuple[Family, str]) -> Json:
     def of(source: str) -> str:
         found = (f"last_over_time({series}{{{where}, {source}}}[$__range])" for series, where in of_series)
         return f"group({' or '.join(found)})"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from energysweep.core.metrics import EXPRESSIONS, FAMILIES, Family, markdown
+from energysweep.core.metrics import EXPRESSIONS, FAMILIES, SWEEP_BEST, Family, markdown
 from tests.conftest import need
 
 
@@ -48,3 +48,18 @@ def test_the_document_s_expressions_are_promql_over_metrics_that_there_are(tmp_p
     command = [need("promtool"), "check", "rules", str(tmp_path / "rules.yml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_no_module_but_the_table_spells_a_metric_s_name() -> None:
+    package = Path(__file__).parents[2] / "energysweep"
+    spelled = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        for family in FAMILIES
+        if re.search(rf"\b{family.name}\b", path.read_text(encoding="utf-8"))
+    }
+    assert spelled == {"core/metrics.py"}
+
+
+def test_a_family_stands_in_a_query_by_its_name() -> None:
+    assert f"max({SWEEP_BEST}{{}})" == "max(energysweep_sweep_best{})"

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from energysweep.core.metrics import NODE_BUCKETS
 from energysweep.monitoring import Json
 from energysweep.monitoring.panels import OWNERS
-from energysweep.monitoring.queries import NODE_BUCKETS
 from energysweep.report import summarise
 from tests.monitoring.test_rules import ALERTS, RECORDS
 from tests.support.brought_back import brought_back, charged, differing, shown

@@ -1,4 +1,4 @@
-"""A class that Tune can stop and go on with: it says how to set up, to do a step, to save and to load."""
+"""A class that Tune can stop and resume: it says how to set up, to do a step, to save and to load."""
 
 from pathlib import Path
 

@@ -55,7 +55,7 @@ _BEGINNING = Mark(0.0, 0.0, 0, 0)  # of a counter that an agent's restart has br
 
 @dataclass(slots=True)
 class SavedWindow:
-    """All that a window holds, to go on with after the agent's restart."""
+    """All that a window holds, to be resumed after the agent's restart."""
 
     id: str
     run: str

@@ -37,7 +37,7 @@ class Agent:
         floors: what is remembered of idle floors.
         own: the agent's own process, which serves all sweeps; None if it is part of a sweep's tree (embedded).
         table: the host's processes; those of its procfs if None.
-        state: where it keeps what the next agent goes on with; None keeps nothing.
+        state: where it keeps what the next agent resumes; None keeps nothing.
         series_seconds: how long the series of a trial that has ended stay.
 
     Attributes:

@@ -48,7 +48,7 @@ def add(commands: Any) -> None:
     _add_ray_restarts(run)
     add_set(run)
 
-    resume = add_command(commands, "resume", _resume, "goes on with an interrupted run, and loses no joule")
+    resume = add_command(commands, "resume", _resume, "resumes an interrupted run, and loses no joule")
     add_run_folder(resume)
     add_address(resume)
     add_metrics_port(resume)
@@ -131,7 +131,7 @@ def _start_again(arguments: argparse.Namespace) -> Callable[[Path, str], None] |
         return None
 
     def again(folder: Path, reason: str) -> None:
-        note(f"{reason}: starting Ray again, and going on ({left} of --ray-restarts left)")
+        note(f"{reason}: starting Ray again, and resuming ({left} of --ray-restarts left)")
         flush()
         command = [sys.executable, "-m", "energysweep", "resume", str(folder), "--address", "local"]
         command += ["--metrics-port", str(arguments.metrics_port), "--ray-restarts", str(left - 1)]

@@ -76,7 +76,7 @@ def run(
     start_again: Callable[[Path, str], None] | None = None,
     tell: Callable[[Run], int] | None = None,
 ) -> Run:
-    """Run a sweep to its end and write its report; go on with it if the run id has begun already.
+    """Run a sweep to its end and write its report; resume it if the run id has begun already.
 
     A run that is done stays as it is: its report is written again, and nothing is started.
 
@@ -291,7 +291,7 @@ def checked_id(run_id: str, key: str = "--run-id") -> str:
 
 
 def _check_folder(folder: Path, spec: SweepSpec) -> None:
-    """An existing run is gone on with only if it is the same sweep."""
+    """An existing run is resumed only if it is the same sweep."""
     if (folder / LEDGER).exists() and _portable(load_spec(folder / SWEEP_FILE)) != _portable(spec):
         raise InputError(
             f"{folder} holds a run of another sweep: its {SWEEP_FILE} differs; give another run id", key="--run-id"

@@ -19,7 +19,7 @@ from energysweep.core.runfolder import LEDGER, RUN_KEY, SWEEP_FILE
 from energysweep.ledger.store import Ledger
 from energysweep.sweepfile import Objective, SweepSpec, load_spec
 
-# The key: whoever goes on with the run needs it, a reader of its report does not -------------------------------------
+# The key: whoever resumes the run needs it, a reader of its report does not -------------------------------------------
 
 
 def key_of(folder: Path) -> str:

@@ -132,7 +132,7 @@ def wait(job: Job, say: Say, note: Say) -> int:
     if info.status == JobStatus.SUCCEEDED:
         return 0
     if info.status == JobStatus.STOPPED:
-        note(f"the job {job.id} was stopped; its finished trials are kept, and the same run id goes on with it")
+        note(f"the job {job.id} was stopped; its finished trials are kept, and the same run id resumes it")
         return EXIT_INTERRUPTED
     if _NOT_INSTALLED.search(said.text):
         note(_not_installed(job.url))

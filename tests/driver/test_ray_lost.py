@@ -130,7 +130,7 @@ def test_a_ray_of_its_own_that_is_killed_is_started_again_and_the_sweep_goes_on(
     (said,) = [line for line in err.splitlines() if "starting Ray again" in line]
     assert said == (
         f"Ray's {name} was ended by SIGKILL, as the kernel does it when memory runs out: starting Ray again,"
-        " and going on (3 of --ray-restarts left)"
+        " and resuming (3 of --ray-restarts left)"
     )
     assert "Raylet is terminated" not in out + err
     assert out.splitlines()[-1] == f"report: {folder / 'report.html'}"

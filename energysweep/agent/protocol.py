@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from energysweep.accounting.accounts import SHOWN_RESULTS, Sweep
+from energysweep.core import naming
 from energysweep.core.inputs import host_and_port, variable_path
 from energysweep.core.records import Cpus, Watts
 from energysweep.meters.base import Component
@@ -29,7 +30,7 @@ PROTOCOL = 2  # raised with every change that an agent or a program of another v
 # come through can be added up, written and scraped. Integers have bounds, too: Python's may be beyond all floats.
 LARGEST_NUMBER = 1e18  # of what is counted: joules, watts, trials, seconds; far above all, and its products are finite
 LONGEST_HARDWARE = 100  # characters
-_LONGEST_LABEL = 300
+_LONGEST_LABEL = naming.LONGEST
 _MOST_ENTRIES = 32
 _MOST_AGENTS = 1024
 _LARGEST_OF_KERNEL = 2**63 - 1

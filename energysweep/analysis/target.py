@@ -178,7 +178,8 @@ def canonical(value: Any) -> str:
 def value_order(value: Any) -> tuple[int, float, str]:
     """A sort key over parameter values of any type: numbers by size, then everything else by its text."""
     size = number(value)
-    return (1, 0.0, value if isinstance(value, str) else canonical(value)) if size is None else (0, size, "")
+    text = value if isinstance(value, str) else canonical(value)
+    return (1, 0.0, text) if size is None else (0, size, text)
 
 
 # Energy to target: over repeats, with those that never arrived, and as a product of epochs and joules per epoch ------

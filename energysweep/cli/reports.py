@@ -47,7 +47,11 @@ def add(commands: Any) -> None:
     )
     add_run_folder(explain)
     _add_carbon(explain)
-    explain.add_argument("trial", metavar="TRIAL", help="TRIAL is its id, a unique beginning of it, or its label.")
+    explain.add_argument(
+        "trial",
+        metavar="TRIAL",
+        help="TRIAL is its id, a unique beginning of it, or its configuration as reports and dashboards have it.",
+    )
 
 
 def _add_carbon(parser: argparse.ArgumentParser) -> None:

@@ -63,7 +63,7 @@ TRIAL_INFO = _family(
     "gauge",
     ("sweep", "trial", "config", "hardware", "node"),
     "Always 1: what a trial tries, as short readable text: the parameters that vary, or in one's own Tuner the"
-    " numbers and short texts of its config.",
+    " plain values and short texts of its config.",
 )
 TRIAL_RESULT = _family(
     "energysweep_trial_result",

@@ -6,11 +6,10 @@ was estimated says so.
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Final, Protocol
 
 from energysweep.core.carbon import JOULES_PER_KWH
 
@@ -125,27 +124,6 @@ def duration_text(seconds: float | None) -> str:
         return f"{minutes} min {rest} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours:,} h {minutes} min"
-
-
-def value_text(value: Any) -> str:
-    """A parameter's value as a person would write it in the sweep: ``0.001``, ``64``, ``true``, ``[64, 32]``,
-    ``{rate: 0.1}``. A use of a pretraining, ``{from: base, freeze_encoder: true}``, is ``frozen:base``.
-    """
-    if isinstance(value, float) and math.isfinite(value):
-        return f"{value:.4g}"
-    if isinstance(value, str):
-        return value
-    if isinstance(value, Mapping) and "from" in value:  # a use of a pretraining; the tick of a chart has little room
-        return _use_text(value)
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{name}: {value_text(each)}" for name, each in value.items()) + "}"
-    return json.dumps(value, default=str)
-
-
-def _use_text(use: Mapping[str, Any]) -> str:
-    frozen = {True: "frozen:", False: "unfrozen:"}.get(use.get("freeze_encoder", False), "")
-    rest = "".join(f"+{k}:{value_text(v)}" for k, v in use.items() if k not in ("from", "freeze_encoder"))
-    return f"{frozen}{value_text(use['from'])}{rest}"
 
 
 def _marked(text: str, estimated: bool, brief: bool) -> str:

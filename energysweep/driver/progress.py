@@ -18,6 +18,7 @@ from energysweep.analysis.early_stopping import Effort, saved_joules
 from energysweep.analysis.intervals import geometric_mean
 from energysweep.analysis.target import canonical, grouped
 from energysweep.core.carbon import Intensity
+from energysweep.core.naming import configuration_text, trial_text
 from energysweep.core.objective import Outcome, outcome
 from energysweep.core.records import OPEN
 from energysweep.core.terminal import console, note
@@ -25,7 +26,7 @@ from energysweep.core.text import emissions_text, energy_text, power_text
 from energysweep.driver.poller import Poller
 from energysweep.driver.recorder import Recorder, TrialRecord
 from energysweep.sweepfile import SweepSpec
-from energysweep.tune.points import trial_label
+from energysweep.tune.points import row_text
 
 PLAIN_EVERY_SECONDS = 15.0
 
@@ -37,7 +38,7 @@ class RunningTrial:
     What nobody has told of yet is None.
     """
 
-    label: str
+    name: str
     iterations: int
     objective: float | None
     joules: float | None
@@ -180,7 +181,7 @@ def table(status: Status) -> Table:
         trials.add_column(Text(column), justify="left" if column == "running" else "right")
     for trial in status.running[:12]:
         trials.add_row(
-            Text(trial.label),
+            Text(trial.name),
             str(trial.iterations),
             "" if trial.objective is None else f"{trial.objective:.4g}",
             energy_text(trial.joules, estimated=status.estimated),
@@ -198,8 +199,8 @@ def _facts(status: Status) -> list[tuple[str, str]]:
         facts.append((f"best {status.metric}", f"{status.best:.4g}"))
     if status.cheapest_at_target is not None:
         config, hardware, joules = status.cheapest_at_target
-        label = f"{config} {hardware}".rstrip()
-        facts.append(("cheapest at target", f"{energy_text(joules, estimated=status.estimated)} ({label})"))
+        text = trial_text(config, hardware=hardware)
+        facts.append(("cheapest at target", f"{energy_text(joules, estimated=status.estimated)} ({text})"))
     facts.append(("now", power_text(status.watts, estimated=status.estimated)))
     energy = energy_text(status.joules, estimated=status.estimated)
     grams = emissions_text(status.grams, estimated=status.estimated)
@@ -270,7 +271,7 @@ class Standing:
             elapsed_seconds=time.monotonic() - self._began,
             running=tuple(
                 RunningTrial(
-                    self._label(record),
+                    row_text(record.row, self._varying),
                     record.iterations,
                     record.objective,
                     totals.trials.get(record.row.trial),
@@ -279,9 +280,6 @@ class Standing:
                 if record.row.status == "running"
             ),
         )
-
-    def _label(self, record: TrialRecord) -> str:
-        return trial_label(record.row, self._varying)
 
     def _saved_joules(self, records: Sequence[TrialRecord]) -> float | None:
         joules = self._poller.totals.trials
@@ -337,7 +335,7 @@ def cheapest(records: Iterable[TrialRecord], varying: Sequence[str]) -> Cheapest
         if mean is None:
             continue
         missed = any(_outcome(record) == "missed" for record in trials)
-        found = Cheapest(specs.label(row.parameters, varying), row.hardware, mean.value)
+        found = Cheapest(configuration_text(row.parameters, varying), row.hardware, mean.value)
         (sometimes if missed else always).append(found)
     return min(always or sometimes, key=lambda each: each.energy_joules, default=None)
 

@@ -27,7 +27,7 @@ from energysweep.driver.tuner import last_checkpoints, make_tuner
 from energysweep.driver.watch import Watch
 from energysweep.ledger.store import Ledger
 from energysweep.sweepfile import SweepSpec, points, stage_spec
-from energysweep.tune.points import Checkpoints, ConfigurationLabel, because, trial_label
+from energysweep.tune.points import Checkpoints, because, row_text
 from energysweep.tune.registry import Registry
 from energysweep.tune.trial import Metering, metered_class
 
@@ -132,7 +132,7 @@ class RunningSweep:
             idle_power_watts=spec.idle_power_watts,
             sweep=replace(self._dashboard, started_at=None),  # the driver's agent alone tells of the sweep
             shown=shown_first(spec),
-            label=ConfigurationLabel(self._varying),
+            varying=self._varying,
             is_cluster=is_cluster,
             port=metrics_port,
             key=key,
@@ -307,8 +307,8 @@ class RunningSweep:
 
     def _changed(self) -> None:
         for record in self._recorder.newly_ended():
-            label = trial_label(record.row, self._varying)
-            self._progress.event(f"{record.row.status}: {label}{because(record.row.error)}")
+            trial = row_text(record.row, self._varying)
+            self._progress.event(f"{record.row.status}: {trial}{because(record.row.error)}")
 
     # What stays ------------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import Final
 
 from energysweep.core.carbon import Intensity
 from energysweep.core.errors import InputError
+from energysweep.core.naming import parse
 from energysweep.core.records import NODE_BUCKETS, TRIAL_BUCKETS, AttemptRow, EnergyRow, LeaseRow
 from energysweep.ledger.balance import MeterSummary, meter
 from energysweep.ledger.model import Summary
@@ -116,8 +117,8 @@ def explain(data: LedgerData, name: str, carbon: Intensity | None = None) -> Rec
 
     Args:
         data: the run's ledger.
-        name: the trial's id, a beginning of it that no other trial has, or its configuration's label (with
-            `` seed=N`` if it has repeats).
+        name: the trial's id, a beginning of it that no other trial has, or a text that ``core.naming`` reads: its
+            configuration, and where that leaves several its seed, hardware or id.
         carbon: another grid to count emissions for than the run's own.
 
     Raises:
@@ -200,7 +201,7 @@ def _find(summary: Summary, name: str) -> TrialSummary:
     for found in (
         [trial for trial in summary.trials if trial.trial == name],
         [trial for trial in summary.trials if name and trial.trial.startswith(name)],
-        [trial for trial in summary.trials if name in _labels(trial)],
+        _called(summary, name),
     ):
         if len(found) == 1:
             return found[0]
@@ -212,22 +213,29 @@ def _find(summary: Summary, name: str) -> TrialSummary:
     raise InputError(f"the run has no trial {name!r}; there are {_named(near)}", key="TRIAL")
 
 
-def _labels(trial: TrialSummary) -> list[str]:
-    """What a person may call it: its configuration, with or without its seed and hardware, as the reports write it."""
-    configured = [trial.config, f"{trial.config} on {trial.hardware}", f"{trial.config} {trial.hardware}"]
-    seed = "" if trial.seed is None else f" seed={trial.seed}"
-    return [*configured, f"{trial.config}{seed}", f"{trial.config}{seed} {trial.hardware}", f"{configured[1]}{seed}"]
+def _called(summary: Summary, text: str) -> list[TrialSummary]:
+    """The trials that a text may mean, which names a configuration and perhaps a seed, a hardware profile, an id."""
+    try:
+        named = parse(text)
+    except ValueError:
+        return []
+    wanted = named.configuration
+    return [
+        trial
+        for trial in summary.trials
+        if parse(trial.config).configuration == wanted
+        and named.seed in (None, trial.seed)
+        and named.hardware in ("", trial.hardware)
+        and named.trial in ("", trial.trial)
+    ]
 
 
 def _near(summary: Summary, name: str) -> list[TrialSummary]:
-    names = {text: trial for trial in summary.trials for text in (trial.config, trial.trial)}
+    names = {text: trial for trial in summary.trials for text in (trial.config, trial.name, trial.trial)}
     return [names[text] for text in difflib.get_close_matches(name, names, n=_MOST_NAMES, cutoff=0.5)]
 
 
 def _named(trials: Sequence[TrialSummary]) -> str:
-    shown = [
-        f"{trial.trial} ({trial.config}{'' if trial.seed is None else f' seed={trial.seed}'})"
-        for trial in trials[:_MOST_NAMES]
-    ]
+    shown = [f"{trial.trial} ({trial.name})" for trial in trials[:_MOST_NAMES]]
     more = len(trials) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")

@@ -11,6 +11,7 @@ from typing import Any
 from energysweep.analysis.extremes import stands_out, worst_to_best
 from energysweep.analysis.target import canonical, grouped, varying
 from energysweep.core.carbon import Intensity
+from energysweep.core.naming import trial_text
 from energysweep.core.objective import Objective
 from energysweep.core.text import TIMES, count_text, energy_text, number_text, or_more_text
 from energysweep.ledger.balance import in_windows_with_leases, meter, parts, total, totals
@@ -31,8 +32,7 @@ def summarise(data: LedgerData, carbon: Intensity | None = None) -> Summary:
     run = data.run
     intensity = carbon or (Intensity(**run["carbon"]) if run.get("carbon") else None)
     objective = Objective(**run["objective"]) if run.get("objective") else None
-    own = [row.parameters for row in data.trials if not row.stage]
-    names = tuple(run["varying"]) if "varying" in run else varying(own)
+    names = shown_parameters(data)
     objectives = {"": objective} | {
         name: Objective(**stage["objective"]) for name, stage in run.get("stages", {}).items()
     }
@@ -68,6 +68,13 @@ def summarise(data: LedgerData, carbon: Intensity | None = None) -> Summary:
         damage=tuple(data.damage),
         workload=_workload(run.get("spec") or {}),
     )
+
+
+def shown_parameters(data: LedgerData) -> tuple[str, ...]:
+    """The parameters that differ between the sweep's configurations: as it noted, or else as its trials show."""
+    if "varying" in data.run:
+        return tuple(data.run["varying"])
+    return varying(row.parameters for row in data.trials if not row.stage)
 
 
 def _workload(spec: Mapping[str, Any]) -> str:
@@ -133,7 +140,7 @@ def configurations_of(
     configurations = [
         ConfigurationSummary(
             config=members[0].config,
-            title=f"{members[0].config} on {hardware}" if several_hardware else members[0].config,
+            title=trial_text(members[0].config, hardware=hardware if several_hardware else ""),
             parameters=members[0].parameters,
             hardware=hardware,
             trials=tuple(members),

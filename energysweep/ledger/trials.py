@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from energysweep.analysis.target import grouped, value_order
 from energysweep.core.carbon import Intensity
+from energysweep.core.naming import configuration_text, trial_text
 from energysweep.core.objective import Objective, Outcome, first_held, outcome
 from energysweep.core.records import (
     OPEN,
@@ -25,7 +26,6 @@ from energysweep.core.records import (
     TrialRow,
     TrialStatus,
 )
-from energysweep.core.text import value_text
 from energysweep.ledger.balance import emissions_grams, joined_sources, startup_joules
 from energysweep.ledger.store import LedgerData
 from energysweep.meters.kinds import is_model, uncertainty
@@ -77,14 +77,6 @@ def _ended_badly(attempt: AttemptRow | None, *, is_last: bool, trial_status: str
         return False
     # Nobody wrote down how it ended: if another attempt followed, or the trial gave up, then badly.
     return not is_last or trial_status in ("failed", "interrupted")
-
-
-# Parameters as labels and sort keys ----------------------------------------------------------------------------------
-
-
-def label(parameters: Mapping[str, Any], varying: Sequence[str]) -> str:
-    """The parameters that vary, as a short text."""
-    return " ".join(f"{name}={value_text(parameters[name])}" for name in varying if name in parameters) or "default"
 
 
 def order(parameters: Mapping[str, Any], varying: Sequence[str]) -> tuple[tuple[int, float, str], ...]:
@@ -184,6 +176,11 @@ class TrialSummary:
         return {"reached": True, "missed": False}.get(self.outcome or "")
 
     @property
+    def name(self) -> str:
+        """What people call it: its configuration, its seed, its hardware."""
+        return trial_text(self.config, self.seed, self.hardware)
+
+    @property
     def is_open(self) -> bool:
         """Whether it has not ended: it never began, runs, or was interrupted."""
         return self.status in OPEN
@@ -270,7 +267,7 @@ def _trial(
     at_target = _first_at_target(reports, objective)
     return TrialSummary(
         trial=row.trial,
-        config=f"stage={row.stage}" if row.stage else label(row.parameters, varying),
+        config=configuration_text(row.parameters, varying, row.stage),
         parameters=row.parameters,
         seed=row.seed,
         hardware=row.hardware,

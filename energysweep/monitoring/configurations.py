@@ -11,6 +11,7 @@ from energysweep.core.metrics import (
     SWEEP_SAVED,
     SWEEP_START,
 )
+from energysweep.core.naming import value_pattern
 from energysweep.monitoring import variables
 from energysweep.monitoring.charts import Column, Group, bars, groups, table
 from energysweep.monitoring.dashboard import dashboard
@@ -57,8 +58,8 @@ _NARROW_VALUE = replace(VALUE, width=100, least=0)
 _TRIALS = "$measured Trials"
 """The table whose rows other panels take."""
 
-# The text of a configuration is name=value name=value, where a value with spaces stands in quotes.
-_VALUE = """"value", "$1", "config", '(?:.* )?$parameter=("[^"]*"|[^ ]*)(?: .*)?'"""
+# Between backticks PromQL escapes nothing, so that Grafana's one escape of a regular expression is right.
+_VALUE = f'"value", "$1", "config", `{value_pattern("${parameter:regex}")}`'
 
 
 def configurations_dashboard() -> Json:

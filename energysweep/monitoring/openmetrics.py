@@ -50,16 +50,16 @@ from energysweep.core.metrics import (
     TRIAL_STARTUP_ENERGY,
     Family,
 )
+from energysweep.core.naming import configuration_text
 from energysweep.core.records import TRIAL_BUCKETS, Bucket, EnergyRow, LeaseRow, ResultRow, TrialRow
 from energysweep.ledger.balance import in_windows_with_leases
 from energysweep.ledger.course import Course, RunClock, Sample, course_between, course_of, every_step, running_totals
 from energysweep.ledger.model import Summary
 from energysweep.ledger.ranking import ranked
 from energysweep.ledger.store import LedgerData
-from energysweep.ledger.summary import summarise
+from energysweep.ledger.summary import shown_parameters, summarise
 from energysweep.ledger.trials import TrialSummary
 from energysweep.sweepfile import Scheduler
-from energysweep.sweepfile.space import label
 
 # What a finished sweep was charged with, over time: its own counters, of trials, start-up and overhead together ------
 
@@ -174,6 +174,7 @@ def _samples(data: LedgerData, intensity: Intensity | None) -> Iterator[Sample]:
     totals = running_totals(data.samples)
     joules = _joules(data)
     startup = grouped((row for row in data.energy if row.bucket == "startup"), lambda row: row.lease)
+    varying = shown_parameters(data)
     ends = [clock.end]
     spent: list[Spent] = []
     for trial in data.trials:
@@ -188,7 +189,7 @@ def _samples(data: LedgerData, intensity: Intensity | None) -> Iterator[Sample]:
             yield from _energy_samples(who, course, booked, intensity)
             yield from _startup_samples(who, course, held, startup, intensity)
             nodes = tuple(dict.fromkeys(lease.node for lease in held))
-            yield from _fact_samples(data.run, trial, course, nodes)
+            yield from _fact_samples(_id(data.run), trial, varying, course, nodes)
             yield from _result_samples(data.run, trial.trial, results.get(trial.trial, ()), course, nodes[-1], clock)
     begin = _began(data.run, max(ends))
     end = max(*ends, begin + 0.001)  # also of a ledger that has lost when things were
@@ -284,11 +285,13 @@ def _startup_samples(
                 yield TRIAL_STARTUP_EMISSIONS, (*who, node), grams, at
 
 
-def _fact_samples(run: Mapping[str, Any], trial: TrialRow, course: Course, nodes: Sequence[str]) -> Iterator[Sample]:
-    config = label(trial.parameters, run.get("varying", ()), trial.stage)
+def _fact_samples(
+    run: str, trial: TrialRow, varying: Sequence[str], course: Course, nodes: Sequence[str]
+) -> Iterator[Sample]:
+    config = configuration_text(trial.parameters, varying, trial.stage)
     for at in course.times():
         for node in nodes:
-            yield TRIAL_INFO, (_id(run), trial.trial, config, trial.hardware, node), 1.0, at
+            yield TRIAL_INFO, (run, trial.trial, config, trial.hardware, node), 1.0, at
 
 
 def _result_samples(

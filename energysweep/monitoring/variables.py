@@ -13,6 +13,7 @@ from energysweep.core.metrics import (
     TRIAL_STARTUP_ENERGY,
     Family,
 )
+from energysweep.core.naming import NAMES_PATTERN
 from energysweep.meters.kinds import MODELS, TRACES
 from energysweep.monitoring.dashboard import HIDDEN, choice, newest
 from energysweep.monitoring.panels import Json
@@ -73,7 +74,7 @@ def parameter() -> Json:
         query,
         "A parameter that differs between configurations.",
         several=False,
-        regex="/(?:^| )([^ =]+)=/g",
+        regex=f"/{NAMES_PATTERN}/g",
     )
 
 

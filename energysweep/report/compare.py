@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from energysweep.analysis.target import always_arrives
-from energysweep.core.text import NOT_AVAILABLE, TIMES, energy_text, value_text
+from energysweep.core.naming import configuration_text, value_text
+from energysweep.core.text import NOT_AVAILABLE, TIMES, energy_text
 from energysweep.ledger.balance import mean_of
 from energysweep.ledger.configurations import ConfigurationSummary
 from energysweep.ledger.model import Summary
@@ -147,7 +148,7 @@ def compare(summaries: Sequence[Summary], notes: Sequence[str] = ()) -> Comparis
     varying = tuple(dict.fromkeys(name for summary in summaries for name in summary.varying))
     members = [part for summary in summaries for part in _by_hardware(summary)]
     tables = [
-        {(summary.workload, *_key(each, varying)): each for each in configurations}
+        {(summary.workload, configuration_text(each.parameters, varying)): each for each in configurations}
         for _, summary, configurations in members
     ]
     # Each run is in order already; what only a later run has comes below.
@@ -166,10 +167,10 @@ def compare(summaries: Sequence[Summary], notes: Sequence[str] = ()) -> Comparis
         ),
         rows=tuple(
             ComparedRow(
-                config=" ".join(f"{name}={value_text(value)}" for name, value in key) or "default",
-                cells=_cells([table.get((workload, *key)) for table in tables], shared, at_target=at_target),
+                config=config,
+                cells=_cells([table.get((workload, config)) for table in tables], shared, at_target=at_target),
             )
-            for workload, *key in common
+            for workload, config in common
         ),
         at_target=at_target,
         warnings=(*notes, *_warnings(summaries, compared if shared else [], same_objective=len(objectives) == 1)),
@@ -219,11 +220,6 @@ def _by_hardware(summary: Summary) -> list[tuple[str, Summary, list[Configuratio
         )
         for profile in hardware
     ]
-
-
-def _key(configuration: ConfigurationSummary, varying: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    parameters = configuration.parameters
-    return tuple((name, value_text(parameters[name])) for name in varying if name in parameters)
 
 
 def _cells(

@@ -19,6 +19,7 @@ import plotly.offline
 
 from energysweep.core import text
 from energysweep.core.inputs import sweep_link
+from energysweep.core.naming import setting_text
 from energysweep.ledger.balance import mean_of
 from energysweep.ledger.model import Summary
 from energysweep.ledger.ranking import note, some_open
@@ -116,7 +117,7 @@ def _templates() -> jinja2.Environment:
         "uncertainty": text.uncertainty_text,
         "percent": text.percent_text,
         "power": text.power_text,
-        "value": text.value_text,
+        "setting": setting_text,
     }
     return environment
 

@@ -12,6 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from energysweep.core.naming import setting_text
 from energysweep.core.text import (
     NOT_AVAILABLE,
     count_text,
@@ -21,7 +22,6 @@ from energysweep.core.text import (
     percent_text,
     power_text,
     uncertainty_text,
-    value_text,
 )
 from energysweep.ledger.balance import MeterSummary, mean_of
 from energysweep.ledger.configurations import ConfigurationSummary, StageSummary
@@ -64,7 +64,7 @@ def _aligned(line: str, width: int) -> str:
 
 def _trial(trial: TrialSummary) -> Iterator[str]:
     yield f"  configuration   {trial.config}"
-    parameters = "  ".join(f"{name}={value_text(value)}" for name, value in trial.parameters.items())
+    parameters = " ".join(setting_text(name, value) for name, value in trial.parameters.items())
     yield f"  parameters      {parameters or 'none'}"
     if trial.seed is not None:
         yield f"  seed            {trial.seed}"

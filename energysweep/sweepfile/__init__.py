@@ -17,7 +17,7 @@ from energysweep.sweepfile.model import (
     SweepSpec,
     Uniform,
 )
-from energysweep.sweepfile.space import Count, Point, count_sentence, label, points, trial_count, varying
+from energysweep.sweepfile.space import Count, Point, count_sentence, points, trial_count, varying
 from energysweep.sweepfile.stages import origin, stage_spec, with_origin
 from energysweep.sweepfile.workload import (
     Imported,
@@ -51,7 +51,6 @@ __all__ = [
     "count_sentence",
     "find_workload",
     "json_schema",
-    "label",
     "load_spec",
     "load_workload",
     "origin",

@@ -1,11 +1,10 @@
-"""The configurations of a sweep: which trials it makes, how many, and what people call them."""
+"""The configurations of a sweep: which trials it makes, and how many."""
 
 from __future__ import annotations
 
-import json
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -101,22 +100,6 @@ def varying(spec: SweepSpec) -> tuple[str, ...]:
     return tuple(name for name, parameter in spec.parameters.items() if _varies(parameter))
 
 
-def label(parameters: Mapping[str, Any], names: Sequence[str], stage: str = "") -> str:
-    """A configuration in one short line.
-
-    Args:
-        parameters: its values by name.
-        names: those to show, usually ``varying(spec)``.
-        stage: the stage that it is the configuration of, if it is one's.
-
-    Returns:
-        ``learning_rate=0.001 batch_size=16``, with numbers to six digits; ``default`` without names; ``stage=base``.
-    """
-    if stage:
-        return f"stage={stage}"
-    return " ".join(f"{name}={_shown(parameters[name])}" for name in names if name in parameters) or "default"
-
-
 def _configurations(spec: SweepSpec) -> Iterator[dict[str, Any]]:
     """Every combination of the grids, with the rest drawn anew for each, ``num_samples`` times over (as Tune does)."""
     rng = random.Random(spec.search.seed)  # noqa: S311  repeatable, not secret
@@ -153,14 +136,6 @@ def _varies(parameter: Parameter) -> bool:
             return high - low > 1
         case _:
             return isinstance(parameter, Uniform | LogUniform)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, float):
-        return format(value, ".6g")
-    if isinstance(value, str) and value and not any(c.isspace() for c in value):
-        return value
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def large_text(number: int) -> str:

@@ -11,11 +11,10 @@ workload gets the place of the checkpoint.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 from typing import Any
 
-from energysweep import sweepfile as specs
 from energysweep.core.errors import one_line
+from energysweep.core.naming import configuration_text, trial_text
 from energysweep.core.objective import scalar
 from energysweep.core.records import TrialRow
 from energysweep.sweepfile import Point, origin, with_origin
@@ -76,47 +75,40 @@ def hardware_of(config: Mapping[str, Any]) -> str:
 
 # Short texts for trials: on dashboards, while a sweep runs, in messages ----------------------------------------------
 
-_LONGEST_LABEL = 200  # characters of all parts together
 _LONGEST_TEXT = 30  # of one value: a longer one is a path, a key or a document rather than a setting
+_DEEPEST = 4  # levels of lists and mappings
 
 
-class ConfigurationLabel:
-    """The short text of a configuration from a trial's config in Tune; a class, because it travels to the workers.
+def config_text(config: Mapping[str, Any], varying: Sequence[str] | None = None) -> str:
+    """The text of a trial's configuration, from its config in Tune.
 
     Args:
-        varying: the parameters that differ between configurations.
+        config: as Tune has it.
+        varying: the parameters that differ between configurations. None in one's own Tuner, where nobody says which
+            do: all are shown but ``seed``, which tells repeats apart, and what is no plain setting. That is a number, a
+            truth value, None, a text of at most 30 characters, or a list or mapping of such.
     """
-
-    def __init__(self, varying: Sequence[str]) -> None:
-        self._varying = varying
-
-    def __call__(self, config: Mapping[str, Any]) -> str:
-        return specs.label(parameters_of(config), self._varying, stage_of(config))
+    if varying is not None:
+        return configuration_text(parameters_of(config), varying, stage_of(config))
+    shown = [name for name, value in config.items() if name != "seed" and _is_setting(value)]
+    return configuration_text(config, shown)
 
 
-def own_label(config: Mapping[str, Any]) -> str:
-    """The same form of text in one's own Tuner, from the plain values in a trial's config; bounded.
-
-    Nobody says there which of them vary, so all are shown but ``seed``, which tells repeats apart. What is not a
-    number, a truth value or a short text is left out, and so is what comes after 200 characters.
-    """
-    values = {name: scalar(value) for name, value in config.items() if name != "seed"}
-    parts = [specs.label(values, [name]) for name, value in values.items() if _is_setting(value)]
-    ends = accumulate(len(part) + 1 for part in parts)
-    shown = [part for part, end in zip(parts, ends, strict=True) if end <= _LONGEST_LABEL]
-    return " ".join(shown + ["…"] * (len(shown) < len(parts))) or specs.label(config, [])
-
-
-def _is_setting(value: Any) -> bool:
-    return isinstance(value, int | float) or (isinstance(value, str) and len(value) <= _LONGEST_TEXT)
+def _is_setting(value: Any, depth: int = 0) -> bool:
+    value = scalar(value)
+    if isinstance(value, str):
+        return len(value) <= _LONGEST_TEXT
+    if isinstance(value, list | tuple):
+        return depth < _DEEPEST and all(_is_setting(each, depth + 1) for each in value)
+    if isinstance(value, Mapping):
+        parts = (part for item in value.items() for part in item)
+        return depth < _DEEPEST and all(_is_setting(part, depth + 1) for part in parts)
+    return value is None or isinstance(value, int | float)
 
 
-def trial_label(row: TrialRow, varying: Sequence[str]) -> str:
+def row_text(row: TrialRow, varying: Sequence[str]) -> str:
     """A trial in one short line: its configuration, its seed, its hardware."""
-    parts = [specs.label(row.parameters, varying, row.stage)]
-    parts += [] if row.seed is None else [f"seed={row.seed}"]
-    parts += [row.hardware] if row.hardware else []
-    return " ".join(parts)
+    return trial_text(configuration_text(row.parameters, varying, row.stage), row.seed, row.hardware)
 
 
 def because(error: str | None) -> str:

@@ -35,7 +35,7 @@ from energysweep.core.records import readable
 from energysweep.meters import Component
 from energysweep.meters.visible_gpus import name_gpus, visible_ids
 from energysweep.tune.elsewhere import Elsewhere
-from energysweep.tune.points import hardware_of, own_label, unwrap
+from energysweep.tune.points import config_text, hardware_of, unwrap
 from energysweep.tune.registry import Registry
 from energysweep.tune.results import own_metrics, passed_on
 from energysweep.tune.trainable import standing_in, takes_config
@@ -57,7 +57,7 @@ class Metering:
         idle_power_watts: idle floors, if the user knows them.
         sweep: the grid's intensity, and what dashboards show of the sweep.
         shown: metrics that dashboards show before others.
-        label: makes the short readable text of a configuration from a trial's config in Tune.
+        varying: the parameters that differ between configurations, which dashboards show; None in one's own Tuner.
         is_cluster: the driver may be on another host: agents listen on their node's address. None: if Ray has more
             than one node.
         port: for the HTTP of an agent that has to be started; the same whoever starts it, so that one that takes
@@ -70,7 +70,7 @@ class Metering:
     idle_power_watts: Mapping[Component, float] = field(default_factory=dict)
     sweep: Sweep = field(default_factory=Sweep)
     shown: tuple[str, ...] = ()
-    label: Callable[[Mapping[str, Any]], str] = own_label
+    varying: tuple[str, ...] | None = None
     is_cluster: bool | None = None
     port: int = DEFAULT_PORT
     key: str = field(default_factory=new_key, repr=False)
@@ -353,7 +353,7 @@ class _TrialEnergy:
             trial,
             cpus=resources.get("CPU", 0.0),
             gpus=_gpus(resources.get("GPU", 0.0)),
-            config=self._metering.label(config),
+            config=config_text(config, self._metering.varying),
             hardware=hardware_of(config),
             lease_id=self._lease_id,
             in_startup=self._startup is None or self._startup.is_on,

@@ -111,7 +111,7 @@ def test_the_cheapest_configuration_is_told_by_the_mean_of_its_trials(
     assert (told and told.energy_joules) == pytest.approx(found and found.energy_joules)
 
 
-@pytest.mark.parametrize(("hardware", "label"), [("gpu", "rate=0.2 gpu"), ("", "rate=0.2")])
+@pytest.mark.parametrize(("hardware", "label"), [("gpu", "rate=0.2 on gpu"), ("", "rate=0.2")])
 def test_the_terminal_names_the_same_configuration(hardware: str, label: str) -> None:
     found = cheapest([record(0.2, "completed", 24.0, hardware), record(0.2, "completed", 26.0, hardware)], ["rate"])
     said = line(Status(4, {"completed": 2}, "accuracy", None, found, None, 90.0, 1.0, False, 10.0, ()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from energysweep.cli import main
 from energysweep.core.errors import InputError
 from energysweep.core.runfolder import LEDGER
 from energysweep.ledger.store import Ledger, LedgerData
-from energysweep.report import explain
+from energysweep.report import explain, summarise
 from energysweep.report.terminal import receipt_lines
 from tests.support.example import CRASHED, HOST, PRUNED, WINDOW, example
 
@@ -132,10 +133,36 @@ def test_two_attempts_on_two_hosts_have_two_balances() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [PRUNED, "t-0.001-256-1", "learning_rate=0.001 batch_size=256 seed=1"], ids=["id", "text", "label"]
+    "name",
+    [
+        PRUNED,
+        "t-0.001-256-1",
+        "learning_rate=0.001 batch_size=256 seed=1",  # the report
+        "learning_rate=0.001 batch_size=256 cpu · t-0.001-256-1",  # the legend of a dashboard
+        "batch_size=256  learning_rate=1e-3 seed=1",  # a person
+    ],
 )
-def test_a_trial_is_found_by_its_id_or_label(name: str) -> None:
-    assert explain(example(), name).trial.trial == PRUNED
+def test_a_trial_is_found_by_its_id_or_its_text(name: str) -> None:
+    data = example()
+    on_cpu = replace(data, trials=[row._replace(hardware="cpu") for row in data.trials])
+    assert explain(on_cpu, name).trial.trial == PRUNED
+
+
+def test_every_trial_is_found_by_the_text_that_the_report_has_of_it() -> None:
+    data = example()
+    values: list[Any] = [1, 1.0, "1", True, "two words", {"from": "base", "rate": 0.1}, [[], None], "…", 99 * "x"]
+    values += [99 * "x" + "y", 'a "b" on=1 seed=2']
+    rows = [data.trials[0]._replace(trial=f"t{number}", parameters={"x": value}) for number, value in enumerate(values)]
+    data = replace(data, run=data.run | {"varying": ["x"]}, trials=rows)
+    trials = summarise(data).trials
+    assert len({trial.config for trial in trials}) == len(values)
+    assert [explain(data, trial.config).trial.trial for trial in trials] == [trial.trial for trial in trials]
+    assert [explain(data, trial.name).trial.trial for trial in trials] == [trial.trial for trial in trials]
+
+
+def test_a_text_that_several_trials_have_is_refused_with_what_tells_them_apart() -> None:
+    with pytest.raises(InputError, match=r"is the name of 2 trials: t-\S+ \(learning_rate=0.001 batch_size=256 seed=0"):
+        explain(example(), "learning_rate=0.001 batch_size=256")
 
 
 def test_a_unique_beginning_of_an_id_is_enough() -> None:
@@ -145,7 +172,7 @@ def test_a_unique_beginning_of_an_id_is_enough() -> None:
 
 
 def test_a_name_of_several_trials_is_refused_with_their_names() -> None:
-    with pytest.raises(InputError, match=r"the name of 2 trials: t-0\.1-256-0 \(.* seed=0\), t-0\.1-256-1"):
+    with pytest.raises(InputError, match=r"the name of 2 trials: t-0\.1-256-0 \(.* seed=0 on cpu\), t-0\.1-256-1"):
         explain(example(), "t-0.1-256")
 
 
@@ -163,7 +190,7 @@ def test_markup_and_tabs_in_what_the_user_named_stay_text(capsys: pytest.Capture
     data = example(extra={"note": "[red]a\tb[/red]"})
     write(tmp_path, data)
     assert main(["explain", str(tmp_path), CRASHED]) == 0
-    assert "note=[red]a" in capsys.readouterr().out
+    assert r'note="[red]a\tb[/red]"' in capsys.readouterr().out
 
 
 def test_the_command_prints_the_receipt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

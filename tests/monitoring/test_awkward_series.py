@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from energysweep.core.metrics import EXPRESSIONS
+from energysweep.core.naming import configuration_text
 from energysweep.monitoring import dashboards
 from tests.support.grafana import View, cells, escaped, numbers, target
 from tests.support.prometheus import Prometheus, bring_back
@@ -39,7 +40,8 @@ STARTUP: dict[tuple[str, ...], list[int | None]] = {
     ("own", "4", "b", "cpu", "estimate", "b:9770"): [None, None, None, 0, 3],
 }
 GRAMS_PER_JOULE = 0.1
-INFO = {"1": ("x=1", "cpu"), "2": ('x=2 name="a b"', "cpu"), "3": ("", "")}
+ODD = {"x": 2, "name": 'a x=7 "b\\', "a.b+(c d": "1", "axb": {"k": [1.0, "y z"]}}
+INFO = {"1": ("x=1", "cpu"), "2": (configuration_text(ODD), "cpu"), "3": ("", "")}
 # Agents, by node and instance, of nodes that draw 10 W all the time: the first and last minute, what they had counted
 # before, and how many of the 10 W they book to trials. The rest is background.
 AGENTS = {
@@ -127,7 +129,7 @@ def openmetrics() -> str:
     """The series, with a scrape a minute."""
     lines = ["# TYPE energysweep_trial_info gauge"]
     for sweep, trial, node, instance in dict.fromkeys((*key[:3], key[5]) for key in ENERGY):
-        config, hardware = (text.replace('"', '\\"') for text in INFO[trial])
+        config, hardware = (text.replace("\\", "\\\\").replace('"', '\\"') for text in INFO[trial])
         labels = f'sweep="{sweep}",trial="{trial}",node="{node}",config="{config}",hardware="{hardware}"'
         lines += [
             f'energysweep_trial_info{{{labels},instance="{instance}"}} 1 {at}' for at in range(BEGAN, BEGAN + 300, 60)
@@ -207,10 +209,19 @@ def test_trials_without_hardware_and_configuration_have_a_name_on_the_axis(view:
     assert names == {("x=1", "cpu"): 150, (INFO["2"][0], "cpu"): 40, ("(none)", "(none)"): 5}
 
 
-def test_a_value_with_spaces_is_one_value(view: View) -> None:
-    title = "$measured Values"
-    values = column(view, "energysweep-configurations", title, "Mean energy", "Value", parameter="name")
-    assert values == {'"a b"': 40}
+def test_every_parameter_is_found_with_its_value_whatever_stands_in_them(view: View) -> None:
+    configurations = DASHBOARDS["energysweep-configurations"]
+    (parameter,) = (each for each in configurations["templating"]["list"] if each["name"] == "parameter")
+    listed = list(view.options(parameter, view.choose(configurations)))
+    assert sorted(listed) == sorted(["x", "name", '"a.b+(c d"', "axb"])
+
+    def told(name: str) -> dict[str, float]:
+        return column(view, "energysweep-configurations", "$measured Values", "Mean energy", "Value", parameter=name)
+
+    assert told("x") == {"1": 150, "2": 40}
+    assert told("name") == {r'"a x=7 \"b\\"': 40}
+    assert told('"a.b+(c d"') == {'"1"': 40}
+    assert told("axb") == {'{k:[1.0,"y z"]}': 40}
 
 
 def test_sweeps_are_listed_from_the_newest_and_those_that_no_driver_tells_of_at_the_end(view: View) -> None:

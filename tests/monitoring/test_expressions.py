@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from energysweep.core.metrics import NODE_BUCKETS
+from energysweep.core.naming import configuration_text
 from energysweep.monitoring import Json
 from energysweep.monitoring.panels import OWNERS
 from energysweep.report import summarise
@@ -123,7 +124,7 @@ def test_configurations_are_told_with_the_ledger_s_joules_and_grams(sweep: Watch
     of_trial = booked(sweep.data)
     expected: dict[tuple[str, str], float] = {}
     for trial in sweep.data.trials:
-        config = " ".join(f"{name}={trial.parameters[name]:g}" for name in ("rate", "depth"))
+        config = configuration_text(trial.parameters, ("rate", "depth"))
         expected[config, trial.hardware] = of_trial[trial.trial]
     title, view = "$measured All configurations", sweep.long_after()
     joules, grams = (shown(view, title, name, ("Configuration", "Hardware")) for name in ("Energy of all", "Mean CO2e"))

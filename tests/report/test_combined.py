@@ -95,9 +95,9 @@ def test_runs_of_other_workloads_have_no_configuration_in_common() -> None:
 
 def test_the_markdown_has_a_row_for_each_setting_with_its_bound_if_it_was_censored() -> None:
     text = combined_markdown([summarise(regimes.hardware())])
-    (row,) = [line for line in text.splitlines() if "lr=10 on one" in line]
+    (row,) = [line for line in text.splitlines() if "lr=10.0 on one" in line]
     # three censored trials that spent 20, 22 and 18 J: the geometric mean is 19.93
-    assert row == "| hardware | lr=10 on one | 0 of 3 | at least 19.9 J | n/a | n/a |"
+    assert row == "| hardware | lr=10.0 on one | 0 of 3 | at least 19.9 J | n/a | n/a |"
 
 
 def test_the_break_even_figure_crosses_where_the_energies_are_equal() -> None:

@@ -142,4 +142,4 @@ def test_the_terminal_shows_the_cheapest_first_and_who_did_not_arrive() -> None:
 
 def test_the_terminal_shows_brackets_as_they_are() -> None:
     data = example(extra={"style": "[red]x[/red]"}, varying=["style"])
-    assert "style=[red]x[/red]" in printed(terminal_table(summarise(data)))
+    assert 'style="[red]x[/red]"' in printed(terminal_table(summarise(data)))

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -13,7 +12,6 @@ from energysweep.core.text import (
     number_text,
     percent_text,
     power_text,
-    value_text,
 )
 
 
@@ -59,21 +57,6 @@ def test_a_small_share_is_never_shown_as_none(ratio: float, text: str) -> None:
     assert percent_text(ratio) == text
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.001, "0.001"), (1e-5, "1e-05"), (64, "64"), (True, "true"), (None, "null"), ("a b", "a b"), ([1, 2], "[1, 2]")],
-)
-def test_a_value_reads_as_in_the_sweep(value: Any, text: str) -> None:
-    assert value_text(value) == text
-
-
 @pytest.mark.parametrize("quantity", [energy_text, emissions_text, power_text, percent_text, duration_text])
 def test_what_is_missing_is_said_to_be(quantity: Callable[[None], str]) -> None:
     assert quantity(None) == "n/a"
-
-
-def test_a_use_of_a_pretraining_is_short_and_tells_frozen_from_unfrozen() -> None:
-    assert value_text({"from": "base", "freeze_encoder": True}) == "frozen:base"
-    assert value_text({"from": "base", "freeze_encoder": False}) == value_text({"from": "base"}) == "unfrozen:base"
-    assert value_text({"from": "base", "layers": 2}) == "unfrozen:base+layers:2"
-    assert value_text({"name": "adam", "rate": 0.1}) == "{name: adam, rate: 0.1}"

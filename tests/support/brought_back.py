@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from energysweep.core.naming import value_text
 from energysweep.ledger.balance import Totals
 from energysweep.ledger.store import LedgerData
 from energysweep.ledger.trials import TrialSummary
 from energysweep.monitoring import dashboards
 from energysweep.monitoring.openmetrics import openmetrics
 from energysweep.report import Summary, summarise
-from energysweep.sweepfile.space import label
 from tests.support.grafana import View, cells, panels
 from tests.support.prometheus import Prometheus, bring_back
 
@@ -71,7 +71,7 @@ def told(summary: Summary, parameter: str) -> Told:
         return (trial.hardware or "(none)",)
 
     def of_value(trial: TrialSummary) -> tuple[str, ...]:
-        return (label(trial.parameters, [parameter]).removeprefix(f"{parameter}="),)
+        return (value_text(trial.parameters[parameter]),)
 
     def of_sweep(_: TrialSummary) -> tuple[str, ...]:
         return (summary.sweep,)

@@ -81,6 +81,8 @@ class View:
 
         def value(found: re.Match[str]) -> str:
             braced, form, plain = found.groups()
+            if form == "regex" and braced in values:
+                return re.sub(r"[\\^$*+?.()|[\]{}/]", r"\\\g<0>", values[braced])
             return values.get(f"{braced}:text" if form == "text" else braced or plain, found.group())
 
         return _VARIABLE.sub(value, text)

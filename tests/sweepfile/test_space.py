@@ -14,7 +14,6 @@ from energysweep.sweepfile import (
     Point,
     SweepSpec,
     count_sentence,
-    label,
     load_spec,
     points,
     trial_count,
@@ -122,7 +121,7 @@ def test_the_sentence_leaves_out_factors_of_one(keys: dict[str, object], sentenc
     assert count_sentence(sweep(**keys)) == sentence
 
 
-def test_a_label_shows_what_varies() -> None:
+def test_only_what_takes_several_values_varies() -> None:
     spec = sweep(
         parameters={
             "learning_rate": {"grid": [1e-3, 0.1]},
@@ -133,28 +132,3 @@ def test_a_label_shows_what_varies() -> None:
         },
     )
     assert varying(spec) == ("learning_rate", "batch_size")
-    first = points(sweep(parameters={"learning_rate": 1e-3, "epochs": 20, "batch_size": 16}))[0]
-    assert label(first.parameters, varying(spec)) == "learning_rate=0.001 batch_size=16"
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.0012345678, "0.00123457"),
-        (1e-7, "1e-07"),
-        (2.0, "2"),
-        (True, "true"),
-        (None, "null"),
-        ("adam", "adam"),
-        ("two words", '"two words"'),
-        ("", '""'),
-        ([128, 64], "[128,64]"),
-        ("<script>", "<script>"),
-    ],
-)
-def test_a_label_shows_values_in_short(value: object, text: str) -> None:
-    assert label({"a": value}, ["a"]) == f"a={text}"
-
-
-def test_a_configuration_of_constants_is_called_default() -> None:
-    assert label({"epochs": 20}, ()) == "default"

@@ -7,19 +7,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from energysweep.tune.points import own_label
+from energysweep.sweepfile import Point
+from energysweep.tune.points import KEY, config_text, wrap
 
 
 @pytest.mark.parametrize(
     ("config", "text"),
     [
         ({"lr": 1e-3, "batch_size": 16}, "lr=0.001 batch_size=16"),
-        ({"lr": 1 / 3, "seed": 7}, "lr=0.333333"),
-        ({"optimizer": "adam", "nesterov": True}, "optimizer=adam nesterov=true"),
+        ({"lr": 1 / 4, "seed": 7}, "lr=0.25"),
+        ({"optimizer": "adam", "nesterov": True, "clip": None}, "optimizer=adam nesterov=true clip=null"),
         ({"name": "two words"}, 'name="two words"'),
         ({"layers": np.int64(3), "lr": np.float32(0.5)}, "layers=3 lr=0.5"),
-        ({"model": {"width": 3}, "layers": [1, 2], "loss": print, "none": None, "lr": 0.1}, "lr=0.1"),
-        ({"data": 31 * "x", "name": 30 * "x", "lr": 0.1}, f"name={30 * 'x'} lr=0.1"),
+        ({"model": {"width": 3}, "layers": [1, (2, "a")]}, "model={width:3} layers=[1,[2,a]]"),
+        ({"loss": print, "array": np.zeros(3), "losses": [print], "lr": 0.1}, "lr=0.1"),
+        ({"data": 31 * "x", "name": 30 * "x", "key": {"secret": [31 * "x"]}, "lr": 0.1}, f"name={30 * 'x'} lr=0.1"),
+        ({"deep": [[[["value"]]]], "deeper": [[[[["value"]]]]]}, "deep=[[[[value]]]]"),
         ({}, "default"),
         ({"seed": 1}, "default"),
     ],
@@ -27,11 +30,16 @@ from energysweep.tune.points import own_label
 def test_a_trial_of_ones_own_tuner_is_named_by_the_plain_values_of_its_config(
     config: dict[str, Any], text: str
 ) -> None:
-    assert own_label(config) == text
+    assert config_text(config) == text
 
 
-def test_the_name_of_a_trial_of_ones_own_tuner_is_short() -> None:
-    text = own_label({f"parameter_{number:02}": number for number in range(50)})
-    # "parameter_00=0 " has 15 characters, "parameter_10=10 " 16: 10 x 15 + 3 x 16 = 198 of 200.
-    assert len(text) == 198 + 1
-    assert text.endswith(" parameter_12=12 …")
+def test_a_list_that_contains_itself_is_left_out() -> None:
+    endless: list[Any] = [1]
+    endless.append(endless)
+    assert config_text({"lr": 0.1, "endless": endless}) == "lr=0.1"
+
+
+def test_a_sweep_s_trial_is_named_by_what_varies_and_a_stage_s_by_its_stage() -> None:
+    point = Point({"lr": 1.0, "epochs": 3}, "gpu", 2)
+    assert config_text({KEY: wrap(point, is_command=False)}, ["lr"]) == "lr=1.0"
+    assert config_text({KEY: wrap(point, is_command=False, stage="base")}, ["lr"]) == "stage=base"

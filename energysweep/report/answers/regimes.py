@@ -20,9 +20,10 @@ from energysweep.analysis import (
     side_by_side,
 )
 from energysweep.analysis.target import canonical
+from energysweep.core.naming import configuration_text, settings_text
 from energysweep.core.text import energy_text, escape, number_text, ratio_text, table
 from energysweep.ledger.model import Summary
-from energysweep.report.answers.settings import Line, bare_ratio, cause, count, product, settings_text
+from energysweep.report.answers.settings import Line, bare_ratio, cause, count, product
 
 
 def whole_host(run: Summary) -> tuple[BothBoundaries, ...]:
@@ -49,7 +50,7 @@ def whole_host_list(summaries: Sequence[Summary]) -> str:
             ratios = [(f"all {len(one.configurations)}", one.ratio, other.ratio)]
             for (parameters, mine), (_, theirs) in zip(one.configurations, other.configurations, strict=True):
                 own = {name: value for name, value in parameters.items() if name in run.varying}
-                ratios.append((settings_text(own) or "default", mine, theirs))
+                ratios.append((configuration_text(own), mine, theirs))
             rows += [[run.name, names, name, _text(mine, run), _text(theirs, run)] for name, mine, theirs in ratios]
             said.append(f"- **{both.turn}** ({escape(run.name)}): {escape(_sentence(both, run))}")
     return "\n\n".join(part for part in ("\n".join(said), table(head, rows)) if part)
@@ -200,7 +201,7 @@ def _takes(each: SideBySide, summary: Summary) -> str:
 
 def _where(settings: Mapping[str, Any], hardware: str, summary: Summary) -> str:
     """The settings that tell this comparison from others of the run."""
-    own = settings_text({name: value for name, value in settings.items() if name in summary.varying})
+    own = settings_text(settings, summary.varying)
     several = len({trial.hardware for trial in summary.trials}) > 1
     parts = [part for part in (own, f"on {hardware}" if several and hardware else "") if part]
     return f" at {' '.join(parts)}" if own else f" {parts[0]}" if parts else ""

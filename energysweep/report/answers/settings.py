@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from energysweep.analysis import Effect, Effects, Estimate, Extremes, Ratio, acts_on, effects, to_target, worst_to_best
 from energysweep.analysis.extremes import stands_out
-from energysweep.core.text import energy_text, or_more_text, percent_text, ratio_text, value_text
+from energysweep.core.naming import value_text
+from energysweep.core.text import energy_text, or_more_text, percent_text, ratio_text
 from energysweep.ledger.configurations import ConfigurationSummary
 from energysweep.ledger.model import Summary
 
@@ -165,11 +166,6 @@ def product(ratio: Ratio, estimated: bool) -> str:
         f"epochs {ratio_text(ratio.epochs)} times joules per epoch"
         f" {ratio_text(ratio.joules_per_epoch, estimated=estimated)}"
     )
-
-
-def settings_text(settings: Mapping[str, Any]) -> str:
-    """Settings as a short text; empty if there are none."""
-    return " ".join(f"{name}={value_text(value)}" for name, value in settings.items())
 
 
 def count(number: int, what: str) -> str:

@@ -21,6 +21,7 @@ from energysweep.analysis import (
     study_energy,
     to_target,
 )
+from energysweep.core.naming import settings_text, value_text
 from energysweep.core.text import (
     NOT_AVAILABLE,
     emissions_text,
@@ -32,13 +33,11 @@ from energysweep.core.text import (
     ratio_text,
     table,
     uncertainty_text,
-    value_text,
 )
 from energysweep.ledger.configurations import ConfigurationSummary
 from energysweep.ledger.model import Summary
 from energysweep.report.answers import purposes, sentence, study_answers
 from energysweep.report.answers.regimes import reuses_text, use_text
-from energysweep.report.answers.settings import settings_text
 from energysweep.report.not_measured import charged_text
 
 
@@ -255,7 +254,7 @@ def _ratio(ratio: Ratio | None, estimated: bool) -> list[str]:
 
 
 def _own_settings(settings: Mapping[str, Any], run: Summary) -> str:
-    return settings_text({name: value for name, value in settings.items() if name in run.varying})
+    return settings_text(settings, run.varying)
 
 
 def _reached(run: Summary) -> str:

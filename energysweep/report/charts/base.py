@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 import plotly.graph_objects as go
 
 from energysweep.analysis.intervals import Estimate
+from energysweep.core import naming
 from energysweep.core.carbon import JOULES_PER_KWH
 from energysweep.core.text import MANY_JOULES, number_text
 
@@ -26,8 +27,9 @@ _VIRIDIS: Final = ("#fde725", "#a0da39", "#4ac16d", "#1fa187", "#277f8e", "#365c
 MOST_CLASSES: Final = len(_VIRIDIS)
 _WIDE_RANGE: Final = 20.0  # from this ratio of highest to lowest on, an axis is logarithmic
 MOST_LINES: Final = 4  # of a tick label
-_LINE_STARTS: Final = re.compile(r" (?=[^ =]+=|on )")
 _LONGEST_LINE: Final = 26  # characters of a tick label: more would take half a phone's width
+# A longer line is broken behind a sign, if there is one.
+_LINE: Final = re.compile(rf".{{1,{_LONGEST_LINE}}}$|.{{1,{_LONGEST_LINE}}}(?<=[,:=/_ -])|.{{1,{_LONGEST_LINE}}}")
 
 _T = TypeVar("_T")
 
@@ -160,12 +162,11 @@ def escaped(text: str) -> str:
 
 
 def lines(title: str) -> str:
-    """A configuration's title with one parameter per line, each short enough for a phone, and at most four of them."""
-    parts = _LINE_STARTS.split(title)
-    if len(parts) > MOST_LINES:
-        parts = [*parts[: MOST_LINES - 1], "…"]
-    return "<br>".join(escaped(_shortened(part)) for part in parts)
+    """A configuration's title on at most four lines, each short enough for a phone: one parameter per line, if it fits.
 
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _LONGEST_LINE else f"{text[: _LONGEST_LINE - 1]}…"
+    What does not fit ends in a hash of the whole title, so that no two titles look alike.
+    """
+    found = [line.strip() for row in naming.rows(title) for line in _LINE.findall(row)]
+    if len(found) > MOST_LINES:
+        found = [*found[: MOST_LINES - 1], naming.mark(title)]
+    return "<br>".join(escaped(line) for line in found)

@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 import plotly.graph_objects as go
 
 from energysweep.analysis.target import value_order
-from energysweep.core.text import energy_text, number_text, value_text
+from energysweep.core.naming import value_text
+from energysweep.core.text import energy_text, number_text
 from energysweep.ledger.balance import Spread
 from energysweep.ledger.configurations import ConfigurationSummary
 from energysweep.ledger.model import Summary

@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 
 from energysweep.analysis import QUANTITIES, Effect, Effects, Estimate, Quantity, effects, to_target
 from energysweep.analysis.target import canonical, value_order
-from energysweep.core.text import TIMES, number_text, value_text
+from energysweep.core.naming import value_text
+from energysweep.core.text import TIMES, number_text
 from energysweep.ledger.configurations import ConfigurationSummary
 from energysweep.ledger.model import Summary
 from energysweep.report.answers.settings import count, interaction_text

@@ -8,6 +8,7 @@ from typing import Final
 
 import plotly.graph_objects as go
 
+from energysweep.core.naming import trial_text
 from energysweep.core.records import SampleRow
 from energysweep.core.text import percent_text
 from energysweep.ledger.course import PowerSeries, power_over_time
@@ -104,7 +105,7 @@ def power_by_trial(summary: Summary, samples: Sequence[SampleRow]) -> Figure | N
         _add_area(plot, rest[0].seconds, watts, f"{len(rest)} other trials", GREEN, legend=True)
     for index, each in enumerate(sorted(largest, key=_begins)):
         trial = named[each.series]
-        name = trial.config if trial.seed is None else f"{trial.config} seed={trial.seed}"
+        name = trial_text(trial.config, trial.seed)
         _add_area(plot, each.seconds, each.watts, name, _TRIAL_COLORS[index % len(_TRIAL_COLORS)], legend=False)
     plot.update_xaxes(title="Time since the sweep began (s)", showgrid=False)
     plot.update_yaxes(title=f"Power (W{', estimated' if summary.estimated else ''})", rangemode="tozero")

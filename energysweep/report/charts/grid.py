@@ -13,7 +13,8 @@ import plotly.graph_objects as go
 
 from energysweep.analysis import Estimate, to_target
 from energysweep.analysis.target import value_order
-from energysweep.core.text import number_text, value_text
+from energysweep.core.naming import value_text
+from energysweep.core.text import number_text
 from energysweep.ledger.balance import mean_of
 from energysweep.ledger.configurations import ConfigurationSummary
 from energysweep.ledger.model import Summary

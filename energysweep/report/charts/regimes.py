@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from energysweep.analysis import BreakEven, Estimate, multitask, pretraining, side_by_side
 from energysweep.analysis.target import canonical, grouped
+from energysweep.core.naming import configuration_text, settings_text
 from energysweep.core.text import TIMES, number_text
 from energysweep.ledger.model import Summary
 from energysweep.report.answers.regimes import reuses_text, use_text
-from energysweep.report.answers.settings import settings_text
 from energysweep.report.charts.base import (
     BLUE,
     GREEN,
@@ -95,7 +95,7 @@ def shared_models(summary: Summary) -> Figure | None:
     unit = EnergyUnit.for_values([each.separate_joules or 0.0 for each in found], estimated=summary.estimated)
     tasks = list(dict.fromkeys(task for each in found for task in each.tasks))
     rows = [
-        (lines(f"{settings_text(_varying(each.settings, summary))} {kind}".strip()), each, kind)
+        (lines(f"{settings_text(each.settings, summary.varying)} {kind}".strip()), each, kind)
         for each in found
         for kind in ("separate models", "one model")
     ]
@@ -133,8 +133,7 @@ def hardware(summary: Summary) -> Figure | None:
         return None
     pair = found[0]
     rows: list[tuple[str, Estimate]] = [
-        (settings_text(_varying(parameters, summary)) or "default", ratio.energy)
-        for parameters, ratio in pair.configurations
+        (configuration_text(parameters, summary.varying), ratio.energy) for parameters, ratio in pair.configurations
     ]
     rows.append(("all together", pair.ratio.energy))
     plot = empty_plot(height=100 + 34 * len(rows))
@@ -174,11 +173,7 @@ def hardware(summary: Summary) -> Figure | None:
     )
 
 
-def _varying(settings: Mapping[str, Any], summary: Summary) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name in summary.varying}
-
-
 def _context(settings: Mapping[str, Any], hardware_name: str, summary: Summary) -> str:
-    own = settings_text(_varying(settings, summary))
+    own = settings_text(settings, summary.varying)
     several = len({each.hardware for each in summary.configurations}) > 1
     return (f", {own}" if own else "") + (f" on {hardware_name}" if several else "")

@@ -297,7 +297,7 @@ BROKEN = [
         "use choice",
     ),
     Broken("metrics without optuna", good("algorithm: grid", "metrics: {accuracy: max}"), "search.metrics", "only"),
-    Broken("a scheduler that is none", good("type: fifo", "type: hyperband"), "scheduler.type", "'fifo' or 'asha'"),
+    Broken("a scheduler that is none", good("type: fifo", "type: hyperband"), "scheduler.type", "one of 'fifo'"),
     Broken("a resource without asha", good("type: fifo", "resource: energy_joules"), "scheduler.resource", "asha"),
     Broken(
         "asha on joules without a limit",

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
+from energysweep.core.naming import configuration_text
 from energysweep.core.objective import Objective
 from energysweep.ledger.model import extent
 from energysweep.ledger.ranking import with_ties
@@ -53,6 +54,7 @@ def read_extract(path: Path) -> Summary:
     metrics = said.pop("stage_metrics")
     nothing = {"configurations": (), "extent": _NO_EXTENT, "headline": _NO_HEADLINE, "stages": ()}
     bare = _SUMMARY.validate_python({**said, **nothing})
+    bare = replace(bare, trials=tuple(_named(trial, bare.varying) for trial in bare.trials))
     own = [trial for trial in bare.trials if not trial.stage]
     configurations = with_ties(configurations_of(own, bare.objective, bare.varying), bare.objective)
     stages = stages_of(bare.trials, {name: Objective(metric) for name, metric in metrics.items() if metric})
@@ -64,6 +66,11 @@ def read_extract(path: Path) -> Summary:
 def read_extracts(folder: Path) -> list[Summary]:
     """All runs of a folder, in the order of their names."""
     return [read_extract(path) for path in sorted(folder.glob("*.json"))]
+
+
+def _named(trial: TrialSummary, varying: Sequence[str]) -> TrialSummary:
+    """With the text of its configuration as it is written today, whatever the extract has."""
+    return replace(trial, config=configuration_text(trial.parameters, varying, trial.stage))
 
 
 def _anonymous(trial: TrialSummary, objective: Objective | None) -> TrialSummary:

@@ -13,6 +13,7 @@ from energysweep.accounting.observer import Interval, Observer
 from energysweep.accounting.windows import SavedWindow, Window
 from energysweep.core.errors import LeaseRefused
 from energysweep.core.host import Host
+from energysweep.core.records import CHARGED_BESIDE_WORK
 from energysweep.meters.base import Component, Device
 
 # The account of the host: what all sweeps together, and everybody else, have used ------------------------------------
@@ -38,7 +39,7 @@ class NodeAccount:
             startup: which part of that was start-up, by lease.
         """
         # From the first interval on, so that Prometheus sees them begin at 0.
-        for bucket in ("trials", "startup", "overhead"):
+        for bucket in ("trials", *CHARGED_BESIDE_WORK):
             self._add(device, bucket, 0.0)
         for bucket, owners in (("active", shares.active), ("idle", shares.idle)):
             for owner, joules in owners.items():

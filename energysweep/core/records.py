@@ -30,6 +30,7 @@ Pue = Annotated[float, Ge(1), Le(MAX_PUE)]
 Bucket = Literal["active", "idle", "startup", "overhead", "other_sweeps", "background", "unreserved_idle"]
 TRIAL_BUCKETS: tuple[Bucket, ...] = ("active", "idle")  # a trial's energy: what configurations are compared by
 LEASE_BUCKETS: tuple[Bucket, ...] = (*TRIAL_BUCKETS, "startup")
+CHARGED_BESIDE_WORK: tuple[Bucket, ...] = ("startup", "overhead")  # what a sweep answers for, beside its trials' work
 NODE_BUCKETS: tuple[Bucket, ...] = ("overhead", "other_sweeps", "background", "unreserved_idle")
 
 # An agent reads its meters at most so often, but always when a lease closes: below the counters' own resolution a

@@ -16,7 +16,7 @@ from energysweep.agent import protocol
 from energysweep.agent.client import NOTHING_SPENT, AgentClient, RemoteAgent, Spent
 from energysweep.agent.discovery import address_of
 from energysweep.core.errors import AgentUnreachable, LedgerError
-from energysweep.core.records import LEASE_BUCKETS, TRIAL_BUCKETS, EnergyRow, LeaseRow, MeterRow
+from energysweep.core.records import CHARGED_BESIDE_WORK, LEASE_BUCKETS, TRIAL_BUCKETS, EnergyRow, LeaseRow, MeterRow
 from energysweep.driver.readings import Drawn, Readings
 from energysweep.ledger.store import Ledger, LedgerData
 from energysweep.meters.kinds import is_model
@@ -142,7 +142,7 @@ class ScrapeTargets:
 # What the agents have said so far: into the ledger, and summed up for the progress display ---------------------------
 
 POLL_SECONDS = 1.0
-_CHARGED = ("trials", "startup", "overhead")  # what a sweep has to answer for
+_CHARGED = ("trials", *CHARGED_BESIDE_WORK)  # what a sweep has to answer for
 BUCKET = "bucket:"  # begins the names of sample series that are no trial
 
 

@@ -12,7 +12,15 @@ from typing import Any, TypeVar
 
 from energysweep.analysis.intervals import geometric_mean
 from energysweep.core.carbon import Intensity
-from energysweep.core.records import LEASE_BUCKETS, NODE_BUCKETS, TRIAL_BUCKETS, EnergyRow, LeaseRow, MeterRow
+from energysweep.core.records import (
+    CHARGED_BESIDE_WORK,
+    LEASE_BUCKETS,
+    NODE_BUCKETS,
+    TRIAL_BUCKETS,
+    EnergyRow,
+    LeaseRow,
+    MeterRow,
+)
 from energysweep.ledger.store import LedgerData
 from energysweep.meters.kinds import Uncertainty, is_model, uncertainty
 
@@ -187,7 +195,7 @@ def totals(
         for bucket in (*LEASE_BUCKETS, *NODE_BUCKETS)
     }
     trials_joules = total(buckets[bucket] for bucket in TRIAL_BUCKETS)
-    charged_joules = total((trials_joules, buckets["startup"], buckets["overhead"]))
+    charged_joules = total((trials_joules, *(buckets[bucket] for bucket in CHARGED_BESIDE_WORK)))
     error_ratio = None
     if metered_joules and booked:
         error_ratio = abs(math.fsum(row.joules for row in booked) - metered_joules) / metered_joules

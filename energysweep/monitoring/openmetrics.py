@@ -51,7 +51,15 @@ from energysweep.core.metrics import (
     Family,
 )
 from energysweep.core.naming import configuration_text
-from energysweep.core.records import TRIAL_BUCKETS, Bucket, EnergyRow, LeaseRow, ResultRow, TrialRow
+from energysweep.core.records import (
+    CHARGED_BESIDE_WORK,
+    TRIAL_BUCKETS,
+    Bucket,
+    EnergyRow,
+    LeaseRow,
+    ResultRow,
+    TrialRow,
+)
 from energysweep.ledger.balance import in_windows_with_leases
 from energysweep.ledger.course import Course, RunClock, Sample, course_between, course_of, every_step, running_totals
 from energysweep.ledger.model import Summary
@@ -193,8 +201,7 @@ def _samples(data: LedgerData, intensity: Intensity | None) -> Iterator[Sample]:
             yield from _result_samples(data.run, trial.trial, results.get(trial.trial, ()), course, nodes[-1], clock)
     begin = _began(data.run, max(ends))
     end = max(*ends, begin + 0.001)  # also of a ledger that has lost when things were
-    beside_work: tuple[Bucket, ...] = ("startup", "overhead")
-    for bucket in beside_work:
+    for bucket in CHARGED_BESIDE_WORK:
         of_bucket = in_bucket(data, bucket)
         points = [(clock.at(elapsed), total) for elapsed, total in totals.get(f"bucket:{bucket}", ())]
         course = course_between(begin, end, points, sum(of_bucket.values()))

@@ -13,6 +13,7 @@ from energysweep.core.metrics import (
     TRIAL_POWER,
     TRIAL_STARTUP_ENERGY,
 )
+from energysweep.core.records import CHARGED_BESIDE_WORK
 from energysweep.monitoring import variables
 from energysweep.monitoring.charts import Column, Group, groups, stat, table, timeseries, xychart
 from energysweep.monitoring.dashboard import dashboard
@@ -68,7 +69,7 @@ _TRIALS, _SOURCES = "$measured Trials", "What measured it"
 """Tables whose rows other panels take."""
 _ESTIMATE = "An estimate is a model of the hardware, not a measurement; What measured it names the sources."
 
-_PARTS = {bucket: OWNERS[bucket] for bucket in ("startup", "overhead")} | {"Other trials": ("Other trials", "#a0a4a8")}
+_PARTS = {bucket: OWNERS[bucket] for bucket in CHARGED_BESIDE_WORK} | {"Other trials": ("Other trials", "#a0a4a8")}
 
 _OF_TRIALS, _APART = ', bucket="trials"', ', bucket!="trials"'
 _POWER_NOW = described(per_trial(now(TRIAL_POWER, TRIALS)), now(TRIAL_INFO, INFO))

@@ -26,7 +26,7 @@ _SUMMARY: Final = TypeAdapter(Summary)
 _WORKED_OUT: Final = {"configurations", "extent", "headline", "stages"}
 _FOLDERS: Final = re.compile(r"[^\s=]*/")
 _NO_EXTENT: Final = {"status": "", "planned": 0, "ended": 0, "failed": 0, "open": 0}
-_NO_HEADLINE: Final = {"sentence": "", "worst_to_best_energy_ratio": None, "cheapest": None, "dearest": None}
+_NO_HEADLINE: Final = {"sentence": ""}
 
 
 def write_extract(summary: Summary, folder: Path) -> Path:

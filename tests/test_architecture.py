@@ -39,6 +39,7 @@ HOMES = {
     "aiohttp": {"jobs"},
     "torch": {"workloads"},
     "numpy": {"analysis", "workloads"},
+    "scipy": {"analysis"},
     "mlxtend": {"workloads"},
     "PIL": {"workloads"},
     "pynvml": {"meters"},

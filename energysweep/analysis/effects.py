@@ -18,13 +18,15 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from energysweep.analysis.intervals import Estimate, exp, exponential, student
+from energysweep.analysis.family import studentised
+from energysweep.analysis.intervals import Estimate, exp, exponential, welch_degrees
 from energysweep.analysis.target import (
     TrialLike,
     canonical,
     decided,
     grouped,
     measured,
+    one_report,
     own,
     value_order,
     varying,
@@ -34,6 +36,7 @@ from energysweep.analysis.target import (
 # The cells that effects are fitted to, and the algebra of their least squares ----------------------------------------
 
 Array = npt.NDArray[np.float64]
+HARDWARE: Final = "hardware"  # the profile counts as a parameter of this name, if there are several
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +84,106 @@ def squares_left(design: Array, y: Array) -> float:
     return float(residuals @ residuals)
 
 
-def pooled_variance(cells: Sequence[Cell]) -> tuple[float | None, int]:
-    """The variance of the repeats within their cells, and its degrees of freedom; None without two repeats anywhere."""
-    degrees = sum(len(cell.logs) - 1 for cell in cells)
-    squares = math.fsum((log - cell.mean) ** 2 for cell in cells for log in cell.logs)
-    return (squares / degrees if degrees else None), degrees
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """What the repeats say of the noise in the means of cells, in logarithms.
+
+    Trials that share a seed and differ only in hardware are one training run: they need the same epochs, so they count
+    as one value where cells are taken together, and cancel where the hardware is compared. So the noise has two parts,
+    as in a split-plot design: that between training runs, and that within one.
+
+    Attributes:
+        between, within: the covariance of the cells' means for a variance of 1 between runs, and within them.
+        variances: between the mean values of runs, and within them; None if there is no such noise to be seen.
+        degrees: their degrees of freedom.
+        alike: for each cell, which group of cells shares its training runs.
+    """
+
+    between: Array
+    within: Array
+    variances: tuple[float | None, float | None]
+    degrees: tuple[int, int]
+    alike: tuple[int, ...]
+
+    def of(self, weights: Array) -> tuple[float, float] | None:
+        """The variance of a weighted sum of the cells' means, and its degrees of freedom; None if nobody knows."""
+        errors, degrees = [], []
+        for covariance, variance, free in zip((self.between, self.within), self.variances, self.degrees, strict=True):
+            size = float(weights @ covariance @ weights)
+            if size <= 1e-12 * float(weights @ weights):
+                continue
+            if variance is None:
+                return None
+            errors.append(variance * size)
+            degrees.append(float(free))
+        return (math.fsum(errors), welch_degrees(errors, degrees)) if errors else None
+
+    def left_by(self, projection: Array) -> float | None:
+        """What it alone leaves of the squares of the cells' means in this projection, on average."""
+        parts = [
+            (float(np.trace(projection @ covariance)), variance)
+            for covariance, variance in zip((self.between, self.within), self.variances, strict=True)
+            if covariance.any()
+        ]
+        if any(variance is None for _, variance in parts):
+            return None
+        return math.fsum(size * (variance or 0.0) for size, variance in parts)
 
 
-def mean_repeats(cells: Sequence[Cell]) -> float:
-    """The harmonic mean of the numbers of repeats: what divides the noise of a mean cell."""
-    return len(cells) / math.fsum(1 / len(cell.logs) for cell in cells)
+def noise_of(cells: Sequence[Cell]) -> Noise:
+    """The noise of these cells' means."""
+    alike = _alike(cells)
+    between, within = (np.zeros((len(cells), len(cells))) for _ in range(2))
+    squares, degrees = [0.0, 0.0], [0, 0]
+    for group in dict.fromkeys(alike):
+        members = [place for place, first in enumerate(alike) if first == group]
+        runs: dict[Any, list[tuple[int, float]]] = {}
+        for place in members:
+            cell = cells[place]
+            for repeat, (trial, log) in enumerate(zip(cell.trials, cell.logs, strict=True)):
+                run = trial.seed if len(members) > 1 and trial.seed is not None else (place, repeat)
+                runs.setdefault(run, []).append((place, log - cell.mean))
+        for each in runs.values():
+            mean = math.fsum(residual for _, residual in each) / len(each)
+            squares[0] += mean**2
+            squares[1] += math.fsum((residual - mean) ** 2 for _, residual in each)
+            for one, _ in each:
+                for other, _ in each:
+                    share = 1 / (len(cells[one].logs) * len(cells[other].logs))
+                    between[one, other] += share
+                    within[one, other] += ((one == other) - 1 / len(each)) * share
+        trials = sum(len(cells[place].logs) for place in members)
+        degrees[0] += len(runs) - 1
+        degrees[1] += trials - len(members) - (len(runs) - 1)
+    variances = [square / free if free > 0 else None for square, free in zip(squares, degrees, strict=True)]
+    return Noise(between, within, (variances[0], variances[1]), (degrees[0], degrees[1]), tuple(alike))
+
+
+def _alike(cells: Sequence[Cell]) -> list[int]:
+    """For each cell the first one that differs from it in nothing but hardware and ran its seeds, or itself.
+
+    A trial may be missing on one side, because it crashed. A seed that a cell has twice tells no run from another.
+    """
+    rests = [canonical({key: value for key, value in cell.settings.items() if key != HARDWARE}) for cell in cells]
+    seeds = [[trial.seed for trial in cell.trials] for cell in cells]
+    clear = [None not in each and len(set(each)) == len(each) for each in seeds]
+    found: list[int] = []
+    for place, rest in enumerate(rests):
+        first = (
+            other
+            for other in range(place)
+            if rests[other] == rest
+            and clear[other]
+            and clear[place]
+            and _one_holds_the_other(seeds[other], seeds[place])
+        )
+        other = next(first, None)
+        found.append(place if other is None else found[other])
+    return found
+
+
+def _one_holds_the_other(first: Sequence[Any], second: Sequence[Any]) -> bool:
+    return set(first) <= set(second) or set(second) <= set(first)
 
 
 def levels_of(cells: Sequence[Cell], name: str) -> list[Any]:
@@ -104,7 +197,6 @@ def levels_of(cells: Sequence[Cell], name: str) -> list[Any]:
 Quantity = Literal["energy", "epochs", "joules_per_epoch"]
 Acts = Literal["epochs", "joules_per_epoch", "both", "neither"]
 QUANTITIES: Final[tuple[Quantity, ...]] = get_args(Quantity)
-HARDWARE: Final = "hardware"  # the profile counts as a parameter of this name, if there are several
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +205,10 @@ class Effect:
 
     Attributes:
         levels: its values in order, each with its factor to the mean over the levels.
-        range: the factor between its highest and its lowest level. Its interval is from the spread of the repeats
-            within the cells, for these two levels; None if no cell has two repeats. Of an energy it also has room for
-            what the meters get wrong, more of it where the two levels were read by different kinds.
+        range: the factor between its highest and its lowest level. Its interval is from the spread of the training
+            runs (``Noise``), and corrected for having picked these two of all levels; None if no cell has two repeats.
+            Of an energy it also has room for what the meters get wrong, more of it where the two levels were read by
+            different kinds.
         best, worst: the levels with the lowest and the highest value.
         share: the part of the cells' variance (of logarithms) that this parameter explains beyond the others.
     """
@@ -222,21 +315,21 @@ def _fitted(
         return None
     coefficients = np.linalg.lstsq(design, y, rcond=None)[0]
     whole, left = squares_left(np.ones((len(cells), 1)), y), squares_left(design, y)
-    variance, degrees = pooled_variance(cells)
+    noise = noise_of(cells)
     residuals = y - design @ coefficients
     main = []
     for name in names:
         without = design_of(cells, [other for other in names if other != name], levels)
         share = (squares_left(without, y) - left) / whole if whole > 0 else 0.0
-        main.append(_effect(name, quantity, names, levels, design, coefficients, cells, (variance, degrees), share))
+        main.append(_effect(name, quantity, names, levels, design, coefficients, cells, noise, share))
     free = len(cells) - design.shape[1]
     far = int(np.argmax(np.abs(residuals)))
-    noise = None if variance is None else free * variance / mean_repeats(cells)
+    by_noise = noise.left_by(np.eye(len(cells)) - design @ np.linalg.pinv(design)) if free > 0 else None
     return Effects(
         quantity=quantity,
         main=tuple(main),
         interaction_share=left / whole if free > 0 and whole > 0 else None,
-        noise_share=noise / whole if noise is not None and free > 0 and whole > 0 else None,
+        noise_share=by_noise / whole if by_noise is not None and whole > 0 else None,
         largest_departure=(cells[far].settings, exp(residuals[far])) if free > 0 else None,
         cells=len(cells),
         censored=censored,
@@ -252,25 +345,25 @@ def _effect(
     design: Array,
     coefficients: Array,
     cells: Sequence[Cell],
-    noise: tuple[float | None, int],
+    noise: Noise,
     share: float,
 ) -> Effect:
     start = 1 + sum(len(levels[other]) - 1 for other in names[: names.index(name)])
     logs = [0.0, *(float(each) for each in coefficients[start : start + len(levels[name]) - 1])]
     mean = math.fsum(logs) / len(logs)
     low, high = logs.index(min(logs)), logs.index(max(logs))
-    variance, degrees = noise
-    half_width = None
-    if variance is not None:
-        contrast = np.zeros(design.shape[1])
-        if high:
-            contrast[start + high - 1] += 1
-        if low:
-            contrast[start + low - 1] -= 1
-        weights = np.linalg.pinv(design).T @ contrast
-        of_means = np.array([variance / len(cell.logs) for cell in cells])
-        half_width = student(degrees) * math.sqrt(float(weights**2 @ of_means))
+    contrast = np.zeros(design.shape[1])
+    if high:
+        contrast[start + high - 1] += 1
+    if low:
+        contrast[start + low - 1] -= 1
+    weights = np.linalg.pinv(design).T @ contrast
+    known = noise.of(weights)
+    # The two levels are picked out of all of them, as the widest apart.
+    half_width = None if known is None else studentised(known[1], len(logs)) * math.sqrt(known[0])
     between = exponential(logs[high] - logs[low], half_width, len(cells))
+    if quantity != "joules_per_epoch":
+        between = between.at_least_from(*_reports_apart(cells, weights, noise, of_energy=quantity == "energy"))
     best, worst = levels[name][low], levels[name][high]
     return Effect(
         parameter=name,
@@ -281,6 +374,24 @@ def _effect(
         worst=worst,
         share=max(0.0, share),
     )
+
+
+def _reports_apart(cells: Sequence[Cell], weights: Array, noise: Noise, *, of_energy: bool) -> tuple[float, float]:
+    """How far off a range may be because nobody looks between two reports: what each cell's mean may be off, weighted.
+
+    Cells that share their training runs are off by the same.
+    """
+    low = high = 0.0
+    for group in dict.fromkeys(noise.alike):
+        places = [place for place, each in enumerate(noise.alike) if each == group]
+        weight = float(weights[places].sum())
+        ends = [
+            one_report([count for _, count in measured(cells[place].trials)], of_energy=of_energy) for place in places
+        ]
+        logs = [math.log(min(end[0] for end in ends)), math.log(max(end[1] for end in ends))]
+        low += min(weight * each for each in logs)
+        high += max(weight * each for each in logs)
+    return math.exp(low), math.exp(high)
 
 
 def _settings(trial: TrialLike) -> dict[str, Any]:

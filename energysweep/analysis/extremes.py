@@ -1,4 +1,4 @@
-"""The dearest setting over the cheapest one at equal accuracy."""
+"""Which of several configurations cannot be told from the cheapest, and what the dearest takes over it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from energysweep.analysis.intervals import Estimate, ratio_of_means
+from energysweep.analysis.family import Family
+from energysweep.analysis.intervals import Estimate
 from energysweep.analysis.target import (
     Ratio,
     ToTarget,
@@ -16,12 +17,77 @@ from energysweep.analysis.target import (
     decided,
     measured,
     needed_at_least,
-    ratio_to_target,
+    picked_ratio_to_target,
+    reports_apart,
     to_target,
+    told_apart_by_meters,
     with_meters,
 )
 
 _Name = TypeVar("_Name")
+
+
+# Ties: the one rule of a report's sentence, tables and answers --------------------------------------------------------
+#
+# Two configurations are tied if the 95 % interval of the ratio of their mean energies holds 1. It is corrected for all
+# configurations that were looked at (``Family``), because the cheapest is picked for being the cheapest. It is at least
+# as wide as one report, where all repeats need the same number, and as what their own meters cannot have seen (the
+# known steps of their counters, the part of their time without good readings, and, of an energy to the target, what a
+# reading of a tenth of a second ago had not seen yet). What a kind of meter gets wrong, it gets wrong for both, so that
+# it cancels; where the kinds differ the interval is wider by both uncertainties (``meters.accuracy``).
+#
+# One repeat tells nothing about the spread between repeats: then two are tied if their meters cannot tell them apart,
+# and otherwise nobody knows.
+
+_Runs = Sequence[tuple[TrialLike, float]]  # the repeats of a configuration, each with the energy that is compared
+
+
+class Compared:
+    """Configurations whose energies are compared.
+
+    Args:
+        configurations: all that are looked at, each as its repeats with their energies in joules.
+    """
+
+    def __init__(self, configurations: Sequence[_Runs]) -> None:
+        known = [_joules(runs) for runs in configurations]
+        self._family = Family.of([joules for joules in known if _positive(joules)], len(known))
+
+    def ratio(self, first: _Runs, second: _Runs) -> Estimate | None:
+        """What ``first`` needs over what ``second`` needs; None if an energy is not known, or not above 0."""
+        if not _positive(_joules(first)) or not _positive(_joules(second)):
+            return None
+        ratio = self._family.ratio(_joules(first), _joules(second))
+        return ratio and _as_seen(ratio, first, second)
+
+    def tied(self, first: _Runs, second: _Runs) -> bool | None:
+        """Whether the two cannot be told apart; None if nobody knows."""
+        if not _positive(_joules(first)) or not _positive(_joules(second)):
+            return None
+        if min(len(first), len(second)) > 1:
+            return self._family.tied(_joules(first), _joules(second), lambda each: _as_seen(each, first, second))
+        ratio = self._family.ratio(_joules(first), _joules(second))
+        return None if ratio is None or told_apart_by_meters(ratio, _trials(first), _trials(second)) else True
+
+
+def _as_seen(ratio: Estimate, first: _Runs, second: _Runs) -> Estimate:
+    one, other = _trials(first), _trials(second)
+    return with_meters(ratio.at_least_from(*reports_apart(one, other, of_energy=True)), one, other)
+
+
+def _joules(runs: _Runs) -> list[float]:
+    return [joules for _, joules in runs]
+
+
+def _trials(runs: _Runs) -> list[TrialLike]:
+    return [trial for trial, _ in runs]
+
+
+def _positive(joules: Sequence[float]) -> bool:
+    return bool(joules) and min(joules) > 0
+
+
+# The extremes ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +96,12 @@ class Extremes(Generic[_Name]):
 
     Attributes:
         cheapest, dearest: as they were named; by the geometric mean, as the ratio is.
-        ratio: what the dearest needs over what the cheapest needs, and why. Its interval takes the two as given: the
-            extremes of many equal configurations would differ, too.
+        ratio: what the dearest needs over what the cheapest needs, and why. Its interval holds for the widest gap of
+            so many configurations, because the extremes of equal ones would differ, too.
         tied: the others that cannot be told from the cheapest; of those with one repeat that is not known.
         censored: the configurations that had a trial without the target.
         at_least: what one of them needs over what the cheapest needs, as ``at_least`` gives it: the one whose interval
-            begins highest, of those with a value above ``ratio``, and as that takes the two as given; None if there is
-            no such.
+            begins highest, of those with a value above ``ratio``; None if there is no such.
     """
 
     cheapest: _Name
@@ -54,31 +119,52 @@ def worst_to_best(groups: Sequence[tuple[_Name, Sequence[TrialLike]]]) -> Extrem
     always = [each for each in summed if always_arrives(each[1])]
     if len(always) < 2:
         return None
-    always.sort(key=lambda each: _joules(each[2]))
+    always.sort(key=lambda each: _mean(each[2]))
     (cheapest, cheapest_trials, _), (dearest, dearest_trials, _) = always[0], always[-1]
-    ratio = ratio_to_target(dearest_trials, cheapest_trials)
+    arrived = [trials for _, trials, _ in always]
+    ratio = picked_ratio_to_target(dearest_trials, cheapest_trials, arrived)
     if ratio is None:
         return None
-    others = [(name, ratio_to_target(trials, cheapest_trials)) for name, trials, _ in always[1:]]
+    runs = [[(trial, trial.energy_to_target_joules or 0.0) for trial in trials] for trials in arrived]
+    compared = Compared(runs)
     missed = [(name, trials) for name, trials, each in summed if each.censored]
-    bounds = [bound for _, trials in missed if (bound := at_least(trials, cheapest_trials)) is not None]
+    everything = len(always) + len(missed)
+    bounds = [
+        bound
+        for _, trials in missed
+        if (bound := at_least(trials, cheapest_trials, among=arrived, looked_at=everything)) is not None
+    ]
     dearer = [bound for bound in bounds if bound.value > ratio.energy.value]
     return Extremes(
         cheapest=cheapest,
         dearest=dearest,
         ratio=ratio,
-        tied=tuple(name for name, other in others if other is not None and other.tied),
+        tied=tuple(
+            name for (name, _, _), each in zip(always[1:], runs[1:], strict=True) if compared.tied(each, runs[0])
+        ),
         censored=tuple(name for name, _ in missed),
         at_least=max(dearer, key=lambda bound: (bound.low or 0.0, bound.value), default=None),
     )
 
 
-def at_least(censored: Sequence[TrialLike], cheapest: Sequence[TrialLike]) -> Estimate | None:
+def at_least(
+    censored: Sequence[TrialLike],
+    cheapest: Sequence[TrialLike],
+    *,
+    among: Sequence[Sequence[TrialLike]] = (),
+    looked_at: int = 2,
+) -> Estimate | None:
     """What a configuration with censored trials needs over what the cheapest needs, at least.
 
     Each censored trial counts with what it spent, so the value is an estimate of a lower bound. Its interval has
-    only a lower end, from the spread of both sides (Welch's): ``high`` is infinity. As what the trials would have
-    needed is no less than what they count with, the lower end of the bound is one of the ratio, too.
+    only a lower end, from the spread of both sides: ``high`` is infinity. As what the trials would have needed is no
+    less than what they count with, the lower end of the bound is one of the ratio, too.
+
+    Args:
+        censored: its repeats.
+        cheapest: those of the cheapest.
+        among: the configurations that the cheapest was picked from.
+        looked_at: how many configurations the two were picked from.
 
     Returns:
         None if an energy is not known, or if a trial of ``cheapest`` did not arrive; no ends with one repeat only.
@@ -86,7 +172,8 @@ def at_least(censored: Sequence[TrialLike], cheapest: Sequence[TrialLike]) -> Es
     spent, needed = needed_at_least(censored), [joules for joules, _ in measured(cheapest)]
     if spent is None or len(needed) < len(cheapest):
         return None
-    ratio = ratio_of_means(spent, needed)
+    family = Family.of([[joules for joules, _ in measured(trials)] for trials in among], looked_at)
+    ratio = family.ratio(spent, needed)
     if ratio is None or not ratio.has_interval:
         return ratio
     return replace(with_meters(ratio, censored, cheapest), high=math.inf)
@@ -97,5 +184,5 @@ def stands_out(bound: Estimate | None) -> bool:
     return bound is not None and (bound.low is None or bound.low > 1)
 
 
-def _joules(each: ToTarget) -> float:
+def _mean(each: ToTarget) -> float:
     return each.energy_joules.value if each.energy_joules else float("inf")

@@ -11,11 +11,10 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist, fmean, variance
+from statistics import fmean, variance
 from typing import Final
 
-# Student's t at 97.5 % for 1 to 10 degrees of freedom; for more, an expansion around the normal distribution holds.
-_STUDENT: Final = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)
+CONFIDENCE: Final = 0.95
 _LEAST_LOG, _LARGEST_LOG = math.log(sys.float_info.min), math.log(sys.float_info.max)
 
 
@@ -50,9 +49,13 @@ class Estimate:
 
     def at_least_as_wide(self, factor: float) -> Estimate:
         """The same, with an interval that reaches at least from value / factor to value * factor, if it has one."""
+        return self.at_least_from(1 / factor, factor)
+
+    def at_least_from(self, low: float, high: float) -> Estimate:
+        """The same, with an interval that reaches at least from value * low to value * high, if it has one."""
         if self.low is None or self.high is None:
             return self
-        return Estimate(self.value, min(self.low, self.value / factor), max(self.high, self.value * factor), self.n)
+        return replace(self, low=min(self.low, self.value * low), high=max(self.high, self.value * high))
 
     def wider(self, factor: float) -> Estimate:
         """The same, with an interval wider by ``factor`` to each side, if it has one."""
@@ -61,23 +64,16 @@ class Estimate:
         return Estimate(self.value, self.low / factor, self.high * factor, self.n)
 
 
-def student(degrees: float) -> float:
-    """The factor of a two-sided 95 % interval for this many degrees of freedom (Student's t at 97.5 %).
+def student(degrees: float, probability: float = CONFIDENCE) -> float:
+    """How many standard errors a two-sided interval reaches to each side (Student's t).
 
-    A fraction of a degree, as Welch and Satterthwaite's formula gives it, counts for nothing below 10: the interval
-    is a little too wide then.
+    Args:
+        degrees: of freedom, above 0; a fraction of one counts, as Welch and Satterthwaite's formula gives it.
+        probability: of the interval.
     """
-    if degrees <= len(_STUDENT):
-        whole = math.floor(degrees + 1e-9)  # Welch's 4 may come out as 3.9999999999999996
-        return _STUDENT[max(1, whole) - 1]
-    z = NormalDist().inv_cdf(0.975)
-    # Cornish and Fisher's expansion, off by less than 2e-4 from 11 degrees on.
-    return (
-        z
-        + (z**3 + z) / (4 * degrees)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * degrees**3)
-    )
+    from scipy.special import stdtrit  # noqa: PLC0415  # only where an interval is worked out: SciPy loads slowly
+
+    return float(stdtrit(degrees, 0.5 + probability / 2))
 
 
 def geometric_mean(values: Sequence[float]) -> Estimate | None:
@@ -110,14 +106,16 @@ def mean_of_ratios(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> 
     half_width = None
     if min(sizes) > 1:
         errors = [variance(each) / len(each) / len(pairs) ** 2 for each in logs]
-        half_width = student(_welch_degrees(errors, sizes)) * math.sqrt(sum(errors))
+        half_width = student(welch_degrees(errors, [size - 1 for size in sizes])) * math.sqrt(sum(errors))
     return exponential(difference / len(pairs), half_width, min(sizes))
 
 
-def _welch_degrees(errors: Sequence[float], sizes: Sequence[int]) -> float:
-    weights = sum(error**2 / (size - 1) for error, size in zip(errors, sizes, strict=True))
-    # Without any spread every number of degrees gives the same interval.
-    return sum(errors) ** 2 / weights if weights > 0 else float(sum(sizes) - len(sizes))
+def welch_degrees(errors: Sequence[float], degrees: Sequence[float]) -> float:
+    """The degrees of freedom of a sum of squared errors, each known to its own (Welch and Satterthwaite)."""
+    whole = sum(errors)
+    if whole <= 0:  # without any spread every number of degrees gives the same interval
+        return float(sum(degrees))
+    return 1 / sum((error / whole) ** 2 / free for error, free in zip(errors, degrees, strict=True) if error > 0)
 
 
 def exponential(log_value: float, log_half_width: float | None, n: int) -> Estimate:

@@ -58,6 +58,7 @@ class BreakEven:
             holds zero; ``unknown`` without an interval.
         scratch_objective, finetuned_objective: mean last value of the objective.
         ratio: finetuned over scratch, with its epochs and joules per epoch; None if a trial never reached the target.
+        trained: how many trials the three means are over.
         repeats: how many seeds all three sides have in common; 0 unless each side has each of them once.
         censored: how many of the trials never reached the target.
     """
@@ -77,6 +78,7 @@ class BreakEven:
     scratch_objective: float | None
     finetuned_objective: float | None
     ratio: Ratio | None
+    trained: tuple[int, int, int]
     repeats: int
     censored: int
 
@@ -86,6 +88,12 @@ class BreakEven:
         if self.scratch_joules is None or self.finetuned_joules is None:
             return None
         return self.scratch_joules - self.finetuned_joules
+
+    @property
+    def sums_joules(self) -> tuple[float | None, ...]:
+        """What all trials of each of the three sides took together."""
+        means = (self.pretrain_joules, self.scratch_joules, self.finetuned_joules)
+        return tuple(None if mean is None else mean * count for mean, count in zip(means, self.trained, strict=True))
 
 
 def pretraining(trials: Sequence[TrialLike]) -> tuple[BreakEven, ...]:
@@ -173,6 +181,7 @@ def _break_even(
         scratch_objective=_mean([trial.objective for trial in scratch]),
         finetuned_objective=_mean([trial.objective for trial in tuned]),
         ratio=paired_ratio_to_target(tuned, scratch) or ratio_to_target(tuned, scratch),
+        trained=(len(pretrain), len(scratch), len(tuned)),
         repeats=len(pairs),
         censored=missed_scratch + missed_tuned,
     )

@@ -17,8 +17,9 @@ import math
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
+from energysweep.analysis.family import Family
 from energysweep.analysis.intervals import Estimate, geometric_mean, ratio_of_means
 from energysweep.core.objective import number
 from energysweep.core.records import READ_AT_MOST_EVERY_SECONDS
@@ -260,14 +261,16 @@ def to_target(trials: Sequence[TrialLike]) -> ToTarget:
     """The repeats of one configuration summed up."""
     trials = decided(trials)
     known = measured(trials)
+    counts = [count for _, count in known]
+    energy, epochs = geometric_mean([joules for joules, _ in known]), geometric_mean(counts)
     reached = sum(trial.reached_target is True for trial in trials)
     bound = geometric_mean(needed_at_least(trials) or []) if reached < len(trials) else None
     return ToTarget(
         trials=len(trials),
         reached=reached,
-        energy_joules=geometric_mean([joules for joules, _ in known]),
-        epochs=geometric_mean([epochs for _, epochs in known]),
-        joules_per_epoch=geometric_mean([joules / epochs for joules, epochs in known]),
+        energy_joules=energy and energy.at_least_from(*one_report(counts, of_energy=True)),
+        epochs=epochs and epochs.at_least_from(*one_report(counts)),
+        joules_per_epoch=geometric_mean([joules / count for joules, count in known]),
         at_least_joules=bound.value if bound else None,
     )
 
@@ -296,7 +299,19 @@ def ratio_to_target(first: Sequence[TrialLike], second: Sequence[TrialLike]) -> 
     compared.
     """
     first, second = decided(first), decided(second)
-    return _ratio(first, second, ratio_of_means) if _all_arrived(first, second) else None
+    return _ratio(first, second, [ratio_of_means] * 3) if _all_arrived(first, second) else None
+
+
+def picked_ratio_to_target(
+    first: Sequence[TrialLike], second: Sequence[TrialLike], groups: Sequence[Sequence[TrialLike]]
+) -> Ratio | None:
+    """The same of two that were picked out of ``groups``, such as the dearest and the cheapest: see ``Family``."""
+    first, second = decided(first), decided(second)
+    if not _all_arrived(first, second):
+        return None
+    runs = [measured(decided(trials)) for trials in groups]
+    families = [Family.of([[quantity(*run) for run in group] for group in runs]) for quantity in _PARTS]
+    return _ratio(first, second, [family.ratio for family in families])
 
 
 def paired_ratio_to_target(first: Sequence[TrialLike], second: Sequence[TrialLike]) -> Ratio | None:
@@ -308,7 +323,7 @@ def paired_ratio_to_target(first: Sequence[TrialLike], second: Sequence[TrialLik
     pairs = paired(first, second)
     if not len(pairs) == len(first) == len(second) or not _all_arrived(first, second):
         return None
-    return _ratio([one for one, _ in pairs], [other for _, other in pairs], _ratio_of_pairs)
+    return _ratio([one for one, _ in pairs], [other for _, other in pairs], [_ratio_of_pairs] * 3)
 
 
 def told_apart_by_meters(ratio: Estimate, first: Sequence[TrialLike], second: Sequence[TrialLike]) -> bool:
@@ -334,19 +349,66 @@ def _all_arrived(*groups: Sequence[TrialLike]) -> bool:
     return all(always_arrives(trials) for trials in groups)
 
 
-def _ratio(first: Sequence[TrialLike], second: Sequence[TrialLike], over: _Over) -> Ratio | None:
+def _ratio(first: Sequence[TrialLike], second: Sequence[TrialLike], over: Sequence[_Over]) -> Ratio | None:
+    """A ratio and its parts, each by its own way to compare two groups of values."""
     one, other = measured(first), measured(second)
-    energy = over([joules for joules, _ in one], [joules for joules, _ in other])
-    epochs = over([float(count) for _, count in one], [float(count) for _, count in other])
-    per_epoch = over([joules / count for joules, count in one], [joules / count for joules, count in other])
+    found = [
+        compare([part(*run) for run in one], [part(*run) for run in other])
+        for part, compare in zip(_PARTS, over, strict=True)
+    ]
+    energy, epochs, per_epoch = found
     if energy is None or epochs is None or per_epoch is None:
         return None
+    if not _same_runs(first, second):
+        energy = energy.at_least_from(*reports_apart(first, second, of_energy=True))
+        epochs = epochs.at_least_from(*reports_apart(first, second))
     energy = with_meters(energy, first, second)
     return Ratio(energy, epochs, with_meters(per_epoch, first, second), energy.contains(1.0))
 
 
+_PARTS: Final[tuple[Callable[[float, int], float], ...]] = (
+    lambda joules, _: joules,
+    lambda _, epochs: float(epochs),
+    lambda joules, epochs: joules / epochs,
+)
+
+
 def _ratio_of_pairs(first: Sequence[float], second: Sequence[float]) -> Estimate | None:
     return geometric_mean([one / other for one, other in zip(first, second, strict=True)])
+
+
+# A target is seen at a report, and between two reports nobody looks --------------------------------------------------
+
+
+def one_report(epochs: Sequence[int], *, of_energy: bool = False) -> tuple[float, float]:
+    """How far off the mean of such numbers of reports may be, as factors, where all repeats need the same number.
+
+    Nobody looks between two reports. Repeats that all need 5 do not need exactly 5, without any spread: they would from
+    4.5 on. Where they differ, their own spread says what is known, and of one nothing is: no room.
+
+    Args:
+        epochs: the number of reports of each repeat.
+        of_energy: the mean is that of their energies. What comes with the first report cannot be had for less.
+    """
+    if len(epochs) < 2 or len(set(epochs)) > 1 or (of_energy and epochs[0] == 1):
+        return 1.0, 1.0
+    half = 0.5 / epochs[0]
+    return 1 - half, 1 + half
+
+
+def reports_apart(
+    first: Sequence[TrialLike], second: Sequence[TrialLike], *, of_energy: bool = False
+) -> tuple[float, float]:
+    """The same for the ratio of two groups."""
+    ends = [one_report([epochs for _, epochs in measured(each)], of_energy=of_energy) for each in (first, second)]
+    (low, high), (other_low, other_high) = ends
+    return low / other_high, high / other_low
+
+
+def _same_runs(first: Sequence[TrialLike], second: Sequence[TrialLike]) -> bool:
+    """Whether both sides are the same training runs on other hardware: what no report has seen is the same in both."""
+    runs, others = ({(trial.seed, canonical(trial.parameters)) for trial in side} for side in (first, second))
+    return runs == others and len(runs) == len(first) == len(second) and all(seed is not None for seed, _ in runs)
 
 
 def _unseen(trials: Sequence[TrialLike]) -> float:

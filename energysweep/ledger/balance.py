@@ -35,7 +35,7 @@ class Spread:
         mean: the arithmetic mean.
         std: the sample standard deviation; None for a single value.
         n: how many values there are.
-        geometric_mean: None if a value is not positive.
+        geometric_mean: 0 if all are; None if a value is not positive.
     """
 
     mean: float
@@ -54,7 +54,9 @@ class Spread:
 
 
 def _geometric_mean(values: Sequence[float]) -> float | None:
-    found = geometric_mean(values) if all(value > 0 for value in values) else None
+    if min(values) <= 0:
+        return 0.0 if min(values) == max(values) == 0 else None
+    found = geometric_mean(values)
     return found.value if found else None
 
 
@@ -66,6 +68,11 @@ def joined_sources(sources: Iterable[str]) -> str | None:
 def mean_of(spread: Spread | None) -> float | None:
     """The mean of a spread, None if there is none."""
     return None if spread is None else spread.mean
+
+
+def joules_of(spread: Spread | None) -> float | None:
+    """The one mean of energies, and of what is in proportion to them: the geometric one."""
+    return None if spread is None else spread.geometric_mean
 
 
 def total(values: Iterable[float | None]) -> float | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from energysweep.core.objective import Outcome
 from energysweep.core.text import NOT_AVAILABLE
-from energysweep.ledger.balance import Spread, joined_sources, mean_of, spread_dict, total
+from energysweep.ledger.balance import Spread, joined_sources, joules_of, mean_of, spread_dict, total
 from energysweep.ledger.trials import TrialSummary
 
 
@@ -104,6 +104,11 @@ class ConfigurationSummary:
         return Spread.over(trial.startup_joules for trial in self.ended)
 
     @property
+    def all_startup_joules(self) -> float | None:
+        """What the start-up of all its trials drew together."""
+        return total(trial.startup_joules for trial in self.trials)
+
+    @property
     def emissions_grams(self) -> Spread | None:
         """CO2e of a trial."""
         return Spread.over(trial.emissions_grams for trial in self.ended)
@@ -164,13 +169,13 @@ class ConfigurationSummary:
             "missed_target": self.missed_target,
             "open": self.open,
             "failed": self.failed,
-            "energy_joules": spread_dict(self.energy_joules),
+            "energy_joules": with_geometric_mean(self.energy_joules),
             "startup_joules": spread_dict(self.startup_joules),
-            "emissions_grams": spread_dict(self.emissions_grams),
+            "emissions_grams": with_geometric_mean(self.emissions_grams),
             "objective": spread_dict(self.objective),
             "energy_to_target_joules": with_geometric_mean(self.energy_to_target_joules),
-            "power_watts": mean_of(self.power_watts),
-            "joules_per_iteration": mean_of(self.joules_per_iteration),
+            "power_watts": joules_of(self.power_watts),
+            "joules_per_iteration": joules_of(self.joules_per_iteration),
             "iterations_to_target": mean_of(self.iterations_to_target),
             "lost_joules": self.lost_joules,
             "pruned_joules": self.pruned_joules,
@@ -225,6 +230,6 @@ class StageSummary:
             "trials": len(self.trials),
             "metric": self.metric,
             "objective": spread_dict(self.objective),
-            "energy_joules": spread_dict(self.energy_joules),
+            "energy_joules": with_geometric_mean(self.energy_joules),
             "total_energy_joules": self.total_energy_joules,
         }

@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from energysweep.analysis import QUANTITIES, TrialLike, effects, multitask, pretraining, side_by_side
+from energysweep.analysis.intervals import Estimate
 from energysweep.core.carbon import Intensity
 from energysweep.core.objective import Objective
 from energysweep.core.text import count_text
-from energysweep.ledger.balance import MeterSummary, Part, Totals, finite, spread_dict
+from energysweep.ledger.balance import MeterSummary, Part, Totals, finite
 from energysweep.ledger.configurations import ConfigurationSummary, StageSummary, with_geometric_mean
 from energysweep.ledger.ranking import same_work
 from energysweep.ledger.trials import TrialSummary
@@ -103,23 +104,32 @@ class Headline:
 
     Attributes:
         sentence: for a person.
-        worst_to_best_energy_ratio: energy to the target of the dearest configuration over that of the cheapest; None if
-            fewer than two reached it, without a target, or if the configurations do not do the same work.
+        worst_to_best: energy to the target of the dearest configuration over that of the cheapest, with its interval;
+            None if fewer than two reached it, without a target, or if the configurations do not do the same work.
         cheapest: the configuration that needs the least energy to the target (without a target: in all); None, too, if
             they do not do the same work.
         dearest: the one that needs the most.
+        compared: how many configurations the cheapest is the lowest of.
     """
 
     sentence: str
-    worst_to_best_energy_ratio: float | None
-    cheapest: ConfigurationSummary | None
-    dearest: ConfigurationSummary | None
+    worst_to_best: Estimate | None = None
+    cheapest: ConfigurationSummary | None = None
+    dearest: ConfigurationSummary | None = None
+    compared: int = 0
+
+    @property
+    def worst_to_best_energy_ratio(self) -> float | None:
+        """The value of ``worst_to_best``."""
+        return self.worst_to_best.value if self.worst_to_best else None
 
     def to_dict(self) -> dict[str, Any]:
         """Its entry in summary.json."""
         return {
             "sentence": self.sentence,
             "worst_to_best_energy_ratio": self.worst_to_best_energy_ratio,
+            "worst_to_best_interval": _ends(self.worst_to_best),
+            "compared": self.compared,
             "cheapest": _reference(self.cheapest),
             "dearest": _reference(self.dearest),
         }
@@ -219,6 +229,10 @@ class Summary:
         return said
 
 
+def _ends(ratio: Estimate | None) -> list[float] | None:
+    return None if ratio is None or ratio.low is None or ratio.high is None else [ratio.low, ratio.high]
+
+
 def _reference(configuration: ConfigurationSummary | None) -> dict[str, Any] | None:
     if configuration is None:
         return None
@@ -226,5 +240,5 @@ def _reference(configuration: ConfigurationSummary | None) -> dict[str, Any] | N
         "config": configuration.config,
         "hardware": configuration.hardware,
         "energy_to_target_joules": with_geometric_mean(configuration.energy_to_target_joules),
-        "energy_joules": spread_dict(configuration.energy_joules),
+        "energy_joules": with_geometric_mean(configuration.energy_joules),
     }

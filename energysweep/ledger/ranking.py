@@ -1,7 +1,7 @@
 """By which energy configurations are compared, and in which order: the one rule of a report's sentence, tables, charts.
 
-Energies to the target are compared by their geometric means, as all ratios of them are; those of whole trials, where
-there is no target, by their arithmetic means.
+All energies are compared by their geometric means, as all ratios of them are: those to the target, and those of whole
+trials where there is no target.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from energysweep.analysis.intervals import Estimate, ratio_of_means
+from energysweep.analysis.extremes import Compared
+from energysweep.analysis.intervals import Estimate
 from energysweep.analysis.multitask import TASKS
 from energysweep.analysis.pretraining import PRETRAINED
-from energysweep.analysis.target import always_arrives, canonical, told_apart_by_meters, with_meters
+from energysweep.analysis.target import always_arrives, canonical
 from energysweep.core.objective import Objective
-from energysweep.ledger.balance import Spread
+from energysweep.ledger.balance import Spread, joules_of
 from energysweep.ledger.configurations import ConfigurationSummary
 from energysweep.ledger.trials import TrialSummary
 
@@ -42,15 +43,8 @@ def compared_joules(configuration: ConfigurationSummary, objective: Objective | 
 
 
 def compared_mean(configuration: ConfigurationSummary, objective: Objective | None) -> float | None:
-    """The mean by which it is ranked: of energies to the target the geometric one, of whole trials the arithmetic."""
-    return shown_mean(compared_joules(configuration, objective), objective)
-
-
-def shown_mean(spread: Spread | None, objective: Objective | None) -> float | None:
-    """The mean of compared energies that people are shown."""
-    if spread is None:
-        return None
-    return spread.geometric_mean if objective is not None and objective.target is not None else spread.mean
+    """The mean by which it is ranked."""
+    return joules_of(compared_joules(configuration, objective))
 
 
 def compared_trials(
@@ -83,16 +77,7 @@ def ranked(
     return sorted(found, key=lambda pair: pair[0])
 
 
-# Which configurations cannot be told from the cheapest one: the one rule of a report's sentence, tables and answers ---
-#
-# Two configurations are tied if the 95 % interval of the ratio of their energies holds 1: Welch's interval of the
-# logarithms over the repeats, which is at least as wide as what their own meters cannot have seen (the known steps of
-# their counters, the part of their time without good readings, and, of an energy to the target, what a reading of a
-# tenth of a second ago had not seen yet). What a kind of meter gets wrong, it gets wrong for both, so that it cancels;
-# where the kinds differ the interval is wider by both uncertainties (``meters.accuracy``).
-#
-# One repeat tells nothing about the spread between repeats: then two are tied if their meters cannot tell them apart,
-# and otherwise nobody knows.
+# Which configurations cannot be told from the cheapest one (``Compared``) ---------------------------------------------
 
 
 def with_ties(
@@ -102,7 +87,9 @@ def with_ties(
     members = [each for _, each in ranked(configurations, objective)]
     if not members:
         return tuple(configurations)
-    tied = {id(each): _tied(each, members[0], objective) for each in members[1:]}
+    runs = [compared_trials(each, objective) for each in members]
+    compared = Compared(runs)
+    tied = {id(each): compared.tied(own, runs[0]) for each, own in zip(members[1:], runs[1:], strict=True)}
     return tuple(replace(each, tied_with_cheapest=tied.get(id(each), False)) for each in configurations)
 
 
@@ -116,24 +103,15 @@ def note(configurations: Sequence[ConfigurationSummary], objective: Objective | 
             "Some configurations have one repeat only: whether they are tied with the cheapest is not known, unless"
             " their meters cannot tell them apart. Set repeats to 3 or more."
         )
-    return "A tie is called where the 95 % interval of a ratio over the repeats holds 1; few repeats make wide ones."
+    return (
+        "A tie is called where the 95 % interval of a ratio holds 1. It is corrected for having looked at all"
+        f" {len(members)} configurations; few repeats make it wide."
+    )
 
 
 def ratio_to_cheapest(
-    configuration: ConfigurationSummary, cheapest: ConfigurationSummary, objective: Objective | None
+    configuration: ConfigurationSummary, configurations: Sequence[ConfigurationSummary], objective: Objective | None
 ) -> Estimate | None:
-    """What it needs over what the cheapest needs; None if an energy is not known, or not above 0."""
-    sides = [compared_trials(each, objective) for each in (configuration, cheapest)]
-    first, second = ([joules for _, joules in side] for side in sides)
-    if not first or not second or min(*first, *second) <= 0:
-        return None
-    ratio = ratio_of_means(first, second)
-    return None if ratio is None else with_meters(ratio, *([trial for trial, _ in side] for side in sides))
-
-
-def _tied(one: ConfigurationSummary, other: ConfigurationSummary, objective: Objective | None) -> bool | None:
-    ratio = ratio_to_cheapest(one, other, objective)
-    if ratio is None or ratio.has_interval:
-        return None if ratio is None else ratio.contains(1.0)
-    sides = ([trial for trial, _ in compared_trials(each, objective)] for each in (one, other))
-    return None if told_apart_by_meters(ratio, *sides) else True
+    """What one of these needs over what the cheapest of them needs; None if an energy is not known, or not above 0."""
+    runs = [compared_trials(each, objective) for _, each in ranked(configurations, objective)]
+    return Compared(runs).ratio(compared_trials(configuration, objective), runs[0]) if runs else None

@@ -9,15 +9,16 @@ from itertools import groupby
 from typing import Any
 
 from energysweep.analysis.extremes import stands_out, worst_to_best
+from energysweep.analysis.intervals import Estimate
 from energysweep.analysis.target import canonical, grouped, varying
 from energysweep.core.carbon import Intensity
 from energysweep.core.naming import trial_text
 from energysweep.core.objective import Objective
 from energysweep.core.text import TIMES, count_text, energy_text, number_text, or_more_text
-from energysweep.ledger.balance import in_windows_with_leases, meter, parts, total, totals
+from energysweep.ledger.balance import in_windows_with_leases, joules_of, meter, parts, total, totals
 from energysweep.ledger.configurations import ConfigurationSummary, StageSummary
 from energysweep.ledger.model import Extent, Headline, Summary, extent, open_text
-from energysweep.ledger.ranking import ranked, same_work, with_ties
+from energysweep.ledger.ranking import ranked, ratio_to_cheapest, same_work, with_ties
 from energysweep.ledger.store import LedgerData
 from energysweep.ledger.trials import TrialSummary, order, summarise_trials
 
@@ -161,9 +162,9 @@ def _with_pareto_front(
         return tuple(configurations)
     sign = 1.0 if objective.mode == "max" else -1.0
     points = [
-        (each.energy_joules.mean, sign * each.objective.mean, number)
+        (joules, sign * each.objective.mean, number)
         for number, each in enumerate(configurations)
-        if each.energy_joules and each.objective
+        if each.objective and (joules := joules_of(each.energy_joules)) is not None
     ]
     front: set[int] = set()
     best_cheaper = float("-inf")
@@ -193,27 +194,23 @@ def headline(configurations: Sequence[ConfigurationSummary], objective: Objectiv
         found = _without_target(configurations, objective, extent)
     else:
         found = _at_target(configurations, objective, objective.target, extent)
-    sentence, ratio, cheapest, dearest = found
-    return Headline(f"{sentence} {open_text(extent)}".rstrip(), ratio, cheapest, dearest)
-
-
-_Found = tuple[str, float | None, ConfigurationSummary | None, ConfigurationSummary | None]
+    return replace(found, sentence=f"{found.sentence} {open_text(extent)}".rstrip())
 
 
 def _at_target(
     configurations: Sequence[ConfigurationSummary], objective: Objective, target: float, extent: Extent
-) -> _Found:
+) -> Headline:
     goal = f"{objective.metric} {target:g}"
     members = ranked(configurations, objective)
     failed = _failed(configurations)
     if not members:
         if any(each.reached_target for each in configurations):
-            return f"{goal} was reached, but no energy was measured on the way{failed}.", None, None, None
+            return Headline(f"{goal} was reached, but no energy was measured on the way{failed}.")
         tried = any(each.missed_target for each in configurations)
         so_far = " so far" if extent.open else ""
         text = f"No configuration reached {goal}{so_far}" if tried else f"No trial has ended that could reach {goal}"
-        return f"{text}{failed}.", None, None, None
-    (low_joules, cheapest), (high_joules, dearest) = members[0], members[-1]
+        return Headline(f"{text}{failed}.")
+    (low_joules, cheapest), (_, dearest) = members[0], members[-1]
     low = _energy(low_joules, cheapest)
     missed = _missed(configurations)
     if len(members) == 1:
@@ -221,47 +218,43 @@ def _at_target(
         how_often = "in every trial" if cheapest.arrives and not _undecided(cheapest) else f"in {_k_of_n(cheapest)}"
         remarks = _remarks(None, [cheapest])
         sentence = f"{only} {cheapest.title} reached {goal} {how_often}, for {low}{remarks}{missed}{failed}."
-        return sentence, None, cheapest, dearest
-    ratio = _ratio(high_joules, low_joules)
-    high = _energy(high_joules, dearest)
-    remarks = _remarks(ratio, (cheapest, dearest))
+        return Headline(sentence, None, cheapest, dearest, 1)
+    ratio = ratio_to_cheapest(dearest, configurations, objective)
     begin = f"So far, reaching {goal}" if extent.open else f"Reaching {goal}"
-    sentence = f"{begin} took between {low} and {high}{remarks}; cheapest: {cheapest.title}{_ties(members)}"
-    return f"{sentence}{missed}{_bound(configurations)}{failed}.", ratio, cheapest, dearest
+    sentence = f"{begin} {_between(members, ratio)}{missed}{_bound(configurations)}{failed}."
+    return Headline(sentence, ratio, cheapest, dearest, len(members))
 
 
 def _of_other_work(
     configurations: Sequence[ConfigurationSummary], objective: Objective | None, extent: Extent
-) -> _Found:
+) -> Headline:
     why = "They differ in their tasks or in a pretraining of their own, so their energies are not ranked."
     count = len(configurations)
     if objective is None or objective.target is None:
-        return f"{count} configurations ran. {why}", None, None, None
+        return Headline(f"{count} configurations ran. {why}")
     always = sum(1 for each in configurations if each.arrives)
     goal = f"{objective.metric} {objective.target:g}"
     begin = "So far, " if extent.open else ""
-    return f"{begin}{always} of {count} configurations reached {goal} in every trial. {why}", None, None, None
+    return Headline(f"{begin}{always} of {count} configurations reached {goal} in every trial. {why}")
 
 
 def _without_target(
     configurations: Sequence[ConfigurationSummary], objective: Objective | None, extent: Extent
-) -> _Found:
+) -> Headline:
     members = ranked(configurations, objective)
     best = _best(configurations, objective)
     failed = _failed(configurations)
     if not members:
-        return f"No trial has ended with a measured energy yet{failed}.", None, None, None
-    (low_joules, cheapest), (high_joules, dearest) = members[0], members[-1]
+        return Headline(f"No trial has ended with a measured energy yet{failed}.")
+    (low_joules, cheapest), (_, dearest) = members[0], members[-1]
     begin = "So far, a trial" if extent.open else "A trial"
     if len(members) == 1:
         sentence = f"{begin} took {_energy(low_joules, cheapest)}{_remarks(None, [cheapest])}"
     else:
-        sentence = f"{begin} took between {_energy(low_joules, cheapest)} and {_energy(high_joules, dearest)}"
-        sentence += _remarks(_ratio(high_joules, low_joules), (cheapest, dearest))
-        sentence += f"; cheapest: {cheapest.title}{_ties(members)}"
+        sentence = f"{begin} {_between(members, ratio_to_cheapest(dearest, configurations, objective))}"
     if best is not None and best.objective is not None and objective is not None:
         sentence += f"; best {objective.metric}: {number_text(best.objective.mean)} with {best.title}"
-    return f"{sentence}{failed}.", None, cheapest, dearest
+    return Headline(f"{sentence}{failed}.", None, cheapest, dearest, len(members))
 
 
 def _best(configurations: Sequence[ConfigurationSummary], objective: Objective | None) -> ConfigurationSummary | None:
@@ -314,13 +307,22 @@ def _energy(joules: float, configuration: ConfigurationSummary) -> str:
     return energy_text(joules, estimated=configuration.estimated, brief=True)
 
 
-def _ratio(high: float, low: float) -> float | None:
-    return high / low if low > 0 else None
+def _between(members: Sequence[tuple[float, ConfigurationSummary]], ratio: Estimate | None) -> str:
+    """The lowest and the highest of the compared energies. The lowest of many is lower than a repeat of it would be."""
+    (low_joules, cheapest), (high_joules, dearest) = members[0], members[-1]
+    low, high = _energy(low_joules, cheapest), _energy(high_joules, dearest)
+    remarks = _remarks(ratio, (cheapest, dearest))
+    return (
+        f"took between {low}, the lowest of {len(members)} configurations, and {high}{remarks};"
+        f" cheapest: {cheapest.title}{_ties(members)}"
+    )
 
 
-def _remarks(ratio: float | None, members: Sequence[ConfigurationSummary]) -> str:
+def _remarks(ratio: Estimate | None, members: Sequence[ConfigurationSummary]) -> str:
     """What stands in brackets after the energies: how many times, and whether they are estimates."""
-    remarks = [] if ratio is None else [f"{TIMES}{number_text(ratio)}"]
+    remarks = [] if ratio is None else [f"{TIMES}{number_text(ratio.value)}"]
+    if ratio is not None and ratio.low is not None and ratio.high is not None:
+        remarks.append(f"95 %: {number_text(ratio.low)} to {number_text(ratio.high)}")
     if any(each.estimated for each in members):
         remarks.append("estimated")
     return f" ({', '.join(remarks)})" if remarks else ""

@@ -13,7 +13,7 @@ from rich.text import Text
 from energysweep.analysis.target import always_arrives
 from energysweep.core.naming import configuration_text, value_text
 from energysweep.core.text import NOT_AVAILABLE, TIMES, energy_text
-from energysweep.ledger.balance import mean_of
+from energysweep.ledger.balance import joules_of
 from energysweep.ledger.configurations import ConfigurationSummary
 from energysweep.ledger.model import Summary
 from energysweep.ledger.store import LedgerData
@@ -103,7 +103,7 @@ class Cell:
     """One configuration in one column.
 
     Attributes:
-        joules: its energy: the geometric mean of those to the target, the arithmetic one of whole trials.
+        joules: its energy, to the target or of a whole trial: the geometric mean.
         energy_ratio: its energy over that of the first column that shares configurations; None if either is missing,
             or, at a target, is a mean of the lucky ones among its trials.
     """
@@ -192,8 +192,7 @@ def comparison_table(comparison: Comparison) -> RenderableType:
     for row in comparison.rows:
         table.add_row(Text(row.config), *(Text(cell_text(row.cells[place], comparison)) for place in comparison.shared))
     what = "Energy to target" if comparison.at_target else "Energy of a trial"
-    mean = "geometric" if comparison.at_target else "arithmetic"
-    title = Text(f"{what} ({mean} mean), and its ratio to the first run", style="bold")
+    title = Text(f"{what} (geometric mean), and its ratio to the first run", style="bold")
     return Group(title, Text(), table, *notes)
 
 
@@ -228,10 +227,7 @@ def _cells(
     def joules(configuration: ConfigurationSummary | None) -> float | None:
         if configuration is None:
             return None
-        if not at_target:
-            return mean_of(configuration.energy_joules)
-        spread = configuration.energy_to_target_joules
-        return spread.geometric_mean if spread else None
+        return joules_of(configuration.energy_to_target_joules if at_target else configuration.energy_joules)
 
     def compared(configuration: ConfigurationSummary | None) -> float | None:
         lucky = configuration is not None and at_target and not always_arrives(configuration.trials)

@@ -18,7 +18,7 @@ from typing import Any, Final
 from energysweep.core.errors import EnergysweepError
 from energysweep.core.objective import number
 from energysweep.core.text import NOT_AVAILABLE
-from energysweep.ledger.balance import Spread
+from energysweep.ledger.balance import Spread, joules_of
 from energysweep.ledger.configurations import ConfigurationSummary
 from energysweep.ledger.model import Summary
 from energysweep.ledger.trials import TrialSummary
@@ -108,7 +108,8 @@ def _configuration_row(configuration: ConfigurationSummary) -> Row:
         row |= _spread_cells(name, Spread.over(number(cells.get(name)) for cells in ended))
     to_target = configuration.energy_to_target_joules
     row |= _spread_cells("energy_to_target_joules", to_target)
-    row["energy_to_target_joules.geometric_mean"] = to_target.geometric_mean if to_target else None
+    row["energy_to_target_joules.geometric_mean"] = joules_of(to_target)
+    row["energy_joules.geometric_mean"] = joules_of(configuration.energy_joules)
     return row | {"source": configuration.source}
 
 

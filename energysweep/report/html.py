@@ -20,7 +20,7 @@ import plotly.offline
 from energysweep.core import text
 from energysweep.core.inputs import sweep_link
 from energysweep.core.naming import setting_text
-from energysweep.ledger.balance import mean_of
+from energysweep.ledger.balance import joules_of, mean_of
 from energysweep.ledger.model import Summary
 from energysweep.ledger.ranking import note, some_open
 from energysweep.ledger.store import LedgerData
@@ -112,6 +112,7 @@ def _templates() -> jinja2.Environment:
         "duration": text.duration_text,
         "emissions": text.emissions_text,
         "energy": text.energy_text,
+        "joules": joules_of,
         "mean": mean_of,
         "number": text.number_text,
         "uncertainty": text.uncertainty_text,

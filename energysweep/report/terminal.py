@@ -23,7 +23,7 @@ from energysweep.core.text import (
     power_text,
     uncertainty_text,
 )
-from energysweep.ledger.balance import MeterSummary, mean_of
+from energysweep.ledger.balance import MeterSummary, joules_of, mean_of
 from energysweep.ledger.configurations import ConfigurationSummary, StageSummary
 from energysweep.ledger.model import Summary
 from energysweep.ledger.ranking import compared_mean, note, some_open
@@ -284,8 +284,8 @@ def _cells(each: ConfigurationSummary, summary: Summary) -> list[str]:
         cells.append(number_text(mean_of(each.objective)))
     return [
         *cells,
-        energy_text(mean_of(each.energy_joules), estimated=each.estimated, brief=True),
-        emissions_text(mean_of(each.emissions_grams), estimated=each.estimated, brief=True),
+        energy_text(joules_of(each.energy_joules), estimated=each.estimated, brief=True),
+        emissions_text(joules_of(each.emissions_grams), estimated=each.estimated, brief=True),
         *(["with cheapest"] if each.tied_with_cheapest else []),
     ]
 

@@ -148,9 +148,10 @@ def test_the_effect_of_hardware_that_other_meters_read_has_room_for_both() -> No
             pytest.approx(value / factor),
             pytest.approx(value * factor),
         )
-        # each batch size was read by both kinds
+        # each batch size was read by both kinds; epochs of 4, 8 and 32 may be half a report off at either batch size
         assert batch is not None
-        assert batch.range.high == pytest.approx(batch.range.value)
+        room = 1.0 if quantity == "joules_per_epoch" else ((4.5 * 8.5 * 32.5) / (3.5 * 7.5 * 31.5)) ** (1 / 3)
+        assert batch.range.high == pytest.approx(batch.range.value * room)
     assert acts_on(trials, "hardware") == "joules_per_epoch"
 
 
@@ -165,7 +166,8 @@ def test_a_hole_in_the_grid_takes_no_meter_from_a_level_of_another_parameter() -
     found = effects(trials, "energy")
     rate = found.of("learning_rate") if found else None
     assert rate is not None
-    assert (rate.range.value, rate.range.high) == (pytest.approx(8), pytest.approx(8))
+    # 32 and 4 epochs may be half a report off
+    assert (rate.range.value, rate.range.high) == (pytest.approx(8), pytest.approx(32.5 / 3.5))
 
 
 def test_an_effect_is_not_told_more_exactly_than_the_meters_saw() -> None:

@@ -89,7 +89,8 @@ def everything(data: LedgerData) -> str:
 def test_an_interrupted_sweep_says_what_is_open_and_how_it_goes_on() -> None:
     summary = summarise(INTERRUPTED)
     assert summary.headline.sentence == (
-        "So far, reaching accuracy 0.9 took between 40.0 J and 60.0 J (\N{MULTIPLICATION SIGN}1.50); cheapest: x=1."
+        "So far, reaching accuracy 0.9 took between 40.0 J, the lowest of 2 configurations, and 60.0 J"
+        " (\N{MULTIPLICATION SIGN}1.50); cheapest: x=1."
         " Interrupted: 6 of 8 trials are open; energysweep resume RUN_DIR goes on with what is left."
     )
     assert summary.to_dict()["trials"] == {"planned": 8, "ended": 2, "failed": 0, "open": 6}
@@ -194,13 +195,17 @@ def test_what_is_open_or_failed_is_in_no_analysis() -> None:
 def test_a_trial_that_was_cut_off_after_the_target_has_reached_it() -> None:
     summary = summarise(sweep([(1, "interrupted", 40.0), (2, "failed", 60.0)], planned=2))
     assert [each.arrival_text for each in summary.configurations] == ["1 of 1", "1 of 1"]
-    assert summary.headline.sentence.startswith("So far, reaching accuracy 0.9 took between 40.0 J and 60.0 J")
+    assert summary.headline.sentence.startswith(
+        "So far, reaching accuracy 0.9 took between 40.0 J, the lowest of 2 configurations, and 60.0 J"
+    )
 
 
 def test_without_a_target_the_tables_say_which_trials_have_ended() -> None:
     data = sweep([(1, "completed", 40.0), (1, "interrupted", None), (2, "completed", 60.0), (3, "failed", None)])
     summary = summarise(replace(data, run=data.run | {"objective": {"metric": "accuracy"}}))
-    assert summary.headline.sentence.startswith("So far, a trial took between 40.0 J and 60.0 J")
+    assert summary.headline.sentence.startswith(
+        "So far, a trial took between 40.0 J, the lowest of 2 configurations, and 60.0 J"
+    )
     text = printed(terminal_table(summary))
     assert "1 ended, 1 open" in text
     assert "1 failed" in text

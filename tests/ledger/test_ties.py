@@ -56,7 +56,7 @@ def test_the_interval_of_a_ratio_over_repeats_is_welch_s_of_the_logarithms() -> 
     # freedom, so 4.3027 * sqrt(0.02) = 0.60849 to each side of ln 2.
     step = math.exp(0.2)
     both = sweep({"a": [10, 10 * step], "b": [20, 20 * step]}).configurations
-    found = ratio_to_cheapest(both[1], both[0], None)
+    found = ratio_to_cheapest(both[1], both, None)
     assert found is not None
     assert (found.value, found.low, found.high) == pytest.approx((2, 2 / 1.83766, 2 * 1.83766), rel=1e-4)
 
@@ -65,6 +65,16 @@ def test_a_ratio_whose_interval_holds_1_is_a_tie() -> None:
     # The same interval to each side, a factor of 1.83766: it holds 1 for a ratio of 1.8, and not for one of 1.9.
     step = math.exp(0.2)
     near, far = ([factor * 10, factor * 10 * step] for factor in (1.8, 1.9))
+    assert ties(sweep({"a": [10, 10 * step], "b": near})) == ["x=b"]
+    assert ties(sweep({"a": [10, 10 * step], "b": far})) == []
+
+
+def test_of_three_configurations_the_lowest_is_told_from_another_only_if_it_would_be_of_any_two() -> None:
+    # 95 % of the studentised range of 3 groups for 2 degrees are 8.331: 8.331 / sqrt(2) * sqrt(0.02) = 0.833. The
+    # typical variance of a group is 0.02 / 0.4549 (the median of a variance with 1 degree is so much of the true one),
+    # with 3 degrees: 5.910 / sqrt(2) * sqrt(0.02 / 0.4549) = 0.876, the wider one: a factor of 2.40 instead of 1.84.
+    step = math.exp(0.2)
+    near, far = ([factor * 10, factor * 10 * step] for factor in (2.39, 2.41))
     assert ties(sweep({"a": [10, 10 * step], "b": near, "c": far})) == ["x=b"]
 
 
@@ -95,6 +105,7 @@ def test_several_repeats_say_how_ties_are_called() -> None:
     said = note(sweep({"a": [10, 12], "b": [30, 31]}).configurations, None)
     assert said is not None
     assert "95 % interval" in said
+    assert "all 2 configurations" in said
 
 
 def test_a_single_configuration_needs_no_word_about_ties() -> None:
@@ -130,8 +141,6 @@ def times_ten(data: LedgerData, trials: str) -> LedgerData:
 
 def test_a_configuration_that_does_not_always_arrive_is_in_no_tie() -> None:
     config = "learning_rate=0.1 batch_size=64"
-    data = times_ten(example(), "t-0.01-64-1")  # one of its neighbours takes 50 and 550 J
-    assert config not in ties(summarise(data))
     wide = times_ten(example(), "t-0.1-64-1")  # 30 and 330 J, of which nobody can tell 20 and 22 J
     assert config in ties(summarise(wide))
     without = replace(wide, results=[row for row in wide.results if row.trial != "t-0.1-64-1"])  # one arrives

@@ -15,9 +15,9 @@ from energysweep.report.answers.settings import Line, setting_lines, why_lines
 from energysweep.report.not_measured import charged_text
 
 MEANS_NOTE: Final = (
-    "An energy to the target is the geometric mean over the repeats that reached it, every ratio is of such means, and"
-    " a tie is a ratio whose 95 % interval holds 1. Energies of whole trials are arithmetic means; so is a break-even,"
-    " because the energies of its uses add up. A trial that has not ended, or that failed, is in no mean."
+    "A mean of energies is the geometric one over the repeats, to the target over those that reached it; every ratio is"
+    " of such means. A tie is a ratio whose 95 % interval holds 1; of configurations that were picked out of several it"
+    " is corrected for that. A trial that has not ended, or that failed, is in no mean."
 )
 
 

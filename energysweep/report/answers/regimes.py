@@ -121,12 +121,15 @@ def _brief(each: BreakEven, beside: FrozenOrNot | None, summary: Summary) -> str
     return f"{what}: break-even {reuses_text(each)}{over}; {metric} {scores}."
 
 
+_SIDES: Final = ("beforehand", "from scratch", "with it")
+
+
 def _detail(each: BreakEven, summary: Summary) -> str:
     joules = [
-        energy_text(value, estimated=summary.estimated, brief=True)
-        for value in (each.pretrain_joules, each.scratch_joules, each.finetuned_joules)
+        f"{count(trials, 'training')} {kind} took {energy_text(value, estimated=summary.estimated, brief=True)}"
+        for kind, value, trials in zip(_SIDES, each.sums_joules, each.trained, strict=True)
     ]
-    text = f"{joules[0]} of pretraining, {joules[1]} from scratch, {joules[2]} with it, over {each.repeats} repeats."
+    text = f"{', '.join(joules)} (together)."
     if each.verdict == "may pay":
         text += " Its saving cannot be told from none."
     if each.ratio is not None:

@@ -133,8 +133,8 @@ def pretraining_table(summaries: Sequence[Summary]) -> str:
                 f"{use_text(each)} {_own_settings(each.settings, run)}".strip(),
                 each.hardware or NOT_AVAILABLE,
                 *(
-                    energy_text(joules, estimated=run.estimated, brief=True)
-                    for joules in (each.pretrain_joules, each.scratch_joules, each.finetuned_joules)
+                    f"{energy_text(joules, estimated=run.estimated, brief=True)} in {count}"
+                    for joules, count in zip(each.sums_joules, each.trained, strict=True)
                 ),
                 reuses_text(each),
                 each.verdict,

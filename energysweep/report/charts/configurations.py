@@ -11,10 +11,10 @@ import plotly.graph_objects as go
 from energysweep.analysis.target import value_order
 from energysweep.core.naming import value_text
 from energysweep.core.text import energy_text, number_text
-from energysweep.ledger.balance import Spread
+from energysweep.ledger.balance import Spread, joules_of
 from energysweep.ledger.configurations import ConfigurationSummary
 from energysweep.ledger.model import Summary
-from energysweep.ledger.ranking import compared_joules, compared_mean
+from energysweep.ledger.ranking import compared_joules
 from energysweep.ledger.trials import TrialSummary
 from energysweep.report.charts.base import (
     BLUE,
@@ -41,7 +41,16 @@ MOST_BARS_IN_A_HALF: Final = 12  # with more, the chart takes a whole row of the
 
 _FRONT: Final = "Blue: no other configuration does as well for less energy."
 _NO_FRONT: Final = "The configurations do not do the same work, so that none is better than another by this."
-_Point = tuple[ConfigurationSummary, Spread, Spread]  # its energy, its objective
+
+
+class _Bar(NamedTuple):
+    """The mean of energies, where a bar ends, and their standard deviation."""
+
+    joules: float
+    std: float | None
+
+
+_Point = tuple[ConfigurationSummary, _Bar, Spread]  # its energy, its objective
 
 
 def energy_against_objective(summary: Summary) -> Figure | None:
@@ -50,12 +59,12 @@ def energy_against_objective(summary: Summary) -> Figure | None:
     shown = [(each, *means) for each in summary.configurations if (means := _means(each)) is not None]
     if objective is None or not shown:
         return None
-    unit = EnergyUnit.for_values([energy.mean for _, energy, _ in shown], estimated=summary.estimated)
-    front = sorted((point for point in shown if point[0].pareto), key=lambda point: point[1].mean)
+    unit = EnergyUnit.for_values([energy.joules for _, energy, _ in shown], estimated=summary.estimated)
+    front = sorted((point for point in shown if point[0].pareto), key=lambda point: point[1].joules)
     rest = [point for point in shown if not point[0].pareto]
     plot = empty_plot(height=380)
     plot.add_scatter(
-        x=[unit.scaled(energy.mean) for _, energy, _ in front],
+        x=[unit.scaled(energy.joules) for _, energy, _ in front],
         y=[value.mean for _, _, value in front],
         mode="lines",
         line={"color": BLUE, "width": 2, "dash": "dot"},
@@ -69,7 +78,7 @@ def energy_against_objective(summary: Summary) -> Figure | None:
             _add_points(plot, points, unit, name=name, color=color, size=size)
     if objective.target is not None:
         plot.add_hline(y=objective.target, line={"color": VERMILION, "width": 1, "dash": "dash"})
-    plot.update_xaxes(title=unit.title("Energy of a trial"), type=axis_type([energy.mean for _, energy, _ in shown]))
+    plot.update_xaxes(title=unit.title("Energy of a trial"), type=axis_type([energy.joules for _, energy, _ in shown]))
     plot.update_yaxes(title=lines(objective.metric))
     line = f" The dashed line is the target, {objective.target:g}." if objective.target is not None else ""
     return Figure(
@@ -86,9 +95,9 @@ def _add_points(
     plot.add_scatter(
         name=name,
         mode="markers",
-        x=[unit.scaled(energy.mean) for _, energy, _ in points],
+        x=[unit.scaled(energy.joules) for _, energy, _ in points],
         y=[value.mean for _, _, value in points],
-        error_x=error_bar([unit.scaled(energy.std) for _, energy, _ in points], color),
+        error_x=error_bar(unit.all_scaled(energy.std for _, energy, _ in points), color),
         error_y=error_bar([value.std for _, _, value in points], color),
         marker={"color": color, "size": size, "line": {"color": "white", "width": 1}},
         text=[_hover(each) for each, _, _ in points],
@@ -96,16 +105,16 @@ def _add_points(
     )
 
 
-def _means(configuration: ConfigurationSummary) -> tuple[Spread, Spread] | None:
-    energy, objective = configuration.energy_joules, configuration.objective
+def _means(configuration: ConfigurationSummary) -> tuple[_Bar, Spread] | None:
+    energy, objective = _bar_of(configuration.energy_joules), configuration.objective
     return None if energy is None or objective is None else (energy, objective)
 
 
 def _hover(configuration: ConfigurationSummary) -> str:
-    energy, objective = configuration.energy_joules, configuration.objective
+    objective = configuration.objective
     rows = [
         f"<b>{lines(configuration.title)}</b>",
-        "energy " + energy_text(energy.mean if energy else None, estimated=configuration.estimated),
+        "energy " + energy_text(joules_of(configuration.energy_joules), estimated=configuration.estimated),
         f"objective {number_text(objective.mean if objective else None)}",
     ]
     return "<br>".join(rows)
@@ -124,7 +133,11 @@ def energy_to_target(summary: Summary) -> Figure | None:
     more = f" Of {len(bars)}, the {MOST_BARS} with the least energy are shown." if len(bars) > MOST_BARS else ""
     if summary.objective is None or summary.objective.target is None:
         return Figure(
-            "energy-bars", "Energy per configuration", "Arithmetic mean of a configuration's trials." + more, plot, wide
+            "energy-bars",
+            "Energy per configuration",
+            "Geometric mean of a configuration's trials; lines are one standard deviation." + more,
+            plot,
+            wide,
         )
     return Figure(
         "energy-bars",
@@ -137,16 +150,12 @@ def energy_to_target(summary: Summary) -> Figure | None:
 
 
 def _bar(configuration: ConfigurationSummary, summary: Summary) -> _Bar | None:
-    spread = compared_joules(configuration, summary.objective)
-    joules = compared_mean(configuration, summary.objective)
+    return _bar_of(compared_joules(configuration, summary.objective))
+
+
+def _bar_of(spread: Spread | None) -> _Bar | None:
+    joules = joules_of(spread)
     return None if spread is None or joules is None else _Bar(joules, spread.std)
-
-
-class _Bar(NamedTuple):
-    """Where a bar ends, and its standard deviation."""
-
-    joules: float
-    std: float | None
 
 
 def _bars(bars: Sequence[tuple[ConfigurationSummary, _Bar | None]], quantity: str, *, estimated: bool) -> go.Figure:

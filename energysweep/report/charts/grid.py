@@ -15,7 +15,7 @@ from energysweep.analysis import Estimate, to_target
 from energysweep.analysis.target import value_order
 from energysweep.core.naming import value_text
 from energysweep.core.text import number_text
-from energysweep.ledger.balance import mean_of
+from energysweep.ledger.balance import joules_of
 from energysweep.ledger.configurations import ConfigurationSummary
 from energysweep.ledger.model import Summary
 from energysweep.report.charts.base import GREY, GRID, INK, EnergyUnit, Figure, empty_plot, lines
@@ -53,7 +53,7 @@ def heatmaps(summary: Summary) -> list[Figure]:
     if grid is None:
         return []
     if not summary.has_target:
-        return _known([_energy(summary, grid, "Energy of a trial", lambda each: mean_of(each.energy_joules))])
+        return _known([_energy(summary, grid, "Energy of a trial", lambda each: joules_of(each.energy_joules))])
     return _known(
         [
             _energy(summary, grid, "Energy to target", lambda each: _value(to_target(each.trials).energy_joules)),
@@ -86,7 +86,7 @@ def _grid(summary: Summary) -> _Grid | None:
 def _rank(summary: Summary, each: ConfigurationSummary) -> tuple[bool, float]:
     """The cheapest is the least of its cell; with a target, before it come none that do not always arrive."""
     if not summary.has_target:
-        return False, mean_of(each.energy_joules) or math.inf
+        return False, joules_of(each.energy_joules) or math.inf
     found = to_target(each.trials)
     return not found.complete, _value(found.energy_joules) or math.inf
 
@@ -140,7 +140,7 @@ def _joules_per_iteration(summary: Summary, grid: _Grid) -> Figure | None:
 def _iteration_joules(configuration: ConfigurationSummary) -> float | None:
     """Up to the target, if all trials reached it; of whole trials otherwise."""
     found = to_target(configuration.trials)
-    return _value(found.joules_per_epoch) if found.complete else mean_of(configuration.joules_per_iteration)
+    return _value(found.joules_per_epoch) if found.complete else joules_of(configuration.joules_per_iteration)
 
 
 def _value(estimate: Estimate | None) -> float | None:

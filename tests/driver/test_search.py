@@ -18,7 +18,7 @@ from energysweep.driver.schedulers import Fifo, StopRule, scheduler
 from energysweep.driver.search import RepeatedSearch
 from energysweep.sweepfile import SweepSpec, load_spec
 
-USELESS = [None, "n/a", "0.99", True, math.nan, 10**400, [0.99], {"a": 0.99}, np.array([0.9, 0.99]), object()]
+USELESS = [None, "n/a", "0.99", True, math.nan, 10**400, [0.99], {"a": 0.99}, np.array([0.9, 0.99]), SimpleNamespace()]
 SWEEP = """
 name: rules
 workload: work:train

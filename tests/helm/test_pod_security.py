@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.charts import AGENT, ROOT, SCENARIOS, TEAM, chart_of, name_of, render, scenario
+from tests.support.charts import AGENT, ROOT, SCENARIOS, TEAM, chart_of, name_of, render, scenario, text_of
 from tests.support.pod_security import BASELINE, RESTRICTED, broken_rules
 from tests.support.pods import Pod, completed, pods
 
@@ -60,7 +60,7 @@ def test_a_plain_pod_keeps_every_rule() -> None:
     assert broken_rules(Pod("plain", {}, {}, PLAIN), "restricted") == set()
 
 
-@pytest.mark.parametrize(("where", "value", "rules"), BREAKS, ids=lambda case: str(case)[:60])
+@pytest.mark.parametrize(("where", "value", "rules"), BREAKS, ids=lambda case: text_of(case)[:60])
 def test_the_checker_names_exactly_the_rules_that_are_broken(
     where: tuple[str | int, ...], value: Any, rules: set[str]
 ) -> None:

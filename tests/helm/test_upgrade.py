@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.charts import AGENT, CHARTS, TEAM, Document, helm, of_kind, render, scenario
+from tests.support.charts import AGENT, CHARTS, TEAM, Document, helm, of_kind, render, scenario, text_of
 from tests.support.pods import pods
 
 POD = "spec.template.spec"
@@ -157,7 +157,7 @@ UPGRADES: list[tuple[Path, str, tuple[str, ...], set[str]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("chart", "name", "settings", "wanted"), UPGRADES, ids=lambda case: str(case)[-40:])
+@pytest.mark.parametrize(("chart", "name", "settings", "wanted"), UPGRADES, ids=lambda case: text_of(case)[-40:])
 def test_an_upgrade_changes_only_what_was_asked(
     chart: Path, name: str, settings: tuple[str, ...], wanted: set[str]
 ) -> None:

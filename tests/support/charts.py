@@ -33,6 +33,11 @@ def name_of(scenario: Path) -> str:
     return f"{chart_of(scenario).name}-{scenario.name.removesuffix('-values.yaml')}"
 
 
+def text_of(case: object) -> str:
+    """What the id of a test is cut from: a set has no order of its own, and ids are the same in every process."""
+    return str(sorted(case)) if isinstance(case, set | frozenset) else str(case)
+
+
 def chart_of(scenario: Path) -> Path:
     """The chart that a scenario is of."""
     return scenario.parents[1]

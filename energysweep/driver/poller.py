@@ -6,20 +6,17 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from energysweep.accounting.accounts import Charged, Sweep
+from energysweep.accounting.accounts import Sweep
 from energysweep.agent import protocol
-from energysweep.agent.client import NOTHING_SPENT, AgentClient, RemoteAgent, Spent
+from energysweep.agent.client import NOTHING_SPENT, AgentClient, Spent
 from energysweep.agent.discovery import address_of
 from energysweep.core.errors import AgentUnreachable, LedgerError
-from energysweep.core.records import CHARGED_BESIDE_WORK, LEASE_BUCKETS, TRIAL_BUCKETS, EnergyRow, LeaseRow, MeterRow
-from energysweep.driver.readings import Drawn, Readings
-from energysweep.ledger.store import Ledger, LedgerData
-from energysweep.meters.kinds import is_model
+from energysweep.ledger.intake import Intake
+from energysweep.ledger.run_state import RunState
 from energysweep.tune.registry import Registry
 from energysweep.tune.trial import UNMEASURED, Metering
 
@@ -139,108 +136,90 @@ class ScrapeTargets:
         }
 
 
-# What the agents have said so far: into the ledger, and summed up for the progress display ---------------------------
+# What the agents say, once a second ----------------------------------------------------------------------------------
 
 POLL_SECONDS = 1.0
-_CHARGED = ("trials", *CHARGED_BESIDE_WORK)  # what a sweep has to answer for
-BUCKET = "bucket:"  # begins the names of sample series that are no trial
 
 
-@dataclass
-class Totals:
-    """Sums over all that the agents have said.
-
-    Attributes:
-        trials: joules by trial.
-        buckets: joules by bucket of the nodes.
-        owned: joules of trials, their start-up and overhead, by window, component, bucket and source.
-        held: the windows that have held a lease.
-        watts: mean power of all metered devices, by their newest readings; None before it is known.
-    """
-
-    trials: dict[str, float] = field(default_factory=dict)
-    buckets: dict[str, float] = field(default_factory=dict)
-    owned: dict[tuple[str, str, str, str], float] = field(default_factory=dict)
-    held: set[str] = field(default_factory=set)
-    watts: float | None = None
-
-    def own(self, window: str, component: str, bucket: str, source: str, joules: float) -> None:
-        """Trials, their start-up or overhead of the sweep have drawn so much more."""
-        key = (window, component, bucket, source)
-        self.owned[key] = self.owned.get(key, 0.0) + joules
-
-    def charged(self) -> list[Charged]:
-        """What the sweep is charged with, as in reports: of hosts that have held a lease."""
-        sums: dict[tuple[str, str, str], float] = {}
-        for (window, *rest), joules in list(self.owned.items()):  # the display asks while the poller adds to it
-            component, bucket, source = rest
-            key = (component, bucket, source)
-            sums[key] = sums.get(key, 0.0) + (joules if window in self.held else 0.0)
-        return [Charged(*key, joules) for key, joules in sums.items()]
+class OwnAgent(Protocol):
+    """The agent of the driver's host; an ``AgentLink`` is one."""
 
     @property
-    def charged_joules(self) -> float | None:
-        """All of it together; None before an agent has told of a lease."""
-        return sum(each.energy_joules for each in self.charged()) if self.held else None
+    def url(self) -> str: ...
+
+    def close_trial(self, trial: str, *, is_over: bool) -> None: ...
+
+    def close_window(self) -> None: ...
+
+
+class Agents(Protocol):
+    """Where the agents of a run are found; a ``Registry`` is one."""
+
+    def agents(self) -> list[str]: ...
+
+
+class Answering(Protocol):
+    """An agent as a driver asks it; ``RemoteAgent`` does so over HTTP."""
+
+    def totals(self, window: str, since: int) -> dict[str, Any]: ...
+
+    def tell(self, request: protocol.CloseTrial | protocol.Agents | protocol.CloseWindow) -> None: ...
 
 
 class Poller:
     """Asks every agent of a run once a second for what has changed, and keeps it in the ledger.
 
     Attributes:
-        totals: sums over all that they have said.
-        notes: by node, which meters were taken and why not better ones.
-        estimated: some device is only estimated.
+        watts: mean power of all metered devices, by their newest readings; None before it is known.
         targets: which agents answer.
         problem: why it has stopped to ask: what came could not be kept.
         failures: polls that something else has ended before their end.
 
     Args:
-        run: the run id.
-        ledger: where it goes.
-        began: the sweep's beginning on this process's monotonic clock.
-        attempt: the number of a trial's attempt at a Unix time; the driver numbers attempts, agents do not know them.
+        intake: takes what they answer.
+        state: what has been told of the run so far.
+        began: the sweep's beginning on ``clock``.
         polled: called after each poll, in its thread.
         own: the agent of the driver's host.
         registry: where all agents of the run are registered.
-        key: of the run.
+        remote: the agent at an address.
+        clock: monotonic seconds.
     """
 
     def __init__(
         self,
-        run: str,
-        ledger: Ledger,
+        intake: Intake,
+        state: RunState,
         began: float,
-        attempt: Callable[[str, float], int],
         polled: Callable[[], None],
-        own: AgentLink,
-        registry: Registry,
-        key: str,
+        own: OwnAgent,
+        registry: Agents,
+        remote: Callable[[str], Answering],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.totals = Totals()
-        self.notes: dict[str, str] = {}
-        self.estimated = False
-        self.targets = ScrapeTargets()
-        self._run, self._key = run, key
-        self._ledger = ledger
+        self.watts: float | None = None
+        self.targets = ScrapeTargets(clock)
+        self._intake = intake
+        self._state = state
         self._began = began
         self._own = own
         self._registry = registry
-        self._attempt = attempt
+        self._remote = remote
+        self._clock = clock
         self._after_poll = polled
         self._since: dict[str, tuple[str, int]] = {}  # by agent: window and revision that are in the ledger
         self._answering: set[str] = set()  # at the last poll
         self._told: dict[str, tuple[str, Mapping[str, str]]] = {}  # window, and the agents it was told of
-        self._spent: dict[str, dict[str, Spent]] = {}
-        self._joules: dict[tuple[str, ...], float] = {}
-        self._trial_of: dict[str, str] = {}
-        self._window_of: dict[str, str] = {}  # of a trial's last lease
-        self._readings = Readings()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._poll_for_ever, daemon=True, name="energysweep-poller")
         self.problem: LedgerError | None = None
         self.failures = 0
+
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """By node, which meters were taken and why not better ones."""
+        return self._intake.notes
 
     def start(self) -> None:
         """Begin to poll."""
@@ -262,13 +241,6 @@ class Poller:
             raise self.problem
         self.poll()
 
-    def take_over(self, before: LedgerData) -> None:
-        """Go on where the parts of the run before this one have ended."""
-        self._note_leases(before.leases)
-        self._readings.take_over(before)
-        for row in before.energy:
-            self._add(row)
-
     def spent(self, trial: str, at_least: Spent = NOTHING_SPENT) -> dict[str, Spent]:
         """What a trial has cost so far, by window.
 
@@ -277,12 +249,13 @@ class Poller:
             at_least: what it has reported. That may be more than the last poll had brought from a host that is lost
                 now; it is added to its last window: should that window still be there, its agent knows better.
         """
-        spent = dict(self._spent.get(trial, {}))
+        booked = self._state.booked(trial)
+        spent = {window: Spent(each.active + each.idle, each.active, each.startup) for window, each in booked.items()}
         for each in spent.values():
             at_least = at_least.minus(each)
-        last = self._window_of.get(trial)
-        if last is not None:
-            spent[last] = spent.get(last, NOTHING_SPENT).plus(at_least)
+        if spent:
+            last = next(reversed(spent))
+            spent[last] = spent[last].plus(at_least)
         return spent
 
     def close_trial(self, trial: str, *, is_over: bool) -> None:
@@ -315,9 +288,6 @@ class Poller:
                 with contextlib.suppress(AgentUnreachable):
                     self._remote(url).tell(request)
 
-    def _remote(self, url: str) -> RemoteAgent:
-        return RemoteAgent(url, self._run, self._key)
-
     def poll(self) -> None:
         """Ask all agents once. One that does not answer is asked again next time."""
         with self._lock:
@@ -330,12 +300,12 @@ class Poller:
                     answer = self._remote(url).totals(window, revision)
                 except AgentUnreachable:
                     continue
-                self._take(answer)
+                self._intake.take(answer, self._clock() - self._began)
                 self.targets.note(url, answer["node"])
                 self._answering.add(url)
                 # Said only now that it is in the ledger: asking with this number acknowledges it.
                 self._since[url] = (answer["window"], answer["revision"])
-            self.totals.watts = self._readings.watts(self._since[url][0] for url in self._answering)
+            self.watts = self._intake.readings.watts(self._since[url][0] for url in self._answering)
 
     def _poll_for_ever(self) -> None:
         while not self._stopping.wait(POLL_SECONDS):
@@ -348,46 +318,3 @@ class Poller:
             except Exception:  # such as of a Ray whose head is restarted: unless agents are asked on, joules are lost
                 self.failures += 1
                 log.exception("could not ask all agents")
-
-    def _take(self, answer: Mapping[str, Any]) -> None:
-        energy = [EnergyRow(*row) for row in answer["energy"]]
-        meters = [MeterRow(*row) for row in answer["meters"]]
-        leases = [self._numbered(LeaseRow(*row)) for row in answer["leases"]]
-        self.notes[answer["node"]] = answer["notes"]
-        self._note_leases(leases)
-        for meter in meters:
-            self.estimated |= is_model(meter.source)
-            for bucket in _CHARGED:  # a series begins at 0, or its first joules are lost to rate()
-                self.totals.own(meter.window, meter.component, bucket, meter.source, 0.0)
-        drawn = [self._add(row) for row in energy]
-        samples = self._readings.take(answer, drawn, time.monotonic() - self._began)
-        self._ledger.merge(energy, meters, leases, samples)
-
-    def _note_leases(self, leases: Sequence[LeaseRow]) -> None:
-        for lease in sorted(leases, key=lambda lease: lease.opened_at):
-            self.totals.held.add(lease.window)
-            if lease.lease not in self._trial_of:
-                self._trial_of[lease.lease] = lease.trial
-                self._window_of[lease.trial] = lease.window
-
-    def _numbered(self, lease: LeaseRow) -> LeaseRow:
-        return lease._replace(attempt=self._attempt(lease.trial, lease.opened_at))
-
-    def _add(self, row: EnergyRow) -> Drawn:
-        key = row[:-1]
-        more = max(0.0, row.joules - self._joules.get(key, 0.0))
-        self._joules[key] = self._joules.get(key, 0.0) + more
-        bucket = "trials" if row.bucket in TRIAL_BUCKETS else row.bucket
-        if bucket in _CHARGED:
-            self.totals.own(row.window, row.component, bucket, row.source, more)
-        if row.bucket in LEASE_BUCKETS:
-            windows = self._spent.setdefault(self._trial_of[row.lease], {})
-            active, idle, startup = (more if row.bucket == bucket else 0.0 for bucket in LEASE_BUCKETS)
-            spent = Spent(active + idle, active, startup)
-            windows[row.window] = windows.get(row.window, NOTHING_SPENT).plus(spent)
-        if row.bucket in TRIAL_BUCKETS:
-            trial = self._trial_of[row.lease]
-            self.totals.trials[trial] = self.totals.trials.get(trial, 0.0) + more
-            return Drawn(trial, row.device, more)
-        self.totals.buckets[row.bucket] = self.totals.buckets.get(row.bucket, 0.0) + more
-        return Drawn(BUCKET + row.bucket, row.device, more)

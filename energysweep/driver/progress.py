@@ -24,7 +24,7 @@ from energysweep.core.records import OPEN
 from energysweep.core.terminal import console, note
 from energysweep.core.text import emissions_text, energy_text, power_text
 from energysweep.driver.poller import Poller
-from energysweep.driver.recorder import Recorder, TrialRecord
+from energysweep.ledger.run_state import RunState, TrialState
 from energysweep.sweepfile import SweepSpec
 from energysweep.tune.points import row_text
 
@@ -224,69 +224,67 @@ class Standing:
     Args:
         spec: the sweep.
         grid: the carbon intensity.
-        recorder: knows the trials.
-        poller: knows their energy.
+        state: what they have told.
+        poller: knows the power of now.
         began: the sweep's beginning on this process's monotonic clock.
     """
 
-    def __init__(self, spec: SweepSpec, grid: Intensity, recorder: Recorder, poller: Poller, began: float) -> None:
+    def __init__(self, spec: SweepSpec, grid: Intensity, state: RunState, poller: Poller, began: float) -> None:
         self._spec = spec
         self._varying = specs.varying(spec)
         self._grid = grid
-        self._recorder = recorder
+        self._state = state
         self._poller = poller
         self._began = began
 
     def show_on(self, dashboard: Sweep) -> None:
         """Bring what dashboards show of the sweep up to now."""
-        best, metric = self._recorder.best(), self._spec.objective.metric
-        records = self._recorder.records()
-        counts = self._recorder.counts()
+        best, metric = self._state.best(), self._spec.objective.metric
+        trials = self._state.all_trials()
+        counts = self._state.counts()
         is_over = dashboard.ended_at is not None
         planned = specs.trial_count(self._spec).trials
         dashboard.trials = with_never_begun(counts, planned) if is_over else with_waiting(counts, planned)
         dashboard.best = {} if best is None else {metric: best}
-        dashboard.cheapest = cheapest(records, self._varying)
-        dashboard.charged = self._poller.totals.charged()
-        dashboard.saved_joules = self._saved_joules(records)
+        dashboard.cheapest = cheapest(trials, self._varying)
+        dashboard.charged = self._state.charged()
+        dashboard.saved_joules = self._saved_joules(trials)
 
     def status(self) -> Status:
         """For the progress display."""
-        records = self._recorder.records()
-        totals = self._poller.totals
-        joules = totals.charged_joules
+        trials = self._state.all_trials()
+        joules = self._state.charged_joules
         metric = self._spec.objective.metric
-        counts = self._recorder.counts()
+        counts = self._state.counts()
         return Status(
             # More than planned, if a driver was killed before Tune had written its state: trials began anew.
             trials=max(specs.trial_count(self._spec).trials, sum(counts.values())),
             counts=counts,
             metric=metric,
-            best=self._recorder.best(),
-            cheapest_at_target=cheapest(records, self._varying),
-            watts=totals.watts,
+            best=self._state.best(),
+            cheapest_at_target=cheapest(trials, self._varying),
+            watts=self._poller.watts,
             joules=joules,
             grams=None if joules is None else self._grid.emissions_grams(joules),
-            estimated=self._poller.estimated,
+            estimated=self._state.estimated,
             elapsed_seconds=time.monotonic() - self._began,
             running=tuple(
                 RunningTrial(
-                    row_text(record.row, self._varying),
-                    record.iterations,
-                    record.objective,
-                    totals.trials.get(record.row.trial),
+                    row_text(trial.row, self._varying),
+                    trial.iterations,
+                    trial.objective,
+                    self._state.joules(trial.row.trial),
                 )
-                for record in records
-                if record.row.status == "running"
+                for trial in trials
+                if trial.row.status == "running"
             ),
         )
 
-    def _saved_joules(self, records: Sequence[TrialRecord]) -> float | None:
-        joules = self._poller.totals.trials
+    def _saved_joules(self, trials: Sequence[TrialState]) -> float | None:
         efforts = (
-            Effort(record.row.status, record.iterations, joules.get(record.row.trial))
-            for record in records
-            if not record.row.stage
+            Effort(trial.row.status, trial.iterations, self._state.joules(trial.row.trial))
+            for trial in trials
+            if not trial.row.stage
         )
         return saved_joules(efforts, self._spec.scheduler)
 
@@ -313,32 +311,32 @@ def with_never_begun(counts: Mapping[str, int], planned: int) -> dict[str, int]:
     return {**counts, "pending": counts.get("pending", 0) + never} if never > 0 else dict(counts)
 
 
-def cheapest(records: Iterable[TrialRecord], varying: Sequence[str]) -> Cheapest | None:
+def cheapest(trials: Iterable[TrialState], varying: Sequence[str]) -> Cheapest | None:
     """The configuration whose trials took the least to reach the target, by their geometric mean, as reports rank them.
 
     One that sometimes fails to reach it is cheap only when it is lucky: those in which no trial has missed it are
     compared, if there are any.
 
     Args:
-        records: the trials so far. A mean is over those that have reached the target.
+        trials: so far. A mean is over those that have reached the target.
         varying: the parameters that differ between configurations.
     """
-    own = (record for record in records if not record.row.stage)
+    own = (trial for trial in trials if not trial.row.stage)
     always: list[Cheapest] = []
     sometimes: list[Cheapest] = []
-    for trials in grouped(own, lambda record: (canonical(record.row.parameters), record.row.hardware)).values():
-        joules = [record.joules_at_target for record in trials if record.joules_at_target is not None]
+    for repeats in grouped(own, lambda trial: (canonical(trial.row.parameters), trial.row.hardware)).values():
+        joules = [trial.joules_at_target for trial in repeats if trial.joules_at_target is not None]
         if not joules:
             continue
-        row = trials[0].row
+        row = repeats[0].row
         mean = geometric_mean(joules) if all(each > 0 for each in joules) else None
         if mean is None:
             continue
-        missed = any(_outcome(record) == "missed" for record in trials)
+        missed = any(_outcome(trial) == "missed" for trial in repeats)
         found = Cheapest(configuration_text(row.parameters, varying), row.hardware, mean.value)
         (sometimes if missed else always).append(found)
     return min(always or sometimes, key=lambda each: each.energy_joules, default=None)
 
 
-def _outcome(record: TrialRecord) -> Outcome:
-    return outcome(record.row.status, reached=record.joules_at_target is not None)
+def _outcome(trial: TrialState) -> Outcome:
+    return outcome(trial.row.status, reached=trial.joules_at_target is not None)

@@ -12,19 +12,22 @@ from typing import Any
 
 from energysweep import sweepfile as specs
 from energysweep.accounting.accounts import Sweep
-from energysweep.agent.client import NOTHING_SPENT
+from energysweep.agent.client import RemoteAgent
 from energysweep.agent.discovery import TargetsFile
 from energysweep.core.carbon import Intensity
 from energysweep.core.errors import EnergysweepError, LedgerError, SweepError, one_line
+from energysweep.core.records import TrialRow
 from energysweep.core.runfolder import RAY_LOG, TUNE_STATE
 from energysweep.driver import placement
 from energysweep.driver.poller import POLL_SECONDS, AgentLink, Poller
 from energysweep.driver.progress import Progress, Standing
-from energysweep.driver.recorder import Recorder, TrialRecord
+from energysweep.driver.recorder import Recorder, without_objective
 from energysweep.driver.run_facts import RunFacts, objectives, owner, shown_first
 from energysweep.driver.session import logged_to, terminated_like_interrupted
 from energysweep.driver.tuner import last_checkpoints, make_tuner
 from energysweep.driver.watch import Watch
+from energysweep.ledger.intake import Intake
+from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import Ledger
 from energysweep.sweepfile import SweepSpec, points, stage_spec
 from energysweep.tune.points import Checkpoints, because, row_text
@@ -40,7 +43,7 @@ Fit = Callable[[SweepSpec, str, Checkpoints], Mapping[str, str]]
 
 
 def run_stages(
-    spec: SweepSpec, fit: Fit, trials_of: Callable[[str], Sequence[TrialRecord]]
+    spec: SweepSpec, fit: Fit, trials_of: Callable[[str], Sequence[TrialRow]]
 ) -> tuple[Checkpoints | None, list[str]]:
     """Run all stages of a sweep.
 
@@ -57,7 +60,7 @@ def run_stages(
     for stage in spec.stages:
         part = stage_spec(spec, stage)
         places = fit(part, stage, checkpoints)
-        rows = [record.row for record in trials_of(stage)]
+        rows = trials_of(stage)
         for row in rows:
             if row.status == "completed" and row.trial in places:
                 checkpoints[stage, row.hardware, row.seed] = places[row.trial]
@@ -156,21 +159,14 @@ class RunningSweep:
         self._duration_seconds: float | None = None
         self._scheduler: Any = None
         self._stage_problems: list[str] = []
-        self._poller = Poller(
-            self._run_id,
-            ledger,
-            began,
-            self._attempt_at,
-            self._polled,
-            self._agent,
-            self._registry,
-            self._metering.key,
-        )
         rules = {stage: objective.rule for stage, objective in objectives(self._spec).items()}
-        self._recorder = Recorder(ledger, rules, began, self._is_pruned, self._ended, self._changed)
-        self._standing = Standing(self._spec, self._grid, self._recorder, self._poller, began)
-        self._recorder.take_over(before)
-        self._poller.take_over(before)
+        self._state = RunState.of(before, rules)
+        intake = Intake(ledger, self._state)
+        intake.take_over(before)
+        self._poller = Poller(intake, self._state, began, self._polled, self._agent, self._registry, self._remote_agent)
+        self._recorder = Recorder(ledger, self._state, began, self._is_pruned, self._ended, self._changed)
+        self._recorder.take_over()
+        self._standing = Standing(self._spec, self._grid, self._state, self._poller, began)
 
     def run(self, trainable: Any, folder: Path) -> list[str]:
         """Run all trials that have not ended yet.
@@ -188,7 +184,7 @@ class RunningSweep:
         with logged_to(folder / RAY_LOG), terminated_like_interrupted():
             try:
                 self._facts.note_beginning(self._run_id, self._spec, self._grid)
-                for trial in self._recorder.trials:
+                for trial in [*self._state.trials]:
                     self._pin(trial)
                 self._progress.event(self._agent.notes)
                 self._progress.event(f"metrics: {self._agent.url}/metrics")
@@ -257,10 +253,7 @@ class RunningSweep:
 
     def _pin(self, trial: str) -> None:
         """Tell whoever goes on with a trial, perhaps elsewhere, what it has cost."""
-        record = self._recorder.trials.get(trial)  # there is none if its worker failed before it began
-        self._registry.note_spent(
-            trial, self._poller.spent(trial, at_least=record.reported if record else NOTHING_SPENT)
-        )
+        self._registry.note_spent(trial, self._poller.spent(trial, at_least=self._recorder.reported(trial)))
 
     def _fit(self, workload: Any, folder: Path) -> None:
         trainable = metered_class(workload, self._metering, placement.request(self._spec.profiles))
@@ -275,14 +268,14 @@ class RunningSweep:
             )
             return last_checkpoints(tuner.fit(), storage)
 
-        checkpoints, self._stage_problems = run_stages(self._spec, fit, self._recorder.of_stage)
+        checkpoints, self._stage_problems = run_stages(self._spec, fit, self._state.of_stage)
         if checkpoints is not None:
             fit(self._spec, "", checkpoints)
 
     # What the trials tell --------------------------------------------------------------------------------------------
 
-    def _attempt_at(self, trial: str, at: float) -> int:
-        return self._recorder.attempt_at(trial, at)
+    def _remote_agent(self, url: str) -> RemoteAgent:
+        return RemoteAgent(url, self._run_id, self._metering.key)
 
     def _is_pruned(self, trial: str) -> bool:
         return self._scheduler is not None and trial in self._scheduler.pruned
@@ -306,9 +299,8 @@ class RunningSweep:
         self._poller.tell_agents(self._dashboard.agents)
 
     def _changed(self) -> None:
-        for record in self._recorder.newly_ended():
-            trial = row_text(record.row, self._varying)
-            self._progress.event(f"{record.row.status}: {trial}{because(record.row.error)}")
+        for row in self._recorder.newly_ended():
+            self._progress.event(f"{row.status}: {row_text(row, self._varying)}{because(row.error)}")
 
     # What stays ------------------------------------------------------------------------------------------------------
 
@@ -316,15 +308,16 @@ class RunningSweep:
         problems = ["the sweep was interrupted"] if self.interrupted else []
         problems += self._stage_problems
         wanted = objectives(self._spec)
-        for record in self._recorder.records():
-            if record.row.status == "failed":
-                problems.append(f"trial {record.row.trial} failed{because(record.row.error)}")
-            elif record.iterations == 0:
-                problems.append(f"trial {record.row.trial} reported no result")
-            elif (why := record.without_objective(wanted[record.row.stage].metric)) is not None:
-                problems.append(f"trial {record.row.trial} {why}")
-        for trial, reason in self._recorder.unrecorded.items():
-            problems.append(f"trial {trial}: not all that it told could be taken down{because(reason)}")
+        for trial in self._state.all_trials():
+            row = trial.row
+            if row.status == "failed":
+                problems.append(f"trial {row.trial} failed{because(row.error)}")
+            elif trial.iterations == 0:
+                problems.append(f"trial {row.trial} reported no result")
+            elif (why := without_objective(trial, wanted[row.stage].metric)) is not None:
+                problems.append(f"trial {row.trial} {why}")
+        for name, reason in self._recorder.unrecorded.items():
+            problems.append(f"trial {name}: not all that it told could be taken down{because(reason)}")
         return problems
 
 

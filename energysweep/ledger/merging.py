@@ -10,6 +10,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, Generic, TypeVar, get_args, get_type_hints
 
 from energysweep.core.records import AttemptRow, EnergyRow, LeaseRow, MeterRow, ResultRow, SampleRow, TrialRow
@@ -50,7 +51,7 @@ class Rule(ABC, Generic[_Row]):
     def merged(self, one: _Row, other: _Row) -> _Row:
         """The one row that two of the same key become."""
 
-    @property
+    @cached_property
     def upsert(self) -> str:
         """The statement that merges a row into the ledger's table."""
         places = ", ".join("?" for _ in self.columns)
@@ -73,9 +74,11 @@ class Greatest(Rule[_Row]):
     least: tuple[str, ...] = ()
 
     def merged(self, one: _Row, other: _Row) -> _Row:
-        if one == other:
-            return one
-        return self.row(*(self._chosen(name, *pair) for name, *pair in zip(self.columns, one, other, strict=True)))
+        values: list[Any] = [
+            known if known == new else self._chosen(name, known, new)
+            for name, known, new in zip(self.columns, one, other, strict=True)
+        ]
+        return self.row(*values)
 
     def _chosen(self, name: str, one: Any, other: Any) -> Any:
         if one is None or other is None:

@@ -1,4 +1,4 @@
-"""A simulated driver: polls the agents, keeps what they say in a real ledger, and checks every answer."""
+"""A simulated driver: polls the agents, takes their answers as a driver does, and checks every one of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from random import Random
 from typing import Any, NamedTuple
 
-from energysweep.core.records import TRIAL_BUCKETS, EnergyRow, LeaseRow, MeterRow, SampleRow
+from energysweep.core.records import MeterRow
+from energysweep.ledger.intake import Intake
+from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import Ledger
 from energysweep.simulation.node import Node, Truth
 
@@ -49,11 +51,10 @@ class Driver:
         self._chance = fault_chance
         self._since: dict[str, tuple[str, int]] = {}
         self._late: list[dict[str, Any]] = []
-        self._joules: dict[tuple[str, ...], float] = {}
+        self._intake = Intake(ledger, RunState())
+        self._joules: dict[tuple[str, ...], float] = {}  # the highest that an agent has told
         self._booked: dict[tuple[str, str], float] = defaultdict(float)
         self._metered: dict[tuple[str, str], float] = defaultdict(float)
-        self._trial_of: dict[str, str] = {}
-        self._series: dict[str, float] = defaultdict(float)
 
     def poll(self, node: Node, now: float, *, surely: bool = False) -> None:
         """Ask one node's agent, if there is one with a window of this run."""
@@ -98,28 +99,17 @@ class Driver:
 
     def _take(self, answer: Mapping[str, Any], now: float) -> None:
         began = time.perf_counter()
-        energy = [EnergyRow(*row) for row in answer["energy"]]
-        meters = [MeterRow(*row) for row in answer["meters"]]
-        leases = [LeaseRow(*row) for row in answer["leases"]]
-        self._trial_of.update((lease.lease, lease.trial) for lease in leases)
-        changed = {self._add(row) for row in energy}
-        samples = [SampleRow(series, now, self._series[series]) for series in sorted(changed)]
-        self.ledger.merge(energy, meters, leases, samples)
+        grown = self._intake.take(answer, now)
         self.poll_seconds += time.perf_counter() - began
-        for meter in meters:
+        for row, joules in grown:
+            self._booked[row.window, row.device] += joules
+        for row in answer["energy"]:
+            key = tuple(row[:-1])
+            self._joules[key] = max(row.joules, self._joules.get(key, 0.0))
+        for meter in answer["meters"]:
             place = (meter.window, meter.device)
             self._metered[place] = max(self._metered[place], meter.joules)
             self._check_balance(*place, self._booked[place], self._metered[place])
-
-    def _add(self, row: EnergyRow) -> str:
-        key = tuple(row[:-1])
-        before = self._joules.get(key, 0.0)
-        self._joules[key] = max(before, row.joules)
-        more = self._joules[key] - before
-        self._booked[row.window, row.device] += more
-        series = self._trial_of[row.lease] if row.bucket in TRIAL_BUCKETS else f"bucket:{row.bucket}"
-        self._series[series] += more
-        return series
 
     def _check_answer(self, answer: Mapping[str, Any], node: Node, now: float) -> None:
         for row in answer["energy"]:

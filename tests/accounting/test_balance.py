@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from energysweep.core.records import TRIAL_BUCKETS
+from energysweep.ledger.intake import Intake
+from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import Ledger
 from tests.support.fake_host import CPU, DRAM, GPU, FakeHost
 
@@ -26,7 +28,7 @@ class Driver:
 
     def __init__(self, host: FakeHost, ledger: Ledger) -> None:
         self._host = host
-        self._ledger = ledger
+        self._intakes = {run: Intake(ledger, RunState()) for run in (*RUNS, *BLOCKS)}
         self._since = dict.fromkeys((*RUNS, *BLOCKS), 0)
         self._windows = dict.fromkeys((*RUNS, *BLOCKS), "")
 
@@ -39,7 +41,7 @@ class Driver:
         if lost:
             return
         for _ in range(2 if repeated else 1):
-            self._ledger.merge(answer["energy"], answer["meters"], answer["leases"])
+            self._intakes[run].take(answer, answer["clock"])
         self._since[run] = answer["revision"]
 
 

@@ -16,13 +16,15 @@ from typing import Any
 import pytest
 
 from energysweep.accounting.accounts import Sweep
-from energysweep.agent.client import AgentClient
+from energysweep.agent.client import AgentClient, RemoteAgent
 from energysweep.agent.lifecycle import start_agent
 from energysweep.agent.protocol import Hello
 from energysweep.agent.server import AgentServer
 from energysweep.core.runfolder import LEDGER
 from energysweep.driver.poller import AgentLink, Poller
 from energysweep.driver.run import Run
+from energysweep.ledger.intake import Intake
+from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import Ledger
 from energysweep.tune.trial import Metering
 from tests.support.sweeps import TRACE, read_ledger
@@ -103,7 +105,8 @@ def test_a_driver_whose_agent_is_another_one_now_goes_on_and_is_heard_again_late
 def poller_of(ledger: Ledger, polled: Callable[[], None], *urls: str) -> Poller:
     own = SimpleNamespace(url="http://127.0.0.1:1")
     registry: Any = Registered(*urls)
-    return Poller("r", ledger, 0.0, lambda *_: 1, polled, own, registry, "key")  # type: ignore[arg-type]
+    state = RunState()
+    return Poller(Intake(ledger, state), state, 0.0, polled, own, registry, lambda url: RemoteAgent(url, "r", "key"))  # type: ignore[arg-type]
 
 
 def test_whatever_goes_wrong_after_a_poll_the_agents_are_asked_on_and_it_is_counted(tmp_path: Path) -> None:
@@ -143,7 +146,7 @@ def test_an_agent_that_is_killed_while_it_answers_is_one_that_does_not_answer(tm
         poller.poll()
         poller.poll()
         thread.join()
-        assert poller.totals.trials == {}
+        assert (poller.notes, ledger.read().energy) == ({}, [])
 
 
 @pytest.mark.ray

@@ -13,7 +13,8 @@ from ray import cloudpickle
 
 from energysweep.core.errors import LedgerError
 from energysweep.core.objective import Objective
-from energysweep.driver.recorder import Recorder
+from energysweep.driver.recorder import Recorder, without_objective
+from energysweep.ledger.run_state import RunState, TrialState
 from energysweep.ledger.store import Ledger
 from energysweep.sweepfile import Point
 from energysweep.tune.points import KEY, wrap
@@ -26,8 +27,15 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 def recorder_of(ledger: Ledger, patience: int = 1) -> Recorder:
-    objectives = {"": Objective("accuracy", "max", 0.5, patience)}
-    return Recorder(ledger, objectives, 0.0, lambda _: False, lambda *_: None, lambda: None)
+    """One that goes on with what is in the ledger."""
+    state = RunState.of(ledger.read(), {"": Objective("accuracy", "max", 0.5, patience)})
+    recorder = Recorder(ledger, state, 0.0, lambda _: False, lambda *_: None, lambda: None)
+    recorder.take_over()
+    return recorder
+
+
+def trial_in(recorder: Recorder) -> TrialState:
+    return recorder.state.trial("t")
 
 
 def trial_of(name: str = "t", error_file: str | None = None) -> Any:
@@ -37,7 +45,7 @@ def trial_of(name: str = "t", error_file: str | None = None) -> Any:
 
 def report(recorder: Recorder, value: Any, joules: float = 1.0, name: str = "accuracy") -> None:
     trial = trial_of()
-    if trial.trial_id not in recorder.trials:
+    if trial.trial_id not in recorder.state.trials or recorder.state.trials["t"].status != "running":
         recorder.on_trial_start(0, [], trial)
     recorder.on_trial_result(0, [], trial, {name: value, "energy_joules": joules})
 
@@ -49,17 +57,17 @@ def report(recorder: Recorder, value: Any, joules: float = 1.0, name: str = "acc
 def test_a_value_that_is_no_number_reaches_no_target_and_is_told_of(ledger: Ledger, value: Any, shown: str) -> None:
     recorder = recorder_of(ledger)
     report(recorder, value)
-    record = recorder.trials["t"]
-    assert (record.objective, record.at_target.found, recorder.best()) == (None, False, None)
-    assert record.without_objective("accuracy") == f"never reported a number as 'accuracy' (the last one was {shown})"
+    told = trial_in(recorder)
+    assert (told.objective, told.results.at_target.found, recorder.state.best()) == (None, False, None)
+    assert without_objective(told, "accuracy") == f"never reported a number as 'accuracy' (the last one was {shown})"
 
 
 def test_the_last_number_is_the_trial_s_value_as_in_the_report(ledger: Ledger) -> None:
     recorder = recorder_of(ledger)
     for value in (0.25, 0.75, "n/a", math.nan):
         report(recorder, value)
-    record = recorder.trials["t"]
-    assert (record.objective, recorder.best(), record.without_objective("accuracy")) == (0.75, 0.75, None)
+    told = trial_in(recorder)
+    assert (told.objective, recorder.state.best(), without_objective(told, "accuracy")) == (0.75, 0.75, None)
 
 
 def test_a_trial_that_never_named_its_objective_is_told_what_it_named(ledger: Ledger) -> None:
@@ -67,7 +75,7 @@ def test_a_trial_that_never_named_its_objective_is_told_what_it_named(ledger: Le
     for number in range(12):
         report(recorder, 1.0, name=f"m{number}")
     shown = ", ".join(f"m{number}" for number in range(10))
-    why = recorder.trials["t"].without_objective("accuracy")
+    why = without_objective(trial_in(recorder), "accuracy")
     assert why == f"never reported 'accuracy' (it reported {shown} and 2 more)"
 
 
@@ -75,12 +83,11 @@ def test_energy_to_the_target_is_that_of_the_first_report_that_held_it_also_afte
     recorder = recorder_of(ledger, patience=2)
     for joules, value in enumerate((0.6, None, 0.6), start=1):
         report(recorder, value, float(joules))
-    assert not recorder.trials["t"].at_target.found
+    assert not trial_in(recorder).results.at_target.found
     resumed = recorder_of(ledger, patience=2)
-    resumed.take_over(ledger.read())
-    assert not resumed.trials["t"].at_target.found
+    assert not trial_in(resumed).results.at_target.found
     report(resumed, 0.6, 4.0)
-    assert resumed.trials["t"].joules_at_target == 3.0
+    assert trial_in(resumed).joules_at_target == 3.0
 
 
 def test_nested_results_are_metrics_of_the_ledger(ledger: Ledger) -> None:
@@ -118,7 +125,7 @@ def test_what_goes_wrong_with_one_trial_s_event_ends_no_sweep_and_is_noted(ledge
     def fail() -> None:
         raise RuntimeError("nobody listens")
 
-    recorder = Recorder(ledger, {"": Objective("accuracy")}, 0.0, lambda _: False, lambda *_: None, fail)
+    recorder = Recorder(ledger, RunState({"": Objective("accuracy")}), 0.0, lambda _: False, lambda *_: None, fail)
     report(recorder, 0.5)
     assert recorder.unrecorded == {"t": "RuntimeError: nobody listens"}
     assert [row.metrics for row in ledger.read().results] == [{"accuracy": 0.5}]

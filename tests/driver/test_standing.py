@@ -8,10 +8,9 @@ import pytest
 from rich.console import Console
 
 from energysweep.accounting.accounts import Charged, Cheapest
-from energysweep.core.records import TrialRow, TrialStatus
-from energysweep.driver.poller import Totals
+from energysweep.core.records import LEASE_BUCKETS, EnergyRow, LeaseRow, MeterRow, ResultRow, TrialRow, TrialStatus
 from energysweep.driver.progress import RunningTrial, Status, cheapest, line, table, with_waiting
-from energysweep.driver.recorder import TrialRecord
+from energysweep.ledger.run_state import Results, RunState, TrialState
 
 
 @pytest.mark.parametrize(
@@ -32,32 +31,45 @@ def test_what_neither_runs_nor_has_ended_waits(counts: dict[str, int], planned: 
     assert with_waiting(counts, planned) == shown
 
 
+def booked(window: str, component: str, bucket: str, source: str, joules: float) -> list[EnergyRow | MeterRow]:
+    """What an agent tells of one bucket of a window's device."""
+    lease = f"lease-{window}" if bucket in LEASE_BUCKETS else ""
+    return [
+        EnergyRow("boot", window, lease, component, component, bucket, source, joules),
+        MeterRow("boot", window, "n", component, component, source, joules, 1, 1, None, "unknown", None, 0, 0),
+    ]
+
+
 def test_a_sweep_is_charged_with_trials_and_overhead_of_hosts_that_have_held_a_lease() -> None:
-    totals = Totals()
-    totals.own("head", "cpu", "trials", "rapl", 0.0)  # no trial has ever run there
-    totals.own("head", "cpu", "overhead", "rapl", 50.0)
-    assert totals.charged() == [Charged("cpu", "trials", "rapl", 0.0), Charged("cpu", "overhead", "rapl", 0.0)]
-    assert totals.charged_joules is None  # for a person: not known yet
-    totals.held.add("node")
-    totals.own("node", "cpu", "trials", "rapl", 100.0)
-    totals.own("node", "cpu", "trials", "rapl", 20.0)
-    totals.own("node", "cpu", "overhead", "rapl", 5.0)
-    totals.own("node", "dram", "trials", "estimate", 10.0)
-    assert totals.charged() == [
-        Charged("cpu", "trials", "rapl", 120.0),
+    state = RunState()
+    state.merge(booked("head", "cpu", "overhead", "rapl", 50.0))  # no trial has ever run there
+    assert state.charged() == [Charged("cpu", bucket, "rapl", 0.0) for bucket in ("trials", "startup", "overhead")]
+    assert state.charged_joules is None  # for a person: not known yet
+    state.merge([LeaseRow("lease-node", "boot", "node", "n", "t", 1, 1, 1.0, None, 0, 0, 0, 0, "{}")])
+    for joules in (100.0, 120.0):  # one counter, told twice
+        state.merge(booked("node", "cpu", "active", "rapl", joules))
+    state.merge(booked("node", "cpu", "idle", "rapl", 4.0))
+    state.merge(booked("node", "cpu", "background", "rapl", 1000.0))
+    state.merge(booked("node", "cpu", "overhead", "rapl", 5.0))
+    state.merge(booked("node", "dram", "active", "estimate", 10.0))
+    assert state.charged() == [
+        Charged("cpu", "trials", "rapl", 124.0),
+        Charged("cpu", "startup", "rapl", 0.0),
         Charged("cpu", "overhead", "rapl", 5.0),
         Charged("dram", "trials", "estimate", 10.0),
+        Charged("dram", "startup", "estimate", 0.0),
+        Charged("dram", "overhead", "estimate", 0.0),
     ]
-    assert totals.charged_joules == 135
+    assert (state.charged_joules, state.joules("t"), state.estimated) == (139.0, 134.0, True)
 
 
 def record(
     rate: float, status: TrialStatus, joules: float | None, hardware: str = "cpu", stage: str = ""
-) -> TrialRecord:
+) -> TrialState:
     row = TrialRow("id", {"rate": rate, "depth": 1}, 0, hardware, status, 1, 1.0, None, None, stage)
-    found = TrialRecord(row)
-    found.at_target.see(joules is not None, joules)
-    return found
+    results = Results()
+    results.at_target.see(joules is not None, ResultRow("id", 1, 1.0, joules, None, {}))
+    return TrialState(row, results)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +116,7 @@ def record(
     ],
 )
 def test_the_cheapest_configuration_is_told_by_the_mean_of_its_trials(
-    records: list[TrialRecord], found: Cheapest | None
+    records: list[TrialState], found: Cheapest | None
 ) -> None:
     told = cheapest(records, ["rate"])
     assert (told and told[:2]) == (found and found[:2])

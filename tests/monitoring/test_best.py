@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from energysweep.core.objective import Objective
 from energysweep.driver.recorder import Recorder
+from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import Ledger
 from energysweep.monitoring.openmetrics import openmetrics
 from energysweep.sweepfile import Point
@@ -49,12 +50,13 @@ def test_of_a_sweep_that_was_interrupted_and_resumed_the_driver_and_the_ledger_t
     objective = Objective("loss", mode)
     with tempfile.TemporaryDirectory() as name, Ledger.create(Path(name) / "ledger.sqlite") as ledger:
         for reports in (first, second):
-            recorder = Recorder(ledger, {"": objective}, 0.0, lambda _: False, lambda *_: None, lambda: None)
-            recorder.take_over(ledger.read())
+            state = RunState.of(ledger.read(), {"": objective})
+            recorder = Recorder(ledger, state, 0.0, lambda _: False, lambda *_: None, lambda: None)
+            recorder.take_over()
             tell(recorder, reports)
             recorder.interrupt()
             kept = ledger.read()
             run = example().run | {"objective": {"metric": "loss", "mode": mode, "target": None, "patience": 1}}
             data = replace(kept, run=run, energy=[], leases=[], samples=[], meters=[])
             found = re.findall(r"^energysweep_sweep_best{.*} (\S+) ", openmetrics(data), re.MULTILINE)
-            assert [float(value) for value in found] == ([] if recorder.best() is None else [recorder.best()])
+            assert [float(value) for value in found] == ([] if state.best() is None else [state.best()])

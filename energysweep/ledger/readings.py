@@ -55,9 +55,10 @@ class Readings:
         """
         window = answer["window"]
         offset = self._offsets.setdefault(window, received - answer["clock"])
-        grown: dict[tuple[str, str], float] = {}
+        grown: dict[str, dict[str, float]] = {}  # by device and series
         for each in drawn:
-            grown[each.series, each.device] = grown.get((each.series, each.device), 0.0) + each.joules
+            of_device = grown.setdefault(each.device, {})
+            of_device[each.series] = of_device.get(each.series, 0.0) + each.joules
         metered = {meter[3]: meter[6] for meter in answer["meters"]}
         samples: list[SampleRow] = []
         for device, covered, seconds_ago in answer["readings"]:
@@ -69,8 +70,8 @@ class Readings:
             if first and window in self._begun:
                 continue  # what was drawn while nobody worked on the run has no place on the sweep's own time
             end = answer["clock"] - seconds_ago + offset
-            for (series, of), joules in grown.items():
-                if of == device and joules > 0:
+            for series, joules in grown.get(device, {}).items():
+                if joules > 0:
                     samples += self._sampled(f"{series} {window} {device}", end - seconds, end, joules)
         return samples
 

@@ -1,0 +1,360 @@
+"""A run, folded once from its rows: the driver's view of it live, and that of reports, OpenMetrics and the simulator.
+
+``RunState.merge`` takes rows of every kind by the rules of ``merging``: in any order, and as often as they come. All
+else is a view of what was merged. What is asked for at each poll is kept as a running sum; the rest is worked out when
+it is asked for.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from energysweep.accounting.accounts import Charged
+from energysweep.core.objective import FirstHeld, Objective
+from energysweep.core.records import (
+    CHARGED_BESIDE_WORK,
+    LEASE_BUCKETS,
+    TRIAL_BUCKETS,
+    AttemptRow,
+    EnergyRow,
+    LeaseRow,
+    MeterRow,
+    ResultRow,
+    TrialRow,
+)
+from energysweep.ledger import merging
+from energysweep.ledger.store import LedgerData
+from energysweep.meters.kinds import is_model
+
+CHARGED: Final = ("trials", *CHARGED_BESIDE_WORK)  # what a sweep has to answer for
+
+Merged = EnergyRow | MeterRow | LeaseRow | TrialRow | AttemptRow | ResultRow
+
+
+class Grown(NamedTuple):
+    """A counter, and by how many joules it is more than what was told of it before."""
+
+    row: EnergyRow
+    joules: float
+
+
+class Booked(NamedTuple):
+    """Joules that a trial was booked in one window."""
+
+    active: float = 0.0
+    idle: float = 0.0
+    startup: float = 0.0
+
+
+@dataclass(slots=True)
+class Results:
+    """What a trial's reports come to, in the order of their numbers.
+
+    Attributes:
+        last: the last report, None before the first.
+        metrics: the last value of each metric.
+        objective: the last value of its objective that was a number.
+        at_target: the first of the reports that reached the target and held it.
+    """
+
+    last: ResultRow | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    objective: float | None = None
+    at_target: FirstHeld[ResultRow] = field(default_factory=FirstHeld)
+
+    @classmethod
+    def by(cls, objective: Objective | None) -> Results:
+        """Those of no report yet."""
+        return cls(at_target=FirstHeld(objective.patience if objective else 1))
+
+    def see(self, report: ResultRow, objective: Objective | None) -> None:
+        """Take the next report."""
+        self.last = report
+        self.metrics.update(report.metrics)
+        if objective is not None:
+            value = objective.value(report.metrics)
+            self.objective = self.objective if value is None else value
+            self.at_target.see(objective.reached_by(value), report)
+
+
+class Reports:
+    """The reports of a trial by their numbers, folded as far as they have been asked for."""
+
+    __slots__ = ("_by", "_results", "rows")
+
+    def __init__(self) -> None:
+        self.rows: dict[int, ResultRow] = {}
+        self._by: Objective | None = None
+        self._results: Results | None = None
+
+    def merge(self, row: ResultRow) -> None:
+        known = self.rows.get(row.iteration)
+        self.rows[row.iteration] = row if known is None else merging.RESULTS.merged(known, row)
+        results = self._results
+        if results is None:
+            return
+        if known is None and (results.last is None or row.iteration > results.last.iteration):
+            results.see(row, self._by)
+        elif self.rows[row.iteration] != known:
+            self._results = None  # folded anew
+
+    def results(self, objective: Objective | None) -> Results:
+        """What they come to by an objective."""
+        if self._results is None or self._by != objective:
+            self._by, self._results = objective, Results.by(objective)
+            for iteration in sorted(self.rows):
+                self._results.see(self.rows[iteration], objective)
+        return self._results
+
+
+@dataclass(frozen=True, slots=True)
+class TrialState:
+    """One trial, as far as it has come; ``results`` is what its reports come to."""
+
+    row: TrialRow
+    results: Results
+
+    @property
+    def iterations(self) -> int:
+        """The number of its last report, 0 before the first."""
+        return self.results.last.iteration if self.results.last else 0
+
+    @property
+    def objective(self) -> float | None:
+        """The last value of its objective that was a number."""
+        return self.results.objective
+
+    @property
+    def joules_at_target(self) -> float | None:
+        """Energy at which the target was reached and then held; None before, or if it was not measured."""
+        at_target = self.results.at_target.report
+        return None if at_target is None else at_target.energy_joules
+
+
+class RunState:
+    """All that is known of a run. Thread-safe.
+
+    Args:
+        objectives: by stage, what its trials are judged by; the sweep's own under the empty name.
+        rows: what to begin with.
+
+    Attributes:
+        objectives: the same.
+        meters, leases, trials: rows by their keys.
+    """
+
+    def __init__(self, objectives: Mapping[str, Objective | None] | None = None, rows: Iterable[Merged] = ()) -> None:
+        self.objectives: Mapping[str, Objective | None] = objectives or {}
+        self.meters: dict[tuple[str, str, str, str], MeterRow] = {}
+        self.leases: dict[str, LeaseRow] = {}
+        self.trials: dict[str, TrialRow] = {}
+        self._energy: dict[str, dict[tuple[str, ...], EnergyRow]] = {}  # by lease; a node's own under the empty name
+        self._attempts: dict[str, dict[int, AttemptRow]] = {}
+        self._reports: dict[str, Reports] = {}
+        self._leases_of: dict[str, dict[str, None]] = {}
+        self._charged: dict[tuple[str, str, str, str, str], float] = {}
+        self._lock = threading.RLock()
+        self.merge(rows)
+
+    @classmethod
+    def of(cls, data: LedgerData, objectives: Mapping[str, Objective | None] | None = None) -> RunState:
+        """The state of the run whose rows these are, by these objectives or by those that it noted."""
+        state = cls(objectives_noted(data.run) if objectives is None else objectives)
+        for rows in (data.trials, data.attempts, data.results, data.leases, data.meters, data.energy):
+            state.merge(rows)
+        return state
+
+    def merge(self, rows: Iterable[Merged]) -> list[Grown]:
+        """Take over rows of any kind, in any order.
+
+        Returns:
+            Of energy, what is more than before.
+        """
+        grown: list[Grown] = []
+        with self._lock:
+            for row in rows:
+                if isinstance(row, EnergyRow):
+                    more = self._merge_energy(row)
+                    if more > 0:
+                        grown.append(Grown(row, more))
+                elif isinstance(row, ResultRow):
+                    self._reports.setdefault(row.trial, Reports()).merge(row)
+                elif isinstance(row, LeaseRow):
+                    _merge(merging.LEASES, self.leases, row.lease, row)
+                    self._leases_of.setdefault(row.trial, {})[row.lease] = None
+                elif isinstance(row, MeterRow):
+                    _merge(merging.METERS, self.meters, (row.host, row.window, row.device, row.source), row)
+                elif isinstance(row, TrialRow):
+                    _merge(merging.TRIALS, self.trials, row.trial, row)
+                else:
+                    _merge(merging.ATTEMPTS, self._attempts.setdefault(row.trial, {}), row.number, row)
+        return grown
+
+    def _merge_energy(self, row: EnergyRow) -> float:
+        counters = self._energy.setdefault(row.lease, {})
+        key = row[:-1]
+        known = counters.get(key)
+        if known is not None and known.joules >= row.joules:
+            return 0.0
+        counters[key] = row
+        more = row.joules - (known.joules if known else 0.0)
+        bucket = "trials" if row.bucket in TRIAL_BUCKETS else row.bucket
+        if bucket in CHARGED:
+            place = (row.host, row.window, row.component, bucket, row.source)
+            self._charged[place] = self._charged.get(place, 0.0) + more
+        return more
+
+    # Views -----------------------------------------------------------------------------------------------------------
+
+    def energy(self) -> Iterator[EnergyRow]:
+        """All counters."""
+        with self._lock:
+            counters = [*self._energy.values()]
+            return iter([row for rows in counters for row in rows.values()])
+
+    def energy_of(self, lease: str) -> list[EnergyRow]:
+        """What was booked to a lease; to a node's own buckets under the empty name."""
+        with self._lock:
+            return [*self._energy.get(lease, {}).values()]
+
+    def windows(self) -> set[tuple[str, str]]:
+        """Host and window of those that have held a lease: the others did nothing for the sweep."""
+        with self._lock:
+            return {(lease.host, lease.window) for lease in self.leases.values()}
+
+    def in_windows_with_leases(self) -> tuple[list[EnergyRow], list[MeterRow]]:
+        """The energy and the meters that are the sweep's to explain."""
+        with self._lock:
+            windows = self.windows()
+            energy = [row for row in self.energy() if (row.host, row.window) in windows]
+            return energy, [row for row in self.meters.values() if (row.host, row.window) in windows]
+
+    def charged(self) -> list[Charged]:
+        """What the sweep is charged with: of trials, start-up and overhead of the hosts that have held a lease.
+
+        A component that was metered on a host that has not is there with 0: a series begins at 0, or its first joules
+        are lost to ``rate()``.
+        """
+        with self._lock:
+            windows = self.windows()
+            sums = {
+                (meter.component, bucket, meter.source): 0.0 for meter in self.meters.values() for bucket in CHARGED
+            }
+            for (host, window, *rest), joules in self._charged.items():
+                component, bucket, source = rest
+                key = (component, bucket, source)
+                sums[key] = sums.get(key, 0.0) + (joules if (host, window) in windows else 0.0)
+        return [Charged(*key, joules) for key, joules in sums.items()]
+
+    @property
+    def charged_joules(self) -> float | None:
+        """All of it together; None before an agent has told of a lease."""
+        return sum(each.energy_joules for each in self.charged()) if self.leases else None
+
+    @property
+    def estimated(self) -> bool:
+        """Whether any device is only estimated."""
+        with self._lock:
+            return any(is_model(meter.source) for meter in self.meters.values())
+
+    def counts(self) -> dict[str, int]:
+        """Number of trials by state."""
+        with self._lock:
+            states: list[str] = [row.status for row in self.trials.values()]
+        return {state: states.count(state) for state in sorted(set(states))}
+
+    def best(self) -> float | None:
+        """The best last value of the objective so far, of the sweep's own configurations."""
+        objective = self.objectives.get("")
+        own = (trial.objective for trial in self.all_trials() if not trial.row.stage)
+        return None if objective is None else objective.best(own)
+
+    def trial(self, trial: str) -> TrialState:
+        """One that was told of by a driver.
+
+        Raises:
+            KeyError: it was not.
+        """
+        with self._lock:
+            row = self.trials[trial]
+            reports = self._reports.get(trial)
+            objective = self.objectives.get(row.stage)
+            return TrialState(row, reports.results(objective) if reports else Results.by(objective))
+
+    def all_rows(self) -> list[TrialRow]:
+        """All trials, as the driver has told of them."""
+        with self._lock:
+            return [*self.trials.values()]
+
+    def of_stage(self, stage: str) -> list[TrialRow]:
+        """The trials of a stage."""
+        return [row for row in self.all_rows() if row.stage == stage]
+
+    def all_trials(self) -> list[TrialState]:
+        """All of them."""
+        with self._lock:
+            return [self.trial(trial) for trial in self.trials]
+
+    def attempts_of(self, trial: str) -> list[AttemptRow]:
+        """In their order."""
+        with self._lock:
+            attempts = self._attempts.get(trial, {})
+            return [attempts[number] for number in sorted(attempts)]
+
+    def leases_of(self, trial: str) -> list[LeaseRow]:
+        """In the order in which they were opened."""
+        with self._lock:
+            leases = [self.leases[lease] for lease in self._leases_of.get(trial, ())]
+        return sorted(leases, key=lambda lease: (lease.opened_at, lease.lease))
+
+    def reports_of(self, trial: str) -> list[ResultRow]:
+        """In their order."""
+        with self._lock:
+            reports = self._reports.get(trial)
+            return [] if reports is None else [reports.rows[number] for number in sorted(reports.rows)]
+
+    def booked(self, trial: str) -> dict[str, Booked]:
+        """What a trial was booked, by window; those in which it held its leases, the last one at the end."""
+        with self._lock:
+            found: dict[str, Booked] = {}
+            for lease in self.leases_of(trial):
+                before = found.pop(lease.window, Booked())
+                sums = dict(zip(LEASE_BUCKETS, before, strict=True))
+                for row in self._energy.get(lease.lease, {}).values():
+                    if row.bucket in sums:
+                        sums[row.bucket] += row.joules
+                found[lease.window] = Booked(*sums.values())
+        return found
+
+    def joules(self, trial: str) -> float | None:
+        """A trial's energy, its start-up apart; None before any was told of."""
+        with self._lock:
+            rows = [row for lease in self._leases_of.get(trial, ()) for row in self._energy.get(lease, {}).values()]
+        return sum(row.joules for row in rows if row.bucket in TRIAL_BUCKETS) if rows else None
+
+    def series_of(self, row: EnergyRow) -> str:
+        """The name of the power series that a counter is part of: its trial's, or ``bucket:overhead`` and so on."""
+        lease = self.leases.get(row.lease) if row.bucket in TRIAL_BUCKETS else None
+        return lease.trial if lease else f"bucket:{row.bucket}"
+
+    def attempt_at(self, trial: str, at: float) -> int:
+        """The number of the attempt that a lease opened at this Unix time belongs to; agents know of no attempts."""
+        with self._lock:
+            attempts = self._attempts.get(trial, {})
+            last = max(attempts, default=0)
+            ended = (row for row in attempts.values() if row.number < last or row.outcome in ("failed", "interrupted"))
+            return 1 + sum(1 for row in ended if row.ended_at is not None and row.ended_at <= at)
+
+
+def _merge(rule: merging.Rule[Any], rows: dict[Any, Any], key: Any, row: Any) -> None:
+    known = rows.get(key)
+    rows[key] = row if known is None else rule.merged(known, row)
+
+
+def objectives_noted(run: Mapping[str, Any]) -> dict[str, Objective | None]:
+    """The objectives that the driver noted of a run, by stage; the sweep's own under the empty name."""
+    own = Objective(**run["objective"]) if run.get("objective") else None
+    return {"": own} | {name: Objective(**stage["objective"]) for name, stage in run.get("stages", {}).items()}

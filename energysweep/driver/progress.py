@@ -24,7 +24,7 @@ from energysweep.core.records import OPEN
 from energysweep.core.terminal import console, note
 from energysweep.core.text import emissions_text, energy_text, power_text
 from energysweep.driver.poller import Poller
-from energysweep.ledger.run_state import RunState, TrialState
+from energysweep.ledger.run_state import RunState, TrialState, with_never_begun, with_waiting
 from energysweep.sweepfile import SweepSpec
 from energysweep.tune.points import row_text
 
@@ -287,28 +287,6 @@ class Standing:
             if not trial.row.stage
         )
         return saved_joules(efforts, self._spec.scheduler)
-
-
-def with_waiting(counts: Mapping[str, int], planned: int) -> dict[str, int]:
-    """The states of a sweep that runs, with the trials that wait in it.
-
-    Args:
-        counts: number of trials by state. The recorder learns of a trial when it begins.
-        planned: how many the sweep makes. Optuna, too, makes a fixed number.
-
-    Returns:
-        The same, where ``pending`` is all that neither run nor have ended: one that an earlier part of the run has
-        left interrupted waits as well, because it goes on.
-    """
-    begun = {state: number for state, number in counts.items() if state not in ("pending", "interrupted")}
-    waiting = planned - sum(begun.values())
-    return {"pending": waiting} | begun if waiting > 0 else begun
-
-
-def with_never_begun(counts: Mapping[str, int], planned: int) -> dict[str, int]:
-    """The states of a sweep that has ended, with those trials ``pending`` that never began."""
-    never = planned - sum(counts.values())
-    return {**counts, "pending": counts.get("pending", 0) + never} if never > 0 else dict(counts)
 
 
 def cheapest(trials: Iterable[TrialState], varying: Sequence[str]) -> Cheapest | None:

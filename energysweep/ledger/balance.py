@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any
 
 from energysweep.analysis.intervals import geometric_mean
 from energysweep.core.carbon import Intensity
@@ -21,7 +21,7 @@ from energysweep.core.records import (
     LeaseRow,
     MeterRow,
 )
-from energysweep.ledger.store import LedgerData
+from energysweep.ledger.run_state import RunState
 from energysweep.meters.kinds import Uncertainty, is_model, uncertainty
 
 # Small values: a spread over repeats, sources ------------------------------------------------------------------------
@@ -182,20 +182,11 @@ class Part:
         return {"started": started, "duration_seconds": self.duration_seconds}
 
 
-_RowOfWindow = TypeVar("_RowOfWindow", EnergyRow, MeterRow)
-
-
-def in_windows_with_leases(data: LedgerData, rows: Iterable[_RowOfWindow]) -> list[_RowOfWindow]:
-    """A host that never held a lease did nothing for the sweep: its energy is not the sweep's to explain."""
-    windows = {(lease.host, lease.window) for lease in data.leases}
-    return [row for row in rows if (row.host, row.window) in windows]
-
-
 def totals(
-    data: LedgerData, lost_joules: float | None, pruned_joules: float | None, intensity: Intensity | None
+    state: RunState, lost_joules: float | None, pruned_joules: float | None, intensity: Intensity | None
 ) -> Totals:
-    booked = in_windows_with_leases(data, data.energy)
-    metered = in_windows_with_leases(data, data.meters)
+    booked, metered = state.in_windows_with_leases()
+    leases = state.leases.values()
     metered_joules = math.fsum(row.joules for row in metered) if metered else None
     buckets = {
         bucket: math.fsum(row.joules for row in booked if row.bucket == bucket) if booked else None
@@ -209,9 +200,9 @@ def totals(
     return Totals(
         energy_joules=metered_joules,
         trials_energy_joules=trials_joules,
-        startup_joules=startup_joules(data.leases, booked),
-        untold_startup_trials=len({lease.trial for lease in data.leases if lease.startup_seconds is None})
-        if data.leases
+        startup_joules=startup_joules(leases, booked),
+        untold_startup_trials=len({lease.trial for lease in leases if lease.startup_seconds is None})
+        if leases
         else None,
         active_joules=buckets["active"],
         idle_share_joules=buckets["idle"],

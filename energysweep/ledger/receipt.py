@@ -14,6 +14,7 @@ from energysweep.core.naming import parse
 from energysweep.core.records import NODE_BUCKETS, TRIAL_BUCKETS, AttemptRow, EnergyRow, LeaseRow
 from energysweep.ledger.balance import MeterSummary, meter
 from energysweep.ledger.model import Summary
+from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import LedgerData
 from energysweep.ledger.summary import summarise
 from energysweep.ledger.trials import TrialSummary, lost_by_attempt, spent_by_attempt
@@ -126,25 +127,21 @@ def explain(data: LedgerData, name: str, carbon: Intensity | None = None) -> Rec
     """
     summary = summarise(data, carbon)
     trial = _find(summary, name)
-    rows: dict[str, list[EnergyRow]] = {}
-    own = [lease for lease in data.leases if lease.trial == trial.trial]
-    names = {lease.lease for lease in own}
-    for row in data.energy:
-        if row.lease in names:
-            rows.setdefault(row.lease, []).append(row)
-    leases = [LeaseReceipt(lease, tuple(rows.get(lease.lease, ()))) for lease in own]
+    state = RunState.of(data)
+    own = state.leases_of(trial.trial)
+    leases = [LeaseReceipt(lease, tuple(state.energy_of(lease.lease))) for lease in own]
     windows = dict.fromkeys((lease.host, lease.window) for lease in own)
     return Receipt(
         sweep=summary.sweep,
         trial=trial,
         damage=summary.damage,
-        attempts=_attempts(data, trial, leases),
-        windows=tuple(_window(data, host, window, names) for host, window in windows),
+        attempts=_attempts(state, trial, leases),
+        windows=tuple(_window(state, host, window, own) for host, window in windows),
     )
 
 
-def _attempts(data: LedgerData, trial: TrialSummary, leases: Sequence[LeaseReceipt]) -> tuple[AttemptReceipt, ...]:
-    noted = [row for row in data.attempts if row.trial == trial.trial]
+def _attempts(state: RunState, trial: TrialSummary, leases: Sequence[LeaseReceipt]) -> tuple[AttemptReceipt, ...]:
+    noted = state.attempts_of(trial.trial)
     by_number = {row.number: row for row in noted}
     spent = spent_by_attempt([(each.lease, each.rows) for each in leases])
     lost = lost_by_attempt(trial.status, spent, noted)
@@ -159,12 +156,15 @@ def _attempts(data: LedgerData, trial: TrialSummary, leases: Sequence[LeaseRecei
     )
 
 
-def _window(data: LedgerData, host: str, window: str, own_leases: set[str]) -> WindowBalance:
-    here = [row for row in data.energy if (row.host, row.window) == (host, window)]
-    metered = [row for row in data.meters if (row.host, row.window) == (host, window)]
+def _window(state: RunState, host: str, window: str, own: Sequence[LeaseRow]) -> WindowBalance:
+    own_leases = {lease.lease for lease in own}
+    here = [row for row in state.energy() if (row.host, row.window) == (host, window)]
+    metered = [row for row in state.meters.values() if (row.host, row.window) == (host, window)]
     summaries = {(row.device, row.component, row.source): meter(row) for row in metered}
     counters = dict.fromkeys([*summaries, *((row.device, row.component, row.source) for row in here)])
-    nodes = [row.node for row in metered] or [row.node for row in data.leases if row.lease in own_leases]
+    nodes = [row.node for row in metered] or [
+        lease.node for lease in own if (lease.host, lease.window) == (host, window)
+    ]
     return WindowBalance(
         host=host,
         window=window,

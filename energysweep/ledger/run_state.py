@@ -349,6 +349,28 @@ class RunState:
             return 1 + sum(1 for row in ended if row.ended_at is not None and row.ended_at <= at)
 
 
+def with_waiting(counts: Mapping[str, int], planned: int) -> dict[str, int]:
+    """The states of a sweep that runs, with the trials that wait in it.
+
+    Args:
+        counts: number of trials by state. A driver tells of a trial when it begins.
+        planned: how many the sweep makes. Optuna, too, makes a fixed number.
+
+    Returns:
+        The same, where ``pending`` is all that neither run nor have ended: one that an earlier part of the run has
+        left interrupted waits as well, because it goes on.
+    """
+    begun = {state: number for state, number in counts.items() if state not in ("pending", "interrupted")}
+    waiting = planned - sum(begun.values())
+    return {"pending": waiting} | begun if waiting > 0 else begun
+
+
+def with_never_begun(counts: Mapping[str, int], planned: int) -> dict[str, int]:
+    """The states of a sweep that has ended, with those trials ``pending`` that never began."""
+    never = planned - sum(counts.values())
+    return {**counts, "pending": counts.get("pending", 0) + never} if never > 0 else dict(counts)
+
+
 def _merge(rule: merging.Rule[Any], rows: dict[Any, Any], key: Any, row: Any) -> None:
     known = rows.get(key)
     rows[key] = row if known is None else rule.merged(known, row)

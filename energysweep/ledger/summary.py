@@ -15,10 +15,11 @@ from energysweep.core.carbon import Intensity
 from energysweep.core.naming import trial_text
 from energysweep.core.objective import Objective
 from energysweep.core.text import TIMES, count_text, energy_text, number_text, or_more_text
-from energysweep.ledger.balance import in_windows_with_leases, joules_of, meter, parts, total, totals
+from energysweep.ledger.balance import joules_of, meter, parts, total, totals
 from energysweep.ledger.configurations import ConfigurationSummary, StageSummary
 from energysweep.ledger.model import Extent, Headline, Summary, extent, open_text
 from energysweep.ledger.ranking import ranked, ratio_to_cheapest, same_work, with_ties
+from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import LedgerData
 from energysweep.ledger.trials import TrialSummary, order, summarise_trials
 
@@ -32,12 +33,10 @@ def summarise(data: LedgerData, carbon: Intensity | None = None) -> Summary:
     """
     run = data.run
     intensity = carbon or (Intensity(**run["carbon"]) if run.get("carbon") else None)
-    objective = Objective(**run["objective"]) if run.get("objective") else None
+    state = RunState.of(data)
+    objective = state.objectives[""]
     names = shown_parameters(data)
-    objectives = {"": objective} | {
-        name: Objective(**stage["objective"]) for name, stage in run.get("stages", {}).items()
-    }
-    trials = summarise_trials(data, objectives, names, intensity)
+    trials = summarise_trials(state, names, intensity)
     own_trials = [trial for trial in trials if not trial.stage]
     found = extent(run, trials)
     configurations = with_ties(configurations_of(own_trials, objective, names), objective)
@@ -50,7 +49,7 @@ def summarise(data: LedgerData, carbon: Intensity | None = None) -> Summary:
         objective=objective,
         varying=names,
         totals=totals(
-            data,
+            state,
             lost_joules=total(trial.lost_joules for trial in trials),
             pruned_joules=total(trial.pruned_joules for trial in trials),
             intensity=intensity,
@@ -58,14 +57,14 @@ def summarise(data: LedgerData, carbon: Intensity | None = None) -> Summary:
         trials=trials,
         configurations=configurations,
         headline=headline(configurations, objective, found),
-        meters=tuple(meter(row) for row in in_windows_with_leases(data, data.meters)),
+        meters=tuple(meter(row) for row in state.in_windows_with_leases()[1]),
         carbon=intensity,
         extent=found,
         parts=parts(run),
-        lost_nodes=_nodes_left_open(data, heard=True),
-        unheard_nodes=_nodes_left_open(data, heard=False),
-        unmeasured_gpus=_unmeasured_gpus(data),
-        stages=stages_of(trials, objectives),
+        lost_nodes=_nodes_left_open(run, state, heard=True),
+        unheard_nodes=_nodes_left_open(run, state, heard=False),
+        unmeasured_gpus=_unmeasured_gpus(state),
+        stages=stages_of(trials, state.objectives),
         damage=tuple(data.damage),
         workload=_workload(run.get("spec") or {}),
     )
@@ -83,16 +82,17 @@ def _workload(spec: Mapping[str, Any]) -> str:
     return " ".join(str(part) for part in command) if command else str(spec.get("workload") or "")
 
 
-def _nodes_left_open(data: LedgerData, *, heard: bool) -> tuple[str, ...]:
+def _nodes_left_open(run: Mapping[str, Any], state: RunState, *, heard: bool) -> tuple[str, ...]:
     """The nodes of leases whose end nobody told.
 
     Args:
-        data: the run's ledger.
+        run: what was noted of it.
+        state: the run.
         heard: of parts of the run whose drivers asked all agents to the end, so that these were gone; else of parts
             whose drivers were killed before.
     """
-    noted = sorted(data.run.get("parts") or (), key=lambda part: float(part["started_at"]))
-    status = data.run.get("status", "running")
+    noted = sorted(run.get("parts") or (), key=lambda part: float(part["started_at"]))
+    status = run.get("status", "running")
 
     def was_heard(opened_at: float) -> bool:
         begun = [place for place, part in enumerate(noted) if part["started_at"] <= opened_at]
@@ -102,7 +102,7 @@ def _nodes_left_open(data: LedgerData, *, heard: bool) -> tuple[str, ...]:
         ended = noted[place].get("ended") if noted else None
         return bool(ended) if ended is not None else is_last and status != "running"
 
-    open_leases = [lease for lease in data.leases if lease.closed_at is None]
+    open_leases = [lease for lease in state.leases.values() if lease.closed_at is None]
     if status == "running" and heard:
         return ()
     if status == "running":  # those of its last part may just be running
@@ -111,10 +111,10 @@ def _nodes_left_open(data: LedgerData, *, heard: bool) -> tuple[str, ...]:
     return tuple(sorted({lease.node for lease in open_leases if was_heard(lease.opened_at) is heard}))
 
 
-def _unmeasured_gpus(data: LedgerData) -> tuple[tuple[str, str, int], ...]:
-    measured = {(row.host, row.window, row.device) for row in data.meters}
+def _unmeasured_gpus(state: RunState) -> tuple[tuple[str, str, int], ...]:
+    measured = {(row.host, row.window, row.device) for row in state.meters.values()}
     trials: dict[tuple[str, str], set[str]] = {}
-    for lease in data.leases:
+    for lease in state.leases.values():
         for name in json.loads(lease.gpus):
             if (lease.host, lease.window, name) not in measured:
                 trials.setdefault((lease.node, name), set()).add(lease.trial)

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from energysweep.analysis.target import grouped, value_order
+from energysweep.analysis.target import value_order
 from energysweep.core.carbon import Intensity
 from energysweep.core.naming import configuration_text, trial_text
-from energysweep.core.objective import Objective, Outcome, first_held, outcome
+from energysweep.core.objective import Outcome, outcome
 from energysweep.core.records import (
     OPEN,
     TRIAL_BUCKETS,
@@ -22,12 +22,10 @@ from energysweep.core.records import (
     Bucket,
     EnergyRow,
     LeaseRow,
-    ResultRow,
-    TrialRow,
     TrialStatus,
 )
 from energysweep.ledger.balance import emissions_grams, joined_sources, startup_joules
-from energysweep.ledger.store import LedgerData
+from energysweep.ledger.run_state import RunState, TrialState
 from energysweep.meters.kinds import is_model, uncertainty
 
 # The attempts of a trial: what each has spent, and what was lost with it ---------------------------------------------
@@ -201,42 +199,17 @@ class TrialSummary:
         return self.status in ("completed", "pruned")
 
 
-def summarise_trials(
-    data: LedgerData,
-    objectives: Mapping[str, Objective | None],
-    varying: Sequence[str],
-    intensity: Intensity | None,
-) -> tuple[TrialSummary, ...]:
+def summarise_trials(state: RunState, varying: Sequence[str], intensity: Intensity | None) -> tuple[TrialSummary, ...]:
     """All trials, in the order of their parameters, those of the stages first.
 
     Args:
-        data: the ledger.
-        objectives: by stage; the sweep's own under the empty name.
+        state: the run.
         varying: the parameters that differ between configurations.
         intensity: the grid.
     """
-    leases = grouped(data.leases, lambda row: row.trial)
-    energy = grouped((row for row in data.energy if row.lease), lambda row: row.lease)
-    attempts = grouped(data.attempts, lambda row: row.trial)
-    results = grouped(data.results, lambda row: row.trial)
-    steps = {(row.host, row.window, row.device, row.source): row.resolution_joules for row in data.meters}
-    summaries = []
-    for row in data.trials:
-        booked = [(lease, energy.get(lease.lease, [])) for lease in leases.get(row.trial, [])]
-        reports = sorted(results.get(row.trial, []), key=lambda report: report.iteration)
-        summaries.append(
-            _trial(
-                row,
-                booked,
-                attempts.get(row.trial, []),
-                reports,
-                steps,
-                objectives.get(row.stage),
-                varying,
-                intensity,
-            )
-        )
-    stages = list(objectives)
+    steps = {counter: row.resolution_joules for counter, row in state.meters.items()}
+    summaries = [_trial(trial, state, steps, varying, intensity) for trial in state.all_trials()]
+    stages = list(state.objectives)
     return tuple(sorted(summaries, key=lambda trial: _order(trial, stages, varying)))
 
 
@@ -247,15 +220,16 @@ def _order(trial: TrialSummary, stages: Sequence[str], varying: Sequence[str]) -
 
 
 def _trial(
-    row: TrialRow,
-    booked: Sequence[tuple[LeaseRow, Sequence[EnergyRow]]],
-    attempts: Sequence[AttemptRow],
-    reports: Sequence[ResultRow],
+    trial: TrialState,
+    state: RunState,
     steps: Mapping[_Counter, float | None],
-    objective: Objective | None,
     varying: Sequence[str],
     intensity: Intensity | None,
 ) -> TrialSummary:
+    row, results = trial.row, trial.results
+    booked = [(lease, state.energy_of(lease.lease)) for lease in state.leases_of(row.trial)]
+    attempts = state.attempts_of(row.trial)
+    objective = state.objectives.get(row.stage)
     all_rows = [energy for _, rows in booked for energy in rows]
     energy_rows = [energy for energy in all_rows if energy.bucket in TRIAL_BUCKETS]
     energy_joules = _joules(all_rows, *TRIAL_BUCKETS)
@@ -263,8 +237,7 @@ def _trial(
     startup_seconds = _startup_seconds([lease for lease, _ in booked])
     work_seconds = held_seconds - (startup_seconds or 0.0)
     covered_seconds = sum(lease.covered_seconds for lease, _ in booked)
-    metrics = {name: value for report in reports for name, value in report.metrics.items()}
-    at_target = _first_at_target(reports, objective)
+    at_target = results.at_target.report
     return TrialSummary(
         trial=row.trial,
         config=configuration_text(row.parameters, varying, row.stage),
@@ -289,9 +262,9 @@ def _trial(
         duration_seconds=held_seconds if booked else None,
         coverage=covered_seconds / held_seconds if held_seconds > 0 else None,
         source=joined_sources(energy.source for energy in all_rows),
-        metrics=metrics,
-        objective=_last_objective(reports, objective),
-        iterations=reports[-1].iteration if reports else None,
+        metrics=results.metrics,
+        objective=results.objective,
+        iterations=results.last.iteration if results.last else None,
         outcome=None
         if objective is None or objective.target is None
         else outcome(row.status, reached=at_target is not None),
@@ -314,22 +287,6 @@ def _works_elsewhere(leases: Sequence[LeaseRow]) -> bool | None:
 def _startup_seconds(leases: Sequence[LeaseRow]) -> float | None:
     known = [lease.startup_seconds for lease in leases if lease.startup_seconds is not None]
     return math.fsum(known) if known else None
-
-
-def _first_at_target(reports: Sequence[ResultRow], objective: Objective | None) -> ResultRow | None:
-    """The first of ``patience`` reports in a row that are all at the target."""
-    if objective is None:
-        return None
-    reached = (objective.reached_by(objective.value(report.metrics)) for report in reports)
-    place = first_held(reached, objective.patience)
-    return None if place is None else reports[place]
-
-
-def _last_objective(reports: Sequence[ResultRow], objective: Objective | None) -> float | None:
-    if objective is None:
-        return None
-    values = (objective.value(report.metrics) for report in reversed(reports))
-    return next((value for value in values if value is not None), None)
 
 
 def _joules(rows: Sequence[EnergyRow], *buckets: Bucket) -> float | None:

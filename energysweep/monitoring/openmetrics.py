@@ -26,7 +26,7 @@ from pydantic import ValidationError
 
 from energysweep.accounting.accounts import ShownMetrics
 from energysweep.analysis.early_stopping import Effort, saved_joules
-from energysweep.analysis.target import grouped, own
+from energysweep.analysis.target import own
 from energysweep.core.carbon import Intensity
 from energysweep.core.metrics import (
     FAMILIES,
@@ -55,15 +55,13 @@ from energysweep.core.records import (
     CHARGED_BESIDE_WORK,
     TRIAL_BUCKETS,
     Bucket,
-    EnergyRow,
     LeaseRow,
     ResultRow,
     TrialRow,
 )
-from energysweep.ledger.balance import in_windows_with_leases
 from energysweep.ledger.course import Course, RunClock, Sample, course_between, course_of, every_step, running_totals
-from energysweep.ledger.model import Summary
 from energysweep.ledger.ranking import ranked
+from energysweep.ledger.run_state import RunState, with_never_begun
 from energysweep.ledger.store import LedgerData
 from energysweep.ledger.summary import shown_parameters, summarise
 from energysweep.ledger.trials import TrialSummary
@@ -84,14 +82,13 @@ class Spent(NamedTuple):
     joules: Mapping[tuple[str, str], float]
 
 
-def in_bucket(data: LedgerData, bucket: Bucket) -> dict[tuple[str, str], float]:
-    """Joules of a bucket by component and source, of the windows that reports count."""
-    joules: dict[tuple[str, str], float] = {}
-    for row in in_windows_with_leases(data, data.energy):
-        if row.bucket == bucket:
-            key = (row.component, row.source)
-            joules[key] = joules.get(key, 0.0) + row.joules
-    return joules
+def in_bucket(state: RunState, bucket: Bucket) -> dict[tuple[str, str], float]:
+    """Joules of a bucket by component and source, as the sweep is charged with them."""
+    return {
+        (each.component, each.source): each.energy_joules
+        for each in state.charged()
+        if each.bucket == bucket and each.energy_joules
+    }
 
 
 def charged_samples(
@@ -176,38 +173,35 @@ class _Collector(Collector):
 
 
 def _samples(data: LedgerData, intensity: Intensity | None) -> Iterator[Sample]:
+    state = RunState.of(data)
     clock = RunClock(data.run)
-    leases = grouped(data.leases, lambda lease: lease.trial)
-    results = grouped(data.results, lambda result: result.trial)
     totals = running_totals(data.samples)
-    joules = _joules(data)
-    startup = grouped((row for row in data.energy if row.bucket == "startup"), lambda row: row.lease)
     varying = shown_parameters(data)
     ends = [clock.end]
     spent: list[Spent] = []
-    for trial in data.trials:
-        held = leases.get(trial.trial)
+    for trial in state.all_rows():
+        held = state.leases_of(trial.trial)
         if held:
-            booked = joules.get(trial.trial, {})
+            booked = _joules(state, held)
             points = [(clock.at(elapsed), total) for elapsed, total in totals.get(trial.trial, ())]
             course = course_of(held, points, sum(booked.values()))
             ends.append(course.at[-1])
             spent.append(Spent("trials", course, _without_node(booked)))
             who = (_id(data.run), trial.trial)
             yield from _energy_samples(who, course, booked, intensity)
-            yield from _startup_samples(who, course, held, startup, intensity)
+            yield from _startup_samples(who, course, state, held, intensity)
             nodes = tuple(dict.fromkeys(lease.node for lease in held))
             yield from _fact_samples(_id(data.run), trial, varying, course, nodes)
-            yield from _result_samples(data.run, trial.trial, results.get(trial.trial, ()), course, nodes[-1], clock)
+            yield from _result_samples(data.run, trial.trial, state.reports_of(trial.trial), course, nodes[-1], clock)
     begin = _began(data.run, max(ends))
     end = max(*ends, begin + 0.001)  # also of a ledger that has lost when things were
     for bucket in CHARGED_BESIDE_WORK:
-        of_bucket = in_bucket(data, bucket)
+        of_bucket = in_bucket(state, bucket)
         points = [(clock.at(elapsed), total) for elapsed, total in totals.get(f"bucket:{bucket}", ())]
         course = course_between(begin, end, points, sum(of_bucket.values()))
         spent.append(Spent(bucket, course, of_bucket))
     yield from charged_samples(_id(data.run), list(every_step(begin, end)), spent, intensity)
-    yield from _sweep_samples(data, begin, end, intensity)
+    yield from _sweep_samples(data, state, begin, end, intensity)
 
 
 _Key = tuple[str, str, str, str]
@@ -218,16 +212,14 @@ def _began(run: Mapping[str, Any], end: float) -> float:
     return float(run.get("started_at") or end)
 
 
-def _joules(data: LedgerData) -> dict[str, dict[_Key, float]]:
-    """What each trial was booked in all."""
-    lease_of = {lease.lease: lease for lease in data.leases}
-    joules: dict[str, dict[_Key, float]] = {}
-    for row in data.energy:
-        if row.bucket in TRIAL_BUCKETS:
-            lease = lease_of[row.lease]
-            of_trial = joules.setdefault(lease.trial, {})
-            key = (lease.node, row.component, row.bucket, row.source)
-            of_trial[key] = of_trial.get(key, 0.0) + row.joules
+def _joules(state: RunState, leases: Iterable[LeaseRow]) -> dict[_Key, float]:
+    """What a trial was booked in all."""
+    joules: dict[_Key, float] = {}
+    for lease in leases:
+        for row in state.energy_of(lease.lease):
+            if row.bucket in TRIAL_BUCKETS:
+                key = (lease.node, row.component, row.bucket, row.source)
+                joules[key] = joules.get(key, 0.0) + row.joules
     return joules
 
 
@@ -269,17 +261,18 @@ def _energy_samples(
 def _startup_samples(
     who: tuple[str, str],
     course: Course,
+    state: RunState,
     leases: Sequence[LeaseRow],
-    startup: Mapping[str, Sequence[EnergyRow]],
     intensity: Intensity | None,
 ) -> Iterator[Sample]:
     """What start-up drew, and its CO2e: as if it was all at the beginning of each lease, at a steady power."""
     steps: dict[tuple[str, str, str], list[Course]] = {}
     for lease in leases:
         end = lease.opened_at + (lease.startup_seconds or 0.0)
-        for row in startup.get(lease.lease, ()):
-            place = (lease.node, row.component, row.source)
-            steps.setdefault(place, []).append(course_between(lease.opened_at, end, (), row.joules))
+        for row in state.energy_of(lease.lease):
+            if row.bucket == "startup":
+                place = (lease.node, row.component, row.source)
+                steps.setdefault(place, []).append(course_between(lease.opened_at, end, (), row.joules))
     for at in course.times():
         of_node: dict[str, float] = {}
         for place, courses in steps.items():
@@ -320,7 +313,9 @@ def _shown_first(run: Mapping[str, Any]) -> list[str]:
     return [*(str(objective["metric"]) for objective in noted if objective), *search]
 
 
-def _sweep_samples(data: LedgerData, started_at: float, end: float, intensity: Intensity | None) -> Iterator[Sample]:
+def _sweep_samples(
+    data: LedgerData, state: RunState, started_at: float, end: float, intensity: Intensity | None
+) -> Iterator[Sample]:
     run = data.run
     name = _id(run)
     for at in every_step(started_at, end):
@@ -331,8 +326,8 @@ def _sweep_samples(data: LedgerData, started_at: float, end: float, intensity: I
             yield GRID_INTENSITY, zone, intensity.grams_per_kwh, at
     summary = summarise(data)
     yield SWEEP_END, (name,), end, end
-    for state, number in _states(data, summary).items():
-        yield SWEEP_TRIALS, (name, state), number, end
+    for status, number in with_never_begun(state.counts(), summary.extent.planned).items():
+        yield SWEEP_TRIALS, (name, status), number, end
     trials = own(summary.trials)
     scheduler = _scheduler(run)
     saved = saved_joules(map(_effort, trials), scheduler) if scheduler else None
@@ -344,7 +339,7 @@ def _sweep_samples(data: LedgerData, started_at: float, end: float, intensity: I
             for joules, cheapest in ranked(summary.configurations, objective)[:1]:
                 who = (name, cheapest.config, cheapest.hardware)
                 yield SWEEP_CHEAPEST, who, joules, end
-        best = objective.best(trial.objective for trial in trials)
+        best = state.best()
         if best is not None:
             yield SWEEP_BEST, (name, objective.metric), best, end
 
@@ -359,15 +354,6 @@ def _scheduler(run: Mapping[str, Any]) -> Scheduler | None:
         return Scheduler.model_validate((run.get("spec") or {}).get("scheduler") or {})
     except ValidationError:
         return None
-
-
-def _states(data: LedgerData, summary: Summary) -> dict[str, int]:
-    """The number of trials by state; those that never began are in no row of the ledger."""
-    states: dict[str, int] = {}
-    for trial in data.trials:
-        states[trial.status] = states.get(trial.status, 0) + 1
-    never_begun = summary.extent.planned - len(data.trials)
-    return states | ({"pending": states.get("pending", 0) + never_begun} if never_begun else {})
 
 
 def _effort(trial: TrialSummary) -> Effort:

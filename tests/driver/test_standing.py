@@ -9,8 +9,8 @@ from rich.console import Console
 
 from energysweep.accounting.accounts import Charged, Cheapest
 from energysweep.core.records import LEASE_BUCKETS, EnergyRow, LeaseRow, MeterRow, ResultRow, TrialRow, TrialStatus
-from energysweep.driver.progress import RunningTrial, Status, cheapest, line, table, with_waiting
-from energysweep.ledger.run_state import Results, RunState, TrialState
+from energysweep.driver.progress import RunningTrial, Status, cheapest, line, table
+from energysweep.ledger.run_state import Results, RunState, TrialState, with_waiting
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def poller_of(ledger: Ledger, polled: Callable[[], None], *urls: str) -> Poller:
     own = SimpleNamespace(url="http://127.0.0.1:1")
     registry: Any = Registered(*urls)
     state = RunState()
-    return Poller(Intake(ledger, state), state, 0.0, polled, own, registry, lambda url: RemoteAgent(url, "r", "key"))  # type: ignore[arg-type]
+    return Poller(Intake(ledger, state), state, 0.0, polled, own, registry, lambda url: RemoteAgent(url, "r", "key"))
 
 
 def test_whatever_goes_wrong_after_a_poll_the_agents_are_asked_on_and_it_is_counted(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def measure(size: str) -> None:
         if cluster.violations:
             sys.exit(cluster.violations[0])
         run_folder = cluster.drivers[0].ledger.path.parent
-        with Ledger.open(run_folder / LEDGER) as ledger:
+        with Ledger.create(run_folder / LEDGER) as ledger:
             _record(ledger, cluster)
             data = ledger.read()
             write_report(run_folder, data)

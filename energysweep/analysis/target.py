@@ -407,6 +407,8 @@ def reports_apart(
 
 def _same_runs(first: Sequence[TrialLike], second: Sequence[TrialLike]) -> bool:
     """Whether both sides are the same training runs on other hardware: what no report has seen is the same in both."""
+    if not {trial.hardware for trial in first}.isdisjoint(trial.hardware for trial in second):
+        return False
     runs, others = ({(trial.seed, canonical(trial.parameters)) for trial in side} for side in (first, second))
     return runs == others and len(runs) == len(first) == len(second) and all(seed is not None for seed, _ in runs)
 

@@ -183,3 +183,60 @@ def test_nothing_to_compare() -> None:
     assert effects([arrived(1.0, 1)], "energy") is None
     stage = Observation(stage="pretraining", parameters={"a": 1})
     assert effects([stage, replace(stage, parameters={"a": 2})], "energy") is None
+
+
+def on_both(
+    logs: dict[str, list[float]], second: float, noise: tuple[float, ...] = (0.0, 0.0, 0.0)
+) -> list[Observation]:
+    """Three seeds of two settings, each on both profiles: the same epochs, and ``second`` times the joules on "two"."""
+    return [
+        arrived(factor * math.exp(log), 1, seed, parameters={"rate": rate}, hardware=hardware)
+        for rate, of_seeds in logs.items()
+        for seed, log in enumerate(of_seeds)
+        for hardware, factor in (("one", 1.0), ("two", second * math.exp(noise[seed])))
+    ]
+
+
+def test_trials_that_differ_only_in_hardware_are_one_training_run() -> None:
+    # Logarithms of 0.0, 0.1, 0.2 and 1.0, 1.1, 1.2: a variance of 0.01 with 2 * 2 degrees, however many profiles ran
+    # them: 2.7764 * sqrt(2 * 0.01 / 3) = 0.2267. Counted twice it would be 2.3060 * sqrt(2 * 0.01 / 6) = 0.1331.
+    trials = on_both({"a": [0.0, 0.1, 0.2], "b": [1.0, 1.1, 1.2]}, 2.0)
+    for some in (trials, [trial for trial in trials if trial.hardware == "one"]):
+        found = effects(some, "energy")
+        rate = found.of("rate") if found else None
+        assert rate is not None
+        assert rate.range.value == pytest.approx(math.e)
+        assert rate.range.high == pytest.approx(math.exp(1 + 2.7764 * math.sqrt(0.02 / 3)), rel=1e-4)
+
+
+def test_the_effect_of_hardware_is_told_within_training_runs() -> None:
+    # What a seed does is in both profiles: ratios of 2 * exp(-0.1), 2 and 2 * exp(0.1), a variance of 0.01 between 3
+    # seeds in each of 2 settings: 2.7764 * sqrt(0.01 / 6) = 0.1133 for 4 degrees.
+    trials = on_both({"a": [0.0, 1.0, 2.0], "b": [1.0, 2.0, 3.0]}, 2.0, (-0.1, 0.0, 0.1))
+    found = effects(trials, "energy")
+    hardware = found.of("hardware") if found else None
+    assert hardware is not None
+    assert hardware.range.value == pytest.approx(2)
+    assert hardware.range.high == pytest.approx(2 * math.exp(2.7764 * math.sqrt(0.01 / 6)), rel=1e-4)
+
+
+def test_other_seeds_on_the_other_hardware_are_other_training_runs() -> None:
+    trials = on_both({"a": [0.0, 0.1, 0.2], "b": [1.0, 1.1, 1.2]}, 2.0)
+    apart = [replace(trial, seed=(trial.seed or 0) + 10 * (trial.hardware == "two")) for trial in trials]
+    found = effects(apart, "energy")
+    rate = found.of("rate") if found else None
+    assert rate is not None
+    assert rate.range.high == pytest.approx(math.exp(1 + 2.3060 * math.sqrt(0.02 / 6)), rel=1e-4)
+
+
+def test_a_range_is_corrected_for_having_picked_two_of_several_levels() -> None:
+    # 3 levels with 3 repeats of variance 0.01: 6 degrees, 4.339 of the studentised range over sqrt(2) standard errors
+    trials = [
+        arrived(math.exp(level + x), 1, seed, parameters={"rate": level})
+        for level in (0, 1, 2)
+        for seed, x in enumerate((0.0, 0.1, 0.2))
+    ]
+    found = effects(trials, "energy")
+    rate = found.of("rate") if found else None
+    assert rate is not None
+    assert rate.range.high == pytest.approx(math.exp(2 + 4.339 / math.sqrt(2) * math.sqrt(0.02 / 3)), rel=1e-3)

@@ -120,7 +120,9 @@ def test_pairs_of_a_seed_cancel_what_the_seed_explains() -> None:
     second = [arrived(1.0 * factor, 2, seed) for seed, factor in enumerate((1, 10))]
     paired, unpaired = paired_ratio_to_target(first, second), ratio_to_target(first, second)
     assert paired is not None
-    assert (paired.energy.low, paired.energy.high, paired.tied) == (pytest.approx(2), pytest.approx(2), False)
+    # 2 reports on both sides, each half a report off: 1.5 / 2.5 to 2.5 / 1.5
+    assert (paired.energy.low, paired.energy.high) == (pytest.approx(2 * 0.6), pytest.approx(2 / 0.6))
+    assert (paired.joules_per_epoch.low, paired.tied) == (pytest.approx(2), False)
     assert unpaired is not None
     assert unpaired.tied is True
     assert paired_ratio_to_target(first, second[:1]) is None
@@ -261,3 +263,31 @@ def test_the_bound_is_one_whatever_the_censored_trials_would_have_needed(
     assert bound.at_least_joules is not None
     assert truth.energy_joules is not None
     assert bound.at_least_joules < truth.energy_joules.value
+
+
+def test_where_all_repeats_need_the_same_number_of_reports_the_interval_is_one_report() -> None:
+    found = to_target([arrived(10.0, 5, seed) for seed in range(3)])
+    assert found.epochs is not None
+    assert (found.epochs.low, found.epochs.high) == (pytest.approx(4.5), pytest.approx(5.5))
+    assert found.energy_joules is not None
+    assert (found.energy_joules.low, found.energy_joules.high) == (pytest.approx(9), pytest.approx(11))
+    ratio = ratio_to_target(*([arrived(2.0 * count, count, seed) for seed in range(3)] for count in (6, 5)))
+    assert ratio is not None
+    assert (ratio.epochs.low, ratio.epochs.high) == (pytest.approx(5.5 / 5.5), pytest.approx(6.5 / 4.5))
+    assert ratio.joules_per_epoch.high == pytest.approx(1)
+    alone = to_target([arrived(10.0, 5)]).epochs
+    assert alone is not None
+    assert alone.low is None
+
+
+def test_the_energy_of_the_first_report_cannot_be_less() -> None:
+    found = to_target([arrived(10.0, 1, seed) for seed in range(3)])
+    assert found.energy_joules is not None
+    assert found.energy_joules.low == pytest.approx(10)
+
+
+def test_the_same_training_run_on_other_hardware_needs_the_same_reports_exactly() -> None:
+    one, two = ([arrived(joules, 5, seed, hardware=name) for seed in range(3)] for name, joules in (("a", 9), ("b", 6)))
+    found = paired_ratio_to_target(one, two)
+    assert found is not None
+    assert (found.epochs.low, found.epochs.high) == (pytest.approx(1), pytest.approx(1))

@@ -23,6 +23,9 @@ settings.register_profile("few", max_examples=25, derandomize=True, **_ANY_MACHI
 settings.register_profile("many", max_examples=500, print_blob=True, **_ANY_MACHINE)
 settings.load_profile("few")
 
+# Ray may write a token into HOME otherwise; and a process that has once asked for tokens can never again do without.
+os.environ["RAY_AUTH_MODE"] = "disabled"
+
 SEED = int(os.environ.get("ENERGYSWEEP_SEED") or random.SystemRandom().randrange(2**32))
 
 
@@ -80,6 +83,14 @@ def do_without(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+def open_to_all(folder: Path) -> None:
+    """Let other users into a test's folder, whichever folders of pytest's it is in."""
+    everybodys = Path(tempfile.gettempdir())
+    for each in (folder, *folder.parents):
+        if each.is_relative_to(everybodys) and each != everybodys:
+            each.chmod(0o755)
+
+
 @contextmanager
 def home_of_an_agent() -> Iterator[Path]:
     """A folder for an agent's socket and state, named to all processes that are started meanwhile.
@@ -92,7 +103,6 @@ def home_of_an_agent() -> Iterator[Path]:
         environment.setenv("ENERGYSWEEP_SOCKET", f"{folder}/agent.sock")
         environment.setenv("ENERGYSWEEP_STATE", folder)
         environment.setenv("ENERGYSWEEP_LINGER", "1")
-        environment.setenv("RAY_AUTH_MODE", "disabled")  # or Ray may write a token into HOME
         yield Path(folder)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import open_to_all
 from tests.support.fake_powercap import FakePowercap
 from tests.support.fake_proc import write_proc
 from tests.support.namespaces import REPOSITORY, RESTRICTED, WITHOUT_CAPABILITIES, need_namespaces
@@ -35,10 +35,7 @@ def counters(tmp_path: Path) -> list[str]:
     write_proc(tmp_path / "proc")
     for path in (tmp_path / "sys").rglob("energy_uj"):
         path.chmod(0o400)
-    everybodys = Path(tempfile.gettempdir())
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.is_relative_to(everybodys) and folder != everybodys:
-            folder.chmod(0o755)
+    open_to_all(tmp_path)
     return [sys.executable, "-c", READ, str(tmp_path / "sys"), str(tmp_path / "proc")]
 
 

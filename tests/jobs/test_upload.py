@@ -16,7 +16,7 @@ from energysweep.cli import main
 from energysweep.core.errors import InputError
 from energysweep.jobs.upload import MAX_BYTES, Upload, upload_of
 from energysweep.sweepfile import load_spec
-from tests.conftest import need_root
+from tests.conftest import need_root, open_to_all
 
 SWEEP = """
 name: mine
@@ -276,8 +276,7 @@ def test_what_may_not_be_read_stays_and_is_named(folder: Path) -> None:
     (folder / "closed").mkdir()
     for name in ("unreadable", "closed"):
         (folder / name).chmod(0)
-    for above in (folder, *folder.parents[:3]):
-        above.chmod(0o755)
+    open_to_all(folder)
     program = (
         "import os, sys; from pathlib import Path; from energysweep.jobs.upload import leaving\n"
         "os.setgid(65534); os.setuid(65534)\n"

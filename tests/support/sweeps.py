@@ -7,11 +7,14 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
+import ray
 
 from energysweep.core.runfolder import LEDGER
 from energysweep.driver.run import Run, run
@@ -130,6 +133,16 @@ def sweep_folder(tmp_path: Path, agent_home: Path) -> Iterator[Path]:
 def run_sweep(sweep_folder: Path) -> Callable[..., Run]:
     """Runs sweep.yaml with some keys replaced."""
     return functools.partial(run_in, sweep_folder)
+
+
+@contextmanager
+def plain_ray(**settings: Any) -> Iterator[None]:
+    """A Ray of this process without a sweep; its workers have the environment of this moment."""
+    ray.init(address="local", include_dashboard=False, log_to_driver=False, configure_logging=False, **settings)
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 @pytest.fixture(scope="session")

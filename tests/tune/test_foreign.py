@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import ray
 from ray import tune
 
 import energysweep
 from energysweep.driver.run import Run
+from tests.support.sweeps import plain_ray
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("default")]
 
@@ -56,16 +54,6 @@ def test_an_example_of_ray_runs_unchanged_and_gets_its_energy(name: str, run_swe
         assert metric in trial.metrics
 
 
-@contextmanager
-def a_ray(**settings: Any) -> Iterator[None]:
-    """Its workers have the environment of this moment."""
-    ray.init(address="local", include_dashboard=False, log_to_driver=False, configure_logging=False, **settings)
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
 def test_what_tune_cannot_run_is_refused_at_once() -> None:
     with pytest.raises(energysweep.core.errors.InputError, match="nothing that Ray Tune can run"):
         energysweep.metered(42)  # type: ignore[arg-type]
@@ -81,7 +69,7 @@ def test_a_trial_that_finds_no_agent_goes_on_and_its_energy_is_missing_not_0(
     agent_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ENERGYSWEEP_SOCKET", "/proc/no/folder/agent.sock")
-    with a_ray():
+    with plain_ray():
         (result,) = tune.Tuner(
             energysweep.metered(report_once),
             run_config=tune.RunConfig(storage_path=str(agent_home / "results"), verbose=0),
@@ -112,7 +100,7 @@ def test_the_gpu_that_ray_gives_a_trial_is_charged_by_its_uuid_and_no_number_is(
     boards = "".join(f"{at},{name},gpu,{watts}\n" for at in (0, 1) for name, watts in (("GPU-x", 900), (BOARD, 200)))
     trace.write_text(f"time_seconds,device,component,power_watts\n{boards}")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    with a_ray(num_gpus=1):
+    with plain_ray(num_gpus=1):
         (result,) = tune.Tuner(
             energysweep.metered(tune.with_resources(timed, {"cpu": 1, "gpu": 1}), meters=(f"replay:{trace}",)),
             run_config=tune.RunConfig(storage_path=str(agent_home / "results"), verbose=0),

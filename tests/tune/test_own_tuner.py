@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import ray
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from ray import tune
@@ -25,7 +24,7 @@ from energysweep.core.records import EnergyRow, MeterRow
 from energysweep.tune.trial import Metering, metered_class
 from tests.conftest import home_of_an_agent
 from tests.driver.test_resume import wait_for
-from tests.support.sweeps import TRACE
+from tests.support.sweeps import TRACE, plain_ray
 from tests.support.web import get
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("default")]
@@ -34,11 +33,9 @@ pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("default")]
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
     """A Ray of this process, and the home of an agent that its workers know, with a trace of 100 W."""
-    with home_of_an_agent() as folder:
+    with home_of_an_agent() as folder, plain_ray():
         (folder / "trace.csv").write_text(TRACE)
-        ray.init(address="local", include_dashboard=False, log_to_driver=False, configure_logging=False)
         yield folder
-        ray.shutdown()
 
 
 @pytest.fixture

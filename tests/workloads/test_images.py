@@ -153,8 +153,9 @@ def test_a_missing_parameter_is_an_error_that_names_it() -> None:
 @pytest.mark.ray
 @pytest.mark.filterwarnings("default")  # Ray's own warnings are not ours
 def test_under_plain_ray_tune_it_goes_on_from_its_checkpoint_after_a_failure(tmp_path: Path) -> None:
-    import ray
     from ray import tune
+
+    from tests.support.sweeps import plain_ray
 
     fell = tmp_path / "fell"
 
@@ -164,8 +165,7 @@ def test_under_plain_ray_tune_it_goes_on_from_its_checkpoint_after_a_failure(tmp
             fell.touch()
             raise RuntimeError("fell")
 
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    try:
+    with plain_ray(num_cpus=2):
         tuner = tune.Tuner(
             tune.with_resources(fall_after_two_epochs, {"cpu": 2}),
             param_space=CONFIG | {"checkpoint_every": 1},
@@ -174,8 +174,6 @@ def test_under_plain_ray_tune_it_goes_on_from_its_checkpoint_after_a_failure(tmp
             ),
         )
         result = tuner.fit()[0]
-    finally:
-        ray.shutdown()
 
     torch.set_num_threads(2)
     assert result.error is None

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ray.tune.result import STDERR_FILE, STDOUT_FILE, TRIAL_INFO
+
 from energysweep.core.errors import one_line
 from energysweep.core.naming import configuration_text, trial_text
 from energysweep.core.objective import scalar
@@ -90,7 +92,8 @@ def config_text(config: Mapping[str, Any], varying: Sequence[str] | None = None)
     """
     if varying is not None:
         return configuration_text(parameters_of(config), varying, stage_of(config))
-    shown = [name for name, value in config.items() if name != "seed" and _is_setting(value)]
+    of_tune = {STDOUT_FILE, STDERR_FILE, TRIAL_INFO}  # it puts them into the config of a class
+    shown = [name for name, value in config.items() if name not in {"seed", *of_tune} and _is_setting(value)]
     return configuration_text(config, shown)
 
 

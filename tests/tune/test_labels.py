@@ -43,3 +43,9 @@ def test_a_sweep_s_trial_is_named_by_what_varies_and_a_stage_s_by_its_stage() ->
     point = Point({"lr": 1.0, "epochs": 3}, "gpu", 2)
     assert config_text({KEY: wrap(point, is_command=False)}, ["lr"]) == "lr=1.0"
     assert config_text({KEY: wrap(point, is_command=False, stage="base")}, ["lr"]) == "stage=base"
+
+
+def test_what_tune_puts_into_the_config_of_a_class_is_no_setting() -> None:
+    assert (
+        config_text({"lr": 0.1, "__stdout_file__": None, "__stderr_file__": "err", "__trial_info__": None}) == "lr=0.1"
+    )

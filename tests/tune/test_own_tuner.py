@@ -139,13 +139,13 @@ def test_trials_of_ones_own_tuner_are_named_and_show_their_metrics(meters: tuple
     watching.close()
 
     config = {each.labels["trial"]: each.labels["config"] for each in samples if each.name == "energysweep_trial_info"}
-    assert sorted(config.values()) == ["lr=0.5 layers=[3,4]", "lr=2 layers=[3,4]"]
+    assert sorted(config.values()) == ["lr=0.5 layers=[3,4]", "lr=2.0 layers=[3,4]"]
     shown: dict[str, dict[str, float]] = {}
     for each in samples:
         if each.name == "energysweep_trial_result":
             shown.setdefault(config[each.labels["trial"]], {})[each.labels["metric"]] = each.value
     others = {f"other{number}": number for number in range(7)}  # eight in all, none of them Tune's or ours
-    assert shown == {"lr=0.5 layers=[3,4]": {"loss": 0.25} | others, "lr=2 layers=[3,4]": {"loss": 1.0} | others}
+    assert shown == {"lr=0.5 layers=[3,4]": {"loss": 0.25} | others, "lr=2.0 layers=[3,4]": {"loss": 1.0} | others}
 
 
 def test_a_class_with_parameters_is_metered_too(meters: tuple[str, ...], tmp_path: Path) -> None:

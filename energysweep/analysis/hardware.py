@@ -13,7 +13,9 @@ from energysweep.analysis.intervals import Estimate, exp, geometric_mean, mean_o
 from energysweep.analysis.target import (
     Observation,
     Ratio,
+    Sides,
     TrialLike,
+    as_seen,
     canonical,
     decided,
     grouped,
@@ -22,10 +24,8 @@ from energysweep.analysis.target import (
     paired,
     paired_ratio_to_target,
     ratio_to_target,
-    with_meters,
 )
 
-_Sides = tuple[Sequence[TrialLike], Sequence[TrialLike]]  # one configuration's repeats on the two profiles
 _Quantity = Callable[[float, int], float]  # of a trial's joules and epochs to the target
 
 
@@ -87,17 +87,15 @@ def _ratio(first: Sequence[TrialLike], second: Sequence[TrialLike]) -> Ratio | N
     return paired_ratio_to_target(first, second) or ratio_to_target(first, second)
 
 
-def _overall(configurations: Sequence[_Sides]) -> Ratio:
+def _overall(configurations: Sequence[Sides]) -> Ratio:
     over = _by_seed if _have_the_same_seeds(configurations) else _by_configuration
     energy = over(configurations, lambda joules, _: joules)
     epochs = over(configurations, lambda _, count: float(count))
     per_epoch = over(configurations, lambda joules, count: joules / count)
-    first, second = ([trial for sides in configurations for trial in sides[side]] for side in (0, 1))
-    energy = with_meters(energy, first, second)
-    return Ratio(energy, epochs, with_meters(per_epoch, first, second), energy.contains(1.0))
+    return as_seen(energy, epochs, per_epoch, configurations)
 
 
-def _have_the_same_seeds(configurations: Sequence[_Sides]) -> bool:
+def _have_the_same_seeds(configurations: Sequence[Sides]) -> bool:
     """Whether every seed ran once on each profile in each configuration, so that a seed is one independent value."""
     sides = [trials for both in configurations for trials in both]
     seeds = {trial.seed for trial in sides[0]}
@@ -106,7 +104,7 @@ def _have_the_same_seeds(configurations: Sequence[_Sides]) -> bool:
     )
 
 
-def _by_seed(configurations: Sequence[_Sides], quantity: _Quantity) -> Estimate:
+def _by_seed(configurations: Sequence[Sides], quantity: _Quantity) -> Estimate:
     """Each seed's mean logarithm over the configurations is one value: what a seed does to all of them is in it."""
     logs: dict[int | None, list[float]] = {}
     for first, second in configurations:
@@ -119,7 +117,7 @@ def _by_seed(configurations: Sequence[_Sides], quantity: _Quantity) -> Estimate:
     return found
 
 
-def _by_configuration(configurations: Sequence[_Sides], quantity: _Quantity) -> Estimate:
+def _by_configuration(configurations: Sequence[Sides], quantity: _Quantity) -> Estimate:
     """Without common seeds each configuration's repeats are taken as independent, of each other and of the others."""
     return mean_of_ratios([(_values(first, quantity), _values(second, quantity)) for first, second in configurations])
 

@@ -185,6 +185,7 @@ def value_order(value: Any) -> tuple[int, float, str]:
 
 # Energy to target: over repeats, with those that never arrived, and as a product of epochs and joules per epoch ------
 
+Sides = tuple[Sequence[TrialLike], Sequence[TrialLike]]  # two groups of which the first is set over the second
 _Over = Callable[[Sequence[float], Sequence[float]], Estimate | None]  # a ratio of two groups of values
 
 
@@ -359,11 +360,27 @@ def _ratio(first: Sequence[TrialLike], second: Sequence[TrialLike], over: Sequen
     energy, epochs, per_epoch = found
     if energy is None or epochs is None or per_epoch is None:
         return None
-    if not _same_runs(first, second):
-        energy = energy.at_least_from(*reports_apart(first, second, of_energy=True))
-        epochs = epochs.at_least_from(*reports_apart(first, second))
-    energy = with_meters(energy, first, second)
+    return as_seen(energy, epochs, per_epoch, [(first, second)])
+
+
+def as_seen(energy: Estimate, epochs: Estimate, per_epoch: Estimate, over: Sequence[Sides]) -> Ratio:
+    """A ratio of these parts, with room for what reports and meters cannot have seen.
+
+    Args:
+        energy, epochs, per_epoch: what the repeats alone say.
+        over: what it is the ratio of; of several pairs of groups it is the geometric mean of theirs, and so is the
+            room for reports.
+    """
+    first, second = ([trial for sides in over for trial in sides[side]] for side in (0, 1))
+    energy = with_meters(energy.at_least_from(*_mean_apart(over, of_energy=True)), first, second)
+    epochs = epochs.at_least_from(*_mean_apart(over))
     return Ratio(energy, epochs, with_meters(per_epoch, first, second), energy.contains(1.0))
+
+
+def _mean_apart(over: Sequence[Sides], *, of_energy: bool = False) -> tuple[float, float]:
+    ends = [reports_apart(first, second, of_energy=of_energy) for first, second in over]
+    low, high = (fmean(math.log(each[end]) for each in ends) for end in (0, 1))
+    return math.exp(low), math.exp(high)
 
 
 _PARTS: Final[tuple[Callable[[float, int], float], ...]] = (
@@ -399,7 +416,9 @@ def one_report(epochs: Sequence[int], *, of_energy: bool = False) -> tuple[float
 def reports_apart(
     first: Sequence[TrialLike], second: Sequence[TrialLike], *, of_energy: bool = False
 ) -> tuple[float, float]:
-    """The same for the ratio of two groups."""
+    """The same for the ratio of two groups; no room where both are the same training runs on other hardware."""
+    if _same_runs(first, second):
+        return 1.0, 1.0
     ends = [one_report([epochs for _, epochs in measured(each)], of_energy=of_energy) for each in (first, second)]
     (low, high), (other_low, other_high) = ends
     return low / other_high, high / other_low

@@ -92,6 +92,33 @@ def test_the_overall_ratio_of_two_kinds_of_meters_has_room_for_both() -> None:
     assert same.ratio.energy.high == pytest.approx(math.e)
 
 
+def test_an_overall_ratio_is_no_surer_of_reports_than_its_configurations() -> None:
+    # One seed crashed on "gpu", so that the two are not the same training runs; all others need 5 reports.
+    trials = [
+        arrived(joules + 0.01 * seed, 5, seed, parameters={"a": a}, hardware=hardware)
+        for a in (0, 1)
+        for hardware, joules in (("cpu", 10.0), ("gpu", 9.5))
+        for seed in range(3)
+    ]
+    crashed = [
+        replace(trial, reached_target=None) if trial.hardware == "gpu" and trial.seed == 2 else trial
+        for trial in trials
+    ]
+    (found,) = side_by_side(crashed)
+    assert [ratio.tied for _, ratio in found.configurations] == [True, True]
+    assert (found.ratio.tied, found.cheaper) == (True, None)
+    value, reports = found.ratio.energy.value, 5.5 / 4.5
+    assert (found.ratio.energy.low, found.ratio.energy.high) == (
+        pytest.approx(value / reports), pytest.approx(value * reports)
+    )  # fmt: skip
+    assert found.ratio.epochs.high == pytest.approx(reports)
+    # In one of the two configurations only: the other's runs are the same on both, and it is half of the mean.
+    (found,) = side_by_side([*trials[:6], *crashed[6:]])
+    assert found.ratio.epochs.high == pytest.approx(reports**0.5)
+    (found,) = side_by_side(trials)
+    assert (found.ratio.epochs.high, found.cheaper) == (1.0, "gpu")
+
+
 def test_a_configuration_that_did_not_always_arrive_is_left_out() -> None:
     trials = [arrived(1.0, 1, parameters={"a": a}, hardware=h) for a in (0, 1) for h in ("one", "two")]
     trials[0] = censored(1.0, 1, parameters={"a": 0}, hardware="one")

@@ -18,6 +18,7 @@ from energysweep.analysis import (
     to_target,
     worst_to_best,
 )
+from energysweep.analysis.extremes import Compared
 from energysweep.analysis.target import canonical, grouped, needed_at_least, unseen_joules
 from tests.support.table import arrived, censored, grid
 
@@ -291,3 +292,16 @@ def test_the_same_training_run_on_other_hardware_needs_the_same_reports_exactly(
     found = paired_ratio_to_target(one, two)
     assert found is not None
     assert (found.epochs.low, found.epochs.high) == (pytest.approx(1), pytest.approx(1))
+
+
+def test_ties_and_extremes_give_the_same_runs_on_two_profiles_one_interval() -> None:
+    cheap, dear = (
+        [arrived(joules + 0.01 * seed, 5, seed, hardware=name) for seed in range(3)]
+        for name, joules in (("gpu", 9.5), ("cpu", 10.0))
+    )
+    found = worst_to_best([("gpu", cheap), ("cpu", dear)])
+    assert found is not None
+    runs = [[(trial, trial.energy_to_target_joules or 0.0) for trial in trials] for trials in (cheap, dear)]
+    compared = Compared(runs)
+    assert compared.ratio(runs[1], runs[0]) == found.ratio.energy
+    assert compared.tied(runs[1], runs[0]) is found.ratio.tied is False

@@ -13,7 +13,7 @@ from scipy import stats
 
 from energysweep.analysis import Estimate, geometric_mean, ratio_of_means, worst_to_best
 from energysweep.analysis.extremes import Compared
-from energysweep.analysis.family import Family, independent, studentised
+from energysweep.analysis.family import Family, _studentised_at, independent, studentised
 from energysweep.analysis.intervals import student, welch_degrees
 from tests.support.table import arrived
 
@@ -71,6 +71,24 @@ def test_a_studentised_range_lies_between_one_comparison_and_as_many_independent
 ) -> None:
     assert student(degrees) < studentised(degrees, groups) < independent(degrees, groups)
     assert studentised(degrees, 2) == student(degrees)
+
+
+@pytest.mark.parametrize("groups", [3, 9, 300])
+@pytest.mark.parametrize("degrees", [1.03, 2.0, 2.037, 4.74, 18.2, 250.0])
+def test_a_studentised_range_is_scipy_s_between_its_steps_too(degrees: float, groups: int) -> None:
+    exact = stats.studentized_range.ppf(0.95, groups, degrees) / math.sqrt(2)
+    assert studentised(degrees, groups) == pytest.approx(exact, rel=1e-3)
+
+
+def test_many_pairs_share_few_quantiles(chance: random.Random) -> None:
+    groups = [exps([chance.gauss(0.0, 0.2) for _ in range(3)]) for _ in range(40)]
+    family = Family.of(groups)
+    before = _studentised_at.cache_info().misses
+    for group in groups[1:]:
+        assert family.ratio(group, groups[0]) is not None
+        assert family.tied(group, groups[0], lambda each: each) is not None
+    # Of three repeats each there are 2 to 4 degrees, from 1/4 to 1/2 in hundredths; and two for the spread of all.
+    assert _studentised_at.cache_info().misses - before <= 28
 
 
 @given(st.lists(st.floats(min_value=1e-6, max_value=1e3), min_size=1, max_size=5), st.integers(1, 9))

@@ -98,7 +98,6 @@ class Extremes(Generic[_Name]):
         cheapest, dearest: as they were named; by the geometric mean, as the ratio is.
         ratio: what the dearest needs over what the cheapest needs, and why. Its interval holds for the widest gap of
             so many configurations, because the extremes of equal ones would differ, too.
-        tied: the others that cannot be told from the cheapest; of those with one repeat that is not known.
         censored: the configurations that had a trial without the target.
         at_least: what one of them needs over what the cheapest needs, as ``at_least`` gives it: the one whose interval
             begins highest, of those with a value above ``ratio``; None if there is no such.
@@ -107,7 +106,6 @@ class Extremes(Generic[_Name]):
     cheapest: _Name
     dearest: _Name
     ratio: Ratio
-    tied: tuple[_Name, ...]
     censored: tuple[_Name, ...]
     at_least: Estimate | None
 
@@ -125,34 +123,26 @@ def worst_to_best(groups: Sequence[tuple[_Name, Sequence[TrialLike]]]) -> Extrem
     ratio = picked_ratio_to_target(dearest_trials, cheapest_trials, arrived)
     if ratio is None:
         return None
-    runs = [[(trial, trial.energy_to_target_joules or 0.0) for trial in trials] for trials in arrived]
-    compared = Compared(runs)
-    missed = [(name, trials) for name, trials, each in summed if each.censored]
-    everything = len(always) + len(missed)
+    missed = [(name, trials, each) for name, trials, each in summed if each.censored]
+    family = Family.of([[joules for joules, _ in measured(trials)] for trials in arrived], len(always) + len(missed))
+    # A bound takes a moment, as a ratio does: only where what was spent is more than what the dearest needs.
     bounds = [
-        bound
-        for _, trials in missed
-        if (bound := at_least(trials, cheapest_trials, among=arrived, looked_at=everything)) is not None
+        at_least(trials, cheapest_trials, family)
+        for _, trials, each in missed
+        if (each.at_least_joules or 0.0) > _mean(always[-1][2])
     ]
-    dearer = [bound for bound in bounds if bound.value > ratio.energy.value]
+    dearer = [bound for bound in bounds if bound is not None]
     return Extremes(
         cheapest=cheapest,
         dearest=dearest,
         ratio=ratio,
-        tied=tuple(
-            name for (name, _, _), each in zip(always[1:], runs[1:], strict=True) if compared.tied(each, runs[0])
-        ),
-        censored=tuple(name for name, _ in missed),
+        censored=tuple(name for name, _, _ in missed),
         at_least=max(dearer, key=lambda bound: (bound.low or 0.0, bound.value), default=None),
     )
 
 
 def at_least(
-    censored: Sequence[TrialLike],
-    cheapest: Sequence[TrialLike],
-    *,
-    among: Sequence[Sequence[TrialLike]] = (),
-    looked_at: int = 2,
+    censored: Sequence[TrialLike], cheapest: Sequence[TrialLike], family: Family | None = None
 ) -> Estimate | None:
     """What a configuration with censored trials needs over what the cheapest needs, at least.
 
@@ -163,8 +153,7 @@ def at_least(
     Args:
         censored: its repeats.
         cheapest: those of the cheapest.
-        among: the configurations that the cheapest was picked from.
-        looked_at: how many configurations the two were picked from.
+        family: all configurations that the two were picked from; without it they were given.
 
     Returns:
         None if an energy is not known, or if a trial of ``cheapest`` did not arrive; no ends with one repeat only.
@@ -172,8 +161,7 @@ def at_least(
     spent, needed = needed_at_least(censored), [joules for joules, _ in measured(cheapest)]
     if spent is None or len(needed) < len(cheapest):
         return None
-    family = Family.of([[joules for joules, _ in measured(trials)] for trials in among], looked_at)
-    ratio = family.ratio(spent, needed)
+    ratio = (family or Family.of([], 2)).ratio(spent, needed)
     if ratio is None or not ratio.has_interval:
         return ratio
     return replace(with_meters(ratio, censored, cheapest), high=math.inf)

@@ -157,6 +157,9 @@ def test_the_extremes_of_equal_configurations_are_a_tie(chance: random.Random) -
         ]
         found = worst_to_best(groups)
         assert found is not None
-        assert found.ratio.tied is (found.dearest in found.tied)
+        known = dict(groups)
+        runs = {name: [(each, each.energy_to_target_joules or 0.0) for each in known[name]] for name in known}
+        compared = Compared(list(runs.values()))
+        assert found.ratio.tied is compared.tied(runs[found.dearest], runs[found.cheapest])
         apart += not found.ratio.tied
     assert apart <= 3

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,13 +16,15 @@ from energysweep.analysis import (
     Estimate,
     Observation,
     at_least,
+    extremes,
     paired_ratio_to_target,
     ratio_to_target,
     to_target,
     worst_to_best,
 )
 from energysweep.analysis.extremes import Compared
-from energysweep.analysis.target import canonical, grouped, needed_at_least, unseen_joules
+from energysweep.analysis.family import Family
+from energysweep.analysis.target import TrialLike, canonical, grouped, needed_at_least, unseen_joules
 from tests.support.table import arrived, censored, grid
 
 
@@ -138,7 +143,6 @@ def test_the_worst_to_best_ratio_of_the_invented_table() -> None:
     assert found.ratio.energy.value == pytest.approx(24)
     assert (found.ratio.epochs.value, found.ratio.joules_per_epoch.value) == (pytest.approx(8), pytest.approx(3))
     assert found.ratio.epochs_share == pytest.approx(math.log(8) / math.log(24))
-    assert found.tied == ()
     assert found.censored == ()
     assert found.at_least is None
 
@@ -205,13 +209,27 @@ def test_of_several_bounds_the_surest_is_taken() -> None:
     assert found.censored == ("wide", "sure", "low")
 
 
-def test_ties_with_the_cheapest_are_named() -> None:
-    close = [arrived(8.5 * factor, 4, seed) for seed, factor in enumerate((0.9, 1.0, 1.1))]
-    cheap = [arrived(8.0 * factor, 4, seed) for seed, factor in enumerate((0.9, 1.0, 1.1))]
-    far = [arrived(80.0 * factor, 4, seed) for seed, factor in enumerate((0.9, 1.0, 1.1))]
-    found = worst_to_best([("close", close), ("far", far), ("cheap", cheap)])
+def test_the_family_is_worked_out_once_and_no_bound_below_the_dearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    families: list[int | None] = []
+    bounds: list[float] = []
+
+    def family_of(groups: Sequence[Sequence[float]], looked_at: int | None = None) -> Family:
+        families.append(looked_at)
+        return Family(looked_at or len(groups), 0.0, 2)
+
+    def bound(spent: Sequence[TrialLike], *rest: Any) -> Estimate | None:
+        bounds.append(spent[0].energy_joules or 0.0)
+        return at_least(spent, *rest)
+
+    monkeypatch.setattr(extremes, "Family", SimpleNamespace(of=family_of))
+    monkeypatch.setattr(extremes, "at_least", bound)
+    arrive = [(name, [arrived(joules, 1, seed) for seed in (0, 1)]) for name, joules in (("a", 1.0), ("b", 4.0))]
+    miss = [(str(joules), [censored(joules, 9, seed) for seed in (0, 1)]) for joules in (2.0, 4.0, 9.0, 6.0)]
+    found = worst_to_best([*arrive, *miss])
     assert found is not None
-    assert (found.cheapest, found.dearest, found.tied) == ("cheap", "far", ("close",))
+    assert found.at_least is not None
+    assert found.at_least.value == pytest.approx(9)
+    assert (families, bounds) == ([6], [9.0, 6.0])
 
 
 def test_the_extremes_are_those_of_the_geometric_means() -> None:

@@ -307,7 +307,8 @@ def _fitted(
 ) -> Effects | None:
     levels = {name: levels_of(cells, name) for name in names}
     names = [name for name in names if len(levels[name]) > 1]
-    if not names:
+    # More unknowns than settings cannot be told, and so many would take long to find that out below.
+    if not names or 1 + sum(len(levels[name]) - 1 for name in names) > len(cells):
         return None
     y = np.array([cell.mean for cell in cells])
     design = design_of(cells, names, levels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 
@@ -227,6 +228,12 @@ def test_other_seeds_on_the_other_hardware_are_other_training_runs() -> None:
     rate = found.of("rate") if found else None
     assert rate is not None
     assert rate.range.high == pytest.approx(math.exp(1 + 2.3060 * math.sqrt(0.02 / 6)), rel=1e-4)
+
+
+def test_more_levels_than_settings_are_refused_before_anything_is_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_module("energysweep.analysis.effects"), "design_of", None)
+    parameters = [{"a": place, "b": place, "c": place % 2} for place in range(4)]
+    assert effects([arrived(1.0 + each["a"], 1, parameters=each) for each in parameters], "energy") is None
 
 
 def test_a_range_is_corrected_for_having_picked_two_of_several_levels() -> None:

@@ -250,11 +250,13 @@ class Ratio:
 
 
 def measured(trials: Sequence[TrialLike]) -> list[tuple[float, int]]:
-    """Energy and epochs to the target of the trials that reached it and whose energy is known."""
+    """Energy and epochs to the target of the trials that reached it and whose energy is known: finite and above 0."""
     return [
-        (trial.energy_to_target_joules, trial.iterations_to_target)
+        (joules, trial.iterations_to_target)
         for trial in trials
-        if trial.energy_to_target_joules and trial.iterations_to_target and trial.energy_to_target_joules > 0
+        if (joules := trial.energy_to_target_joules) is not None
+        and 0 < joules < math.inf
+        and trial.iterations_to_target
     ]
 
 
@@ -289,7 +291,7 @@ def needed_at_least(trials: Sequence[TrialLike]) -> list[float] | None:
     """
     trials = decided(trials)
     joules = [trial.energy_to_target_joules if trial.reached_target else trial.energy_joules for trial in trials]
-    known = [each for each in joules if each is not None and each > 0]
+    known = [each for each in joules if each is not None and 0 < each < math.inf]
     return known if len(known) == len(joules) else None
 
 

@@ -63,6 +63,18 @@ def test_energy_that_was_not_measured_is_not_zero() -> None:
     assert (found.reached, found.energy_joules, found.complete) == (1, None, False)
 
 
+@pytest.mark.parametrize("joules", [math.inf, math.nan, -1.0, 0.0])
+def test_an_energy_that_is_no_finite_number_above_zero_is_not_known(joules: float) -> None:
+    odd, known = arrived(joules, 4), arrived(8.0, 4, seed=1)
+    found = to_target([odd, known])
+    assert found.energy_joules is not None
+    assert (found.reached, found.energy_joules.value) == (2, 8.0)
+    assert ratio_to_target([odd, known], [known, known]) is None
+    assert worst_to_best([("odd", [odd, known]), ("known", [known, known])]) is None
+    assert needed_at_least([odd, known]) is None
+    assert needed_at_least([censored(joules, 9), known]) is None
+
+
 def test_a_ratio_is_that_of_the_epochs_times_that_of_the_joules_per_epoch() -> None:
     # 8 J in 4 epochs of 2 J against 36 J in 6 epochs of 6 J
     found = ratio_to_target([arrived(36.0, 6)], [arrived(8.0, 4)])

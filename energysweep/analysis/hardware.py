@@ -151,7 +151,7 @@ _Trial = TypeVar("_Trial", bound=HostTrialLike)
 
 @dataclass(frozen=True, slots=True)
 class BothBoundaries:
-    """Two hardware profiles: as counted, and with all idle power of the host."""
+    """Two hardware profiles over the same configurations: as counted, and with all idle power of the host."""
 
     counted: SideBySide
     whole: SideBySide
@@ -187,8 +187,9 @@ def both_boundaries(
         run_seconds: how long the sweep took.
 
     Returns:
-        Nothing where it cannot be told: a trial without its parts, or trials that ran at the same time, because their
-        times add up to more than the sweep's.
+        Nothing where it cannot be told: a trial without its parts, or of which nothing is left with the other boundary,
+        or trials that ran at the same time, because their times add up to more than the sweep's. Two profiles are left
+        out if the configurations that can be compared are not the same with both boundaries.
     """
     if math.fsum(trial.duration_seconds or 0.0 for trial in trials) > (run_seconds or 0.0):
         return ()
@@ -196,8 +197,13 @@ def both_boundaries(
     whole = [trial for trial in found if trial is not None]
     if len(whole) < len(found):
         return ()
-    pairs = zip(side_by_side(trials), side_by_side(whole), strict=True)
-    return tuple(BothBoundaries(counted, other) for counted, other in pairs)
+    others = {_compared(each): each for each in side_by_side(whole)}
+    pairs = [(counted, others.get(_compared(counted))) for counted in side_by_side(trials)]
+    return tuple(BothBoundaries(counted, other) for counted, other in pairs if other is not None)
+
+
+def _compared(each: SideBySide) -> tuple[str, ...]:
+    return each.first, each.second, *(canonical(parameters) for parameters, _ in each.configurations)
 
 
 def _with_idle_host(trial: HostTrialLike, idle_watts: float) -> Observation | None:
@@ -205,6 +211,8 @@ def _with_idle_host(trial: HostTrialLike, idle_watts: float) -> Observation | No
     if trial.active_energy_joules is None or worked_seconds <= 0 or not trial.energy_joules:
         return None
     joules = trial.active_energy_joules + idle_watts * worked_seconds
+    if joules <= 0:
+        return None
     to_target = trial.energy_to_target_joules
     said = {each.name: getattr(trial, each.name) for each in fields(Observation)}
     return Observation(

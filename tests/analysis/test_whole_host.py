@@ -89,3 +89,25 @@ def test_a_censored_trial_leaves_its_setting_out_with_both_boundaries() -> None:
     other = {"hardware": "half", "parameters": {"lr": 9}, "active_energy_joules": 1.0, "duration_seconds": 1.0}
     (both,) = both_boundaries([*known, censored(9.0, 9, **other)], 2.0, 100.0)
     assert len(both.whole.configurations) == len(both.counted.configurations) == 1
+
+
+def test_a_trial_of_which_nothing_is_left_tells_nothing() -> None:
+    known = trials({"half": 10.0, "whole": 6.0})
+    other = [replace(trial, parameters={"lr": 9}) for trial in known]
+    # 10 s at the host's 2 W are 20 J: as many as its active energy is below zero
+    nothing = replace(other[0], active_energy_joules=-20.0)
+    assert both_boundaries([*known, nothing, *other[1:]], 2.0, 64.0) == ()
+    assert len(both_boundaries([*known, *other], 2.0, 64.0)) == 1
+
+
+@pytest.mark.parametrize("one_setting", [True, False])
+def test_profiles_with_other_settings_on_the_other_boundary_are_left_out(one_setting: bool) -> None:
+    known = trials({"half": 10.0, "whole": 6.0})
+    other = [replace(trial, parameters={"lr": 9}) for trial in known]
+    beyond = replace(other[0], energy_to_target_joules=1.5e308)  # it grows by 30 J / 20 J
+    given = [beyond, *other[1:]] if one_setting else [*known, beyond, *other[1:]]
+    third = [replace(trial, hardware="third") for trial in known if trial.hardware == "whole"]
+    found = both_boundaries([*given, *third], 2.0, 100.0)
+    assert [(each.counted.first, each.counted.second) for each in found if "half" in each.counted.first] == (
+        [] if one_setting else [("half", "third")]
+    )

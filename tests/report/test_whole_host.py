@@ -126,6 +126,26 @@ def test_where_the_whole_host_is_not_known_the_answer_says_what_was_counted() ->
     )
 
 
+def test_a_trial_of_which_nothing_is_left_with_the_whole_host_ends_no_report() -> None:
+    first, *others = run().trials
+    # 10 s at 2 W are 20 J
+    odd = replace(run(), trials=(replace(first, active_energy_joules=-20.0), *others))
+    assert whole_host_list([odd]) == ""
+    (line,) = hardware_lines(odd)
+    assert line.short == "one"
+
+
+def test_two_profiles_that_the_other_boundary_cannot_compare_still_have_their_line() -> None:
+    first, *others = run().trials
+    assert first.hardware == "one"
+    beyond = replace(first, energy_to_target_joules=1.5e308)  # it grows by 30 J / 20 J
+    third = [replace(trial, hardware="third") for trial in others if trial.hardware == "two"]
+    odd = replace(run(), trials=(beyond, *others, *third))
+    assert [(each.counted.first, each.counted.second) for each in whole_host(odd)] == [("two", "third")]
+    assert len(hardware_lines(odd)) == 3
+    assert whole_host_list([odd])
+
+
 def test_energy_to_the_target_grows_as_all_energy_does() -> None:
     half = [
         replace(trial, energy_to_target_joules=(trial.energy_joules or 0) / 2) if trial.reached_target else trial

@@ -169,10 +169,8 @@ def _because(ratio: Ratio) -> str:
 
 def hardware_lines(summary: Summary) -> list[Line]:
     """One for each two profiles, with what is left of it if each trial pays for its whole host."""
-    both = whole_host(summary)
-    if both:
-        return [_side_by_side(each.counted, summary, each) for each in both]
-    return [_side_by_side(each, summary, None) for each in side_by_side(summary.trials)]
+    both = {(each.counted.first, each.counted.second): each for each in whole_host(summary)}
+    return [_side_by_side(each, summary, both.get((each.first, each.second))) for each in side_by_side(summary.trials)]
 
 
 def _side_by_side(each: SideBySide, summary: Summary, both: BothBoundaries | None) -> Line:

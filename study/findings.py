@@ -22,10 +22,10 @@ from energysweep.analysis import (
 )
 from energysweep.analysis.effects import Acts
 from energysweep.analysis.target import grouped
-from energysweep.core.text import or_more_text, ratio_text
+from energysweep.core.text import count_text, or_more_text, ratio_text
 from energysweep.report import Summary
 from energysweep.report.answers.regimes import reuses_text
-from energysweep.report.answers.settings import cause, count, surely_text
+from energysweep.report.answers.settings import cause, surely_text
 from study.verdicts import Verdict, acts_as_said, below_one, pays_after, reaches, sooner
 
 ABSTRACT: Final = "abstract"
@@ -97,7 +97,7 @@ def _extremes_text(found: Extremes[str], run: Summary) -> str:
     if found.at_least is None:
         return ours
     bound = f"{or_more_text(found.at_least, estimated=run.estimated)} ({surely_text(found.at_least, run)})"
-    return f"{ours}; of {count(len(found.censored), 'setting')} that did not always arrive, one takes {bound}"
+    return f"{ours}; of {count_text(len(found.censored), 'setting')} that did not always arrive, one takes {bound}"
 
 
 def _acting(summaries: Sequence[Summary], parameter: str) -> Iterator[Finding]:

@@ -22,9 +22,9 @@ class ConfigurationSummary:
         config: the parameters that differ between configurations, as a short text.
         title: ``config``, with the hardware where the sweep has several.
         pareto: no other configuration has less energy and as good an objective, or a better one for no more energy.
-        tied_with_cheapest: its energy cannot be told from that of the cheapest one (see ``ties``); False for that one,
-            None where a single repeat leaves it open. Both are None in a sweep whose configurations do not do the
-            same work: its energies are not ranked.
+        tied_with_cheapest: its energy cannot be told from that of the cheapest one (see ``analysis/extremes.py``);
+            False for that one, None where a single repeat leaves it open. Both are None in a sweep whose
+            configurations do not do the same work: its energies are not ranked.
     """
 
     config: str

@@ -21,9 +21,9 @@ from energysweep.analysis import (
 )
 from energysweep.analysis.target import canonical
 from energysweep.core.naming import configuration_text, settings_text
-from energysweep.core.text import energy_text, escape, number_text, ratio_text, table
+from energysweep.core.text import count_text, energy_text, escape, number_text, ratio_text, table
 from energysweep.ledger.model import Summary
-from energysweep.report.answers.settings import Line, bare_ratio, cause, count, product
+from energysweep.report.answers.settings import Line, bare_ratio, cause, product
 
 
 def whole_host(run: Summary) -> tuple[BothBoundaries, ...]:
@@ -126,7 +126,7 @@ _SIDES: Final = ("beforehand", "from scratch", "with it")
 
 def _detail(each: BreakEven, summary: Summary) -> str:
     joules = [
-        f"{count(trials, 'training')} {kind} took {energy_text(value, estimated=summary.estimated, brief=True)}"
+        f"{count_text(trials, 'training')} {kind} took {energy_text(value, estimated=summary.estimated, brief=True)}"
         for kind, value, trials in zip(_SIDES, each.sums_joules, each.trained, strict=True)
     ]
     text = f"{', '.join(joules)} (together)."
@@ -176,7 +176,7 @@ def hardware_lines(summary: Summary) -> list[Line]:
 def _side_by_side(each: SideBySide, summary: Summary, both: BothBoundaries | None) -> Line:
     short, brief = each.cheaper or "a tie", f"{_takes(each, summary)}{_because(each.ratio)}"
     *_, ratio = each.of_the_dearer
-    detail = [f"Over {count(len(each.configurations), 'common setting')}: {product(ratio, summary.estimated)}."]
+    detail = [f"Over {count_text(len(each.configurations), 'common setting')}: {product(ratio, summary.estimated)}."]
     if ratio.tied is None:
         detail.append("One repeat: no interval.")
     if each.left_out:

@@ -9,7 +9,7 @@ from typing import Final
 from energysweep.analysis import Effect, Effects, Estimate, Extremes, Ratio, acts_on, effects, to_target, worst_to_best
 from energysweep.analysis.extremes import stands_out
 from energysweep.core.naming import value_text
-from energysweep.core.text import energy_text, or_more_text, percent_text, ratio_text
+from energysweep.core.text import count_text, energy_text, or_more_text, percent_text, ratio_text
 from energysweep.ledger.configurations import ConfigurationSummary
 from energysweep.ledger.model import Summary
 
@@ -62,7 +62,7 @@ def setting_lines(summary: Summary) -> list[Line]:
         detail.append(f"One repeat: no interval, and {'other ' if tied else ''}ties cannot be told.")
     elif not tied:
         detail.append("No other setting is tied with the cheapest.")
-    settings = count(len(summary.configurations), "setting")
+    settings = count_text(len(summary.configurations), "setting")
     if found.censored:
         detail.append(f"{len(found.censored)} of {settings} did not always arrive, not compared.")
     silent = sum(1 for each in summary.configurations if not each.reached_target and not each.missed_target)
@@ -145,9 +145,9 @@ def interaction_text(fitted: Effects) -> str | None:
     if fitted.noise_share is not None:
         text += f" (the spread of the repeats alone would leave {percent_text(fitted.noise_share)})"
     left_out = (
-        f", without {count(len(fitted.censored), 'setting')} that did not always arrive" if fitted.censored else ""
+        f", without {count_text(len(fitted.censored), 'setting')} that did not always arrive" if fitted.censored else ""
     )
-    return f"{text}, over {count(fitted.cells, 'setting')}{left_out}."
+    return f"{text}, over {count_text(fitted.cells, 'setting')}{left_out}."
 
 
 def cause(ratio: Ratio) -> str:
@@ -166,11 +166,6 @@ def product(ratio: Ratio, estimated: bool) -> str:
         f"epochs {ratio_text(ratio.epochs)} times joules per epoch"
         f" {ratio_text(ratio.joules_per_epoch, estimated=estimated)}"
     )
-
-
-def count(number: int, what: str) -> str:
-    """``1 setting``, ``3 settings``."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def bare_ratio(ratio: Estimate, summary: Summary) -> str:

@@ -11,10 +11,10 @@ import plotly.graph_objects as go
 from energysweep.analysis import QUANTITIES, Effect, Effects, Estimate, Quantity, effects, to_target
 from energysweep.analysis.target import canonical, value_order
 from energysweep.core.naming import value_text
-from energysweep.core.text import TIMES, number_text
+from energysweep.core.text import TIMES, count_text, number_text
 from energysweep.ledger.configurations import ConfigurationSummary
 from energysweep.ledger.model import Summary
-from energysweep.report.answers.settings import count, interaction_text
+from energysweep.report.answers.settings import interaction_text
 from energysweep.report.charts.base import (
     BLUE,
     GREY,
@@ -153,7 +153,7 @@ def interaction(summary: Summary) -> Figure | None:
 
 
 def _left_out(fitted: Effects) -> str:
-    left_out = count(len(fitted.censored), "setting")
+    left_out = count_text(len(fitted.censored), "setting")
     return f" Without {left_out} that did not always reach the target." if fitted.censored else ""
 
 

@@ -18,6 +18,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, Final, NoReturn
 
 from energysweep.core.objective import scalar
@@ -90,8 +91,8 @@ def settings_text(settings: Mapping[str, Any], names: Iterable[str] | None = Non
 
 
 def setting_text(name: str, value: Any) -> str:
-    """``name=value``."""
-    return f"{_name_text(name)}={value_text(value)}"
+    """``name=value``; a name is text here, whatever it is in one's own Tuner, which takes numbers too."""
+    return f"{_name_text(str(name))}={value_text(value)}"
 
 
 def value_text(value: Any) -> str:
@@ -138,7 +139,8 @@ def _exact(value: Any) -> str:
     if isinstance(value, float):
         return json.dumps(value)
     if isinstance(value, Mapping):
-        return "{" + ",".join(sorted(f"{_key_text(str(key))}:{_exact(each)}" for key, each in value.items())) + "}"
+        pairs = sorted(((str(key), each) for key, each in value.items()), key=itemgetter(0))
+        return "{" + ",".join(f"{_key_text(key)}:{_exact(each)}" for key, each in pairs) + "}"
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(_exact, value)) + "]"
     return _text(str(value))

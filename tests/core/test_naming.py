@@ -83,6 +83,7 @@ def same(one: Any, other: Any) -> bool:
         ("größe", "größe"),
         ([64, 32.0, "a b"], '[64,32.0,"a b"]'),
         ({"from": "base", "freeze_encoder": True}, "{freeze_encoder:true,from:base}"),
+        ({"a.b": 2, "a": 1}, "{a:1,a.b:2}"),
         ({"a:b": [], "c": {}}, '{"a:b":[],c:{}}'),
         (np.int64(3), "3"),
         (np.float32(0.5), "0.5"),

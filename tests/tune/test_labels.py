@@ -23,12 +23,13 @@ from energysweep.tune.points import KEY, config_text, wrap
         ({"loss": print, "array": np.zeros(3), "losses": [print], "lr": 0.1}, "lr=0.1"),
         ({"data": 31 * "x", "name": 30 * "x", "key": {"secret": [31 * "x"]}, "lr": 0.1}, f"name={30 * 'x'} lr=0.1"),
         ({"deep": [[[["value"]]]], "deeper": [[[[["value"]]]]]}, "deep=[[[[value]]]]"),
+        ({1: 2, None: "a", "lr": 0.1}, "1=2 None=a lr=0.1"),  # Tune takes whatever is a key
         ({}, "default"),
         ({"seed": 1}, "default"),
     ],
 )
 def test_a_trial_of_ones_own_tuner_is_named_by_the_plain_values_of_its_config(
-    config: dict[str, Any], text: str
+    config: dict[Any, Any], text: str
 ) -> None:
     assert config_text(config) == text
 

@@ -6,6 +6,7 @@ carries out: they rename its window, write into the clipboard, hide lines. ``err
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TextIO
@@ -24,8 +25,9 @@ def say(text: object, *, end: str = "\n") -> None:
 
 
 def note(text: object, *, end: str = "\n") -> None:
-    """Progress and messages, to standard error."""
-    _write(sys.stderr, f"{text}{end}")
+    """Progress and messages, to standard error. Nothing ends because nobody can read them any more."""
+    with contextlib.suppress(OSError, ValueError):
+        _write(sys.stderr, f"{text}{end}")
 
 
 def flush() -> None:
@@ -48,6 +50,10 @@ def console(*, stderr: bool = False) -> Console:
                     yield segment
                 else:
                     yield Segment(printable(segment.text), segment.style)
+
+        def on_broken_pipe(self) -> None:
+            """As with any other text: rich would end the program and turn its standard output off."""
+            raise  # noqa: PLE0704 - called where the error is handled
 
     made = Clean(stderr=stderr)
     if not made.is_terminal:

@@ -14,7 +14,7 @@ from energysweep.accounting.accounts import Sweep
 from energysweep.agent import protocol
 from energysweep.agent.client import NOTHING_SPENT, AgentClient, Spent
 from energysweep.agent.discovery import address_of
-from energysweep.core.errors import AgentUnreachable, LedgerError
+from energysweep.core.errors import AgentError, AgentUnreachable, LedgerError, one_line
 from energysweep.ledger.intake import Intake
 from energysweep.ledger.run_state import RunState
 from energysweep.tune.registry import Registry
@@ -209,6 +209,7 @@ class Poller:
         self._after_poll = polled
         self._since: dict[str, tuple[str, int]] = {}  # by agent: window and revision that are in the ledger
         self._answering: set[str] = set()  # at the last poll
+        self._unusable: dict[str, str] = {}  # what others answered then, and why it could not be taken
         self._told: dict[str, tuple[str, Mapping[str, str]]] = {}  # window, and the agents it was told of
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -233,6 +234,7 @@ class Poller:
 
         Raises:
             LedgerError: what came could not be kept.
+            AgentError: an agent's last answer cannot be used; all others' are taken.
         """
         self._stopping.set()
         if self._thread.is_alive():
@@ -240,6 +242,9 @@ class Poller:
         if self.problem is not None:
             raise self.problem
         self.poll()
+        if self._unusable:
+            told = ", ".join(f"{url} ({why})" for url, why in self._unusable.items())
+            raise AgentError(f"what these agents answer cannot be used, so that their last joules are missing: {told}")
 
     def spent(self, trial: str, at_least: Spent = NOTHING_SPENT) -> dict[str, Spent]:
         """What a trial has cost so far, by window.
@@ -293,19 +298,29 @@ class Poller:
         with self._lock:
             urls = self._registry.agents()
             self.targets.keep(urls)
-            self._answering = set()
+            answering, self._unusable = set[str](), {}
             for url in urls:
-                window, revision = self._since.get(url, ("", 0))
                 try:
-                    answer = self._remote(url).totals(window, revision)
+                    self._ask(url)
+                    answering.add(url)
                 except AgentUnreachable:
                     continue
-                self._intake.take(answer, self._clock() - self._began)
-                self.targets.note(url, answer["node"])
-                self._answering.add(url)
-                # Said only now that it is in the ledger: asking with this number acknowledges it.
-                self._since[url] = (answer["window"], answer["revision"])
+                except LedgerError:
+                    raise
+                except Exception as error:  # an answer that is no agent's: the joules of the others are not lost for it
+                    self.failures += 1
+                    self._unusable[url] = one_line(f"{type(error).__name__}: {error}")
+                    log.exception("what the agent at %s answers cannot be used", url)
+            self._answering = answering
             self.watts = self._intake.readings.watts(self._since[url][0] for url in self._answering)
+
+    def _ask(self, url: str) -> None:
+        window, revision = self._since.get(url, ("", 0))
+        answer = self._remote(url).totals(window, revision)
+        self._intake.take(answer, self._clock() - self._began)
+        self.targets.note(url, answer["node"])
+        # Said only now that it is in the ledger: asking with this number acknowledges it.
+        self._since[url] = (answer["window"], answer["revision"])
 
     def _poll_for_ever(self) -> None:
         while not self._stopping.wait(POLL_SECONDS):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -148,16 +149,24 @@ class LiveTable:
         self._live = Live(
             get_renderable=lambda: table(status()), console=self._console, refresh_per_second=2, transient=True
         )
-        self._live.start()
+        with _for_whoever_looks():
+            self._live.start()
 
     def event(self, text: str) -> None:
         """Print the event above the table."""
-        self._console.print(Text(text))
+        with _for_whoever_looks():
+            self._console.print(Text(text))
 
     def stop(self) -> None:
         """Draw it a last time and leave."""
         if self._live is not None:
-            self._live.stop()
+            with _for_whoever_looks():
+                self._live.stop()
+
+
+def _for_whoever_looks() -> AbstractContextManager[None]:
+    """A terminal that has gone ends no sweep: its report is still to be written."""
+    return suppress(OSError, ValueError)
 
 
 def progress_for_terminal() -> Progress:
@@ -317,4 +326,4 @@ def cheapest(trials: Iterable[TrialState], varying: Sequence[str]) -> Cheapest |
 
 
 def _outcome(trial: TrialState) -> Outcome:
-    return outcome(trial.row.status, reached=trial.joules_at_target is not None)
+    return outcome(trial.row.status, reached=trial.results.reached)

@@ -22,6 +22,7 @@ from typing import Any
 import ray
 import ray._private.services
 import ray._private.worker
+from ray._private.authentication.authentication_token_setup import AuthenticationTokenLoader, Config
 from ray.experimental.internal_kv import internal_kv_get_gcs_client
 from ray.job_config import JobConfig
 
@@ -64,6 +65,7 @@ def start(
     is_local = address == "local"
     if ray.is_initialized():
         raise InputError("this process works with a Ray already: leave it first, by ray.shutdown()")
+    read_authentication_mode()
     for is_last in (False, True) if is_local else (True,):
         before = _children()
         try:
@@ -92,6 +94,16 @@ def start(
                 raise InputError(f"Ray did not start: {reason}{_advice(heard)}") from error
             say(f"Ray did not start ({reason}); trying once more")
     raise AssertionError
+
+
+def read_authentication_mode() -> None:
+    """Have Ray read RAY_AUTH_MODE again.
+
+    It does so once in a process. If the variable has changed since, because the process has worked with another Ray
+    before, this process and the Ray that it starts would not believe each other, and every trial would be lost.
+    """
+    Config.initialize("")  # as Ray itself does where it sets the variable
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 class _First(list[str]):

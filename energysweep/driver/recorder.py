@@ -114,10 +114,11 @@ class Recorder(Callback):
         self.newly_ended()  # they were told of in their own time
 
     def reported(self, trial: str) -> Spent:
-        """The energies that a trial has reported last; nothing of one whose worker failed before it began."""
+        """The energies that a trial has reported last, as far as they were measured; nothing before that."""
         if trial not in self.state.trials:
             return NOTHING_SPENT
-        last = self.state.trial(trial).results.last
+        measured = (report for report in reversed(self.state.reports_of(trial)) if report.energy_joules is not None)
+        last = next(measured, None)
         if last is None:
             return NOTHING_SPENT
         startup_joules = self._startup_joules.get(trial)
@@ -168,8 +169,10 @@ class Recorder(Callback):
         with self._lock:
             self._row(trial)
             last = self.state.trial(trial.trial_id).results.last
+            joules = None if last is None else last.energy_joules
+            if joules is None:  # its agent was away: as of the last poll
+                joules = self.state.joules(trial.trial_id)
             for attempt in self.state.attempts_of(trial.trial_id)[-1:]:
-                joules = None if last is None else last.energy_joules
                 self._record(attempts=[attempt._replace(checkpoint_joules=joules)])
 
     @_survives
@@ -189,7 +192,13 @@ class Recorder(Callback):
 
     def _end(self, trial: Trial, status: TrialStatus, error: str | None, is_last: bool) -> None:
         now = self._wall_clock()
-        self._ended(trial.trial_id, not is_last)
+        try:
+            self._ended(trial.trial_id, not is_last)
+        finally:  # whoever could not be told: the trial has ended
+            self._record_end(trial, status, error, is_last, now)
+        self._changed()
+
+    def _record_end(self, trial: Trial, status: TrialStatus, error: str | None, is_last: bool, now: float) -> None:
         with self._lock:
             row = self._row(trial)
             attempt = self._running_attempt(row.trial)
@@ -202,7 +211,6 @@ class Recorder(Callback):
                 row = row._replace(attempts=attempt.number)
             row = row._replace(status=status if is_last else "pending", ended_at=now if is_last else None, error=error)
             self._record([row], attempts)
-        self._changed()
 
     def _row(self, trial: Trial) -> TrialRow:
         if trial.trial_id not in self.state.trials:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from ray.exceptions import RayError
 
 from energysweep import sweepfile as specs
 from energysweep.accounting.accounts import Sweep
@@ -199,10 +201,10 @@ class RunningSweep:
             self._watch.finishing()
             failures += self._take_last_readings()
             problems = [*self._problems(), *failures]
-            status = "interrupted" if self.interrupted else "failed" if problems else "done"
             self._dashboard.ended_at = time.time()
             with self._kept(problems):
                 self._polled()
+            status = "interrupted" if self.interrupted else "failed" if problems else "done"
             with self._kept(problems):
                 self._facts.note_end(status)
         return list(dict.fromkeys(problems))
@@ -253,7 +255,9 @@ class RunningSweep:
 
     def _pin(self, trial: str) -> None:
         """Tell whoever goes on with a trial, perhaps elsewhere, what it has cost."""
-        self._registry.note_spent(trial, self._poller.spent(trial, at_least=self._recorder.reported(trial)))
+        spent = self._poller.spent(trial, at_least=self._recorder.reported(trial))
+        with suppress(RayError):  # of a head that is restarted: the next attempt shows less, the ledger does not
+            self._registry.note_spent(trial, spent)
 
     def _fit(self, workload: Any, folder: Path) -> None:
         trainable = metered_class(workload, self._metering, placement.request(self._spec.profiles))

@@ -63,12 +63,16 @@ def connected(
     else:
         settings["RAY_AUTH_MODE"] = "disabled"  # loopback only; otherwise Ray may write a token into HOME
         settings |= ray_process.PATIENT
-    with _environment_variables(settings):
-        process = ray_process.start(address, named_by, environment, say, folders)
-        try:
-            yield process
-        finally:
-            ray.shutdown()
+    try:
+        with _environment_variables(settings):
+            process = ray_process.start(address, named_by, environment, say, folders)
+            try:
+                yield process
+            finally:
+                ray.shutdown()
+    finally:
+        if not ray.is_initialized():  # or it is somebody else's, who is at work
+            ray_process.read_authentication_mode()  # for the next Ray of this process
 
 
 def _brought_by_the_job() -> set[str]:

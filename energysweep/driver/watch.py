@@ -229,7 +229,7 @@ class Watch:
                 code = 2
             else:
                 if loss.can_start_again and self._start_again is not None and not self.gate.is_interrupted:
-                    with contextlib.suppress(OSError):
+                    with contextlib.suppress(Exception):  # whatever it is, the run is to end with its report
                         self._start_again(loss.reason)
                 code, words = self._run.abandon(loss.reason, is_ours=loss.is_ours), ""
             self._lock.release()

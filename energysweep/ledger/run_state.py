@@ -65,6 +65,11 @@ class Results:
     objective: float | None = None
     at_target: FirstHeld[ResultRow] = field(default_factory=FirstHeld)
 
+    @property
+    def reached(self) -> bool:
+        """Whether the target was reached and then held, measured or not."""
+        return self.at_target.report is not None
+
     @classmethod
     def by(cls, objective: Objective | None) -> Results:
         """Those of no report yet."""

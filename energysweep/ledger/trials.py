@@ -265,9 +265,7 @@ def _trial(
         metrics=results.metrics,
         objective=results.objective,
         iterations=results.last.iteration if results.last else None,
-        outcome=None
-        if objective is None or objective.target is None
-        else outcome(row.status, reached=at_target is not None),
+        outcome=None if objective is None or objective.target is None else outcome(row.status, reached=results.reached),
         energy_to_target_joules=at_target.energy_joules if at_target else None,
         iterations_to_target=at_target.iteration if at_target else None,
         error=row.error,

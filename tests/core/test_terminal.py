@@ -20,6 +20,7 @@ from energysweep.core.runfolder import LEDGER
 from energysweep.core.terminal import console, note, say
 from energysweep.ledger.store import Ledger
 from tests.support.example import example
+from tests.support.streams import Gone
 
 HOSTILE = [
     "\x1b]0;title\x07",  # renames the window
@@ -100,6 +101,15 @@ def test_a_terminal_that_knows_ascii_only_gets_question_marks(monkeypatch: pytes
     assert stream.buffer.getvalue() == b"? 5 J\n"
     monkeypatch.setattr("sys.stdout", None)  # closed by whoever started the program
     say("x")
+
+
+def test_progress_that_nobody_can_read_any_more_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", Gone())
+    note("a trial has ended")
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr("sys.stderr", closed)
+    note("another")
 
 
 def test_nothing_else_writes_to_the_streams() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from energysweep.accounting.accounts import Cheapest
-from energysweep.driver.progress import Status, line
+from energysweep.core.terminal import console
+from energysweep.driver.progress import LiveTable, PlainLines, Status, line
+from tests.support.streams import Gone
 
 CHEAPEST = Cheapest("rate=0.2", "", 25.0)
 
@@ -29,3 +31,12 @@ def test_every_number_that_is_an_estimate_says_so(estimated: bool, said: str) ->
 def test_what_no_agent_has_told_yet_is_not_available() -> None:
     status = Status(4, {"running": 1}, "accuracy", None, None, None, None, None, False, 1.0, ())
     assert line(status) == "trials 0/4 (1 running), now n/a, energy n/a, n/a of CO2e, time 0:01"
+
+
+def test_a_terminal_that_has_gone_ends_no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    status = Status(4, {}, "accuracy", None, CHEAPEST, 90.0, 1240.0, 31.0, False, 10.0, ())
+    monkeypatch.setattr("sys.stderr", Gone())
+    for progress in (PlainLines(), LiveTable(console(stderr=True))):
+        progress.start(lambda: status)
+        progress.event("a trial has ended")
+        progress.stop()

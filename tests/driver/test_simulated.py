@@ -6,11 +6,13 @@ A busy CPU draws 20 W, an idle node 20 W of CPU and 5 W of memory: a trial that 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from energysweep.core.errors import AgentError
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import Ledger
 from energysweep.ledger.summary import summarise
@@ -204,3 +206,50 @@ def test_a_trial_that_was_paused_goes_on_in_its_attempt_with_its_checkpoint(tmp_
     (attempt,) = run.state.attempts_of("t")
     assert (attempt.started_at, attempt.checkpoint_joules, attempt.outcome) == (1000.0, told, "failed")
     assert is_in_the_ledger(run)
+
+
+def test_an_agent_whose_answers_cannot_be_used_costs_no_other_one_its_joules(tmp_path: Path, ledger: Ledger) -> None:
+    world = World(tmp_path, nodes=2)
+    run = SimulatedRun(world, ledger)
+    first, _ = run.agents()
+    world.work("t", world.nodes[1])
+    run.start("t")
+    for nonsense in ({}, {"node": "n", "leases": [[1]]}, {"node": "n", "window": 1, "revision": "x", "energy": 5}):
+        run.nonsense[first] = nonsense
+        world.wait(1.0)
+        run.poller.poll()
+        assert run.state.joules("t") == pytest.approx(world.joules("t"))
+    assert run.poller.failures == 3
+    with pytest.raises(AgentError, match=re.escape(f"their last joules are missing: {first} (")):
+        run.poller.stop()
+
+
+def test_a_trial_has_ended_also_where_nobody_could_be_told(tmp_path: Path, ledger: Ledger) -> None:
+    world = World(tmp_path)
+    run = SimulatedRun(world, ledger)
+    world.work("t", world.nodes[0])
+    run.start("t")
+    run.fault = RuntimeError("Ray's head is restarted")
+    run.recover("t")
+    run.fault = None
+    run.start("t")
+    run.fault = RuntimeError("Ray's head is restarted")
+    run.complete("t")
+    assert [(row.number, row.outcome) for row in run.state.attempts_of("t")] == [(1, "failed"), (2, "completed")]
+    assert run.state.counts() == {"completed": 1}
+    assert not run.recorder.interrupt()
+
+
+def test_a_report_that_was_not_measured_takes_nothing_of_what_was_known_before(tmp_path: Path, ledger: Ledger) -> None:
+    world = World(tmp_path)
+    run = SimulatedRun(world, ledger)
+    world.work("t", world.nodes[0])
+    run.start("t")
+    world.wait(1.0)
+    told = run.report("t", 0.25)
+    run.poller.poll()
+    run.report("t", 0.3, is_measured=False)
+    run.checkpoint("t")
+    assert run.recorder.reported("t").energy_joules == told
+    (attempt,) = run.state.attempts_of("t")
+    assert attempt.checkpoint_joules == pytest.approx(told)

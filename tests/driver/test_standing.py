@@ -64,11 +64,17 @@ def test_a_sweep_is_charged_with_trials_and_overhead_of_hosts_that_have_held_a_l
 
 
 def record(
-    rate: float, status: TrialStatus, joules: float | None, hardware: str = "cpu", stage: str = ""
+    rate: float,
+    status: TrialStatus,
+    joules: float | None,
+    hardware: str = "cpu",
+    stage: str = "",
+    *,
+    is_measured: bool = True,
 ) -> TrialState:
     row = TrialRow("id", {"rate": rate, "depth": 1}, 0, hardware, status, 1, 1.0, None, None, stage)
     results = Results()
-    results.at_target.see(joules is not None, ResultRow("id", 1, 1.0, joules, None, {}))
+    results.at_target.see(joules is not None or not is_measured, ResultRow("id", 1, 1.0, joules, None, {}))
     return TrialState(row, results)
 
 
@@ -94,6 +100,14 @@ def record(
         (
             [record(0.1, "completed", 10.0), record(0.1, "pruned", None), record(0.2, "completed", 30.0)],
             Cheapest("rate=0.2", "cpu", 30.0),
+        ),
+        # It got there twice, once while its agent was away.
+        (
+            [
+                *(record(0.1, "completed", 10.0), record(0.1, "completed", None, is_measured=False)),
+                record(0.2, "completed", 30.0),
+            ],
+            Cheapest("rate=0.1", "cpu", 10.0),
         ),
         # It may still get there.
         (

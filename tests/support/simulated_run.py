@@ -85,12 +85,20 @@ class World:
 
 
 class Asked:
-    """An agent as the driver asks it: what it says has been through JSON."""
+    """An agent as the driver asks it: what it says has been through JSON.
 
-    def __init__(self, node: Node) -> None:
+    Args:
+        node: its host.
+        instead: what it says whatever it is asked, None for what an agent says.
+    """
+
+    def __init__(self, node: Node, instead: dict[str, Any] | None = None) -> None:
         self._node = node
+        self._instead = instead
 
     def totals(self, window: str, since: int) -> dict[str, Any]:
+        if self._instead is not None:
+            return self._instead
         agent = self._agent()
         try:
             known = agent.windows[RUN].id == window
@@ -113,11 +121,15 @@ class SimulatedRun:
 
     Attributes:
         spent: what was registered of each trial for whoever goes on with it, by window.
+        nonsense: what agents say in place of their totals, by address.
+        fault: what telling others of a trial's end ends with.
     """
 
     def __init__(self, world: World, ledger: Ledger) -> None:
         self.world, self.ledger = world, ledger
         self.spent: dict[str, dict[str, Spent]] = {}
+        self.nonsense: dict[str, dict[str, Any]] = {}
+        self.fault: Exception | None = None
         self._nodes = {f"http://{node.name}:9770": node for node in world.nodes}
         self.url = next(iter(self._nodes))
         world.enter(world.nodes[0])
@@ -127,12 +139,22 @@ class SimulatedRun:
         intake = Intake(ledger, self.state)
         intake.take_over(before)
         self.poller = Poller(
-            intake, self.state, began, lambda: None, self, self, lambda url: Asked(self._nodes[url]), world.clock
+            intake,
+            self.state,
+            began,
+            lambda: None,
+            self,
+            self,
+            lambda url: Asked(self._nodes[url], self.nonsense.get(url)),
+            world.clock,
         )
         self.recorder = Recorder(
             ledger, self.state, began, lambda _: False, self._ended, lambda: None, world.clock, world.clock
         )
         self.recorder.take_over()
+
+    def _asked(self, url: str) -> Asked:
+        return Asked(self._nodes[url], self.nonsense.get(url))
 
     def agents(self) -> list[str]:
         return [*self._nodes]
@@ -144,6 +166,8 @@ class SimulatedRun:
         Asked(self._nodes[self.url]).tell(protocol.CloseWindow())
 
     def _ended(self, trial: str, will_retry: bool) -> None:
+        if self.fault is not None:
+            raise self.fault
         self.poller.close_trial(trial, is_over=not will_retry)
         if will_retry:
             self.poller.poll()
@@ -154,10 +178,14 @@ class SimulatedRun:
     def start(self, trial: str) -> None:
         self.recorder.on_trial_start(0, [], _trial(trial))
 
-    def report(self, trial: str, accuracy: float) -> float:
-        """A report of a trial; returns its joules, which its registered energy of other windows is added to."""
+    def report(self, trial: str, accuracy: float, *, is_measured: bool = True) -> float:
+        """A report of a trial; returns its joules, which its registered energy of other windows is added to.
+
+        One that is not measured, because its agent is away, has no energy.
+        """
         joules = self.world.joules(trial) + sum(each.energy_joules for each in self.spent.get(trial, {}).values())
-        result = {"accuracy": accuracy, "energy_joules": joules, "active_energy_joules": joules}
+        told = joules if is_measured else None
+        result = {"accuracy": accuracy, "energy_joules": told, "active_energy_joules": told}
         self.recorder.on_trial_result(0, [], _trial(trial), result)
         return joules
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Unpack
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from energysweep.analysis import Observation, break_even, fieller, multitask, pretraining, side_by_side, study_energy
-from tests.support.table import arrived, censored, grid
+from tests.support.table import Known, arrived, censored, grid
 
 
 def test_hardware_is_compared_by_configuration_and_seed() -> None:
@@ -29,14 +31,16 @@ def test_hardware_is_compared_by_configuration_and_seed() -> None:
     assert found.ratio.tied is False
 
 
-def on_two(logs: dict[str, list[float]], seeds: dict[str, list[int | None]], **rest: object) -> list[Observation]:
+def on_two(
+    logs: Mapping[str, Sequence[float]], seeds: Mapping[str, Sequence[int | None]], **rest: Unpack[Known]
+) -> list[Observation]:
     """For each setting trials on `one` whose logarithms are given, and trials of 1 J on `two`."""
     return [
         trial
         for setting, values in logs.items()
         for log, seed in zip(values, seeds[setting], strict=True)
         for trial in (
-            replace(arrived(math.exp(log), 1, parameters={"a": setting}, hardware="one", **rest), seed=seed),
+            replace(arrived(math.exp(log), 1, **rest), parameters={"a": setting}, hardware="one", seed=seed),
             replace(arrived(1.0, 1, parameters={"a": setting}, hardware="two"), seed=seed),
         )
     ]
@@ -67,7 +71,11 @@ def test_without_common_seeds_the_settings_variances_add_up() -> None:
     # Each setting's variance is 0.01 / 3 on `one` and 0 on `two`; of the mean of the two it is 2 * 0.01 / 3 / 4 = 1/600
     # with (1/600)^2 / (2 * (1/1200)^2 / 2) = 4 degrees of freedom: 3 +- 2.7764 * sqrt(1/600) = 3 +- 0.11335
     logs = {"small": [1.9, 2.0, 2.1], "large": [3.9, 4.0, 4.1]}
-    for seeds in ({"small": [0, 1, 2], "large": [3, 4, 5]}, {name: [None] * 3 for name in logs}):
+    apart: list[dict[str, list[int | None]]] = [
+        {"small": [0, 1, 2], "large": [3, 4, 5]},
+        {name: [None] * 3 for name in logs},
+    ]
+    for seeds in apart:
         (found,) = side_by_side(on_two(logs, seeds))
         assert (math.log(found.ratio.energy.value), found.ratio.energy.n) == (pytest.approx(3), 3)
         assert math.log(found.ratio.energy.high or 0) == pytest.approx(3 + 0.11335, abs=1e-4)

@@ -20,10 +20,18 @@ def trials(seconds: dict[str, float], to_target: float = 1.0) -> list[Observatio
     found = []
     for hardware, watts in (("half", 1.0), ("whole", 2.0)):
         joules = 10.0 + watts * seconds[hardware]
-        facts = {"hardware": hardware, "active_energy_joules": 10.0, "duration_seconds": seconds[hardware]}
-        for seed in (0, 1):
-            trial = arrived(joules, 2, seed, **facts)
-            found.append(replace(trial, energy_to_target_joules=joules * to_target))
+        found += [
+            arrived(
+                joules,
+                2,
+                seed,
+                hardware=hardware,
+                energy_to_target_joules=joules * to_target,
+                active_energy_joules=10.0,
+                duration_seconds=seconds[hardware],
+            )
+            for seed in (0, 1)
+        ]
     return found
 
 
@@ -80,14 +88,19 @@ def test_trials_at_the_same_time_or_without_their_parts_tell_nothing() -> None:
     known = trials({"half": 10.0, "whole": 6.0})
     assert both_boundaries(known, 2.0, 31.9) == ()  # 2 * 10 + 2 * 6 s of trials
     assert both_boundaries(known, 2.0, None) == ()
-    for unknown in ({"active_energy_joules": None}, {"duration_seconds": None}, {"energy_joules": None}):
-        assert both_boundaries([replace(known[0], **unknown), *known[1:]], 2.0, 32.0) == ()
+    first, *others = known
+    for partly in (
+        replace(first, active_energy_joules=None),
+        replace(first, duration_seconds=None),
+        replace(first, energy_joules=None),
+    ):
+        assert both_boundaries([partly, *others], 2.0, 32.0) == ()
 
 
 def test_a_censored_trial_leaves_its_setting_out_with_both_boundaries() -> None:
     known = trials({"half": 10.0, "whole": 6.0})
-    other = {"hardware": "half", "parameters": {"lr": 9}, "active_energy_joules": 1.0, "duration_seconds": 1.0}
-    (both,) = both_boundaries([*known, censored(9.0, 9, **other)], 2.0, 100.0)
+    lost = censored(9.0, 9, hardware="half", parameters={"lr": 9}, active_energy_joules=1.0, duration_seconds=1.0)
+    (both,) = both_boundaries([*known, lost], 2.0, 100.0)
     assert len(both.whole.configurations) == len(both.counted.configurations) == 1
 
 

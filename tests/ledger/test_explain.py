@@ -121,9 +121,11 @@ def test_a_trial_that_nobody_measured_says_so() -> None:
 def test_two_attempts_on_two_hosts_have_two_balances() -> None:
     data = example()
     moved = f"{CRASHED}/2"
-    away = {"host": "boot-2", "window": "window-2"}
-    energy = [row._replace(**away) if row.lease == moved else row for row in data.energy]
-    leases = [row._replace(**away, node="desktop") if row.lease == moved else row for row in data.leases]
+    host, window = "boot-2", "window-2"
+    energy = [row._replace(host=host, window=window) if row.lease == moved else row for row in data.energy]
+    leases = [
+        row._replace(host=host, window=window, node="desktop") if row.lease == moved else row for row in data.leases
+    ]
     receipt = explain(replace(data, energy=energy, leases=leases), CRASHED)
     assert [window.host for window in receipt.windows] == ["boot-1", "boot-2"]
     here, there = ([dict(device.buckets)["this trial"] for device in window.devices] for window in receipt.windows)

@@ -11,12 +11,14 @@ import pytest
 
 from energysweep.core.objective import Outcome, outcome
 from energysweep.core.records import EnergyRow, LeaseRow, MeterRow, ResultRow, TrialRow, TrialStatus
-from energysweep.driver.progress import with_never_begun
 from energysweep.ledger.model import Extent, open_text
+from energysweep.ledger.run_state import with_never_begun
 from energysweep.ledger.store import LedgerData
-from energysweep.report import combined_table, configurations_csv, report_html, summarise, summary_json, terminal_table
+from energysweep.report import combined_table, summarise, terminal_table
 from energysweep.report.answers.settings import setting_lines
 from energysweep.report.charts import figures
+from energysweep.report.files import configurations_csv, summary_json
+from energysweep.report.html import report_html
 from tests.report.test_compare import printed
 
 TARGET = {"metric": "accuracy", "mode": "max", "target": 0.9, "patience": 1}

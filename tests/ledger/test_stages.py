@@ -10,8 +10,9 @@ import pytest
 
 from energysweep.ledger.receipt import explain
 from energysweep.ledger.store import LedgerData
-from energysweep.report import report_html, summarise
+from energysweep.report import summarise
 from energysweep.report.files import configurations_csv, trials_csv
+from energysweep.report.html import report_html
 from tests.support.example import example
 
 # 200 J and, with seed 1, 220 J: see the example.
@@ -53,7 +54,7 @@ def test_the_files_tell_a_stage_s_trials_apart(data: LedgerData) -> None:
     rows = list(csv.DictReader(io.StringIO(trials_csv(summary))))
     assert {row["trial"]: row["stage"] for row in rows if row["stage"]} == dict.fromkeys(PLAYERS, "pretraining")
     assert "learning_rate=0.1 batch_size=16" not in configurations_csv(summary)
-    assert "stage" not in csv.DictReader(io.StringIO(trials_csv(summarise(example())))).fieldnames  # type: ignore[operator]
+    assert "stage" not in csv.DictReader(io.StringIO(trials_csv(summarise(example())))).fieldnames
     [said] = summary.to_dict()["stages"]
     assert said["total_energy_joules"] == pytest.approx(420)
     assert said["trials"] == 2

@@ -22,6 +22,7 @@ from energysweep.report.compare import without_copies
 from tests.report.test_html import ATTACK, attacked, without_scripts
 from tests.support import regimes
 from tests.support.example import example
+from tests.support.found import group
 
 
 def study(source: str = "rapl") -> list[Summary]:
@@ -50,7 +51,7 @@ def test_the_first_screen_holds_the_answers_before_anything_else() -> None:
 
 def test_every_run_has_its_section_and_figures_of_its_own() -> None:
     page = combined_html(study())
-    plots = json.loads(re.search(r'id="plots">(.*?)</script>', page, re.DOTALL).group(1))  # type: ignore[union-attr]
+    plots = json.loads(group(r'id="plots">(.*?)</script>', page))
     assert {"run-0-heatmap", "run-0-effects", "run-1-break-even-0", "run-2-multitask", "run-3-hardware"} <= set(plots)
     assert all(f'<div id="{key}"></div>' in page for key in plots)
 

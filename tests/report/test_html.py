@@ -14,6 +14,7 @@ from energysweep.report.charts import figures
 from energysweep.report.charts.grid import heatmaps
 from energysweep.report.html import report_html
 from tests.support.example import example
+from tests.support.found import group
 
 ATTACK = "</script><script>alert(1)</script>"
 SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
@@ -50,14 +51,14 @@ def test_what_the_user_named_is_shown_and_never_run() -> None:
 
 def test_the_charts_show_a_script_as_text() -> None:
     page = page_of(attacked())
-    plots = json.loads(re.search(r'id="plots">(.*?)</script>', page, re.DOTALL).group(1))  # type: ignore[union-attr]
+    plots = json.loads(group(r'id="plots">(.*?)</script>', page))
     labels = plots["energy-bars"]["layout"]["yaxis"]["ticktext"]
     assert all("<script" not in label and "&lt;" in label for label in labels)
 
 
 def test_the_policy_names_exactly_the_two_scripts() -> None:
     page = page_of(example())
-    policy = re.search(r'Content-Security-Policy" content="(.*?)"', page).group(1)  # type: ignore[union-attr]
+    policy = group(r'Content-Security-Policy" content="(.*?)"', page)
     assert policy.replace("&#39;", "'").startswith("default-src 'none'; script-src 'sha256-")
     digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in SCRIPT.findall(page)]
     assert len(digests) == 2

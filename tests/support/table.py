@@ -13,15 +13,37 @@ all geometric means as they are.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any, TypedDict, Unpack
 
 from energysweep.analysis import Observation
+
+
+class Known(TypedDict, total=False):
+    """What a test says of a trial beside its joules, epochs and seed; in the words and types of `Observation`."""
+
+    parameters: Mapping[str, Any]
+    hardware: str
+    stage: str
+    energy_joules: float | None
+    energy_to_target_joules: float | None
+    objective: float | None
+    resolution_joules: float | None
+    power_watts: float | None
+    relative_uncertainty: float | None
+    coverage: float | None
+    source: str | None
+    active_energy_joules: float | None
+    duration_seconds: float | None
+    startup_seconds: float | None
+
 
 EPOCHS = {0.1: 4, 0.01: 8, 0.001: 32}
 JOULES = {64: 2.0, 16: 6.0}
 
 
-def arrived(joules: float, epochs: int, seed: int = 0, **rest: object) -> Observation:
+def arrived(joules: float, epochs: int, seed: int = 0, **rest: Unpack[Known]) -> Observation:
     """A trial that stopped when it reached the target."""
     trial = Observation(
         seed=seed,
@@ -35,10 +57,10 @@ def arrived(joules: float, epochs: int, seed: int = 0, **rest: object) -> Observ
         relative_uncertainty=0.1,
         coverage=1.0,
     )
-    return replace(trial, **rest)  # type: ignore[arg-type]
+    return replace(trial, **rest)
 
 
-def censored(joules: float, epochs: int, seed: int = 0, **rest: object) -> Observation:
+def censored(joules: float, epochs: int, seed: int = 0, **rest: Unpack[Known]) -> Observation:
     """A trial that spent all its epochs and never reached the target."""
     trial = arrived(joules, epochs, seed, **rest)
     return replace(trial, reached_target=False, energy_to_target_joules=None, iterations_to_target=None, objective=0.5)

@@ -1,19 +1,23 @@
-"""The driver's connection to its own host's agent; if the agent goes away, another one takes its place."""
+"""What a driver says to the agents of its run, and what they answer.
+
+``AgentLink`` is the connection to the agent of its own host, where another one may take its place. ``Poller`` asks the
+agents of all hosts once a second for what has changed, brings it into the run's state and ledger, and takes their last
+readings at the end. An agent that does not answer holds up neither the others nor the trials.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
-from urllib.parse import urlsplit
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any, Protocol, TypeVar
 
 from energysweep.accounting.accounts import Sweep
 from energysweep.agent import protocol
 from energysweep.agent.client import NOTHING_SPENT, AgentClient, Spent
-from energysweep.agent.discovery import address_of
+from energysweep.agent.discovery import ScrapeTargets
 from energysweep.core.errors import AgentError, AgentUnreachable, LedgerError, one_line
 from energysweep.ledger.intake import Intake
 from energysweep.ledger.run_state import RunState
@@ -91,14 +95,18 @@ class AgentLink:
         return client
 
 
-# Which agents of a run Prometheus should scrape: those that answer, and for a while those that do not ----------------
+# Asking many at once -------------------------------------------------------------------------------------------------
 
-SILENT_SECONDS = 10.0  # several polls
-KEPT_SECONDS = 300.0  # an agent that is down is an alert, which needs its target
+AT_ONCE = 32
+LONGEST_SILENCE_SECONDS = 16.0  # until a silent agent is asked again
+HURRIED_SECONDS = 1.0  # for all answers together, once the run is to end without waiting
+_ANSWERS_WITHIN_SECONDS = 10.0  # also of an agent that says a byte now and then
+_LOOK_SECONDS = 0.1  # how soon a hurry is noticed
+_Answer = TypeVar("_Answer")
 
 
-class ScrapeTargets:
-    """Who has answered the driver, and when last.
+class Silence:
+    """Which agents have not answered, and when to ask them again: in 1 s, then in 2, 4, 8 and 16 s.
 
     Args:
         clock: monotonic seconds.
@@ -106,39 +114,68 @@ class ScrapeTargets:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._answered: dict[str, tuple[str, float]] = {}
+        self._silent: dict[str, tuple[float, float]] = {}  # for how long it is left alone, and until when
 
-    def note(self, url: str, node: str) -> None:
-        """An agent has just answered."""
-        self._answered[url] = (node, self._clock())
+    def is_over(self, url: str) -> bool:
+        """It may be asked."""
+        return url not in self._silent or self._clock() >= self._silent[url][1]
 
-    def keep(self, urls: Iterable[str]) -> None:
-        """Forget the others: another agent has taken their place."""
-        known = set(urls)
-        self._answered = {url: answered for url, answered in self._answered.items() if url in known}
+    def note(self, url: str) -> None:
+        """It has not answered."""
+        seconds, _ = self._silent.get(url, (0.5, 0.0))
+        seconds = min(2 * seconds, LONGEST_SILENCE_SECONDS)
+        self._silent[url] = (seconds, self._clock() + seconds)
 
-    def listed(self, lost_addresses: Callable[[], set[str]]) -> dict[str, str]:
-        """The names of nodes by address (host:port) of the agents to scrape.
+    def end(self, url: str) -> None:
+        """It has answered."""
+        self._silent.pop(url, None)
 
-        One that has not answered for a while has left if its node has; otherwise it is kept for five minutes, so that
-        its being down is seen.
+
+class AllAtOnce:
+    """Asks agents at the same time, so that the silent ones are waited for once and not one after another.
+
+    Args:
+        clock: monotonic seconds.
+        hurried: whether the run is to end without waiting.
+    """
+
+    def __init__(self, clock: Callable[[], float], hurried: Callable[[], bool]) -> None:
+        self._clock, self._hurried = clock, hurried
+
+    def ask(self, urls: Sequence[str], ask: Callable[[str], _Answer]) -> list[tuple[str, Future[_Answer] | None]]:
+        """What they answer, in the order of ``urls``, whoever came first.
 
         Args:
-            lost_addresses: of nodes that the cluster has lost; asked only if somebody is silent.
+            urls: of the agents.
+            ask: asks one of them, in a thread of its own.
+
+        Returns:
+            For each agent the future that has its answer or its error; None where it was waited for in vain. An agent
+            whose turn has not come in time is left out: of its silence nothing is known.
         """
-        now = self._clock()
-        silent = {url: now - at for url, (_, at) in self._answered.items() if now - at > SILENT_SECONDS}
-        lost = lost_addresses() if silent else set()
-        return {
-            address_of(url): node
-            for url, (node, _) in self._answered.items()
-            if url not in silent or (silent[url] <= KEPT_SECONDS and urlsplit(url).hostname not in lost)
-        }
+        if not urls:
+            return []
+        began = self._clock()
+        pool = ThreadPoolExecutor(min(len(urls), AT_ONCE), thread_name_prefix="energysweep-ask")
+        try:
+            asked = [(url, pool.submit(ask, url)) for url in urls]
+            waiting = {future for _, future in asked}
+            while waiting and self._clock() - began < self._seconds():
+                _, waiting = wait(waiting, timeout=_LOOK_SECONDS)
+            never_begun = {future for future in waiting if future.cancel()}
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+        return [(url, None if future in waiting else future) for url, future in asked if future not in never_begun]
+
+    def _seconds(self) -> float:
+        return HURRIED_SECONDS if self._hurried() else _ANSWERS_WITHIN_SECONDS
 
 
 # What the agents say, once a second ----------------------------------------------------------------------------------
 
 POLL_SECONDS = 1.0
+LAST_SECONDS = 10.0  # at the end of a run: for agents that do not answer at once
+_AGAIN_SECONDS = 0.5
 
 
 class OwnAgent(Protocol):
@@ -184,6 +221,8 @@ class Poller:
         registry: where all agents of the run are registered.
         remote: the agent at an address.
         clock: monotonic seconds.
+        hurried: whether the run is to end without waiting for who is silent.
+        pause: waits so many seconds.
     """
 
     def __init__(
@@ -196,6 +235,8 @@ class Poller:
         registry: Agents,
         remote: Callable[[str], Answering],
         clock: Callable[[], float] = time.monotonic,
+        hurried: Callable[[], bool] = lambda: False,
+        pause: Callable[[float], object] = time.sleep,
     ) -> None:
         self.watts: float | None = None
         self.targets = ScrapeTargets(clock)
@@ -206,7 +247,12 @@ class Poller:
         self._registry = registry
         self._remote = remote
         self._clock = clock
+        self._hurried = hurried
+        self._pause = pause
         self._after_poll = polled
+        self._all = AllAtOnce(clock, hurried)
+        self._silence = Silence(clock)
+        self._left_open: set[str] = set()  # others whose window is to be closed, and that have not heard it
         self._since: dict[str, tuple[str, int]] = {}  # by agent: window and revision that are in the ledger
         self._answering: set[str] = set()  # at the last poll
         self._unusable: dict[str, str] = {}  # what others answered then, and why it could not be taken
@@ -227,24 +273,52 @@ class Poller:
         self._thread.start()
 
     def stop(self, within_seconds: float | None = None) -> None:
-        """Poll a last time and end.
+        """Poll a last time and end. Who does not answer is asked again for 10 s, unless the run ends in a hurry.
 
         Args:
             within_seconds: how long to wait for its thread, which may wait for Ray; None: to its end.
 
         Raises:
             LedgerError: what came could not be kept.
-            AgentError: an agent's last answer cannot be used; all others' are taken.
+            AgentError: an agent's last answer cannot be used, or was not waited for; all others' are taken.
         """
         self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(within_seconds)
+        self._wait_for_thread(within_seconds)
         if self.problem is not None:
             raise self.problem
-        self.poll()
+        silent = self._poll_to_the_end()
         if self._unusable:
             told = ", ".join(f"{url} ({why})" for url, why in self._unusable.items())
             raise AgentError(f"what these agents answer cannot be used, so that their last joules are missing: {told}")
+        if silent and self._hurried():
+            raise AgentError(
+                "ended in a hurry, without waiting for agents that did not answer at once: their last joules may be"
+                f" missing: {', '.join(silent)}"
+            )
+
+    def _wait_for_thread(self, within_seconds: float | None) -> None:
+        if within_seconds is not None:
+            if self._thread.is_alive():
+                self._thread.join(within_seconds)
+            return
+        while self._thread.is_alive() and not self._hurried():
+            self._thread.join(_LOOK_SECONDS)
+        if self._thread.is_alive():
+            self._thread.join(HURRIED_SECONDS)
+
+    def _poll_to_the_end(self) -> list[str]:
+        """Returns who has not answered."""
+        until = self._clock() + LAST_SECONDS
+        with self._lock:
+            silent = self._ask_for_totals(self._registered())
+        while (silent or self._left_open) and not self._hurried() and self._clock() + _AGAIN_SECONDS <= until:
+            self._pause(_AGAIN_SECONDS)
+            before = self._left_open
+            self._left_open = self._tell(sorted(before), protocol.CloseWindow())
+            again = {*silent, *(before - self._left_open)}  # a window that is closed only now has had another reading
+            with self._lock:
+                silent = self._ask_for_totals(sorted(again))
+        return silent
 
     def spent(self, trial: str, at_least: Spent = NOTHING_SPENT) -> dict[str, Spent]:
         """What a trial has cost so far, by window.
@@ -271,52 +345,82 @@ class Poller:
             is_over: no other attempt will follow.
         """
         self._own.close_trial(trial, is_over=is_over)
-        self._tell_others(protocol.CloseTrial(trial=trial, is_over=is_over))
+        self._tell(
+            [url for url in self._others() if self._silence.is_over(url)],
+            protocol.CloseTrial(trial=trial, is_over=is_over),
+        )
 
     def tell_agents(self, agents: Mapping[str, str]) -> None:
         """Tell the agents of other hosts who all serve this run: the names of their nodes by address."""
-        for url in self._answering:
-            window, _ = self._since[url]
-            if url != self._own.url and self._told.get(url) != (window, agents):
-                with contextlib.suppress(AgentUnreachable):
-                    self._remote(url).tell(protocol.Agents.within_bounds(agents))
-                    self._told[url] = (window, agents)
+        windows = {url: self._since[url][0] for url in sorted(self._answering) if url != self._own.url}
+        news = [url for url, window in windows.items() if self._told.get(url) != (window, agents)]
+        silent = self._tell(news, protocol.Agents.within_bounds(agents))
+        self._told |= {url: (windows[url], agents) for url in news if url not in silent}
 
     def close_windows(self) -> None:
-        """Have every agent take a last reading and close the run's window."""
+        """Have every agent take a last reading and close the run's window. Who does not hear it is told in ``stop``."""
         self._own.close_window()
-        self._tell_others(protocol.CloseWindow())
+        self._left_open = self._tell(self._others(), protocol.CloseWindow())
 
-    def _tell_others(self, request: protocol.CloseTrial | protocol.CloseWindow) -> None:
-        for url in self._registry.agents():
-            if url != self._own.url:
-                with contextlib.suppress(AgentUnreachable):
-                    self._remote(url).tell(request)
+    def _others(self) -> list[str]:
+        return [url for url in self._registry.agents() if url != self._own.url]
+
+    def _tell(
+        self, urls: Sequence[str], request: protocol.CloseTrial | protocol.Agents | protocol.CloseWindow
+    ) -> set[str]:
+        """Returns who has not heard it."""
+        heard = set()
+        for url, answer in self._all.ask(urls, lambda url: self._remote(url).tell(request)):
+            if answer is None or isinstance(answer.exception(), AgentUnreachable):
+                continue
+            heard.add(url)
+            if (error := answer.exception()) is not None:  # no other agent is to miss it for this one
+                self.failures += 1
+                log.error("what the agent at %s was told went wrong", url, exc_info=error)
+        return set(urls) - heard
 
     def poll(self) -> None:
-        """Ask all agents once. One that does not answer is asked again next time."""
+        """Ask all agents once. One that does not answer is asked again next time, later and later."""
         with self._lock:
-            urls = self._registry.agents()
-            self.targets.keep(urls)
-            answering, self._unusable = set[str](), {}
-            for url in urls:
-                try:
-                    self._ask(url)
-                    answering.add(url)
-                except AgentUnreachable:
-                    continue
-                except LedgerError:
-                    raise
-                except Exception as error:  # an answer that is no agent's: the joules of the others are not lost for it
-                    self.failures += 1
-                    self._unusable[url] = one_line(f"{type(error).__name__}: {error}")
-                    log.exception("what the agent at %s answers cannot be used", url)
-            self._answering = answering
-            self.watts = self._intake.readings.watts(self._since[url][0] for url in self._answering)
+            self._ask_for_totals([url for url in self._registered() if self._silence.is_over(url)])
 
-    def _ask(self, url: str) -> None:
-        window, revision = self._since.get(url, ("", 0))
-        answer = self._remote(url).totals(window, revision)
+    def _registered(self) -> list[str]:
+        """All agents; nothing is kept of others, in whose place they are."""
+        urls = self._registry.agents()
+        self.targets.keep(urls)
+        self._answering &= set(urls)
+        self._unusable = {url: why for url, why in self._unusable.items() if url in urls}
+        return urls
+
+    def _ask_for_totals(self, urls: Collection[str]) -> list[str]:
+        """Returns who has not answered. What the others say is taken here, one after another in the order of ``urls``.
+
+        Raises:
+            LedgerError: it could not be kept.
+        """
+        since = {url: self._since.get(url, ("", 0)) for url in urls}
+        silent = set(urls)
+        for url, answer in self._all.ask([*urls], lambda url: self._remote(url).totals(*since[url])):
+            self._answering.discard(url)
+            self._unusable.pop(url, None)
+            if answer is None or isinstance(answer.exception(), AgentUnreachable):
+                self._silence.note(url)
+                continue
+            silent.remove(url)
+            self._silence.end(url)
+            try:
+                self._take(url, answer.result())
+                self._answering.add(url)
+            except LedgerError:
+                raise
+            except Exception as error:  # an answer that is no agent's: the joules of the others are not lost for it
+                self.failures += 1
+                self._unusable[url] = one_line(f"{type(error).__name__}: {error}")
+                log.exception("what the agent at %s answers cannot be used", url)
+        self.watts = self._intake.readings.watts(self._since[url][0] for url in sorted(self._answering))
+        return sorted(silent)
+
+    def _take(self, url: str, answer: Mapping[str, Any]) -> None:
         self._intake.take(answer, self._clock() - self._began)
         self.targets.note(url, answer["node"])
         # Said only now that it is in the ledger: asking with this number acknowledges it.

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +28,7 @@ from energysweep.ledger.intake import Intake
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import Ledger
 from energysweep.tune.trial import Metering
+from tests.support.fake_clock import FakeClock
 from tests.support.sweeps import TRACE, read_ledger
 
 # The agent of its host is replaced by one with other meters, which is there to stay. It is no child of the trial's
@@ -102,11 +104,14 @@ def test_a_driver_whose_agent_is_another_one_now_goes_on_and_is_heard_again_late
     link.close()
 
 
-def poller_of(ledger: Ledger, polled: Callable[[], None], *urls: str) -> Poller:
-    own = SimpleNamespace(url="http://127.0.0.1:1")
-    registry: Any = Registered(*urls)
+def poller_of(
+    ledger: Ledger, polled: Callable[[], None], *urls: str, clock: Callable[[], float] = time.monotonic
+) -> Poller:
+    own: Any = SimpleNamespace(url="http://127.0.0.1:1")
     state = RunState()
-    return Poller(Intake(ledger, state), state, 0.0, polled, own, registry, lambda url: RemoteAgent(url, "r", "key"))
+    return Poller(
+        Intake(ledger, state), state, 0.0, polled, own, Registered(*urls), lambda url: RemoteAgent(url, "r", "k"), clock
+    )
 
 
 def test_whatever_goes_wrong_after_a_poll_the_agents_are_asked_on_and_it_is_counted(tmp_path: Path) -> None:
@@ -142,8 +147,10 @@ def test_an_agent_that_is_killed_while_it_answers_is_one_that_does_not_answer(tm
 
         thread = threading.Thread(target=answer, daemon=True)
         thread.start()
-        poller = poller_of(ledger, lambda: None, f"http://127.0.0.1:{server.getsockname()[1]}")
+        clock = FakeClock(0.0)
+        poller = poller_of(ledger, lambda: None, f"http://127.0.0.1:{server.getsockname()[1]}", clock=clock)
         poller.poll()
+        clock.advance(1.0)
         poller.poll()
         thread.join()
         assert (poller.notes, ledger.read().energy) == ({}, [])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from energysweep.driver.poller import ScrapeTargets
+from energysweep.agent.discovery import ScrapeTargets
 from tests.support.fake_clock import FakeClock
 
 URLS = {"a": "http://10.0.0.1:9770", "b": "http://10.0.0.2:9770", "c": "http://[fd00::3]:9771"}

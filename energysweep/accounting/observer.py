@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from energysweep.accounting.accounts import Lease
-from energysweep.accounting.attribution import SHARED, Owner, Usage, by_owner, member
+from energysweep.accounting.attribution import SHARED, Owner, Usage, by_owner, enclosing, joined, layered, member
 from energysweep.accounting.counters import Counter
-from energysweep.accounting.nesting import enclosing, joined, layered
 from energysweep.accounting.processes import CpuClocks, Proc, Process, ProcessTable, Root
 from energysweep.core.errors import LeaseRefused
 from energysweep.core.host import Host

@@ -17,8 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from energysweep.accounting.attribution import Owner
-from energysweep.accounting.nesting import inside
+from energysweep.accounting.attribution import Owner, inside
 from energysweep.core.errors import AgentError
 from energysweep.core.host import busy_ticks, processors
 

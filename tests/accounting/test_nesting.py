@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energysweep.accounting.attribution import Owner, member
-from energysweep.accounting.nesting import enclosing, inside, joined, layered
+from energysweep.accounting.attribution import Owner, enclosing, inside, joined, layered, member
 from energysweep.agent.agent import ABANDONED_SECONDS
 from energysweep.core.errors import LeaseRefused
 from energysweep.core.records import LeaseRow

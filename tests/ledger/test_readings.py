@@ -15,7 +15,7 @@ from energysweep.accounting.accounts import Trial
 from energysweep.accounting.counters import Counter, MeanPower
 from energysweep.core.records import MeterRow, SampleRow
 from energysweep.ledger.course import power_over_time, running_totals
-from energysweep.ledger.readings import Drawn, Readings
+from energysweep.ledger.intake import Drawn, Readings
 from energysweep.ledger.store import LedgerData
 from energysweep.meters.base import Device, Reading
 

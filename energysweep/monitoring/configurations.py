@@ -12,9 +12,17 @@ from energysweep.core.metrics import (
     SWEEP_START,
 )
 from energysweep.core.naming import value_pattern
-from energysweep.monitoring import variables
 from energysweep.monitoring.charts import Column, Group, bars, groups, table
-from energysweep.monitoring.dashboard import dashboard
+from energysweep.monitoring.dashboard import (
+    choose_hardware,
+    choose_metric,
+    choose_nodes_of_sweeps,
+    choose_parameter,
+    choose_sweeps,
+    dashboard,
+    how_measured,
+    how_sweeps_are_measured,
+)
 from energysweep.monitoring.panels import (
     CONFIGURATION,
     COUNT,
@@ -69,13 +77,13 @@ def configurations_dashboard() -> Json:
         "energysweep / Configurations",
         "What each configuration, hardware profile and parameter value cost, in any number of sweeps of any time.",
         [
-            variables.sweeps(),
-            variables.hardware(),
-            variables.nodes_of_sweeps(),
-            variables.parameter(),
-            variables.metric(),
-            variables.measured(),
-            variables.measured_sweeps("measured_sweeps"),
+            choose_sweeps(),
+            choose_hardware(),
+            choose_nodes_of_sweeps(),
+            choose_parameter(),
+            choose_metric(),
+            how_measured(),
+            how_sweeps_are_measured("measured_sweeps"),
         ],
         [
             (f"Configurations: trials within the time range {_MEASURED}", _configurations()),

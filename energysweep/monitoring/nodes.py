@@ -16,9 +16,8 @@ from energysweep.core.metrics import (
     TRIAL_ENERGY,
     TRIAL_INFO,
 )
-from energysweep.monitoring import variables
 from energysweep.monitoring.charts import Column, bars, stat, table, timeseries
-from energysweep.monitoring.dashboard import dashboard
+from energysweep.monitoring.dashboard import choose_hardware, choose_nodes, choose_sweeps, dashboard, how_measured
 from energysweep.monitoring.panels import (
     COUNT,
     HARDWARE,
@@ -70,10 +69,10 @@ def nodes_dashboard() -> Json:
         "energysweep / Nodes",
         "Each host: its power by device, whose energy it is, whether the books balance, and how its agent is.",
         [
-            variables.nodes(),
-            variables.sweeps(),
-            variables.hardware(),
-            variables.measured(NODE_ENERGY, NODES),
+            choose_nodes(),
+            choose_sweeps(),
+            choose_hardware(),
+            how_measured(NODE_ENERGY, NODES),
         ],
         [
             ("Power (${measured:text})", [_power_by_device(), _power_by_owner()]),

@@ -14,9 +14,15 @@ from energysweep.core.metrics import (
     TRIAL_STARTUP_ENERGY,
 )
 from energysweep.core.records import CHARGED_BESIDE_WORK
-from energysweep.monitoring import variables
 from energysweep.monitoring.charts import Column, Group, groups, stat, table, timeseries, xychart
-from energysweep.monitoring.dashboard import dashboard
+from energysweep.monitoring.dashboard import (
+    choose_hardware,
+    choose_metric,
+    choose_nodes_of_sweeps,
+    choose_sweep,
+    dashboard,
+    how_sweeps_are_measured,
+)
 from energysweep.monitoring.panels import (
     CONFIGURATION,
     COUNT,
@@ -82,11 +88,11 @@ def sweep_dashboard() -> Json:
         "energysweep / Sweep",
         "One sweep: where its power goes, what it has cost so far, and what it has found.",
         [
-            variables.newest_sweep(),
-            variables.hardware(),
-            variables.nodes_of_sweeps(),
-            variables.metric(),
-            variables.measured_sweeps(),
+            choose_sweep(),
+            choose_hardware(),
+            choose_nodes_of_sweeps(),
+            choose_metric(),
+            how_sweeps_are_measured(),
         ],
         [
             ("So far (${measured:text})", _so_far()),

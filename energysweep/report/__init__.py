@@ -11,8 +11,14 @@ from energysweep.ledger.model import Summary
 from energysweep.ledger.receipt import Receipt, explain
 from energysweep.ledger.store import LedgerData
 from energysweep.ledger.summary import summarise
-from energysweep.report.combined import combined_html, combined_markdown, combined_table
-from energysweep.report.compare import Comparison, compare, comparison_table
+from energysweep.report.compare import (
+    Comparison,
+    combined_html,
+    combined_markdown,
+    combined_table,
+    compare,
+    comparison_table,
+)
 from energysweep.report.files import configurations_csv, summary_json, trials_csv, write_whole
 from energysweep.report.html import report_html
 from energysweep.report.terminal import receipt_text, terminal_table

@@ -10,7 +10,7 @@ from energysweep.ledger.store import LedgerData
 from energysweep.report import combined_html, combined_markdown, summarise
 from energysweep.report.answers import MEANS_NOTE, answers, sentence, study_answers
 from energysweep.report.answers.settings import Line, setting_lines
-from energysweep.report.combined import headline
+from energysweep.report.compare import headline
 from energysweep.report.html import report_html
 from tests.support import regimes
 from tests.support.example import example

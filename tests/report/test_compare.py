@@ -16,8 +16,7 @@ from energysweep.report import (
     summarise,
     terminal_table,
 )
-from energysweep.report.combined import told_apart
-from energysweep.report.compare import cell_text
+from energysweep.report.compare import cell_text, told_apart
 from tests.support import regimes
 from tests.support.example import example
 

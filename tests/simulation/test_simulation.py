@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from collections import defaultdict
+from dataclasses import fields
 from pathlib import Path
 from random import Random
 
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 
 from energysweep.ledger.store import Ledger
 from energysweep.meters import Device
-from energysweep.simulation.__main__ import main, simulate
+from energysweep.simulation.__main__ import main, parser, simulate
 from energysweep.simulation.cluster import Cluster, Plan
 from energysweep.simulation.node import WATTS_PER_CPU, WATTS_PER_GPU, FaultyMeter
 
@@ -149,3 +151,21 @@ def test_the_program_prints_a_summary_and_tells_by_its_exit_code(capsys: pytest.
         [sys.executable, "-m", "energysweep.simulation", "--help"], capture_output=True, text=True, check=True
     ).stdout
     assert "--faults" in help_text
+
+
+def test_what_the_program_s_help_says_is_sentences() -> None:
+    options = [action for action in parser()._actions if action.dest != "help"]
+    assert {action.dest for action in options} < {field.name for field in fields(Plan)}
+    for action in options:
+        assert re.fullmatch(r"[A-Z].+ .+ by default\.", action.help or ""), action.dest
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [("nodes", "0"), ("trials", "-1"), ("sweeps", "many"), ("steps", "1e9"), ("faults", "nan"), ("faults", "1.5")],
+)
+def test_what_cannot_be_simulated_is_refused(option: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([f"--{option}={text}"])
+    assert ended.value.code == 2
+    assert f"argument --{option}: '{text}' is no " in capsys.readouterr().err

@@ -16,7 +16,7 @@ from ray import tune
 import energysweep
 from benchmarks.rows import Row, paired
 from energysweep.workloads import images
-from energysweep.workloads.image_data import load_mnist
+from energysweep.workloads.images import load_mnist
 from energysweep.workloads.training import Training
 
 Function = Callable[[dict[str, Any]], None]

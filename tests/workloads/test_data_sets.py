@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from energysweep.core.errors import InputError
-from energysweep.workloads import celeba, image_data, pamap2, sensor_data, text
+from energysweep.workloads import celeba, images, pamap2, sensors, text
 from energysweep.workloads.data import Data
-from energysweep.workloads.sensor_data import read_ts
+from energysweep.workloads.sensors import read_ts
 from tests.support import published
 
 
@@ -192,7 +192,7 @@ def test_a_missing_list_says_where_to_get_it(tmp_path: Path) -> None:
 
 
 def test_small_digits_have_each_digit_in_both_parts() -> None:
-    data = image_data.load_small_digits()
+    data = images.load_small_digits()
     assert len(data.train_inputs) + len(data.test_inputs) == 1797
     assert data.train_inputs.shape[1:] == (1, 8, 8)
     assert data.train_inputs.max() == 1.0
@@ -205,7 +205,7 @@ def test_a_folder_of_pictures_has_a_class_for_each_folder(tmp_path: Path) -> Non
         for name, color in (("cats", (250, 0, 0)), ("dogs", (0, 0, 250))):
             (tmp_path / name).mkdir(exist_ok=True)
             PIL.Image.new("RGB", (20, 30), color).save(tmp_path / name / f"{number}.png")
-    data = image_data.load_folder(tmp_path, 8)
+    data = images.load_folder(tmp_path, 8)
     assert targets(data, "label") == ([0] * 8 + [1] * 8, [0, 0, 1, 1])
     assert data.test_inputs[:, 0, 0, 0].tolist() == [250, 250, 0, 0]
 
@@ -213,23 +213,23 @@ def test_a_folder_of_pictures_has_a_class_for_each_folder(tmp_path: Path) -> Non
 def test_a_folder_without_two_classes_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cats").mkdir()
     with pytest.raises(InputError, match="at least two"):
-        image_data.load_folder(tmp_path, 8)
+        images.load_folder(tmp_path, 8)
 
 
 def test_an_npz_file_holds_images_and_labels(tmp_path: Path) -> None:
     path = tmp_path / "own.npz"
     names = np.array(["b", "a"] * 10)
     np.savez(path, images=np.zeros((20, 6, 5, 3), np.uint8), labels=names, labels_size=np.arange(20) % 3)
-    data = image_data.load_npz(path)
+    data = images.load_npz(path)
     assert data.train_inputs.shape == (16, 3, 6, 5)
     assert data.classes == {"label": 2, "size": 3}
     assert data.test_targets["label"].tolist() == [1, 0] * 2  # a is 0
     np.savez(path, images=np.zeros((20, 6, 5)), labels=names[1:])
     with pytest.raises(InputError, match="the labels of label must be one for each of images"):
-        image_data.load_npz(path)
+        images.load_npz(path)
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(InputError, match=r"is no \.npz file"):
-        image_data.load_npz(path)
+        images.load_npz(path)
 
 
 def test_a_ts_file_is_read_as_recordings_of_channels(tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_a_damaged_ts_file_is_named(tmp_path: Path, old: str, new: str, message:
 
 
 def test_basic_motions_keeps_test_recordings_apart() -> None:
-    data = sensor_data.load("basic-motions", 50, 10)
+    data = sensors.load("basic-motions", 50, 10)
     # 40 recordings of 100 readings each for training and for testing: windows at 0, 10 ... 50.
     assert data.train_inputs.shape == data.test_inputs.shape == (240, 6, 50)
     assert data.train_targets["activity"].bincount().tolist() == [60] * 4
@@ -272,7 +272,7 @@ def test_basic_motions_keeps_test_recordings_apart() -> None:
 def test_without_aeon_basic_motions_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "aeon", None)  # how Python marks a package that cannot be imported
     with pytest.raises(InputError, match="aeon, which is not installed: pip install --no-deps aeon"):
-        sensor_data.load("basic-motions", 50, 10)
+        sensors.load("basic-motions", 50, 10)
 
 
 def test_a_text_s_targets_are_the_bytes_after(tmp_path: Path) -> None:
@@ -288,8 +288,8 @@ def test_a_text_s_targets_are_the_bytes_after(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("load", "says"), [
-    (lambda: image_data.load("celeba", 64), "mmlab.ie.cuhk.edu.hk"),
-    (lambda: sensor_data.load("pamap2", 50, 10), "archive.ics.uci.edu"),
+    (lambda: images.load("celeba", 64), "mmlab.ie.cuhk.edu.hk"),
+    (lambda: sensors.load("pamap2", 50, 10), "archive.ics.uci.edu"),
     (lambda: text.load("poems.txt", 50), "a file of your own"),
 ])  # fmt: skip
 def test_a_missing_data_set_says_where_to_get_it_and_where_to_put_it(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from energysweep.sweepfile import Grid, load_spec, trial_count
-from energysweep.workloads import image_data, images, prepare, sensor_data, sensors, text
+from energysweep.workloads import images, prepare, sensors, text
 from energysweep.workloads.training import TrainingSettings
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +57,7 @@ def test_what_a_workload_takes_is_documented_with_its_default(name: str) -> None
 def test_the_default_widths_of_the_image_models_are_those_of_the_code() -> None:
     _, said = rows("images")["width"]
     assert said == "null: 512 for `mlp`, 16 for `cnn`, 64 for `resnet18`"
-    data = image_data.load_small_digits()
+    data = images.load_small_digits()
     given = {"learning_rate": 1, "batch_size": 1, "epochs": 1}
     for width, model in re.findall(r"(\d+) for `(\w+)`", said):
         default, named = (
@@ -70,8 +70,8 @@ def test_the_default_widths_of_the_image_models_are_those_of_the_code() -> None:
 def test_the_data_sets_that_packages_ship_have_the_documented_tasks() -> None:
     line = {cells[0]: cells for cells in (row.split(" | ") for row in DOCUMENT.splitlines() if row[:3] == "| `")}
     for name, data in (
-        ("mnist", image_data.load("mnist", 64)),
-        ("basic-motions", sensor_data.load("basic-motions", 50, 10)),
+        ("mnist", images.load("mnist", 64)),
+        ("basic-motions", sensors.load("basic-motions", 50, 10)),
     ):
         assert re.findall(r"`(\w+)`", line[f"| `{name}`"][2]) == list(data.classes)
 
@@ -81,7 +81,7 @@ def test_the_array_file_of_the_document_is_read(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ENERGYSWEEP_DATA", raising=False)
     exec(compile(code, "docs/workloads.md", "exec"), {})  # noqa: S102 - our own document
-    data = image_data.load("own.npz", 64)
+    data = images.load("own.npz", 64)
     assert data.classes == {"label": 2, "odd": 2}
     assert data.train_inputs.shape[1:] == (1, 16, 16)
 
@@ -89,7 +89,7 @@ def test_the_array_file_of_the_document_is_read(tmp_path: Path, monkeypatch: pyt
 def test_windows_in_an_array_file_are_read(tmp_path: Path) -> None:
     windows = np.random.default_rng(0).normal(5, 2, (20, 3, 8))
     np.savez(tmp_path / "own.npz", windows=windows, labels=np.arange(20) % 2, labels_who=np.repeat([7, 9], 10))
-    data = sensor_data.load(str(tmp_path / "own.npz"), 50, 10)
+    data = sensors.load(str(tmp_path / "own.npz"), 50, 10)
     assert data.train_inputs.shape == (16, 3, 8)
     assert data.train_inputs.mean(dim=(0, 2)).abs().max() < 1e-6
     assert data.classes == {"label": 2, "who": 2}

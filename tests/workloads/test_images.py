@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from energysweep.workloads.image_data import load, load_mnist
-from energysweep.workloads.images import Settings, encoder, train
+from energysweep.workloads.images import Settings, encoder, load, load_mnist, train
 from energysweep.workloads.training import Training
 
 CPU = torch.device("cpu")

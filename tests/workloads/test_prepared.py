@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from energysweep.core.errors import InputError
-from energysweep.workloads import celeba, image_data, pamap2, prepare, sensor_data
+from energysweep.workloads import celeba, images, pamap2, prepare, sensors
 from energysweep.workloads.data import Data, prepared
 from tests.support import published
 
@@ -52,19 +52,19 @@ def test_celeba_is_decoded_once_and_read_from_disk_as_it_was_decoded(
     monkeypatch.setenv("ENERGYSWEEP_DATA", str(tmp_path))
     root = published.celeba(tmp_path)
     fresh = celeba.load(root, 16)
-    assert same(image_data.load("celeba", 16), fresh)
+    assert same(images.load("celeba", 16), fresh)
     assert len(kept(root)) == 1
     times = [path.stat().st_mtime_ns for path in kept(root)[0].parent.iterdir()]
-    assert same(image_data.load("celeba", 16), fresh)
+    assert same(images.load("celeba", 16), fresh)
     assert times == [path.stat().st_mtime_ns for path in kept(root)[0].parent.iterdir()]  # none was written again
-    assert image_data.load("celeba", 8).train_inputs.shape == (8, 3, 8, 8)
+    assert images.load("celeba", 8).train_inputs.shape == (8, 3, 8, 8)
     assert len(kept(root)) == 2
 
 
 def test_pamap2_is_decoded_once_for_each_window_and_read_as_it_was_decoded(tmp_path: Path) -> None:
     root = published.pamap2(tmp_path)
-    assert same(sensor_data.load(str(root), 50, 25), pamap2.load(root, 50, 25))
-    assert sensor_data.load(str(root), 60, 25).train_inputs.shape[2] == 60
+    assert same(sensors.load(str(root), 50, 25), pamap2.load(root, 50, 25))
+    assert sensors.load(str(root), 60, 25).train_inputs.shape[2] == 60
     assert len(kept(root)) == 2
 
 
@@ -73,13 +73,13 @@ def test_a_picture_that_was_changed_added_or_removed_is_seen(tmp_path: Path) -> 
         for name, red in (("cats", 250), ("dogs", 0)):
             (tmp_path / name).mkdir(exist_ok=True)
             PIL.Image.new("RGB", (8, 8), (red, 0, 0)).save(tmp_path / name / f"{number}.png")
-    assert image_data.load(str(tmp_path), 8).test_inputs[:, 0, 0, 0].tolist() == [250, 250, 0, 0]
+    assert images.load(str(tmp_path), 8).test_inputs[:, 0, 0, 0].tolist() == [250, 250, 0, 0]
     PIL.Image.new("RGB", (8, 8), (99, 5, 5)).save(tmp_path / "cats" / "0.png")
-    assert image_data.load(str(tmp_path), 8).test_inputs[:, 0, 0, 0].tolist() == [99, 250, 0, 0]
+    assert images.load(str(tmp_path), 8).test_inputs[:, 0, 0, 0].tolist() == [99, 250, 0, 0]
     (tmp_path / "dogs" / "9.png").unlink()
-    assert len(image_data.load(str(tmp_path), 8).train_inputs) == 15
+    assert len(images.load(str(tmp_path), 8).train_inputs) == 15
     (tmp_path / "dogs" / "8.png").rename(tmp_path / "dogs" / "9.png")
-    image_data.load(str(tmp_path), 8)
+    images.load(str(tmp_path), 8)
     assert len(kept(tmp_path)) == 1  # what is out of date does not stay
 
 
@@ -87,7 +87,7 @@ def test_an_npz_file_that_was_written_again_is_read_anew(tmp_path: Path) -> None
     path = tmp_path / "own.npz"
     for white in (7, 9):
         np.savez(path, images=np.full((20, 6, 5), white, np.uint8), labels=np.arange(20) % 2)
-        assert image_data.load(str(path), 64).train_inputs.max() == white
+        assert images.load(str(path), 64).train_inputs.max() == white
 
 
 def test_decoded_data_are_kept_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +117,7 @@ def test_a_decoding_that_fails_leaves_nothing(tmp_path: Path) -> None:
     picture = root / "img_align_celeba" / "000003.jpg"
     picture.write_bytes(picture.read_bytes()[:500])
     with pytest.raises(InputError, match=r"000003.jpg: is no picture"):
-        image_data.load(str(root), 16)
+        images.load(str(root), 16)
     assert [path.name for path in (root / ".energysweep").rglob("*")] == ["celeba-16"]
 
 

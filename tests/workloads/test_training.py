@@ -11,8 +11,8 @@ import torch
 
 from energysweep.core.errors import InputError
 from energysweep.workloads import images, sensors, text
-from energysweep.workloads.image_data import load, load_mnist, load_small_digits
-from energysweep.workloads.sensor_data import load as load_sensors
+from energysweep.workloads.images import load, load_mnist, load_small_digits
+from energysweep.workloads.sensors import load as load_sensors
 from energysweep.workloads.training import Training
 
 CPU = torch.device("cpu")

@@ -171,3 +171,66 @@ def test_importing_a_module_loads_nothing_heavy(module: str, heavy: set[str]) ->
 def run(program: str) -> str:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return done.stdout.strip()
+
+
+# Names: what begins with an underscore is its module's own, and what a module alone uses begins with one -------------
+
+
+def test_a_name_with_an_underscore_is_used_by_its_module_alone() -> None:
+    taken = [
+        f"{module}: {name}"
+        for module, path in MODULES.items()
+        for name in imported(path)
+        if name.startswith("energysweep.") and re.match(r"_[^_]", name.rpartition(".")[2])
+    ]
+    assert taken == []
+
+
+def test_what_a_module_alone_uses_begins_with_an_underscore() -> None:
+    root = PACKAGE.parent
+    others = [path for folder in ("tests", "benchmarks", "study") for path in sorted((root / folder).rglob("*.py"))]
+    mentioned = {path: set(_mentioned(path)) for path in [*MODULES.values(), *others]}
+    alone = [
+        f"{module}: {name}"
+        for module, path in MODULES.items()
+        for name in _defined(path)
+        if not any(name in names for other, names in mentioned.items() if other != path)
+    ]
+    assert alone == []
+
+
+def _defined(path: Path) -> set[str]:
+    """The functions and classes without an underscore, but for types that others may get, give or catch."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    types = {each.id for node in ast.walk(tree) for each in _types_in(node) if isinstance(each, ast.Name)}
+    return {name for name in defined - types if not name.startswith("_")}
+
+
+def _types_in(node: ast.AST) -> Iterator[ast.AST]:
+    found: list[ast.expr | None] = []
+    match node:
+        case ast.arg(annotation=annotation) | ast.AnnAssign(annotation=annotation):
+            found = [annotation]
+        case ast.FunctionDef(returns=returns):
+            found = [returns]
+        case ast.ClassDef(bases=bases):
+            found = [*bases]
+        case ast.Raise(exc=error):
+            found = [error]
+        case ast.Assign(targets=[ast.Attribute(attr=attribute)], value=value) if not attribute.startswith("_"):
+            found = [value]
+    for each in found:
+        yield from ast.walk(each) if each is not None else ()
+
+
+def _mentioned(path: Path) -> Iterator[str]:
+    """Every name in a file, also in a text that is a program, or that says where something is: ``"...asha:make"``."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Name(id=name) | ast.Attribute(attr=name):
+                yield name
+            case ast.alias(name=name):
+                yield name.rpartition(".")[2]
+            case ast.Constant(value=str(text)):
+                yield from re.findall(r"\w+", text) if "import " in text else [text.rpartition(":")[2]]

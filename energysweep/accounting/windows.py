@@ -40,7 +40,7 @@ class Row:
     revision: int
 
 
-class Tally:
+class _Tally:
     """Sums of joules, each with the revision of its last change.
 
     Attributes:
@@ -159,7 +159,7 @@ class Window:
         self._host = host
         self._counters = counters
         self._opening = {name: Mark.of(counter) for name, counter in counters.items()}
-        self._tally = Tally()
+        self._tally = _Tally()
         self._final: list[MeterRow] = []
         self._read: list[tuple[str, float, float]] = []  # when last; lost with the agent: it is for the picture only
         self.key = self.peer = ""

@@ -30,7 +30,7 @@ from energysweep.core.inputs import seconds, variable_path
 from energysweep.meters import open_meters
 
 
-def seconds_of(variable: str, default: float) -> float:
+def _seconds_of(variable: str, default: float) -> float:
     """A duration that an environment variable may give.
 
     Raises:
@@ -134,7 +134,7 @@ def start_agent(
     """
     host = host or Host.here()
     if series_seconds is None:
-        series_seconds = seconds_of("ENERGYSWEEP_SERIES_SECONDS", SERIES_SECONDS)
+        series_seconds = _seconds_of("ENERGYSWEEP_SERIES_SECONDS", SERIES_SECONDS)
     process = read_process(host.proc_root, os.getpid())
     opened = open_meters(meters, host)
     own = process.root if process else None
@@ -192,7 +192,7 @@ def linger_seconds() -> float:
     Raises:
         InputError: it is no number of seconds.
     """
-    return seconds_of("ENERGYSWEEP_LINGER", SERIES_SECONDS)
+    return _seconds_of("ENERGYSWEEP_LINGER", SERIES_SECONDS)
 
 
 def connect(
@@ -278,7 +278,7 @@ def _unfit(agent: Mapping[str, Any], meters: Sequence[str], bind: str) -> str | 
 def _connect_to_new(hello: Hello, meters: Sequence[str], port: int, bind: str) -> AgentClient:
     deadline = time.monotonic() + _RETIRES_WITHIN_SECONDS
     while True:
-        spawn_agent(meters, port, bind, linger_seconds())
+        _spawn_agent(meters, port, bind, linger_seconds())
         try:
             return AgentClient(socket_path(), hello)
         except (AgentUnreachable, OtherVersion):  # one that is about to end still holds the lock, and may still answer
@@ -287,7 +287,7 @@ def _connect_to_new(hello: Hello, meters: Sequence[str], port: int, bind: str) -
             time.sleep(0.1)
 
 
-def spawn_agent(meters: Sequence[str], port: int, bind: str, linger: float) -> None:
+def _spawn_agent(meters: Sequence[str], port: int, bind: str, linger: float) -> None:
     """An agent in a process of its own. Returns when it serves, or when another one does.
 
     Args:

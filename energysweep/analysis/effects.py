@@ -53,7 +53,7 @@ class Cell:
         return math.fsum(self.logs) / len(self.logs)
 
 
-def trials_at(cells: Sequence[Cell], name: str, *levels: Any) -> list[list[TrialLike]]:
+def _trials_at(cells: Sequence[Cell], name: str, *levels: Any) -> list[list[TrialLike]]:
     """The trials at each of these levels, in the cells that differ in nothing else where there are such.
 
     In a grid with holes the others may have been read by meters that the levels have nothing to do with.
@@ -78,7 +78,7 @@ def design_of(cells: Sequence[Cell], names: Sequence[str], levels: dict[str, lis
     return np.column_stack(columns)
 
 
-def squares_left(design: Array, y: Array) -> float:
+def _squares_left(design: Array, y: Array) -> float:
     """What least squares leave of ``y``."""
     residuals = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
     return float(residuals @ residuals)
@@ -130,7 +130,7 @@ class Noise:
         return math.fsum(size * (variance or 0.0) for size, variance in parts)
 
 
-def noise_of(cells: Sequence[Cell]) -> Noise:
+def _noise_of(cells: Sequence[Cell]) -> Noise:
     """The noise of these cells' means."""
     alike = _alike(cells)
     between, within = (np.zeros((len(cells), len(cells))) for _ in range(2))
@@ -186,7 +186,7 @@ def _one_holds_the_other(first: Sequence[Any], second: Sequence[Any]) -> bool:
     return set(first) <= set(second) or set(second) <= set(first)
 
 
-def levels_of(cells: Sequence[Cell], name: str) -> list[Any]:
+def _levels_of(cells: Sequence[Cell], name: str) -> list[Any]:
     """The values of a parameter, in order."""
     values = {canonical(cell.settings[name]): cell.settings[name] for cell in cells}
     return sorted(values.values(), key=value_order)
@@ -305,7 +305,7 @@ def _fitted(
     censored: tuple[dict[str, Any], ...],
     unmeasured: int,
 ) -> Effects | None:
-    levels = {name: levels_of(cells, name) for name in names}
+    levels = {name: _levels_of(cells, name) for name in names}
     names = [name for name in names if len(levels[name]) > 1]
     # More unknowns than settings cannot be told, and so many would take long to find that out below.
     if not names or 1 + sum(len(levels[name]) - 1 for name in names) > len(cells):
@@ -315,13 +315,13 @@ def _fitted(
     if np.linalg.matrix_rank(design) < design.shape[1]:
         return None
     coefficients = np.linalg.lstsq(design, y, rcond=None)[0]
-    whole, left = squares_left(np.ones((len(cells), 1)), y), squares_left(design, y)
-    noise = noise_of(cells)
+    whole, left = _squares_left(np.ones((len(cells), 1)), y), _squares_left(design, y)
+    noise = _noise_of(cells)
     residuals = y - design @ coefficients
     main = []
     for name in names:
         without = design_of(cells, [other for other in names if other != name], levels)
-        share = (squares_left(without, y) - left) / whole if whole > 0 else 0.0
+        share = (_squares_left(without, y) - left) / whole if whole > 0 else 0.0
         main.append(_effect(name, quantity, names, levels, design, coefficients, cells, noise, share))
     free = len(cells) - design.shape[1]
     far = int(np.argmax(np.abs(residuals)))
@@ -370,7 +370,7 @@ def _effect(
         parameter=name,
         quantity=quantity,
         levels=tuple((value, exp(log - mean)) for value, log in zip(levels[name], logs, strict=True)),
-        range=between if quantity == "epochs" else with_meters(between, *trials_at(cells, name, worst, best)),
+        range=between if quantity == "epochs" else with_meters(between, *_trials_at(cells, name, worst, best)),
         best=best,
         worst=worst,
         share=max(0.0, share),

@@ -104,8 +104,8 @@ def pretraining(trials: Sequence[TrialLike]) -> tuple[BreakEven, ...]:
     found = []
     stages = grouped((trial for trial in trials if trial.stage), lambda trial: (trial.stage, trial.hardware))
     for members in grouped(decided(own(trials)), lambda trial: rest_of(trial, {PRETRAINED})).values():
-        scratch = [trial for trial in members if use_of(trial) is None]
-        for use, tuned in grouped((trial for trial in members if use_of(trial)), use_of).items():
+        scratch = [trial for trial in members if _use_of(trial) is None]
+        for use, tuned in grouped((trial for trial in members if _use_of(trial)), _use_of).items():
             if scratch and use is not None:
                 stage, frozen = use
                 found.append(_break_even(_chained(stages, stage, tuned[0].hardware), scratch, tuned, stage, frozen))
@@ -200,7 +200,7 @@ def _interval(pretrain: Sequence[float], savings: Sequence[float]) -> tuple[floa
     return low, high, "pays" if mean - half_width > 0 else "may pay"
 
 
-def use_of(trial: TrialLike) -> tuple[str, bool] | None:
+def _use_of(trial: TrialLike) -> tuple[str, bool] | None:
     """The pretraining that a trial uses, and whether its encoder is frozen; None from scratch."""
     value = trial.parameters.get(PRETRAINED)
     if not isinstance(value, Mapping) or "from" not in value:
@@ -229,7 +229,7 @@ def _chained(stages: Mapping[tuple[str, str], Sequence[TrialLike]], stage: str, 
         return total(before[0], later) if len(before) == 1 and name not in later else None
 
     def total(trial: TrialLike, later: tuple[str, ...]) -> float | None:
-        use = use_of(trial)
+        use = _use_of(trial)
         if use is None or trial.energy_joules is None:
             return trial.energy_joules
         earlier = joules(use[0], trial.seed, (*later, trial.stage))
@@ -289,7 +289,7 @@ class FrozenOrNot:
 
 def frozen_or_not(trials: Sequence[TrialLike]) -> tuple[FrozenOrNot, ...]:
     """Every pretraining of a sweep that was used both ways."""
-    sides = grouped(own(trials), lambda trial: (rest_of(trial, {PRETRAINED}), use_of(trial)))
+    sides = grouped(own(trials), lambda trial: (rest_of(trial, {PRETRAINED}), _use_of(trial)))
     uses = {(_rest(each), each.stage, each.frozen): each for each in pretraining(trials)}
     return tuple(
         FrozenOrNot(frozen, other, paired_ratio_to_target(sides[rest, (stage, True)], sides[rest, (stage, False)]))

@@ -105,7 +105,7 @@ _LOOK_SECONDS = 0.1  # how soon a hurry is noticed
 _Answer = TypeVar("_Answer")
 
 
-class Silence:
+class _Silence:
     """Which agents have not answered, and when to ask them again: in 1 s, then in 2, 4, 8 and 16 s.
 
     Args:
@@ -131,7 +131,7 @@ class Silence:
         self._silent.pop(url, None)
 
 
-class AllAtOnce:
+class _AllAtOnce:
     """Asks agents at the same time, so that the silent ones are waited for once and not one after another.
 
     Args:
@@ -250,8 +250,8 @@ class Poller:
         self._hurried = hurried
         self._pause = pause
         self._after_poll = polled
-        self._all = AllAtOnce(clock, hurried)
-        self._silence = Silence(clock)
+        self._all = _AllAtOnce(clock, hurried)
+        self._silence = _Silence(clock)
         self._left_open: set[str] = set()  # others whose window is to be closed, and that have not heard it
         self._since: dict[str, tuple[str, int]] = {}  # by agent: window and revision that are in the ledger
         self._answering: set[str] = set()  # at the last poll

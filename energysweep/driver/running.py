@@ -44,7 +44,7 @@ _NOT_RUN = "the configurations were not run, because some of them go on from sta
 Fit = Callable[[SweepSpec, str, Checkpoints], Mapping[str, str]]
 
 
-def run_stages(
+def _run_stages(
     spec: SweepSpec, fit: Fit, trials_of: Callable[[str], Sequence[TrialRow]]
 ) -> tuple[Checkpoints | None, list[str]]:
     """Run all stages of a sweep.
@@ -272,7 +272,7 @@ class RunningSweep:
             )
             return last_checkpoints(tuner.fit(), storage)
 
-        checkpoints, self._stage_problems = run_stages(self._spec, fit, self._state.of_stage)
+        checkpoints, self._stage_problems = _run_stages(self._spec, fit, self._state.of_stage)
         if checkpoints is not None:
             fit(self._spec, "", checkpoints)
 

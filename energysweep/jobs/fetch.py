@@ -113,7 +113,7 @@ def _told(header: str) -> tuple[int, str]:
 
 def _write_files(content: bytes, folder: Path) -> None:
     """All files of the archive, into an empty folder of this user only."""
-    names = Names()
+    names = _Names()
     stream = _Unzipped(content)
     for name, size in _entries(stream):
         path = folder / names.checked(name)
@@ -174,7 +174,7 @@ class TooManyFiles(SweepError):
     """A run folder has more files than may travel."""
 
 
-class Names:
+class _Names:
     """Which names a run folder that travels may have, each once."""
 
     def __init__(self) -> None:
@@ -308,7 +308,7 @@ def _archive(folder: Path) -> bytes:
 
 def _files(folder: Path) -> Iterator[Path]:
     """The files that travel: plain ones (a link would lead elsewhere on the other machine) with names it may have."""
-    names = Names()
+    names = _Names()
     names.checked(LEDGER)  # which travels as a copy
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)

@@ -90,10 +90,10 @@ def _edges(times: Sequence[float], most_points: int) -> list[float]:
 
 
 def _interpolated_all(at: Sequence[float], values: Sequence[float], when: Sequence[float]) -> list[float]:
-    return [interpolated(at, values, each) for each in when]
+    return [_interpolated(at, values, each) for each in when]
 
 
-def interpolated(at: Sequence[float], values: Sequence[float], when: float) -> float:
+def _interpolated(at: Sequence[float], values: Sequence[float], when: float) -> float:
     """A value that is linear between its samples and constant before and after them."""
     right = bisect_right(at, when)
     if right == 0:
@@ -141,7 +141,7 @@ class Course:
 
     def part(self, when: float) -> float:
         """The part of the whole that had been drawn by then, from 0 to 1."""
-        return interpolated(self.at, self.joules, when) / self.joules[-1] if self.joules[-1] > 0 else 1.0
+        return _interpolated(self.at, self.joules, when) / self.joules[-1] if self.joules[-1] > 0 else 1.0
 
     def times(self) -> Iterator[float]:
         """Its beginning, every 15 s, its end."""

@@ -64,7 +64,7 @@ class Rule(ABC, Generic[_Row]):
 
 
 @dataclass(frozen=True)
-class Greatest(Rule[_Row]):
+class _Greatest(Rule[_Row]):
     """Each column by itself: the greatest that was told of it. What is known is greater than what is not.
 
     Attributes:
@@ -99,7 +99,7 @@ class Greatest(Rule[_Row]):
 
 
 @dataclass(frozen=True)
-class Newest(Rule[_Row]):
+class _Newest(Rule[_Row]):
     """The whole row that is further on.
 
     Attributes:
@@ -151,26 +151,26 @@ class Newest(Rule[_Row]):
 
 # Counters only grow. What is beside them (a device's floor, what a lease has reserved) is the same in every row of a
 # key; were it not, the greatest would be taken everywhere.
-ENERGY: Final = Greatest("energy", EnergyRow, ("host", "window", "lease", "device", "component", "bucket", "source"))
-METERS: Final = Greatest("meters", MeterRow, ("host", "window", "device", "source"))
+ENERGY: Final = _Greatest("energy", EnergyRow, ("host", "window", "lease", "device", "component", "bucket", "source"))
+METERS: Final = _Greatest("meters", MeterRow, ("host", "window", "device", "source"))
 # A lease that is closed stays so. Its attempt is numbered by the driver whenever an agent tells of it: an end of an
 # attempt that is noted later can only make the number too great.
-LEASES: Final = Greatest("leases", LeaseRow, ("lease",), least=("attempt",))
+LEASES: Final = _Greatest("leases", LeaseRow, ("lease",), least=("attempt",))
 # The running total of a series cannot fall.
-SAMPLES: Final = Greatest("samples", SampleRow, ("series", "elapsed_seconds"))
+SAMPLES: Final = _Greatest("samples", SampleRow, ("series", "elapsed_seconds"))
 # A trial's attempts are numbered; within one it runs, waits for the next or is interrupted, or has ended.
 _STATUS: Final = {"running": 0, "pending": 1, "interrupted": 2, "failed": 3, "pruned": 3, "completed": 3}
-TRIALS: Final = Newest(
+TRIALS: Final = _Newest(
     "trials", TrialRow, ("trial",), ("attempts", "status", "ended_at"), {"status": _STATUS}, ("parameters",)
 )
 _OUTCOME: Final = {"running": 0, "interrupted": 1, "failed": 2, "completed": 2}
-ATTEMPTS: Final = Newest(
+ATTEMPTS: Final = _Newest(
     "attempts",
     AttemptRow,
     ("trial", "number"),
     ("started_at", "outcome", "ended_at", "checkpoint_joules"),
     {"outcome": _OUTCOME},
 )
-RESULTS: Final = Newest("results", ResultRow, ("trial", "iteration"), ("elapsed_seconds",), {}, ("metrics",))
+RESULTS: Final = _Newest("results", ResultRow, ("trial", "iteration"), ("elapsed_seconds",), {}, ("metrics",))
 
 RULES: Final[Sequence[Rule[Any]]] = (ENERGY, METERS, LEASES, TRIALS, ATTEMPTS, RESULTS, SAMPLES)

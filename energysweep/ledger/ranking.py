@@ -47,7 +47,7 @@ def compared_mean(configuration: ConfigurationSummary, objective: Objective | No
     return joules_of(compared_joules(configuration, objective))
 
 
-def compared_trials(
+def _compared_trials(
     configuration: ConfigurationSummary, objective: Objective | None
 ) -> list[tuple[TrialSummary, float]]:
     """The trials that ``compared_joules`` is over, each with its energy."""
@@ -87,7 +87,7 @@ def with_ties(
     members = [each for _, each in ranked(configurations, objective)]
     if not members:
         return tuple(configurations)
-    runs = [compared_trials(each, objective) for each in members]
+    runs = [_compared_trials(each, objective) for each in members]
     compared = Compared(runs)
     tied = {id(each): compared.tied(own, runs[0]) for each, own in zip(members[1:], runs[1:], strict=True)}
     return tuple(replace(each, tied_with_cheapest=tied.get(id(each), False)) for each in configurations)
@@ -113,5 +113,5 @@ def ratio_to_cheapest(
     configuration: ConfigurationSummary, configurations: Sequence[ConfigurationSummary], objective: Objective | None
 ) -> Estimate | None:
     """What one of these needs over what the cheapest of them needs; None if an energy is not known, or not above 0."""
-    runs = [compared_trials(each, objective) for _, each in ranked(configurations, objective)]
-    return Compared(runs).ratio(compared_trials(configuration, objective), runs[0]) if runs else None
+    runs = [_compared_trials(each, objective) for _, each in ranked(configurations, objective)]
+    return Compared(runs).ratio(_compared_trials(configuration, objective), runs[0]) if runs else None

@@ -167,7 +167,7 @@ class RunState:
     @classmethod
     def of(cls, data: LedgerData, objectives: Mapping[str, Objective | None] | None = None) -> RunState:
         """The state of the run whose rows these are, by these objectives or by those that it noted."""
-        state = cls(objectives_noted(data.run) if objectives is None else objectives)
+        state = cls(_objectives_noted(data.run) if objectives is None else objectives)
         for rows in (data.trials, data.attempts, data.results, data.leases, data.meters, data.energy):
             state.merge(rows)
         return state
@@ -381,7 +381,7 @@ def _merge(rule: merging.Rule[Any], rows: dict[Any, Any], key: Any, row: Any) ->
     rows[key] = row if known is None else rule.merged(known, row)
 
 
-def objectives_noted(run: Mapping[str, Any]) -> dict[str, Objective | None]:
+def _objectives_noted(run: Mapping[str, Any]) -> dict[str, Objective | None]:
     """The objectives that the driver noted of a run, by stage; the sweep's own under the empty name."""
     own = Objective(**run["objective"]) if run.get("objective") else None
     return {"": own} | {name: Objective(**stage["objective"]) for name, stage in run.get("stages", {}).items()}

@@ -48,7 +48,7 @@ def cpu_power(cpus: Processors) -> CpuPower:
     machine has a part of its host's processor and cannot see how large a part: it gets the smaller of the two. A
     container whose procfs shows its own CPUs only (lxcfs) gets their part of the TDP.
     """
-    per_cpu_watts = default_watts_per_cpu()
+    per_cpu_watts = _default_watts_per_cpu()
     by_count = CpuPower(
         per_cpu_watts * cpus.logical_cpus, f"{per_cpu_watts:g} W for each of {cpus.logical_cpus} logical CPUs"
     )
@@ -187,7 +187,7 @@ def tdp_watts(cpu_model: str) -> float | None:
         return None  # a few entries are mistyped ("27.29.5")
 
 
-def default_watts_per_cpu() -> float:
+def _default_watts_per_cpu() -> float:
     """What CodeCarbon takes for each logical CPU of a processor that its table lacks."""
     from codecarbon.core.cpu import DEFAULT_POWER_PER_CORE
 

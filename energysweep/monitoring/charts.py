@@ -169,7 +169,7 @@ def groups(
         {"align": "auto", "cellOptions": {"type": "auto"}, "inspect": False},
         None,
         (NOTHING_IN_CELLS, *(column(each.title, each.field, each.shown) for each in columns)),
-        (*filled(columns), grouping(grouped), *shares, {"id": "organize", "options": organize}),
+        (*filled(columns), _grouping(grouped), *shares, {"id": "organize", "options": organize}),
         source,
     )
 
@@ -190,7 +190,7 @@ def filled(columns: Sequence[Group]) -> tuple[Json, ...]:
     )
 
 
-def grouping(columns: Iterable[Group]) -> Json:
+def _grouping(columns: Iterable[Group]) -> Json:
     """The transformation that makes groups."""
     fields: dict[str, Json] = {}
     for each in columns:
@@ -404,7 +404,7 @@ def bars(
     if means is not None:
         *by, of = means[1]
         largest = {"id": "sortBy", "options": {"fields": {}, "sort": [{"field": of.name, "desc": True}]}}
-        transformations = (*filled(by), grouping(means[1]), largest, {"id": "limit", "options": {"limitField": 15}})
+        transformations = (*filled(by), _grouping(means[1]), largest, {"id": "limit", "options": {"limitField": 15}})
         # A name is all texts of a row.
         overrides = (_TEXT_AS_IT_IS,)
         if len(by) > 1:

@@ -82,7 +82,7 @@ class Spent(NamedTuple):
     joules: Mapping[tuple[str, str], float]
 
 
-def in_bucket(state: RunState, bucket: Bucket) -> dict[tuple[str, str], float]:
+def _in_bucket(state: RunState, bucket: Bucket) -> dict[tuple[str, str], float]:
     """Joules of a bucket by component and source, as the sweep is charged with them."""
     return {
         (each.component, each.source): each.energy_joules
@@ -91,7 +91,7 @@ def in_bucket(state: RunState, bucket: Bucket) -> dict[tuple[str, str], float]:
     }
 
 
-def charged_samples(
+def _charged_samples(
     run: str, times: Sequence[float], spent: Iterable[Spent], intensity: Intensity | None
 ) -> Iterator[Sample]:
     """The sweep's counters of joules, and of grams if the grid is known.
@@ -196,11 +196,11 @@ def _samples(data: LedgerData, intensity: Intensity | None) -> Iterator[Sample]:
     begin = _began(data.run, max(ends))
     end = max(*ends, begin + 0.001)  # also of a ledger that has lost when things were
     for bucket in CHARGED_BESIDE_WORK:
-        of_bucket = in_bucket(state, bucket)
+        of_bucket = _in_bucket(state, bucket)
         points = [(clock.at(elapsed), total) for elapsed, total in totals.get(f"bucket:{bucket}", ())]
         course = course_between(begin, end, points, sum(of_bucket.values()))
         spent.append(Spent(bucket, course, of_bucket))
-    yield from charged_samples(_id(data.run), list(every_step(begin, end)), spent, intensity)
+    yield from _charged_samples(_id(data.run), list(every_step(begin, end)), spent, intensity)
     yield from _sweep_samples(data, state, begin, end, intensity)
 
 

@@ -21,7 +21,7 @@ from energysweep.meters.base import Component, Device, Meter, Reading
 INIT = 1
 
 
-class SimulatedProcesses:
+class _SimulatedProcesses:
     """A process table that a simulation moves.
 
     Args:
@@ -239,7 +239,7 @@ class Node:
         self.name = f"node-{number}"
         self.has_gpu = has_gpu
         self.host = Host(clock=clock, node=self.name, boot_id=f"boot-{number}", wall_clock=clock)
-        self.processes = SimulatedProcesses(LOGICAL_CPUS)
+        self.processes = _SimulatedProcesses(LOGICAL_CPUS)
         self.meter = FaultyMeter(_devices(has_gpu), fault_chance, random)
         self.raylet = self.processes.fork()
         self.others = self.processes.fork()

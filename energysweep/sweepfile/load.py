@@ -83,7 +83,7 @@ _RULES = {  # by pydantic's type of error; completed from its context
 }
 
 
-def problems_from(error: ValidationError) -> list[Problem]:
+def _problems_from(error: ValidationError) -> list[Problem]:
     """pydantic's errors as problems of the file; of thousands, the first ones."""
     details = error.errors(include_url=False)
     # One at each place: a union tells once for each of its members.
@@ -225,7 +225,7 @@ def load_spec(path: str | Path, overrides: Sequence[str] = ()) -> SweepSpec:
     try:
         spec = SweepSpec.model_validate(document.value)
     except ValidationError as error:
-        raise _all_in_one(document, problems_from(error)) from None
+        raise _all_in_one(document, _problems_from(error)) from None
     source = path.resolve()
     spec._document, spec._source = document, source  # noqa: SLF001  private to users, set here once
     spec = _with_absolute_paths(spec, source.parent)

@@ -60,7 +60,7 @@ def unwrap(config: Mapping[str, Any]) -> dict[str, Any]:
     return flat | point["also"] | point.get("given", point["parameters"]) | seed
 
 
-def parameters_of(config: Mapping[str, Any]) -> dict[str, Any]:
+def _parameters_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters as the sweep names them; in one's own Tuner, the config."""
     return dict(config[KEY]["parameters"]) if KEY in config else dict(config)
 
@@ -91,7 +91,7 @@ def config_text(config: Mapping[str, Any], varying: Sequence[str] | None = None)
             truth value, None, a text of at most 30 characters, or a list or mapping of such.
     """
     if varying is not None:
-        return configuration_text(parameters_of(config), varying, stage_of(config))
+        return configuration_text(_parameters_of(config), varying, stage_of(config))
     of_tune = {STDOUT_FILE, STDERR_FILE, TRIAL_INFO}  # it puts them into the config of a class
     shown = [name for name, value in config.items() if name not in {"seed", *of_tune} and _is_setting(value)]
     return configuration_text(config, shown)

@@ -50,8 +50,8 @@ def load(folder: Path, size: int) -> Data:
         InputError: a file is missing, cut off or of another layout.
     """
     attribute_list, partition, _ = sources(folder)
-    names, pictures, attributes = read_attributes(attribute_list)
-    parts = read_partition(partition)
+    names, pictures, attributes = _read_attributes(attribute_list)
+    parts = _read_partition(partition)
     if missing := [picture for picture in pictures if picture not in parts]:
         raise InputError(f"says nothing about {missing[0]}", file=str(partition))
     part_of = torch.tensor([parts[picture] for picture in pictures])
@@ -63,7 +63,7 @@ def load(folder: Path, size: int) -> Data:
     return split(read_pictures(paths, size), targets, part_of[used] == _TEST, dict.fromkeys(names, 2))
 
 
-def read_attributes(path: Path) -> tuple[list[str], list[str], torch.Tensor]:
+def _read_attributes(path: Path) -> tuple[list[str], list[str], torch.Tensor]:
     """The names of the attributes, the pictures, and 0 or 1 for each picture and attribute.
 
     Raises:
@@ -89,7 +89,7 @@ def read_attributes(path: Path) -> tuple[list[str], list[str], torch.Tensor]:
     return names, pictures, torch.tensor(rows)
 
 
-def read_partition(path: Path) -> dict[str, int]:
+def _read_partition(path: Path) -> dict[str, int]:
     """0, 1 or 2 for each picture.
 
     Raises:

@@ -78,7 +78,7 @@ def encoder(settings: Settings, data: Data) -> Encoder:
             return _resnet18(channels, height, settings.width or 64)
 
 
-class Pixels(nn.Module):
+class _Pixels(nn.Module):
     """Bytes as numbers from 0 to 1; what is a number already stays."""
 
     def forward(self, images: Tensor) -> Tensor:
@@ -89,13 +89,13 @@ class Pixels(nn.Module):
 def _mlp(pixels: int, width: int) -> Encoder:
     half = max(1, width // 2)
     layers = (nn.Flatten(), nn.Linear(pixels, width), nn.ReLU(), nn.Linear(width, half), nn.ReLU())
-    return Encoder(half, Pixels(), *layers)
+    return Encoder(half, _Pixels(), *layers)
 
 
 def _cnn(channels: int, height: int, width: int, filters: int) -> Encoder:
     return Encoder(
         2 * filters * (height // 4) * (width // 4),
-        Pixels(),
+        _Pixels(),
         nn.Conv2d(channels, filters, kernel_size=3, padding=1),
         nn.ReLU(),
         nn.MaxPool2d(2),
@@ -119,14 +119,14 @@ def _resnet18(channels: int, size: int, width: int) -> Encoder:
     first += [nn.MaxPool2d(kernel_size=3, stride=2, padding=1)] if size >= 64 else []
     widths = (width, 2 * width, 4 * width, 8 * width)
     blocks = [
-        Block(narrow if number == 0 else wide, wide, stride=2 if number == 0 and wide > width else 1)
+        _Block(narrow if number == 0 else wide, wide, stride=2 if number == 0 and wide > width else 1)
         for narrow, wide in zip((width, *widths), widths, strict=False)
         for number in (0, 1)
     ]
-    return Encoder(widths[-1], Pixels(), *first, *blocks, MeanOfPixels())
+    return Encoder(widths[-1], _Pixels(), *first, *blocks, _MeanOfPixels())
 
 
-class Block(nn.Module):
+class _Block(nn.Module):
     """Two convolutions that are added to what goes past them."""
 
     def __init__(self, narrow: int, wide: int, stride: int) -> None:
@@ -151,7 +151,7 @@ class Block(nn.Module):
         return added.relu()
 
 
-class MeanOfPixels(nn.Module):
+class _MeanOfPixels(nn.Module):
     """The mean over height and width (PyTorch's adaptive pooling is not deterministic on a GPU)."""
 
     def forward(self, images: Tensor) -> Tensor:

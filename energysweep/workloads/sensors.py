@@ -81,7 +81,7 @@ def encoder(settings: Settings, data: Data) -> Encoder:
     return (
         _cnn(channels, settings.width)
         if settings.model == "cnn"
-        else Encoder(settings.width, LastOfMemory(channels, settings.width))
+        else Encoder(settings.width, _LastOfMemory(channels, settings.width))
     )
 
 
@@ -96,11 +96,11 @@ def _cnn(channels: int, filters: int) -> Encoder:
         nn.MaxPool1d(2, ceil_mode=True),
         nn.Conv1d(2 * filters, 2 * filters, kernel_size=3, padding=1),
         nn.ReLU(),
-        MeanOverTime(),
+        _MeanOverTime(),
     )
 
 
-class MeanOverTime(nn.Module):
+class _MeanOverTime(nn.Module):
     """One number for each channel."""
 
     def forward(self, windows: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ class MeanOverTime(nn.Module):
         return windows.mean(dim=2)
 
 
-class LastOfMemory(nn.Module):
+class _LastOfMemory(nn.Module):
     """What an LSTM remembers at the end of a window."""
 
     def __init__(self, channels: int, width: int) -> None:
@@ -137,7 +137,7 @@ def load(name: str, window: int, stride: int) -> Data:
         InputError: they are not there or are damaged.
     """
     if name == "basic-motions":
-        return load_basic_motions(_aeon_folder(), window, stride)
+        return _load_basic_motions(_aeon_folder(), window, stride)
     path = find(name, f"the data set {name!r}", pamap2.GET if name == "pamap2" else "It is a path of your own.")
     if path.is_file():
         return prepared(path, "windows", [path], lambda: load_npz(path))
@@ -146,7 +146,7 @@ def load(name: str, window: int, stride: int) -> Data:
 
 
 @cache
-def load_basic_motions(folder: Path, window: int, stride: int) -> Data:
+def _load_basic_motions(folder: Path, window: int, stride: int) -> Data:
     """Four students with a smart watch: accelerometer and gyroscope, 6 channels at 10 Hz, 40 + 40 recordings of 10 s.
 
     The published split into training and test recordings stays, so no window of a test recording was trained on. Tasks:
@@ -161,7 +161,7 @@ def load_basic_motions(folder: Path, window: int, stride: int) -> Data:
         for recording, label in zip(recordings, labels, strict=True):
             if label not in _MOTIONS:
                 raise InputError(f"{label} is none of {', '.join(_MOTIONS)}", file=str(folder))
-            cut = windows_of(recording, window, stride)
+            cut = _windows_of(recording, window, stride)
             windows.append(cut)
             activities += [_MOTIONS.index(label)] * len(cut)
             is_test += [number == 1] * len(cut)
@@ -189,7 +189,7 @@ def load_npz(path: Path) -> Data:
     return split(inputs, targets, is_test, {task: count for task, (_, count) in found.items()})
 
 
-def windows_of(recording: _Array, window: int, stride: int) -> _Array:
+def _windows_of(recording: _Array, window: int, stride: int) -> _Array:
     """Windows of shape (n, channels, window) from a recording of shape (channels, readings).
 
     Raises:

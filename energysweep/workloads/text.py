@@ -103,11 +103,11 @@ def encoder(settings: Settings) -> Encoder:
     width, heads = settings.width, settings.heads
     if width % heads:
         raise InputError(f"{width} cannot be divided by {heads} heads", key="parameters.width")
-    layers = [Layer(width, heads, settings.context) for _ in range(settings.layers)]
-    return Encoder(width, Embedding(width, settings.context), *layers, nn.LayerNorm(width))
+    layers = [_Layer(width, heads, settings.context) for _ in range(settings.layers)]
+    return Encoder(width, _Embedding(width, settings.context), *layers, nn.LayerNorm(width))
 
 
-class Embedding(nn.Module):
+class _Embedding(nn.Module):
     """What a byte means, and where it stands."""
 
     def __init__(self, width: int, context: int) -> None:
@@ -122,7 +122,7 @@ class Embedding(nn.Module):
         return features
 
 
-class Layer(nn.Module):
+class _Layer(nn.Module):
     """Attention to the bytes before, then a feed-forward network, each added to what goes past it."""
 
     def __init__(self, width: int, heads: int, context: int) -> None:

@@ -145,7 +145,7 @@ def learn(settings: TrainingSettings, data: Data, build: Callable[[Data], Encode
         InputError: a task or a class is not in the data, or the pretrained encoder does not fit.
         RuntimeError: the trial reserved a GPU that PyTorch cannot use.
     """
-    training = Training(settings, data, build, prepare_hardware())
+    training = Training(settings, data, build, _prepare_hardware())
     checkpoint = tune.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
@@ -160,7 +160,7 @@ def learn(settings: TrainingSettings, data: Data, build: Callable[[Data], Encode
             tune.report(metrics)
 
 
-def prepare_hardware() -> torch.device:
+def _prepare_hardware() -> torch.device:
     """Set PyTorch up for what this trial reserved, and say where to compute."""
     reserved = tune.get_context().get_trial_resources().required_resources
     torch.set_num_threads(max(1, int(reserved.get("CPU", 1))))

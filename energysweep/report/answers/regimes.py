@@ -76,7 +76,7 @@ def pretraining_lines(summary: Summary) -> list[Line]:
     """One for each use of a pretraining."""
     beside = {_key(each.frozen): each for each in frozen_or_not(summary.trials)}
     return [
-        Line(break_even_short(each), _brief(each, beside.get(_key(each)), summary), _detail(each, summary))
+        Line(_break_even_short(each), _brief(each, beside.get(_key(each)), summary), _detail(each, summary))
         for each in pretraining(summary.trials)
     ]
 
@@ -85,7 +85,7 @@ def _key(each: BreakEven) -> str:
     return canonical([each.stage, each.frozen, each.settings, each.hardware])
 
 
-def break_even_short(each: BreakEven) -> str:
+def _break_even_short(each: BreakEven) -> str:
     """``after 12.3 reuses``, ``never here``, ``cannot be told``."""
     if each.verdict == "never pays":
         return "never here"

@@ -114,14 +114,14 @@ def why_lines(summary: Summary) -> list[Line]:
     if fitted is None:
         return [Line(cause(ratio), f"{brief}.")]
     acts = ", ".join(f"{each.parameter} {_ACTS[acts_on(summary.trials, each.parameter)]}" for each in fitted.main)
-    detail = [effect_text(each, summary) for each in fitted.main]
+    detail = [_effect_text(each, summary) for each in fitted.main]
     interaction = interaction_text(fitted)
     if interaction:
         detail.append(interaction)
     return [Line(cause(ratio), f"{brief}; {acts}.", " ".join(detail))]
 
 
-def effect_text(effect: Effect, summary: Summary) -> str:
+def _effect_text(effect: Effect, summary: Summary) -> str:
     """What a parameter does to the energy, and to its two parts."""
     epochs, per_epoch = (effects(summary.trials, quantity) for quantity in ("epochs", "joules_per_epoch"))
     parts = [fitted.of(effect.parameter) if fitted else None for fitted in (epochs, per_epoch)]

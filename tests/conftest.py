@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, settings
 _ANY_MACHINE: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 # `make test`: the same examples each time. `make test-slow` looks for new ones: --hypothesis-profile=many.
 settings.register_profile("few", max_examples=25, derandomize=True, **_ANY_MACHINE)
-settings.register_profile("many", max_examples=500, print_blob=True, **_ANY_MACHINE)
+settings.register_profile("many", max_examples=200, print_blob=True, **_ANY_MACHINE)
 settings.load_profile("few")
 
 # Ray may write a token into HOME otherwise; and a process that has once asked for tokens can never again do without.
@@ -32,6 +32,22 @@ SEED = int(os.environ.get("ENERGYSWEEP_SEED") or random.SystemRandom().randrange
 def pytest_report_header() -> str:
     """What repeats the random input of a run that has failed."""
     return f"random input: ENERGYSWEEP_SEED={SEED} makes the same again"
+
+
+@pytest.hookimpl(trylast=True)  # when those that do not run are out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules with long tests first: then none of several processes waits for the last one of another.
+
+    A test that takes long has a long limit. The tests of a module stay together, as what they share does.
+    """
+    limits: dict[Path, float] = {}
+    for item in items:
+        marker = item.get_closest_marker("timeout")
+        limit = float(marker.args[0]) if marker is not None and marker.args else 0.0
+        if item.get_closest_marker("ray") is not None:
+            limit += 1.0
+        limits[item.path] = max(limits.get(item.path, 0.0), limit)
+    items.sort(key=lambda item: -limits[item.path])
 
 
 _STATUS = pytest.StashKey[int]()

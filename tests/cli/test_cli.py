@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from energysweep.cli import _parser, main
-from tests.support.broken_specs import BROKEN
+from tests.support.broken_specs import BROKEN, GOOD, WORK
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 
@@ -126,21 +126,34 @@ def test_doctor_names_every_kind_of_meter(capsys: pytest.CaptureFixture[str]) ->
         assert kind in out
 
 
-@pytest.mark.parametrize(
-    "command", [["validate", "--schema"], ["doctor"], ["validate", str(SWEEPS / "quickstart.yaml")]]
-)
-def test_an_output_that_takes_nothing_is_one_line(command: list[str]) -> None:
+@pytest.fixture
+def small_sweep(tmp_path: Path) -> Path:
+    """A folder with sweep.yaml, whose workload is imported in no time."""
+    (tmp_path / "sweep.yaml").write_text(GOOD)
+    (tmp_path / "work.py").write_text(WORK)
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", [["validate", "--schema"], ["doctor"], ["validate", "sweep.yaml"]])
+def test_an_output_that_takes_nothing_is_one_line(command: list[str], small_sweep: Path) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "energysweep", *command], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            [sys.executable, "-m", "energysweep", *command],
+            cwd=small_sweep,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
         )
     assert (done.returncode, done.stderr) == (1, "energysweep: the output: No space left on device\n")
 
 
-@pytest.mark.parametrize("command", [["report", "no/such/folder"], ["validate", str(SWEEPS / "quickstart.yaml")]])
-def test_a_command_works_without_an_output(command: list[str]) -> None:
+@pytest.mark.parametrize("command", [["report", "no/such/folder"], ["validate", "sweep.yaml"]])
+def test_a_command_works_without_an_output(command: list[str], small_sweep: Path) -> None:
     closed = subprocess.run(
-        ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", sys.executable, "-m", "energysweep", *command], check=False
+        ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", sys.executable, "-m", "energysweep", *command],
+        cwd=small_sweep,
+        check=False,
     )
     assert closed.returncode == (2 if command[0] == "report" else 0)
 

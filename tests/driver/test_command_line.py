@@ -76,6 +76,7 @@ def ray_log(folder: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_ends_at_once(sweep_folder: Path) -> None:
     sweep = subprocess.Popen(
         # A shell's background jobs, and so perhaps these tests, ignore it; who presses Ctrl-C is in the foreground.
@@ -184,6 +185,7 @@ def test_a_full_disk_is_one_clear_error_and_what_there_is_survives(sweep_folder:
     assert summary["totals"]["trials_energy_joules"] > 0
 
 
+@pytest.mark.slow  # in simulated time by test_simulated, a real agent by test_restart
 def test_an_agent_that_is_killed_in_mid_sweep_goes_on_and_no_joule_is_lost(sweep_folder: Path) -> None:
     (sweep_folder / "work.py").write_text(UNTIL)
     began = time.monotonic()

@@ -58,7 +58,7 @@ def test_the_last_scraped_value_of_every_trial_equals_the_ledgers(
 ) -> None:
     (sweep_folder / "work.py").write_text(WORK.replace("tune.report({", 'tune.report({"loss": 0.5, "phase": "x", '))
     options = ["run", "sweep.yaml", "--run-id", "watched", "--set", "max_concurrent_trials=1"]
-    options += ["--set", "parameters={kind: {grid: [burn, sleep]}, reports: 3, seconds: {grid: [2.5, 0.1, 0.5, 1.5]}}"]
+    options += ["--set", "parameters={kind: {grid: [burn, sleep]}, reports: 2, seconds: {grid: [2.0, 0.1, 0.5, 1.0]}}"]
     with driver(sweep_folder, agent_port, *options, linger=30) as sweep:
         _, messages = sweep.communicate(timeout=180)
     assert sweep.returncode == 0, messages
@@ -78,7 +78,7 @@ def test_the_last_scraped_value_of_every_trial_equals_the_ledgers(
     assert (info["metric"]["sweep"], info["metric"]["name"]) == ("watched", "test")
     # The objective, and the other number that trials report.
     last_results = "max by (metric) (last_over_time(energysweep_trial_result[10m]))"
-    assert prometheus.values(last_results, "metric") == {"score": 2, "loss": 0.5, "children_seconds": 0}
+    assert prometheus.values(last_results, "metric") == {"score": 1, "loss": 0.5, "children_seconds": 0}
     # One at a time, so the others waited; and whatever a trial did, it was in one state.
     of_state = "max by (state) (max_over_time(energysweep_sweep_trials[10m]))"
     most = prometheus.values(of_state, "state")

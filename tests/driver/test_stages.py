@@ -10,11 +10,14 @@ from textwrap import dedent
 import pytest
 
 from energysweep.cli import main
+from energysweep.core.records import TrialRow, TrialStatus
 from energysweep.core.runfolder import LEDGER
 from energysweep.driver.run import Run
+from energysweep.driver.running import run_stages
 from energysweep.report import summarise
+from energysweep.sweepfile import load_spec
 from tests.driver.test_resume import kill_at, read, start, wait_for
-from tests.support.sweeps import read_ledger
+from tests.support.sweeps import read_ledger, write_sweep
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("default")]
 
@@ -40,7 +43,7 @@ def train(config):
         end = time.monotonic() + config.get("seconds", 0.05)
         while time.monotonic() < end:
             pass
-        if config.get("fail") and state["steps"] == 1:
+        if config.get("fails", -1) == config.get("seed") and state["steps"] == 1:
             raise RuntimeError("fell over")
         state = state | {"count": state["count"] + config["step"], "steps": state["steps"] + 1}
         metrics = {"score": state["count"], "seen": config.get("seed") or 0}
@@ -93,26 +96,43 @@ def test_a_trial_goes_on_from_its_stage_s_trial_of_the_same_seed(counting: Path,
     assert (summary.totals.conservation_error_ratio or 0) < 1e-3
 
 
-def test_a_stage_that_leaves_no_checkpoint_ends_the_run_with_the_reason(
+def test_a_stage_that_fails_or_leaves_no_checkpoint_ends_the_run_with_the_reasons(
     counting: Path, run_sweep: Callable[..., Run]
 ) -> None:
     done = run_sweep(
-        "parameters={step: 1, steps: 2, pretrained: {from: base}}", "stages={base: {}}", "objective.metric=score"
+        "parameters={step: 1, steps: 2, pretrained: {from: base}}",
+        "stages={base: {parameters: {fails: 1}}}",
+        "repeats=2",
     )
-    assert "of stage base left no checkpoint" in done.problems[0]
-    assert "the configurations were not run" in done.problems[1]
+    left_nothing, fell_over = sorted(done.summary.stages[0].trials, key=lambda trial: trial.seed or 0)
+    assert (left_nothing.status, fell_over.status) == ("completed", "failed")
+    [why_nothing] = [problem for problem in done.problems if left_nothing.trial in problem]
+    assert "of stage base left no checkpoint" in why_nothing
+    [why_failed] = [problem for problem in done.problems if fell_over.trial in problem]
+    assert "fell over" in why_failed
+    assert sum("the configurations were not run" in problem for problem in done.problems) == 1
     assert done.summary.status == "failed"
     assert done.summary.configurations == ()
-    assert len(done.summary.stages[0].trials) == 1
 
 
-def test_a_stage_whose_trial_fails_ends_the_run_with_the_reason(counting: Path, run_sweep: Callable[..., Run]) -> None:
-    done = run_sweep(
-        "parameters={step: 1, steps: 2, keep: true, pretrained: {from: base}}", "stages={base: {parameters: {fail: 1}}}"
-    )
-    assert any("the configurations were not run" in problem for problem in done.problems)
-    assert any("fell over" in problem for problem in done.problems)
-    assert done.summary.configurations == ()
+@pytest.mark.parametrize(
+    ("status", "places", "reasons"),
+    [
+        ("completed", {"t": "/tune/checkpoint"}, []),
+        ("completed", {}, ["trial t of stage base left no checkpoint", "the configurations were not run"]),
+        ("failed", {"t": "/tune/checkpoint"}, ["the configurations were not run"]),
+        ("interrupted", {"t": "/tune/checkpoint"}, []),  # that the sweep was interrupted is said elsewhere
+    ],
+)
+def test_from_a_stage_goes_on_who_can(
+    tmp_path: Path, status: TrialStatus, places: dict[str, str], reasons: list[str]
+) -> None:
+    write_sweep(tmp_path)
+    spec = load_spec(tmp_path / "sweep.yaml", ["parameters={pretrained: {from: base}}", "stages={base: {}}"])
+    row = TrialRow("t", {}, None, "", status, 1, 0.0, 1.0, None, "base")
+    left, problems = run_stages(spec, lambda part, stage, checkpoints: places, lambda stage: [row])
+    assert left == ({("base", "", None): "/tune/checkpoint"} if status == "completed" and places else None)
+    assert [reason in problem for reason, problem in zip(reasons, problems, strict=True)] == [True] * len(reasons)
 
 
 def tune_states(folder: Path, stage: str) -> list[str]:

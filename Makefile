@@ -26,15 +26,17 @@ study: $(INSTALLED)  ## run the sweeps of the study, or go on with them, and wri
 	done
 	$(BIN)/energysweep compare $(STUDY:%=$(STUDY_RESULTS)/%) --html $(STUDY_RESULTS)/report.html
 
-# Tests that wait for a sweep leave a core to others. Each process has its own agents, ports and Ray.
+# Tests that wait for a sweep leave a core to others, and the slow ones wait more. Each process has its own agents, ports
+# and Ray. A module is one process's, so that what its tests share is made once; tests/conftest.py says which comes first.
 TEST_PROCESSES := 2
-PYTEST := $(BIN)/python -m pytest --numprocesses=$(TEST_PROCESSES) --dist=worksteal
+SLOW_PROCESSES := 3
+PYTEST := $(BIN)/python -m pytest --dist=loadfile --no-loadscope-reorder
 
 test: $(INSTALLED)  ## run all tests; what needs a missing program is skipped, with the reason
-	$(PYTEST)
+	$(PYTEST) --numprocesses=$(TEST_PROCESSES)
 
 test-slow: $(INSTALLED)  ## the tests that make test leaves out (two raylets, lost hosts, ...), and many more examples for properties
-	$(PYTEST) -m '(slow or hypothesis) and not containers' --hypothesis-profile=many
+	$(PYTEST) --numprocesses=$(SLOW_PROCESSES) -m '(slow or hypothesis) and not containers' --hypothesis-profile=many
 
 test-containers: $(INSTALLED)  ## the images and the cluster of deploy/compose.yaml, in the Docker of DOCKER_HOST; needs root
 	$(BIN)/python -m pytest tests/containers -m containers

@@ -27,7 +27,7 @@ from energysweep.report.not_measured import not_measured
 from tests.driver.test_resume import read, wait_for
 from tests.support.ledgers import window_seconds
 from tests.support.ports import free_port
-from tests.support.sweeps import UNTIL, WORK
+from tests.support.sweeps import TRACE, UNTIL, WORK
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.filterwarnings("default")]
 
@@ -38,12 +38,17 @@ RAY = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-c
 
 @dataclass
 class Cluster:
-    """Two raylets; ``environments`` are what makes them two hosts to energysweep."""
+    """Two raylets; ``environments`` are what makes them two hosts to energysweep, ``folder`` has their trace."""
 
     address: str
     folder: Path
     environments: dict[str, dict[str, str]]
     processes: dict[str, subprocess.Popen[bytes]]
+
+    @property
+    def meters(self) -> str:
+        """The setting by which every sweep is one for the same agents."""
+        return f'meters=["replay:{self.folder}/trace.csv"]'
 
     def start(self, name: str, *options: str, ip: str = "127.0.0.1") -> None:
         self.processes[name] = subprocess.Popen(
@@ -84,11 +89,33 @@ def command_of(pid: int) -> bytes:
         return b""
 
 
-@pytest.fixture
-def cluster(request: pytest.FixtureRequest, sweep_folder: Path) -> Iterator[Cluster]:
-    """Two hosts, or one host with two raylets if the test asks for ``one_host``."""
-    with two_raylets("head" if getattr(request, "param", "") == "one_host" else "worker") as cluster:
+@contextlib.contextmanager
+def two_hosts(worker: str = "worker") -> Iterator[Cluster]:
+    """Two hosts at one address, or one host with two raylets."""
+    with two_raylets(worker) as cluster:
         cluster.start("worker", f"--address={cluster.address}", "--labels=tier=second", '--resources={"scratch": 2}')
+        wait_for_nodes(cluster)
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Two hosts, for all tests that leave both as they are; their agents stay, too."""
+    with two_hosts() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster_of_its_own() -> Iterator[Cluster]:
+    """Two hosts, one of which the test may lose."""
+    with two_hosts() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster_of_one_host() -> Iterator[Cluster]:
+    """Two raylets of one host."""
+    with two_hosts("head") as cluster:
         yield cluster
 
 
@@ -109,12 +136,14 @@ def two_raylets(worker: str = "worker", linger: str = "600") -> Iterator[Cluster
             "ENERGYSWEEP_HOST": f"{folder.name}-{hosts[name]}",
             "ENERGYSWEEP_NODE": hosts[name],
             "ENERGYSWEEP_SOCKET": f"{folder}/{hosts[name]}.sock",
+            "ENERGYSWEEP_STATE": str(folder),
             "ENERGYSWEEP_LINGER": linger,
             "RAY_AUTH_MODE": "disabled",
             "RAY_USAGE_STATS_ENABLED": "0",
         }
         for name in ("head", "worker")
     }
+    (folder / "trace.csv").write_text(TRACE)
     cluster = Cluster(f"127.0.0.1:{port}", folder, environments, {})
     try:
         cluster.start("head", "--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={folder}/ray")
@@ -160,7 +189,7 @@ def together(sweep_folder: Path, trials: int) -> list[str]:
 
 
 def sweep_on(cluster: Cluster, sweep_folder: Path, run_id: str, *overrides: str) -> subprocess.Popen[str]:
-    options = [part for override in overrides for part in ("--set", override)]
+    options = [part for override in (cluster.meters, *overrides) for part in ("--set", override)]
     return subprocess.Popen(
         [
             *(sys.executable, "-m", "energysweep", "run", "sweep.yaml", "--run-id", run_id),
@@ -175,8 +204,8 @@ def sweep_on(cluster: Cluster, sweep_folder: Path, run_id: str, *overrides: str)
 
 
 @pytest.fixture
-def apart(sweep_folder: Path) -> Iterator[Cluster]:
-    """Two hosts with addresses of their own."""
+def apart() -> Iterator[Cluster]:
+    """Two hosts with addresses of their own, and no agents yet."""
     with two_raylets() as cluster:
         cluster.start("worker", f"--address={cluster.address}", ip=WORKER_IP)
         wait_for_nodes(cluster)
@@ -219,7 +248,6 @@ def balanced(data: LedgerData) -> bool:
 
 
 def test_trials_on_two_hosts_are_measured_by_two_agents(cluster: Cluster, sweep_folder: Path) -> None:
-    wait_for_nodes(cluster)
     validate = [sys.executable, "-m", "energysweep", "validate", "sweep.yaml", "--address", cluster.address]
     for hardware, code in (("{x: {resources: {cpu: 1}}}", 0), ("{x: {resources: {cpu: 2}}}", 2)):
         checked = subprocess.run(
@@ -247,7 +275,6 @@ def test_trials_on_two_hosts_are_measured_by_two_agents(cluster: Cluster, sweep_
 def test_every_configuration_runs_on_each_profile_where_its_resources_and_labels_are(
     cluster: Cluster, sweep_folder: Path
 ) -> None:
-    wait_for_nodes(cluster)
     profiles = (
         "hardware={any: {resources: {cpu: 1}}, labelled: {resources: {cpu: 1}, labels: {tier: second}},"
         " custom: {resources: {cpu: 0.5, scratch: 2}}}"
@@ -340,13 +367,11 @@ def test_a_tuner_of_one_s_own_on_a_cluster_has_agents_that_others_reach(apart: C
     assert WORKER_IP in hosts
 
 
-@pytest.mark.parametrize("cluster", ["one_host"], indirect=True)
-def test_several_raylets_on_one_host_are_one_host(cluster: Cluster, sweep_folder: Path) -> None:
-    wait_for_nodes(cluster)
+def test_several_raylets_on_one_host_are_one_host(cluster_of_one_host: Cluster, sweep_folder: Path) -> None:
     began = time.monotonic()
     # Three at once on two raylets of one CPU each.
     sweep = sweep_on(
-        cluster,
+        cluster_of_one_host,
         sweep_folder,
         "three",
         "parameters={kind: {grid: [burn, sleep, spawn]}}",
@@ -369,7 +394,6 @@ def test_several_raylets_on_one_host_are_one_host(cluster: Cluster, sweep_folder
 
 
 def test_two_sweeps_at_once_show_each_others_trials_apart(cluster: Cluster, sweep_folder: Path) -> None:
-    wait_for_nodes(cluster)
     changes = ("parameters={kind: burn, seconds: 2}", *together(sweep_folder, 2))
     one = sweep_on(cluster, sweep_folder, "one", "name=one", *changes)
     other = sweep_on(cluster, sweep_folder, "other", "name=other", *changes)
@@ -397,12 +421,13 @@ def bucket(data: LedgerData, name: str, node: str) -> float:
     return sum(row.joules for row in rows_of(data, node) if row.bucket == name)
 
 
-def test_a_trial_on_a_lost_host_goes_on_elsewhere_and_keeps_its_joules(cluster: Cluster, sweep_folder: Path) -> None:
+def test_a_trial_on_a_lost_host_goes_on_elsewhere_and_keeps_its_joules(
+    cluster_of_its_own: Cluster, sweep_folder: Path
+) -> None:
     (sweep_folder / "work.py").write_text(UNTIL)
-    wait_for_nodes(cluster)
     folder = sweep_folder / "results" / "lost"
     sweep = sweep_on(
-        cluster,
+        cluster_of_its_own,
         sweep_folder,
         "lost",
         f"parameters={{file: {sweep_folder}/enough, number: {{grid: [1, 2]}}}}",
@@ -420,7 +445,7 @@ def test_a_trial_on_a_lost_host_goes_on_elsewhere_and_keeps_its_joules(cluster: 
         )
 
     wait_for(well_on_its_way, STARTS_WITHIN)
-    cluster.lose("worker")
+    cluster_of_its_own.lose("worker")
     (sweep_folder / "enough").touch()
     ended(sweep)
 
@@ -446,7 +471,6 @@ def test_a_trial_on_a_lost_host_goes_on_elsewhere_and_keeps_its_joules(cluster: 
 
 def test_a_worker_that_is_killed_keeps_its_joules(cluster: Cluster, sweep_folder: Path) -> None:
     (sweep_folder / "work.py").write_text(UNTIL)
-    wait_for_nodes(cluster)
     folder = sweep_folder / "results" / "killed"
     sweep = sweep_on(cluster, sweep_folder, "killed", f"parameters={{file: {sweep_folder}/enough}}", "max_failures=1")
 
@@ -479,7 +503,6 @@ def test_a_worker_that_is_killed_keeps_its_joules(cluster: Cluster, sweep_folder
 
 
 def test_an_agent_without_leases_lets_its_node_become_idle(cluster: Cluster, sweep_folder: Path) -> None:
-    wait_for_nodes(cluster)
     # Two at once: one on each host.
     changes = ("parameters={kind: sleep, seconds: {grid: [1, 1.1]}}", *together(sweep_folder, 2))
     ended(sweep_on(cluster, sweep_folder, "idle", *changes))

@@ -11,7 +11,6 @@ from energysweep.accounting.counters import Counter, MeanPower, begun, is_stale
 from energysweep.accounting.processes import Root
 from energysweep.core.carbon import JOULES_PER_KWH
 from energysweep.core.objective import number
-from energysweep.core.records import LEASE_BUCKETS
 from energysweep.meters.base import Component
 
 
@@ -94,7 +93,7 @@ class Trial:
     """What an agent knows of one trial: all its leases on this host together, and what dashboards show of it.
 
     Attributes:
-        joules: by component, bucket (``active``, ``idle`` or ``startup``) and source.
+        joules: by component, bucket (of a lease) and source.
         watts: by component: mean power between the newest readings; nothing of a device that has told nothing lately.
         drawn_joules: by device, over all leases on this host; power is worked out from it.
         worked: by device: of these, what its work drew.
@@ -125,7 +124,11 @@ class Trial:
 
     def energy(self) -> Energy:
         """Over all leases on this host."""
-        return Energy(*(sum(self.joules[key] for key in self.joules if key[1] == bucket) for bucket in LEASE_BUCKETS))
+        return Energy(*(self.booked(bucket) for bucket in ("active", "idle", "startup")))
+
+    def booked(self, bucket: str) -> float:
+        """Joules in one bucket."""
+        return sum(joules for (_, of, _), joules in self.joules.items() if of == bucket)
 
     def begin_power(self, counters: Mapping[str, Counter]) -> None:
         """Something works for it from here on: its power is that of the time that follows."""
@@ -213,7 +216,7 @@ class Cheapest(NamedTuple):
 
 
 class Charged(NamedTuple):
-    """Energy that a sweep is charged with, over all its hosts and parts; ``bucket`` is trials, startup or overhead."""
+    """Energy that a sweep is charged with, over all its hosts and parts; ``bucket`` is one of ``CHARGED``."""
 
     component: str
     bucket: str

@@ -11,9 +11,9 @@ from energysweep.accounting.counters import Counter, MeanPower, begun, is_stale
 from energysweep.accounting.floors import FloorMemory, freeze_floors
 from energysweep.accounting.observer import Interval, Observer
 from energysweep.accounting.windows import SavedWindow, Window
+from energysweep.core.buckets import HOST_ACCOUNT, TRIALS
 from energysweep.core.errors import LeaseRefused
 from energysweep.core.host import Host
-from energysweep.core.records import CHARGED_BESIDE_WORK
 from energysweep.meters.base import Component, Device
 
 # The account of the host: what all sweeps together, and everybody else, have used ------------------------------------
@@ -23,8 +23,7 @@ class NodeAccount:
     """The account of the host itself, over all sweeps and also between them, since the agent began.
 
     Attributes:
-        joules: by component and bucket (``trials``, ``startup``, ``overhead``, ``background``,
-            ``unreserved_idle``).
+        joules: by component and what it is booked as: one of ``HOST_ACCOUNT``.
     """
 
     def __init__(self) -> None:
@@ -39,13 +38,13 @@ class NodeAccount:
             startup: which part of that was start-up, by lease.
         """
         # From the first interval on, so that Prometheus sees them begin at 0.
-        for bucket in ("trials", *CHARGED_BESIDE_WORK):
+        for bucket in HOST_ACCOUNT:
             self._add(device, bucket, 0.0)
         for bucket, owners in (("active", shares.active), ("idle", shares.idle)):
             for owner, joules in owners.items():
                 parts = startup.get(owner.all[0])
                 loading = joules * getattr(parts, bucket) if parts else 0.0
-                self._add(device, "trials" if owner.kind == "lease" else "overhead", joules - loading)
+                self._add(device, TRIALS if owner.kind == "lease" else "overhead", joules - loading)
                 self._add(device, "startup", loading)
         self._add(device, "background", shares.background)
         self._add(device, "unreserved_idle", shares.unreserved_idle)

@@ -15,8 +15,9 @@ from typing import NamedTuple
 from energysweep.accounting.accounts import UNKNOWN_FLOOR, Floor, Lease, Sweep, Trial
 from energysweep.accounting.attribution import Owner, Shares, StartupParts, Usage
 from energysweep.accounting.counters import Counter
+from energysweep.core.buckets import LEASE_BUCKETS
 from energysweep.core.host import Host
-from energysweep.core.records import LEASE_BUCKETS, EnergyRow, LeaseRow, MeterRow
+from energysweep.core.records import EnergyRow, LeaseRow, MeterRow
 from energysweep.meters.base import Component, Device
 
 _UNSAVED_ANSWERS = 1_000_000  # a driver may have had so many, all without anything new, since the state was saved

@@ -45,14 +45,14 @@ from energysweep.core.metrics import (
     SWEEP_SAVED,
     SWEEP_START,
     SWEEP_TRIALS,
+    TRIAL_APART_EMISSIONS,
+    TRIAL_APART_ENERGY,
     TRIAL_EMISSIONS,
     TRIAL_ENERGY,
     TRIAL_INFO,
     TRIAL_POWER,
     TRIAL_REPORTS,
     TRIAL_RESULT,
-    TRIAL_STARTUP_EMISSIONS,
-    TRIAL_STARTUP_ENERGY,
     Family,
 )
 from energysweep.meters import EVENTS, Component
@@ -80,7 +80,7 @@ class TrialSnapshot(NamedTuple):
     joules: Mapping[tuple[Component, str, str], float]
     watts: Mapping[Component, float]
     grams: float | None
-    startup_grams: float | None
+    apart_grams: Mapping[str, float]
     reports: int
     results: Mapping[str, float]
 
@@ -207,7 +207,14 @@ def _sweep_samples(window: Window) -> Iterator[Sample]:
 
 def _trial_snapshot(window: Window, name: str, trial: Trial) -> TrialSnapshot:
     joules = trial.shown_joules()
-    startup = sum(joules[key] for key in joules if key[1] == "startup")
+    apart = dict.fromkeys(TRIAL_APART_EMISSIONS, 0.0)
+    work = 0.0
+    for (_, bucket, _), each in joules.items():
+        if bucket in apart:
+            apart[bucket] += each
+        else:
+            work += each
+    grams = {bucket: window.sweep.emissions_grams(each) for bucket, each in apart.items()}
     return TrialSnapshot(
         window.run,
         name,
@@ -215,8 +222,8 @@ def _trial_snapshot(window: Window, name: str, trial: Trial) -> TrialSnapshot:
         trial.hardware,
         joules,
         trial.watts,  # replaced, never changed
-        window.sweep.emissions_grams(sum(joules[key] for key in joules if key[1] != "startup")),
-        window.sweep.emissions_grams(startup),
+        window.sweep.emissions_grams(work),
+        {bucket: each for bucket, each in grams.items() if each is not None},
         trial.reports,
         dict(trial.results),
     )
@@ -352,9 +359,9 @@ def _trial_samples(node: str, trial: TrialSnapshot) -> Iterator[tuple[str, str, 
     of_trial = _labels(("sweep", "trial", "node"), (trial.run, trial.trial, node))
     for key, joules in trial.joules.items():
         component, bucket, source = key
-        if bucket == "startup":
+        if (apart := TRIAL_APART_ENERGY.get(bucket)) is not None:
             labels = _cached_labels(("component", "source"), (component, source))
-            yield TRIAL_STARTUP_ENERGY.name, f"{of_trial},{labels}", joules
+            yield apart.name, f"{of_trial},{labels}", joules
         else:
             labels = _cached_labels(("component", "bucket", "source"), key)
             yield TRIAL_ENERGY.name, f"{of_trial},{labels}", joules
@@ -362,8 +369,8 @@ def _trial_samples(node: str, trial: TrialSnapshot) -> Iterator[tuple[str, str, 
         yield TRIAL_POWER.name, f'{of_trial},component="{component}"', watts
     if trial.grams is not None:
         yield TRIAL_EMISSIONS.name, of_trial, trial.grams
-    if trial.startup_grams is not None:
-        yield TRIAL_STARTUP_EMISSIONS.name, of_trial, trial.startup_grams
+    for bucket, grams in trial.apart_grams.items():
+        yield TRIAL_APART_EMISSIONS[bucket].name, of_trial, grams
     labels = _labels(("config", "hardware"), (trial.config, trial.hardware))
     yield TRIAL_INFO.name, f"{of_trial},{labels}", 1.0
     yield TRIAL_REPORTS.name, of_trial, trial.reports

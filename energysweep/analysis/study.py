@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
+
+from energysweep.core.buckets import BY_NAME
 
 
 class TotalsLike(Protocol):
@@ -16,15 +18,7 @@ class TotalsLike(Protocol):
     @property
     def trials_energy_joules(self) -> float | None: ...
     @property
-    def startup_joules(self) -> float | None: ...
-    @property
-    def overhead_joules(self) -> float | None: ...
-    @property
-    def other_sweeps_joules(self) -> float | None: ...
-    @property
-    def background_joules(self) -> float | None: ...
-    @property
-    def unreserved_idle_joules(self) -> float | None: ...
+    def buckets(self) -> Mapping[str, float | None]: ...
     @property
     def emissions_grams(self) -> float | None: ...
 
@@ -34,19 +28,17 @@ class StudyEnergy:
     """The sums over the runs; None where no run knows.
 
     Attributes:
-        energy_joules: what the meters saw while the runs' windows were open = all the others together.
-        emissions_grams: of trials, their start-up and overhead.
+        energy_joules: what the meters saw while the runs' windows were open = all buckets together.
+        trials_energy_joules: the buckets of the trials' work together.
+        buckets: joules by the names of ``core.buckets``.
+        emissions_grams: of what the runs are charged with.
         runs: how many runs they are over.
         unknown: how many of them measured nothing.
     """
 
     energy_joules: float | None
     trials_energy_joules: float | None
-    startup_joules: float | None
-    overhead_joules: float | None
-    other_sweeps_joules: float | None
-    background_joules: float | None
-    unreserved_idle_joules: float | None
+    buckets: Mapping[str, float | None]
     emissions_grams: float | None
     runs: int
     unknown: int
@@ -55,9 +47,14 @@ class StudyEnergy:
 def study_energy(totals: Iterable[TotalsLike]) -> StudyEnergy:
     """Add up runs. Runs at the same time on one host each count the other as ``other_sweeps``: the sum has both."""
     runs = list(totals)
-    names = [each.name for each in fields(StudyEnergy) if each.name not in ("runs", "unknown")]
-    sums = {name: _total(getattr(run, name) for run in runs) for name in names}
-    return StudyEnergy(**sums, runs=len(runs), unknown=sum(run.energy_joules is None for run in runs))
+    return StudyEnergy(
+        energy_joules=_total(run.energy_joules for run in runs),
+        trials_energy_joules=_total(run.trials_energy_joules for run in runs),
+        buckets={name: _total(run.buckets.get(name) for run in runs) for name in BY_NAME},
+        emissions_grams=_total(run.emissions_grams for run in runs),
+        runs=len(runs),
+        unknown=sum(run.energy_joules is None for run in runs),
+    )
 
 
 def _total(values: Iterable[float | None]) -> float | None:

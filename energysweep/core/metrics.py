@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal, NamedTuple
+
+from energysweep.core.buckets import BUCKETS, CHARGED_APART, HOST_ACCOUNT, WORK_BUCKETS, Bucket
 
 
 class Family(NamedTuple):
@@ -26,20 +29,35 @@ def _family(name: str, kind: Literal["counter", "gauge"], labels: tuple[str, ...
     return _FAMILIES[-1]
 
 
+def _one_of(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+_APART: Final = tuple(bucket for bucket in BUCKETS if bucket.of == "lease" and not bucket.is_work)
+
+
+def _apart(bucket: Bucket, unit: str, labels: tuple[str, ...], about: str) -> Family:
+    """A series of its own, so that nobody adds it to a trial's energy who sums up that."""
+    return _family(f"energysweep_trial_{bucket.name}_{unit}_total", "counter", ("sweep", "trial", *labels), about)
+
+
 TRIAL_ENERGY = _family(
     "energysweep_trial_energy_joules_total",
     "counter",
     ("sweep", "trial", "node", "component", "bucket", "source"),
-    "Energy of a trial's work on a node over all its leases: what configurations are compared by. bucket: active"
-    " (what it drew) or idle (its share of the floor).",
+    "Energy of a trial's work on a node over all its leases: what configurations are compared by."
+    f" bucket: {_one_of(WORK_BUCKETS)}.",
 )
-TRIAL_STARTUP_ENERGY = _family(
-    "energysweep_trial_startup_energy_joules_total",
-    "counter",
-    ("sweep", "trial", "node", "component", "source"),
-    "What a trial's start-up drew on a node (imports, first loading), its share of the floor included; apart from"
-    " its energy.",
-)
+TRIAL_APART_ENERGY: Final[Mapping[str, Family]] = {
+    bucket.name: _apart(
+        bucket,
+        "energy_joules",
+        ("node", "component", "source"),
+        f"{bucket.title.capitalize()} of a trial on a node: {bucket.about}. Apart from its energy.",
+    )
+    for bucket in _APART
+}
+"""By bucket of a lease that is no part of a trial's energy."""
 TRIAL_POWER = _family(
     "energysweep_trial_power_watts",
     "gauge",
@@ -50,14 +68,17 @@ TRIAL_EMISSIONS = _family(
     "energysweep_trial_emissions_grams_total",
     "counter",
     ("sweep", "trial", "node"),
-    "CO2e of a trial's energy (without its start-up): joules x PUE x intensity of the grid.",
+    "CO2e of a trial's energy: joules x PUE x intensity of the grid.",
 )
-TRIAL_STARTUP_EMISSIONS = _family(
-    "energysweep_trial_startup_emissions_grams_total",
-    "counter",
-    ("sweep", "trial", "node"),
-    "CO2e of what a trial's start-up drew; apart from that of its energy.",
-)
+TRIAL_APART_EMISSIONS: Final[Mapping[str, Family]] = {
+    bucket.name: _apart(
+        bucket,
+        "emissions_grams",
+        ("node",),
+        f"CO2e of a trial's {bucket.title}; apart from that of its energy.",
+    )
+    for bucket in _APART
+}
 TRIAL_INFO = _family(
     "energysweep_trial_info",
     "gauge",
@@ -97,7 +118,7 @@ SWEEP_ENERGY = _family(
     "counter",
     ("sweep", "component", "bucket", "source"),
     "What a sweep is charged with so far, over all its trials, nodes and parts, as in its report. bucket: trials"
-    " (their work), startup or overhead.",
+    f" (their work), {_one_of(CHARGED_APART)}.",
 )
 SWEEP_EMISSIONS = _family(
     "energysweep_sweep_emissions_grams_total",
@@ -126,7 +147,7 @@ NODE_BUCKETS = _family(
     "energysweep_node_bucket_energy_joules_total",
     "counter",
     ("node", "component", "bucket"),
-    "Where a node's energy went. bucket: trials, startup, overhead, background or unreserved_idle.",
+    f"Where a node's energy went. bucket: {_one_of(HOST_ACCOUNT)}.",
 )
 NODE_POWER = _family(
     "energysweep_node_power_watts",
@@ -190,6 +211,16 @@ Every agent serves these at `/metrics`, as text and as OpenMetrics, compressed i
 
 | metric | type | labels | meaning |
 |---|---|---|---|
+"""
+
+_BUCKETS = """
+## Buckets
+
+What a joule is booked as. Where trials are told as a whole, in what a sweep is charged with and in a node's account,
+`active` and `idle` are `trials`.
+
+| bucket | what is in it | of | a trial's energy | charged to its sweep | in a node's account |
+|---|---|---|---|---|---|
 """
 
 _LIFE = """
@@ -285,5 +316,14 @@ def markdown() -> str:
         f"| `{family.name}` | {family.kind} | {', '.join(f'`{label}`' for label in family.labels)} | {family.help} |\n"
         for family in FAMILIES
     ]
+    buckets = [
+        f"| `{each.name}` | {each.about} | {each.of} | {_yes(each.is_work)} | {_yes(each.is_charged)}"
+        f" | {_yes(each.is_in_host_account)} |\n"
+        for each in BUCKETS
+    ]
     questions = [f"| {question} | `{expression}` |\n" for question, expression in EXPRESSIONS]
-    return "".join([_HEAD, *rows, _LIFE, *questions, _GUIDE])
+    return "".join([_HEAD, *rows, _BUCKETS, *buckets, _LIFE, *questions, _GUIDE])
+
+
+def _yes(is_so: bool) -> str:
+    return "yes" if is_so else ""

@@ -27,12 +27,6 @@ GramsPerKwh = Annotated[float, Ge(0), Le(MAX_GRAMS_PER_KWH)]
 MAX_PUE = 1e3
 Pue = Annotated[float, Ge(1), Le(MAX_PUE)]
 
-Bucket = Literal["active", "idle", "startup", "overhead", "other_sweeps", "background", "unreserved_idle"]
-TRIAL_BUCKETS: tuple[Bucket, ...] = ("active", "idle")  # a trial's energy: what configurations are compared by
-LEASE_BUCKETS: tuple[Bucket, ...] = (*TRIAL_BUCKETS, "startup")
-CHARGED_BESIDE_WORK: tuple[Bucket, ...] = ("startup", "overhead")  # what a sweep answers for, beside its trials' work
-NODE_BUCKETS: tuple[Bucket, ...] = ("overhead", "other_sweeps", "background", "unreserved_idle")
-
 # An agent reads its meters at most so often, but always when a lease closes: below the counters' own resolution a
 # reading says nothing. The energy that a trial is told at a report may be that of a reading so long ago.
 READ_AT_MOST_EVERY_SECONDS = 0.1
@@ -47,9 +41,9 @@ class EnergyRow(NamedTuple):
     Attributes:
         host: boot_id of the host.
         window: the accounting window on that host.
-        lease: the lease it was booked to; empty for a bucket of the node.
+        lease: the lease it was booked to; empty for a bucket of the host.
         device, component, source: as in ``meters.Device``.
-        bucket: ``active``, ``idle`` or ``startup`` for a lease, else a bucket of the node.
+        bucket: one of ``core.buckets``, of a lease or of the host.
         joules: energy since the window was opened.
     """
 

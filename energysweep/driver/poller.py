@@ -8,6 +8,7 @@ readings at the end. An agent that does not answer holds up neither the others n
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -18,6 +19,7 @@ from energysweep.accounting.accounts import Sweep
 from energysweep.agent import protocol
 from energysweep.agent.client import NOTHING_SPENT, AgentClient, Spent
 from energysweep.agent.discovery import ScrapeTargets
+from energysweep.core.buckets import WORK_BUCKETS
 from energysweep.core.errors import AgentError, AgentUnreachable, LedgerError, one_line
 from energysweep.ledger.intake import Intake
 from energysweep.ledger.run_state import RunState
@@ -329,7 +331,10 @@ class Poller:
                 now; it is added to its last window: should that window still be there, its agent knows better.
         """
         booked = self._state.booked(trial)
-        spent = {window: Spent(each.active + each.idle, each.active, each.startup) for window, each in booked.items()}
+        spent = {
+            window: Spent(math.fsum(each[name] for name in WORK_BUCKETS), each["active"], each["startup"])
+            for window, each in booked.items()
+        }
         for each in spent.values():
             at_least = at_least.minus(each)
         if spent:

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
 from energysweep.analysis.intervals import geometric_mean
+from energysweep.core.buckets import BUCKETS, WORK_BUCKETS
 from energysweep.core.carbon import Intensity
-from energysweep.core.records import (
-    CHARGED_BESIDE_WORK,
-    LEASE_BUCKETS,
-    NODE_BUCKETS,
-    TRIAL_BUCKETS,
-    EnergyRow,
-    LeaseRow,
-    MeterRow,
-)
+from energysweep.core.records import EnergyRow, LeaseRow, MeterRow
 from energysweep.ledger.run_state import RunState
 from energysweep.meters.kinds import Uncertainty, is_model, uncertainty
 
@@ -106,30 +99,37 @@ class Totals:
 
     Attributes:
         energy_joules: what the meters' own counters saw; the other side of the balance.
-        trials_energy_joules: ``active_joules`` + ``idle_share_joules``: of the trials' work.
-        startup_joules: of the trials' start-up, apart from their energy, as far as it is known; None where nobody told
-            any of it apart from work.
+        trials_energy_joules: of the trials' work, the buckets of it together.
+        buckets: joules by the names of ``core.buckets``; of start-up as far as it is known, None where nobody told any
+            of it apart from work.
         lost_joules: of the trials' energy, what failed attempts spent after their last checkpoint.
         pruned_joules: of the trials' energy, what went into trials that a scheduler stopped early.
         conservation_error_ratio: \\|booked - metered\\| / metered.
-        emissions_grams: of trials, their start-up and overhead.
+        emissions_grams: of what the sweep is charged with.
         untold_startup_trials: how many trials had a lease whose start-up nobody told apart: it is in their energy.
     """
 
     energy_joules: float | None
     trials_energy_joules: float | None
-    active_joules: float | None
-    idle_share_joules: float | None
-    overhead_joules: float | None
-    other_sweeps_joules: float | None
-    background_joules: float | None
-    unreserved_idle_joules: float | None
+    buckets: Mapping[str, float | None]
     lost_joules: float | None
     pruned_joules: float | None
     conservation_error_ratio: float | None
     emissions_grams: float | None
-    startup_joules: float | None = None
     untold_startup_trials: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its entry in summary.json, where each bucket has a key."""
+        return {
+            "energy_joules": self.energy_joules,
+            "trials_energy_joules": self.trials_energy_joules,
+            **{bucket.total: self.buckets[bucket.name] for bucket in BUCKETS},
+            "lost_joules": self.lost_joules,
+            "pruned_joules": self.pruned_joules,
+            "conservation_error_ratio": self.conservation_error_ratio,
+            "emissions_grams": self.emissions_grams,
+            "untold_startup_trials": self.untold_startup_trials,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,27 +189,20 @@ def totals(
     leases = state.leases.values()
     metered_joules = math.fsum(row.joules for row in metered) if metered else None
     buckets = {
-        bucket: math.fsum(row.joules for row in booked if row.bucket == bucket) if booked else None
-        for bucket in (*LEASE_BUCKETS, *NODE_BUCKETS)
+        bucket.name: math.fsum(row.joules for row in booked if row.bucket == bucket.name) if booked else None
+        for bucket in BUCKETS
     }
-    trials_joules = total(buckets[bucket] for bucket in TRIAL_BUCKETS)
-    charged_joules = total((trials_joules, *(buckets[bucket] for bucket in CHARGED_BESIDE_WORK)))
+    charged_joules = total(buckets[bucket.name] for bucket in BUCKETS if bucket.is_charged)
     error_ratio = None
     if metered_joules and booked:
         error_ratio = abs(math.fsum(row.joules for row in booked) - metered_joules) / metered_joules
     return Totals(
         energy_joules=metered_joules,
-        trials_energy_joules=trials_joules,
-        startup_joules=startup_joules(leases, booked),
+        trials_energy_joules=total(buckets[bucket] for bucket in WORK_BUCKETS),
+        buckets=buckets | {"startup": startup_joules(leases, booked)},
         untold_startup_trials=len({lease.trial for lease in leases if lease.startup_seconds is None})
         if leases
         else None,
-        active_joules=buckets["active"],
-        idle_share_joules=buckets["idle"],
-        overhead_joules=buckets["overhead"],
-        other_sweeps_joules=buckets["other_sweeps"],
-        background_joules=buckets["background"],
-        unreserved_idle_joules=buckets["unreserved_idle"],
         lost_joules=lost_joules,
         pruned_joules=pruned_joules,
         conservation_error_ratio=error_ratio,

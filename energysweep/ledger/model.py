@@ -215,7 +215,7 @@ class Summary:
             "duration_seconds": self.duration_seconds,
             "objective": None if self.objective is None else asdict(self.objective),
             "trials": self.extent.to_dict(),
-            "totals": asdict(self.totals),
+            "totals": self.totals.to_dict(),
             "configurations": [configuration.to_dict() for configuration in self.configurations],
             "stages": [stage.to_dict() for stage in self.stages],
             "headline": self.headline.to_dict(),

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from energysweep.core.buckets import BUCKETS, WORK_BUCKETS
 from energysweep.core.carbon import Intensity
 from energysweep.core.errors import InputError
 from energysweep.core.naming import parse
-from energysweep.core.records import NODE_BUCKETS, TRIAL_BUCKETS, AttemptRow, EnergyRow, LeaseRow
+from energysweep.core.records import AttemptRow, EnergyRow, LeaseRow
 from energysweep.ledger.balance import MeterSummary, meter
 from energysweep.ledger.model import Summary
 from energysweep.ledger.run_state import RunState
@@ -65,7 +66,7 @@ class DeviceBalance:
 
     Attributes:
         meter: the counter, since the window was opened; None if the ledger has none of it.
-        buckets: joules by name: this trial, its start-up, other trials, and the buckets of the node.
+        buckets: joules by name: this trial, what is apart of it, other trials, and the buckets of the host.
     """
 
     device: str
@@ -184,14 +185,18 @@ def _window(state: RunState, host: str, window: str, own: Sequence[LeaseRow]) ->
 
 def _buckets(rows: Sequence[EnergyRow], own_leases: set[str]) -> tuple[tuple[str, float], ...]:
     own = [row for row in rows if row.lease in own_leases]
-    work = math.fsum(row.joules for row in own if row.bucket in TRIAL_BUCKETS)
-    startup = math.fsum(row.joules for row in own if row.bucket == "startup")
-    others = math.fsum(row.joules for row in rows if row.lease and row.lease not in own_leases)
-    of_node = [
-        (bucket.replace("_", " "), math.fsum(row.joules for row in rows if not row.lease and row.bucket == bucket))
-        for bucket in NODE_BUCKETS
-    ]
-    return (("this trial", work), ("its start-up", startup), ("other trials", others), *of_node)
+    of_host = [row for row in rows if not row.lease]
+
+    def booked(among: Sequence[EnergyRow], *names: str) -> float:
+        return math.fsum(row.joules for row in among if row.bucket in names)
+
+    apart = [bucket for bucket in BUCKETS if bucket.of == "lease" and not bucket.is_work]
+    return (
+        ("this trial", booked(own, *WORK_BUCKETS)),
+        *((f"its {bucket.title}", booked(own, bucket.name)) for bucket in apart),
+        ("other trials", math.fsum(row.joules for row in rows if row.lease and row.lease not in own_leases)),
+        *((bucket.title, booked(of_host, bucket.name)) for bucket in BUCKETS if bucket.of == "host"),
+    )
 
 
 # Which trial is meant ------------------------------------------------------------------------------------------------

@@ -10,15 +10,14 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Final, Generic, Literal, TypeVar, get_args
+from typing import Any, Final, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from energysweep.core.buckets import BY_NAME, HOST_BUCKETS
 from energysweep.core.errors import one_line
 from energysweep.core.records import (
-    NODE_BUCKETS,
     AttemptRow,
-    Bucket,
     Count,
     Cpus,
     EnergyRow,
@@ -119,9 +118,9 @@ def with_known_leases(rows: Sequence[EnergyRow], leases: Sequence[LeaseRow], dam
     known = {lease.lease for lease in leases}
     found = []
     for row in rows:
-        if row.bucket not in get_args(Bucket):
+        if row.bucket not in BY_NAME:
             damage.note("energy", f"{_short(row.bucket)} is no bucket")
-        elif bool(row.lease) == (row.bucket in NODE_BUCKETS):
+        elif bool(row.lease) == (row.bucket in HOST_BUCKETS):
             damage.note("energy", f"{row.bucket} of {'a' if row.lease else 'no'} lease")
         elif row.lease and row.lease not in known:
             damage.note("energy", f"{row.bucket} of lease {_short(row.lease)}, which the ledger does not know")

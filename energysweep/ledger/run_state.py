@@ -10,26 +10,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from energysweep.accounting.accounts import Charged
+from energysweep.core.buckets import BY_NAME, CHARGED, LEASE_BUCKETS, WORK_BUCKETS
 from energysweep.core.objective import FirstHeld, Objective
-from energysweep.core.records import (
-    CHARGED_BESIDE_WORK,
-    LEASE_BUCKETS,
-    TRIAL_BUCKETS,
-    AttemptRow,
-    EnergyRow,
-    LeaseRow,
-    MeterRow,
-    ResultRow,
-    TrialRow,
-)
+from energysweep.core.records import AttemptRow, EnergyRow, LeaseRow, MeterRow, ResultRow, TrialRow
 from energysweep.ledger import merging
 from energysweep.ledger.store import LedgerData
 from energysweep.meters.kinds import is_model
-
-CHARGED: Final = ("trials", *CHARGED_BESIDE_WORK)  # what a sweep has to answer for
 
 Merged = EnergyRow | MeterRow | LeaseRow | TrialRow | AttemptRow | ResultRow
 
@@ -39,14 +28,6 @@ class Grown(NamedTuple):
 
     row: EnergyRow
     joules: float
-
-
-class Booked(NamedTuple):
-    """Joules that a trial was booked in one window."""
-
-    active: float = 0.0
-    idle: float = 0.0
-    startup: float = 0.0
 
 
 @dataclass(slots=True)
@@ -206,9 +187,9 @@ class RunState:
             return 0.0
         counters[key] = row
         more = row.joules - (known.joules if known else 0.0)
-        bucket = "trials" if row.bucket in TRIAL_BUCKETS else row.bucket
-        if bucket in CHARGED:
-            place = (row.host, row.window, row.component, bucket, row.source)
+        bucket = BY_NAME.get(row.bucket)
+        if bucket is not None and bucket.is_charged:
+            place = (row.host, row.window, row.component, bucket.account, row.source)
             self._charged[place] = self._charged.get(place, 0.0) + more
         return more
 
@@ -238,7 +219,7 @@ class RunState:
             return energy, [row for row in self.meters.values() if (row.host, row.window) in windows]
 
     def charged(self) -> list[Charged]:
-        """What the sweep is charged with: of trials, start-up and overhead of the hosts that have held a lease.
+        """What the sweep is charged with: in the buckets of ``CHARGED``, on the hosts that have held a lease.
 
         A component that was metered on a host that has not is there with 0: a series begins at 0, or its first joules
         are lost to ``rate()``.
@@ -321,28 +302,27 @@ class RunState:
             reports = self._reports.get(trial)
             return [] if reports is None else [reports.rows[number] for number in sorted(reports.rows)]
 
-    def booked(self, trial: str) -> dict[str, Booked]:
-        """What a trial was booked, by window; those in which it held its leases, the last one at the end."""
+    def booked(self, trial: str) -> dict[str, dict[str, float]]:
+        """Joules that a trial was booked, by window and bucket; of windows with leases of it, the last at the end."""
         with self._lock:
-            found: dict[str, Booked] = {}
+            found: dict[str, dict[str, float]] = {}
             for lease in self.leases_of(trial):
-                before = found.pop(lease.window, Booked())
-                sums = dict(zip(LEASE_BUCKETS, before, strict=True))
+                sums = found.pop(lease.window, dict.fromkeys(LEASE_BUCKETS, 0.0))
                 for row in self._energy.get(lease.lease, {}).values():
                     if row.bucket in sums:
                         sums[row.bucket] += row.joules
-                found[lease.window] = Booked(*sums.values())
+                found[lease.window] = sums
         return found
 
     def joules(self, trial: str) -> float | None:
         """A trial's energy, its start-up apart; None before any was told of."""
         with self._lock:
             rows = [row for lease in self._leases_of.get(trial, ()) for row in self._energy.get(lease, {}).values()]
-        return sum(row.joules for row in rows if row.bucket in TRIAL_BUCKETS) if rows else None
+        return sum(row.joules for row in rows if row.bucket in WORK_BUCKETS) if rows else None
 
     def series_of(self, row: EnergyRow) -> str:
         """The name of the power series that a counter is part of: its trial's, or ``bucket:overhead`` and so on."""
-        lease = self.leases.get(row.lease) if row.bucket in TRIAL_BUCKETS else None
+        lease = self.leases.get(row.lease) if row.bucket in WORK_BUCKETS else None
         return lease.trial if lease else f"bucket:{row.bucket}"
 
     def attempt_at(self, trial: str, at: float) -> int:

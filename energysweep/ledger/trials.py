@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from energysweep.analysis.target import value_order
+from energysweep.core.buckets import WORK_BUCKETS
 from energysweep.core.carbon import Intensity
 from energysweep.core.naming import configuration_text, trial_text
 from energysweep.core.objective import Outcome, outcome
 from energysweep.core.records import (
     OPEN,
-    TRIAL_BUCKETS,
     AttemptRow,
-    Bucket,
     EnergyRow,
     LeaseRow,
     TrialStatus,
@@ -35,7 +34,7 @@ def spent_by_attempt(booked: Sequence[tuple[LeaseRow, Sequence[EnergyRow]]]) -> 
     """The joules that each attempt that held a lease worked with, by its number; start-up is apart."""
     spent: dict[int, float] = defaultdict(float)
     for lease, rows in booked:
-        spent[lease.attempt] += math.fsum(energy.joules for energy in rows if energy.bucket in TRIAL_BUCKETS)
+        spent[lease.attempt] += math.fsum(energy.joules for energy in rows if energy.bucket in WORK_BUCKETS)
     return dict(spent)
 
 
@@ -231,8 +230,8 @@ def _trial(
     attempts = state.attempts_of(row.trial)
     objective = state.objectives.get(row.stage)
     all_rows = [energy for _, rows in booked for energy in rows]
-    energy_rows = [energy for energy in all_rows if energy.bucket in TRIAL_BUCKETS]
-    energy_joules = _joules(all_rows, *TRIAL_BUCKETS)
+    energy_rows = [energy for energy in all_rows if energy.bucket in WORK_BUCKETS]
+    energy_joules = _joules(all_rows, *WORK_BUCKETS)
     held_seconds = sum(lease.held_seconds for lease, _ in booked)
     startup_seconds = _startup_seconds([lease for lease, _ in booked])
     work_seconds = held_seconds - (startup_seconds or 0.0)
@@ -287,7 +286,7 @@ def _startup_seconds(leases: Sequence[LeaseRow]) -> float | None:
     return math.fsum(known) if known else None
 
 
-def _joules(rows: Sequence[EnergyRow], *buckets: Bucket) -> float | None:
+def _joules(rows: Sequence[EnergyRow], *buckets: str) -> float | None:
     """Of a trial that was metered at all, what is in these buckets; 0 if there is none of it."""
     return math.fsum(row.joules for row in rows if row.bucket in buckets) if rows else None
 

@@ -11,10 +11,10 @@ from energysweep.core.metrics import (
     SWEEP_END,
     SWEEP_ENERGY,
     SWEEP_START,
+    TRIAL_APART_ENERGY,
     TRIAL_ENERGY,
     TRIAL_INFO,
     TRIAL_RESULT,
-    TRIAL_STARTUP_ENERGY,
     Family,
 )
 from energysweep.core.naming import NAMES_PATTERN
@@ -253,7 +253,7 @@ def how_measured(series: Family = TRIAL_ENERGY, where: str = TRIALS) -> Json:
 
 def how_sweeps_are_measured(name: str = "measured") -> Json:
     """How the energy of whole sweeps is known, also of what is not among their trials within the range."""
-    series = (SWEEP_ENERGY, TRIAL_ENERGY, TRIAL_STARTUP_ENERGY)
+    series = (SWEEP_ENERGY, TRIAL_ENERGY, *TRIAL_APART_ENERGY.values())
     return _measured(*((each, SWEEPS) for each in series)) | {"name": name}
 
 

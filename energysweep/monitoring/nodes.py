@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from energysweep.core.buckets import BUCKETS
 from energysweep.core.metrics import (
     AGENT_CPU,
     AGENT_OPEN_LEASES,
@@ -59,6 +60,7 @@ _RESTARTS = (
 
 _SHARED = "Where several agents share a node, this is what the one that has counted longest says."
 _ADDRESSES = "Each address at which Prometheus finds an agent counts; one that is scraped at two counts twice."
+_APART = "; ".join(f"{each.title}: {each.about}" for each in BUCKETS if each.is_in_host_account and not each.is_work)
 _DIVIDED = f"{_SHARED} Where it was there for a part of the time, agents are divided by time, which is an estimate."
 
 
@@ -98,10 +100,8 @@ def _power_by_owner() -> Panel:
     buckets = f"sum by (bucket) ({node_power(NODE_BUCKETS, NODES)})"
     return timeseries(
         "$measured Power by owner, and the meters",
-        "Trials: of all sweeps; start-up: what these loaded before they worked; overhead: drivers, Ray, agents;"
-        " background: everything else that ran;"
-        " unreserved idle: the idle floor that no trial had reserved. The line is what the meters saw; it should lie on"
-        f" the top of the areas. {_SHARED} {_ESTIMATE}",
+        f"Trials: the work of those of all sweeps; {_APART}. The line is what the meters saw; it should lie on the top"
+        f" of the areas. {_SHARED} {_ESTIMATE}",
         "watt",
         _EMPTY,
         over_time("meters", f"sum({node_power(NODE_ENERGY, NODES)})", "Meters"),

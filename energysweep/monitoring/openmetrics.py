@@ -27,6 +27,7 @@ from pydantic import ValidationError
 from energysweep.accounting.accounts import ShownMetrics
 from energysweep.analysis.early_stopping import Effort, saved_joules
 from energysweep.analysis.target import own
+from energysweep.core.buckets import CHARGED_APART, TRIALS, WORK_BUCKETS
 from energysweep.core.carbon import Intensity
 from energysweep.core.metrics import (
     FAMILIES,
@@ -40,21 +41,18 @@ from energysweep.core.metrics import (
     SWEEP_SAVED,
     SWEEP_START,
     SWEEP_TRIALS,
+    TRIAL_APART_EMISSIONS,
+    TRIAL_APART_ENERGY,
     TRIAL_EMISSIONS,
     TRIAL_ENERGY,
     TRIAL_INFO,
     TRIAL_POWER,
     TRIAL_REPORTS,
     TRIAL_RESULT,
-    TRIAL_STARTUP_EMISSIONS,
-    TRIAL_STARTUP_ENERGY,
     Family,
 )
 from energysweep.core.naming import configuration_text
 from energysweep.core.records import (
-    CHARGED_BESIDE_WORK,
-    TRIAL_BUCKETS,
-    Bucket,
     LeaseRow,
     ResultRow,
     TrialRow,
@@ -71,7 +69,7 @@ from energysweep.sweepfile import Scheduler
 
 
 class Spent(NamedTuple):
-    """A trial, the start-up of all, or the overhead: when it drew its energy, and how much in all.
+    """A trial, or all of a bucket apart from trials' work: when it drew its energy, and how much in all.
 
     Attributes:
         joules: by component and source.
@@ -82,7 +80,7 @@ class Spent(NamedTuple):
     joules: Mapping[tuple[str, str], float]
 
 
-def _in_bucket(state: RunState, bucket: Bucket) -> dict[tuple[str, str], float]:
+def _in_bucket(state: RunState, bucket: str) -> dict[tuple[str, str], float]:
     """Joules of a bucket by component and source, as the sweep is charged with them."""
     return {
         (each.component, each.source): each.energy_joules
@@ -99,7 +97,7 @@ def _charged_samples(
     Args:
         run: the run id.
         times: of the samples, in order; the last one is not before the end of anything.
-        spent: all trials, their start-up and the overhead.
+        spent: all trials, and the buckets apart.
         intensity: of the grid.
     """
     grams: dict[str, list[float]] = {}
@@ -186,16 +184,17 @@ def _samples(data: LedgerData, intensity: Intensity | None) -> Iterator[Sample]:
             points = [(clock.at(elapsed), total) for elapsed, total in totals.get(trial.trial, ())]
             course = course_of(held, points, sum(booked.values()))
             ends.append(course.at[-1])
-            spent.append(Spent("trials", course, _without_node(booked)))
+            spent.append(Spent(TRIALS, course, _without_node(booked)))
             who = (_id(data.run), trial.trial)
             yield from _energy_samples(who, course, booked, intensity)
-            yield from _startup_samples(who, course, state, held, intensity)
+            for bucket in TRIAL_APART_ENERGY:
+                yield from _apart_samples(who, bucket, course, state, held, intensity)
             nodes = tuple(dict.fromkeys(lease.node for lease in held))
             yield from _fact_samples(_id(data.run), trial, varying, course, nodes)
             yield from _result_samples(data.run, trial.trial, state.reports_of(trial.trial), course, nodes[-1], clock)
     begin = _began(data.run, max(ends))
     end = max(*ends, begin + 0.001)  # also of a ledger that has lost when things were
-    for bucket in CHARGED_BESIDE_WORK:
+    for bucket in CHARGED_APART:
         of_bucket = _in_bucket(state, bucket)
         points = [(clock.at(elapsed), total) for elapsed, total in totals.get(f"bucket:{bucket}", ())]
         course = course_between(begin, end, points, sum(of_bucket.values()))
@@ -217,7 +216,7 @@ def _joules(state: RunState, leases: Iterable[LeaseRow]) -> dict[_Key, float]:
     joules: dict[_Key, float] = {}
     for lease in leases:
         for row in state.energy_of(lease.lease):
-            if row.bucket in TRIAL_BUCKETS:
+            if row.bucket in WORK_BUCKETS:
                 key = (lease.node, row.component, row.bucket, row.source)
                 joules[key] = joules.get(key, 0.0) + row.joules
     return joules
@@ -258,19 +257,23 @@ def _energy_samples(
         yield TRIAL_POWER, (*who, *place), 0.0, course.at[-1] + 1.0
 
 
-def _startup_samples(
+def _apart_samples(
     who: tuple[str, str],
+    bucket: str,
     course: Course,
     state: RunState,
     leases: Sequence[LeaseRow],
     intensity: Intensity | None,
 ) -> Iterator[Sample]:
-    """What start-up drew, and its CO2e: as if it was all at the beginning of each lease, at a steady power."""
+    """What is apart of a trial's energy, and its CO2e, as if it was drawn at a steady power.
+
+    Start-up as if all of it was at the beginning of each lease, else over the whole lease.
+    """
     steps: dict[tuple[str, str, str], list[Course]] = {}
     for lease in leases:
-        end = lease.opened_at + (lease.startup_seconds or 0.0)
+        end = lease.opened_at + ((lease.startup_seconds or 0.0) if bucket == "startup" else lease.held_seconds)
         for row in state.energy_of(lease.lease):
-            if row.bucket == "startup":
+            if row.bucket == bucket:
                 place = (lease.node, row.component, row.source)
                 steps.setdefault(place, []).append(course_between(lease.opened_at, end, (), row.joules))
     for at in course.times():
@@ -278,11 +281,11 @@ def _startup_samples(
         for place, courses in steps.items():
             joules = sum(each.joules[-1] * each.part(at) for each in courses)
             of_node[place[0]] = of_node.get(place[0], 0.0) + joules
-            yield TRIAL_STARTUP_ENERGY, (*who, *place), joules, at
+            yield TRIAL_APART_ENERGY[bucket], (*who, *place), joules, at
         if intensity is not None:
             for node, joules in of_node.items():
                 grams = intensity.emissions_grams(joules)
-                yield TRIAL_STARTUP_EMISSIONS, (*who, node), grams, at
+                yield TRIAL_APART_EMISSIONS[bucket], (*who, node), grams, at
 
 
 def _fact_samples(

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from energysweep.core.buckets import BUCKETS, BY_NAME, TRIALS, WORK_BUCKETS
+
 # Fields: what one holds gives its unit, its decimals, and the width of its column ------------------------------------
 #
 # Grafana gives all columns of a table the same width, and all fields of a panel the panel's unit, also labels that
@@ -59,12 +61,10 @@ METRIC = Field("none", 140)
 """Headed by its name, of which 16 characters are seen; the heading of the row has all of it."""
 MOMENT = Field("dateTimeAsIso", 165)
 
-OWNERS: Mapping[str, tuple[str, str]] = {
-    "trials": ("Trials", "blue"),
-    "startup": ("Start-up", "#f2d24a"),
-    "overhead": ("Overhead", "orange"),
-    "background": ("Background", "purple"),
-    "unreserved_idle": ("Unreserved idle", "#a0a4a8"),
+OWNERS: Mapping[str, tuple[str, str]] = {TRIALS: ("Trials", BY_NAME[WORK_BUCKETS[0]].color)} | {
+    bucket.name: (bucket.title.capitalize(), bucket.color)
+    for bucket in BUCKETS
+    if bucket.is_in_host_account and not bucket.is_work
 }
 """Whose energy a bucket is, by its label: the name that people read, and its colour."""
 

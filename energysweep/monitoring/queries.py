@@ -17,18 +17,18 @@ What every expression has to put right:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from energysweep.core.metrics import (
     NODE_ENERGY,
     SWEEP_EMISSIONS,
     SWEEP_ENERGY,
+    TRIAL_APART_EMISSIONS,
+    TRIAL_APART_ENERGY,
     TRIAL_EMISSIONS,
     TRIAL_ENERGY,
     TRIAL_INFO,
     TRIAL_RESULT,
-    TRIAL_STARTUP_EMISSIONS,
-    TRIAL_STARTUP_ENERGY,
     Family,
 )
 from energysweep.meters.kinds import MODELS
@@ -86,9 +86,17 @@ def increase(metric: Family, where: str) -> str:
     return f"max by ({_by(metric)}) ({_grown(metric, where)})"
 
 
-def in_startup(expression: str) -> str:
-    """Of trials' start-up, in the bucket that it has among a sweep's own: beside their work it is another series."""
-    return f'label_replace({expression}, "bucket", "startup", "", "")'
+def apart(families: Mapping[str, Family], query: Callable[[Family, str], str], where: str) -> str:
+    """What is apart of trials' energy, in the buckets that it has among a sweep's own: there it has other series.
+
+    Args:
+        families: by bucket.
+        query: of each of them.
+        where: the condition.
+    """
+    return " or ".join(
+        f'label_replace({query(family, where)}, "bucket", "{bucket}", "", "")' for bucket, family in families.items()
+    )
 
 
 def node_power(metric: Family, nodes: str) -> str:
@@ -214,7 +222,7 @@ def charged_energy(by: str) -> str:
 
 def charged_emissions(by: str) -> str:
     """Grams of CO2e of whole sweeps, like their joules."""
-    of_trials = _with_startup(highest(TRIAL_EMISSIONS, SWEEPS), highest(TRIAL_STARTUP_EMISSIONS, SWEEPS))
+    of_trials = f"{highest(TRIAL_EMISSIONS, SWEEPS)} or {apart(TRIAL_APART_EMISSIONS, highest, SWEEPS)}"
     return f"sum by ({by}) ({highest(SWEEP_EMISSIONS, SWEEPS)}) or sum by ({by}) ({of_trials})"
 
 
@@ -230,13 +238,8 @@ def charged_estimated_part(by: str) -> str:
 
 def _charged_energy(where: str) -> tuple[str, str]:
     """Joules of whole sweeps: as a driver tells, and as trials tell, which is without overhead."""
-    of_trials = _with_startup(highest(TRIAL_ENERGY, where), highest(TRIAL_STARTUP_ENERGY, where))
+    of_trials = f"{highest(TRIAL_ENERGY, where)} or {apart(TRIAL_APART_ENERGY, highest, where)}"
     return highest(SWEEP_ENERGY, where), of_trials
-
-
-def _with_startup(work: str, startup: str) -> str:
-    """Both beside each other, to be summed up."""
-    return f"{work} or {in_startup(startup)}"
 
 
 def objective(info: str = INFO) -> str:

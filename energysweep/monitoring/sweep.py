@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from energysweep.core.buckets import CHARGED_APART
 from energysweep.core.metrics import (
     SWEEP_BEST,
     SWEEP_CHEAPEST,
     SWEEP_ENERGY,
     SWEEP_SAVED,
     SWEEP_TRIALS,
+    TRIAL_APART_ENERGY,
     TRIAL_ENERGY,
     TRIAL_INFO,
     TRIAL_POWER,
-    TRIAL_STARTUP_ENERGY,
 )
-from energysweep.core.records import CHARGED_BESIDE_WORK
 from energysweep.monitoring.charts import Column, Group, groups, stat, table, timeseries, xychart
 from energysweep.monitoring.dashboard import (
     choose_hardware,
@@ -47,6 +47,7 @@ from energysweep.monitoring.queries import (
     INFO,
     SWEEPS,
     TRIALS,
+    apart,
     charged_emissions,
     charged_energy,
     chosen,
@@ -54,7 +55,6 @@ from energysweep.monitoring.queries import (
     emissions,
     energy,
     estimated_part,
-    in_startup,
     latest,
     named,
     now,
@@ -75,7 +75,7 @@ _TRIALS, _SOURCES = "$measured Trials", "What measured it"
 """Tables whose rows other panels take."""
 _ESTIMATE = "An estimate is a model of the hardware, not a measurement; What measured it names the sources."
 
-_PARTS = {bucket: OWNERS[bucket] for bucket in CHARGED_BESIDE_WORK} | {"Other trials": ("Other trials", "#a0a4a8")}
+_PARTS = {bucket: OWNERS[bucket] for bucket in CHARGED_APART} | {"Other trials": ("Other trials", "#a0a4a8")}
 
 _OF_TRIALS, _APART = ', bucket="trials"', ', bucket!="trials"'
 _POWER_NOW = described(per_trial(now(TRIAL_POWER, TRIALS)), now(TRIAL_INFO, INFO))
@@ -174,8 +174,8 @@ def _power() -> Panel:
     def of_sweep(also: str = "") -> str:
         return f"sum({rate(SWEEP_ENERGY, SWEEPS + also)})"
 
-    of_startup = f"sum by (bucket) ({in_startup(rate(TRIAL_STARTUP_ENERGY, SWEEPS))})"
-    apart = f"sum by (bucket) ({rate(SWEEP_ENERGY, SWEEPS + _APART)}) or {of_startup}"
+    of_trials_apart = f"sum by (bucket) ({apart(TRIAL_APART_ENERGY, rate, SWEEPS)})"
+    beside = f"sum by (bucket) ({rate(SWEEP_ENERGY, SWEEPS + _APART)}) or {of_trials_apart}"
     shown = f"topk(40, {chosen(per_trial(rate(TRIAL_ENERGY, TRIALS)), INFO)})"
     # A Tuner of one's own has no driver that tells of all its trials.
     every = f"{of_sweep(_OF_TRIALS)} or sum({rate(TRIAL_ENERGY, SWEEPS)})"
@@ -191,7 +191,7 @@ def _power() -> Panel:
         "watt",
         "no trial ran in this time range",
         over_time("sweep", of_sweep(), "The sweep"),
-        over_time("apart", apart, "{{bucket}}"),
+        over_time("apart", beside, "{{bucket}}"),
         over_time("others", others, "Other trials"),
         over_time("A", described(shown, now(TRIAL_INFO, INFO)), "{{config}} {{hardware}} · {{trial}}"),
         width=16,

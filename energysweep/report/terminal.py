@@ -266,9 +266,10 @@ def _stage_note(stage: StageSummary) -> str:
 
 
 def _startup_note(summary: Summary) -> str | None:
-    if not summary.totals.startup_joules:
+    joules = summary.totals.buckets["startup"]
+    if not joules:
         return None
-    energy = energy_text(summary.totals.startup_joules, estimated=summary.estimated)
+    energy = energy_text(joules, estimated=summary.estimated)
     return f"start-up of the trials (imports, first loading) took {energy}; it is measured apart and in none of these."
 
 

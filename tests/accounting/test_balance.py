@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energysweep.core.records import TRIAL_BUCKETS
+from energysweep.core.buckets import WORK_BUCKETS
 from energysweep.ledger.intake import Intake
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import Ledger
@@ -176,7 +176,7 @@ def test_all_buckets_of_a_window_are_what_its_meters_saw(events: list[Event]) ->
             kept = [
                 row.joules
                 for row in data.energy
-                if row.window == window.id and row.bucket in TRIAL_BUCKETS and trial_of[row.lease] == name
+                if row.window == window.id and row.bucket in WORK_BUCKETS and trial_of[row.lease] == name
             ]
             assert sum(kept) == pytest.approx(trial.energy().joules, rel=1e-9, abs=1e-9), (run, name)
 

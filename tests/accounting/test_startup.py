@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from energysweep.accounting.attribution import Owner, Usage, startup_parts
+from energysweep.core.buckets import LEASE_BUCKETS, WORK_BUCKETS
 from energysweep.core.errors import LeaseRefused
-from energysweep.core.records import LEASE_BUCKETS, TRIAL_BUCKETS
 from tests.support.fake_host import CPU, DRAM, GPU, FakeHost
 
 
@@ -233,7 +233,7 @@ def test_however_phases_change_every_joule_is_booked_once(tmp_path: Path, chance
     assert {lease: rows[lease].held_seconds for lease in leases} == pytest.approx(held)
     for lease, held_by in rows.items():
         in_rows = sum(
-            each.joules for each in window.energy_rows(0) if each.lease == lease and each.bucket in TRIAL_BUCKETS
+            each.joules for each in window.energy_rows(0) if each.lease == lease and each.bucket in WORK_BUCKETS
         )
         assert window.trial(held_by.trial).energy().joules == pytest.approx(in_rows)
 

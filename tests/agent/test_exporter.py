@@ -188,9 +188,7 @@ def test_start_up_has_joules_and_grams_of_its_own(host: FakeHost) -> None:
 
 @given(st.text(max_size=400), st.floats(), st.floats(min_value=0))
 def test_any_text_and_number_can_be_read_again(text: str, number: float, joules: float) -> None:
-    trial = TrialSnapshot(
-        "r", text, text, "cpu", {("cpu", "active", "rapl"): joules}, {}, None, None, 0, {text: number}
-    )
+    trial = TrialSnapshot("r", text, text, "cpu", {("cpu", "active", "rapl"): joules}, {}, None, {}, 0, {text: number})
     for accept, parse in (
         ("", parser.text_string_to_metric_families),
         ("application/openmetrics-text", openmetrics_parser.text_string_to_metric_families),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Unpack
 
 import pytest
@@ -387,16 +387,19 @@ def test_tasks_without_separate_models_have_nothing_to_be_set_against() -> None:
 class Totals:
     energy_joules: float | None = None
     trials_energy_joules: float | None = None
-    overhead_joules: float | None = None
-    other_sweeps_joules: float | None = None
-    background_joules: float | None = None
-    unreserved_idle_joules: float | None = None
+    buckets: Mapping[str, float | None] = field(default_factory=dict)
     emissions_grams: float | None = None
-    startup_joules: float | None = None
 
 
 def test_a_study_s_own_energy_is_the_sum_of_its_runs() -> None:
-    found = study_energy([Totals(100, 60, 10, 0, 20, 10, 0.5), Totals(50, 30, 5, 5, 5, 5, 0.25), Totals()])
-    assert (found.energy_joules, found.trials_energy_joules, found.overhead_joules) == (150, 90, 15)
+    found = study_energy(
+        [
+            Totals(100, 60, {"active": 50, "idle": 10, "overhead": 10, "background": 30}, 0.5),
+            Totals(50, 30, {"active": 30, "overhead": 5, "other_sweeps": 15, "startup": None}, 0.25),
+            Totals(),
+        ]
+    )
+    assert (found.energy_joules, found.trials_energy_joules, found.buckets["overhead"]) == (150, 90, 15)
+    assert (found.buckets["idle"], found.buckets["other_sweeps"], found.buckets["startup"]) == (10, 15, None)
     assert (found.emissions_grams, found.runs, found.unknown) == (0.75, 3, 1)
     assert study_energy([]).energy_joules is None

@@ -119,8 +119,8 @@ def test_what_a_sweep_has_cost_goes_on_over_a_new_agent_and_a_resume(
     totals = summarise(read(folder)).totals
     buckets = {
         "trials": totals.trials_energy_joules,
-        "startup": totals.startup_joules or 0.0,
-        "overhead": totals.overhead_joules,
+        "startup": totals.buckets["startup"] or 0.0,
+        "overhead": totals.buckets["overhead"],
     }
     expected = pytest.approx(buckets)
     with suppress(AssertionError):

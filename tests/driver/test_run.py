@@ -68,11 +68,11 @@ def test_two_trials_at_once_share_the_100_watts_and_the_buckets_add_up(measured:
     assert totals.energy_joules == pytest.approx(100 * window_seconds(ledger, measured.elapsed), rel=1e-3, abs=50)
     booked = (
         totals.trials_energy_joules
-        + totals.startup_joules
-        + totals.overhead_joules
-        + totals.other_sweeps_joules
-        + totals.background_joules
-        + totals.unreserved_idle_joules
+        + totals.buckets["startup"]
+        + totals.buckets["overhead"]
+        + totals.buckets["other_sweeps"]
+        + totals.buckets["background"]
+        + totals.buckets["unreserved_idle"]
     )
     assert booked == pytest.approx(totals.energy_joules, rel=1e-3)
     assert totals.conservation_error_ratio < 1e-3

@@ -26,7 +26,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 def active(state: RunState, trial: str) -> float:
-    return sum(each.active for each in state.booked(trial).values())
+    return sum(each["active"] for each in state.booked(trial).values())
 
 
 def is_in_the_ledger(run: SimulatedRun) -> bool:

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from energysweep.accounting.accounts import Charged, Cheapest
-from energysweep.core.records import LEASE_BUCKETS, EnergyRow, LeaseRow, MeterRow, ResultRow, TrialRow, TrialStatus
+from energysweep.core.buckets import LEASE_BUCKETS
+from energysweep.core.records import EnergyRow, LeaseRow, MeterRow, ResultRow, TrialRow, TrialStatus
 from energysweep.driver.progress import RunningTrial, Status, cheapest, line, table
 from energysweep.ledger.run_state import Results, RunState, TrialState, with_waiting
 

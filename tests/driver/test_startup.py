@@ -162,7 +162,7 @@ def test_the_first_trial_of_a_process_does_not_pay_for_its_imports(run_sweep: Ru
     assert first_startup > 3.0 * second
     assert next_startup < 0.5 * second + 0.1 * first_startup
     totals = done.summary.totals
-    assert totals.startup_joules == pytest.approx(sum(float(row["startup_joules"]) for row in rows_of(done)))
+    assert totals.buckets["startup"] == pytest.approx(sum(float(row["startup_joules"]) for row in rows_of(done)))
     assert totals.conservation_error_ratio < 1e-3
 
 

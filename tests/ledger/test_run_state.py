@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from energysweep.core.buckets import LEASE_BUCKETS
 from energysweep.core.objective import Objective
 from energysweep.core.records import AttemptRow, EnergyRow, LeaseRow, MeterRow, ResultRow, TrialRow
-from energysweep.ledger.run_state import Booked, Merged, RunState
+from energysweep.ledger.run_state import Merged, RunState
 from energysweep.ledger.store import Ledger
 
 OBJECTIVE = Objective("accuracy", "max", 0.5, patience=2)
@@ -26,9 +27,11 @@ def energy(lease: str, bucket: str, device: str, joules: float) -> EnergyRow:
     return EnergyRow("boot", WINDOWS[lease], lease, device, "cpu", bucket, "rapl", joules)
 
 
-ENERGY = st.builds(
-    energy, st.sampled_from([*LEASES]), st.sampled_from(["active", "idle", "startup"]), st.sampled_from("ab"), JOULES
-)
+def in_buckets(active: float, idle: float, startup: float) -> dict[str, float]:
+    return {"active": active, "idle": idle, "startup": startup}
+
+
+ENERGY = st.builds(energy, st.sampled_from([*LEASES]), st.sampled_from(LEASE_BUCKETS), st.sampled_from("ab"), JOULES)
 OVERHEAD = st.builds(
     lambda window, joules: EnergyRow("boot", window, "", "a", "cpu", "overhead", "rapl", joules),
     st.sampled_from(["v", "w", "x"]),
@@ -156,10 +159,13 @@ def test_energy_that_is_told_before_its_lease_is_the_trial_s_once_the_lease_is_k
     assert (state.booked("t"), state.joules("t")) == ({}, None)
     lease = LeaseRow("k", "boot", "v", "n", "t", 1, 7, 10.0, None, 1, 1, 0, 1, "{}")
     state.merge([lease])
-    assert (state.booked("t"), state.joules("t")) == ({"v": Booked(5.0, 0.0, 2.0)}, 5.0)
+    assert (state.booked("t"), state.joules("t")) == ({"v": in_buckets(5.0, 0.0, 2.0)}, 5.0)
     # Its second host is the last one in which it held a lease.
     state.merge([lease._replace(lease="l", window="w", opened_at=20.0), energy("l", "idle", "a", 1.0)])
-    assert list(state.booked("t").items()) == [("v", Booked(5.0, 0.0, 2.0)), ("w", Booked(0.0, 1.0, 0.0))]
+    assert list(state.booked("t").items()) == [
+        ("v", in_buckets(5.0, 0.0, 2.0)),
+        ("w", in_buckets(0.0, 1.0, 0.0)),
+    ]
 
 
 @pytest.mark.parametrize(

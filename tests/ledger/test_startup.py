@@ -52,7 +52,7 @@ def test_start_up_is_in_no_number_that_is_compared() -> None:
 
 def test_start_up_stands_beside_it_and_every_joule_is_still_in_one_place() -> None:
     before, after = summarise(example()).totals, summarise(with_startup()).totals
-    assert (before.startup_joules, after.startup_joules) == (0.0, 50.0)
+    assert (before.buckets["startup"], after.buckets["startup"]) == (0.0, 50.0)
     assert after.energy_joules == pytest.approx(before.energy_joules + 50)
     assert after.trials_energy_joules == before.trials_energy_joules
     assert after.conservation_error_ratio == pytest.approx(0, abs=1e-12)
@@ -108,7 +108,7 @@ def untold(data: LedgerData, *trials: str) -> LedgerData:
 def test_an_older_ledger_does_not_know() -> None:
     data = untold(example())
     summary = summarise(data)
-    assert summary.totals.startup_joules is None
+    assert summary.totals.buckets["startup"] is None
     assert {each.startup_joules for each in summary.trials} == {None}
     assert rows_of(trials_csv(summary))[0]["startup_joules"] == "n/a"
     assert [each for each in limits(summary) if each.startswith("Start-up was not told apart from work")]
@@ -136,17 +136,17 @@ def resumed() -> LedgerData:
 
 def test_every_joule_of_a_run_that_an_older_energysweep_began_is_in_one_place() -> None:
     totals = summarise(resumed()).totals
-    assert (totals.startup_joules, totals.untold_startup_trials) == (70.0, 1)
+    assert (totals.buckets["startup"], totals.untold_startup_trials) == (70.0, 1)
     assert totals.energy_joules == pytest.approx(
         sum(
             joules or 0.0
             for joules in (
                 totals.trials_energy_joules,
-                totals.startup_joules,
-                totals.overhead_joules,
-                totals.other_sweeps_joules,
-                totals.background_joules,
-                totals.unreserved_idle_joules,
+                totals.buckets["startup"],
+                totals.buckets["overhead"],
+                totals.buckets["other_sweeps"],
+                totals.buckets["background"],
+                totals.buckets["unreserved_idle"],
             )
         )
     )

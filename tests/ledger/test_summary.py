@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from energysweep.core.buckets import BUCKETS, Bucket
 from energysweep.core.carbon import Intensity
 from energysweep.core.objective import Objective
 from energysweep.core.records import AttemptRow, EnergyRow, MeterRow, ResultRow, TrialRow
@@ -45,12 +46,12 @@ def test_the_totals_are_those_of_the_meters(summary: Summary) -> None:
     totals = summary.totals
     assert totals.energy_joules == pytest.approx(3000)
     assert totals.trials_energy_joules == pytest.approx(2183)
-    assert totals.active_joules == pytest.approx(0.8 * 2183)
-    assert totals.idle_share_joules == pytest.approx(0.2 * 2183)
-    assert totals.overhead_joules == pytest.approx(100)
-    assert totals.other_sweeps_joules == 0
-    assert totals.background_joules == pytest.approx(150)
-    assert totals.unreserved_idle_joules == pytest.approx(567)
+    assert totals.buckets["active"] == pytest.approx(0.8 * 2183)
+    assert totals.buckets["idle"] == pytest.approx(0.2 * 2183)
+    assert totals.buckets["overhead"] == pytest.approx(100)
+    assert totals.buckets["other_sweeps"] == 0
+    assert totals.buckets["background"] == pytest.approx(150)
+    assert totals.buckets["unreserved_idle"] == pytest.approx(567)
     assert totals.lost_joules == pytest.approx(11)
     assert totals.pruned_joules == pytest.approx(22)
     assert totals.emissions_grams == pytest.approx(0.2283)  # (2183 + 100) J at 0.0001 g/J
@@ -330,19 +331,17 @@ def test_what_is_no_finite_number_is_null_in_json() -> None:
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["active", "idle", "overhead", "other_sweeps", "background", "unreserved_idle"]),
+            st.sampled_from(BUCKETS),
             st.sampled_from(["cpu", "dram", "gpu"]),
             st.floats(0, 1e9),
         ),
         max_size=30,
     )
 )
-def test_the_buckets_always_add_up_to_the_meters(steps: list[tuple[str, str, float]]) -> None:
+def test_the_buckets_always_add_up_to_the_meters(steps: list[tuple[Bucket, str, float]]) -> None:
     lease = tiny([1.0], []).leases[0]
     rows = [
-        EnergyRow(
-            HOST, WINDOW, lease.lease if bucket in ("active", "idle") else "", f"d-{n}", part, bucket, "x", joules
-        )
+        EnergyRow(HOST, WINDOW, lease.lease if bucket.of == "lease" else "", f"d-{n}", part, bucket.name, "x", joules)
         for n, (bucket, part, joules) in enumerate(steps)
     ]
     template = example().meters[0]
@@ -351,14 +350,9 @@ def test_the_buckets_always_add_up_to_the_meters(steps: list[tuple[str, str, flo
     if not rows:
         assert totals.energy_joules is None
         return
-    parts = [
-        totals.trials_energy_joules,
-        totals.overhead_joules,
-        totals.other_sweeps_joules,
-        totals.background_joules,
-        totals.unreserved_idle_joules,
-    ]
+    parts = [totals.trials_energy_joules, *(totals.buckets[bucket.name] for bucket in BUCKETS if not bucket.is_work)]
     assert sum(part or 0.0 for part in parts) == pytest.approx(totals.energy_joules)
+    assert sum(part or 0.0 for part in totals.buckets.values()) == pytest.approx(totals.energy_joules)
     assert totals.conservation_error_ratio in (None, pytest.approx(0, abs=1e-9))
 
 

@@ -51,7 +51,7 @@ def test_the_sweep_s_own_counters_begin_at_0_and_end_with_what_the_report_charge
         assert points[0] == (STARTED_AT, 0.0)
         bucket = dict(labels)["bucket"]
         of_bucket[bucket] = of_bucket.get(bucket, 0.0) + points[-1][1]
-    assert of_bucket == pytest.approx({"trials": totals.trials_energy_joules, "overhead": totals.overhead_joules})
+    assert of_bucket == pytest.approx({"trials": totals.trials_energy_joules, "overhead": totals.buckets["overhead"]})
     grams = series(data, "energysweep_sweep_emissions_grams_total")
     assert sum(points[-1][1] for points in grams.values()) == pytest.approx(totals.emissions_grams)
 

@@ -137,7 +137,7 @@ def differing(view: View, data: LedgerData, parameter: str) -> dict[tuple[str, s
 
 def charged(totals: Totals) -> float:
     """Joules that a sweep is charged with."""
-    return sum(filter(None, (totals.trials_energy_joules, totals.startup_joules, totals.overhead_joules)))
+    return sum(filter(None, (totals.trials_energy_joules, totals.buckets["startup"], totals.buckets["overhead"])))
 
 
 def _of_sweep(summary: Summary) -> Told:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from energysweep.core.records import TRIAL_BUCKETS
+from energysweep.core.buckets import WORK_BUCKETS
 from energysweep.ledger.store import LedgerData
 
 
@@ -24,7 +24,7 @@ def booked(data: LedgerData) -> dict[str, float]:
     trial_of = {lease.lease: lease.trial for lease in data.leases}
     joules: dict[str, float] = {}
     for row in data.energy:
-        if row.bucket in TRIAL_BUCKETS:
+        if row.bucket in WORK_BUCKETS:
             trial = trial_of[row.lease]
             joules[trial] = joules.get(trial, 0.0) + row.joules
     return joules

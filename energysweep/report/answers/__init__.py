@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from energysweep.analysis import StudyEnergy, study_energy
+from energysweep.core.buckets import BUCKETS, TRIALS
 from energysweep.core.text import count_text, emissions_text, energy_text, percent_text
 from energysweep.ledger.balance import total
 from energysweep.ledger.model import Summary, open_text
@@ -87,11 +88,9 @@ def cost_line(summaries: Sequence[Summary]) -> Line:
 
 def purposes(cost: StudyEnergy) -> tuple[tuple[str, float | None], ...]:
     """The parts of a study's energy, by name."""
-    return (
-        ("trials", cost.trials_energy_joules),
-        ("start-up of trials", cost.startup_joules),
-        ("overhead", cost.overhead_joules),
-        ("other sweeps", cost.other_sweeps_joules),
-        ("background", cost.background_joules),
-        ("unreserved idle", cost.unreserved_idle_joules),
+    apart = (
+        (f"{bucket.title} of trials" if bucket.of == "lease" else bucket.title, cost.buckets[bucket.name])
+        for bucket in BUCKETS
+        if not bucket.is_work
     )
+    return ((TRIALS, cost.trials_energy_joules), *apart)

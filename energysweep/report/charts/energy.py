@@ -8,21 +8,15 @@ from typing import Final
 
 import plotly.graph_objects as go
 
+from energysweep.core.buckets import BUCKETS, Bucket
 from energysweep.core.naming import trial_text
 from energysweep.core.records import SampleRow
 from energysweep.core.text import percent_text
 from energysweep.ledger.course import PowerSeries, power_over_time
 from energysweep.ledger.model import Summary
 from energysweep.report.charts.base import (
-    BLUE,
     GREEN,
-    GREY,
-    ORANGE,
-    PALE_GREY,
-    PURPLE,
-    SKY,
     VERMILION,
-    YELLOW,
     EnergyUnit,
     Figure,
     empty_plot,
@@ -33,19 +27,21 @@ from energysweep.report.charts.base import (
 MOST_TRIALS: Final = 20  # with an area of their own in the chart of power
 
 
+_TOGETHER: Final = " and ".join(bucket.title for bucket in BUCKETS if bucket.is_work)
+_APART: Final = "; ".join(f"{bucket.title} is {bucket.about}" for bucket in BUCKETS if not bucket.is_work)
+
+
+def _named(bucket: Bucket) -> str:
+    return f"trials, {bucket.title}" if bucket.of == "lease" else bucket.title
+
+
 def energy_by_purpose(summary: Summary) -> Figure | None:
     """Every bucket's joules and share; below them, what of the trials' energy was lost or pruned."""
     totals = summary.totals
     if not totals.energy_joules:
         return None
     buckets = [
-        ("trials, active", totals.active_joules, BLUE),
-        ("trials, idle share", totals.idle_share_joules, SKY),
-        ("trials' start-up", totals.startup_joules, YELLOW),
-        ("overhead", totals.overhead_joules, ORANGE),
-        ("other sweeps", totals.other_sweeps_joules, PURPLE),
-        ("background", totals.background_joules, GREY),
-        ("unreserved idle", totals.unreserved_idle_joules, PALE_GREY),
+        *((_named(bucket), totals.buckets[bucket.name], bucket.color) for bucket in BUCKETS),
         ("of trials: lost", totals.lost_joules, VERMILION),
         ("of trials: pruned", totals.pruned_joules, GREEN),
     ]
@@ -70,20 +66,12 @@ def energy_by_purpose(summary: Summary) -> Figure | None:
     return Figure(
         "buckets",
         "Where all the energy went",
-        "Every joule that the meters saw is in one bar; bars “of trials” are parts of the trials' own. Start-up is what"
-        " trials loaded before they worked, and no part of what they are compared by; overhead is the"
-        " sweep's own machinery, background are other programs, unreserved idle is the machine waiting.",
+        "Every joule that the meters saw is in one bar; bars “of trials” are parts of the trials' own."
+        f" Trials are compared by {_TOGETHER} alone. Of the others, {_APART}.",
         plot,
     )
 
 
-_NODE_COLORS: Final = {
-    "bucket:unreserved_idle": ("unreserved idle", PALE_GREY),
-    "bucket:background": ("background", GREY),
-    "bucket:other_sweeps": ("other sweeps", PURPLE),
-    "bucket:overhead": ("overhead", ORANGE),
-    "bucket:startup": ("trials' start-up", YELLOW),
-}
 _TRIAL_COLORS: Final = ("#0072B2", "#56B4E9", "#009E73", "#4a8fc2", "#8fd0c0", "#2f6f9f")
 
 
@@ -93,9 +81,10 @@ def power_by_trial(summary: Summary, samples: Sequence[SampleRow]) -> Figure | N
     if not series:
         return None
     plot = with_legend(empty_plot(height=360), rows=2)
-    for key, (name, color) in _NODE_COLORS.items():
-        if key in series:
-            _add_area(plot, series[key].seconds, series[key].watts, name, color, legend=True)
+    for bucket in reversed(BUCKETS):
+        each = series.get(f"bucket:{bucket.name}")
+        if each is not None:
+            _add_area(plot, each.seconds, each.watts, _named(bucket), bucket.color, legend=True)
     named = {trial.trial: trial for trial in summary.trials}
     drawn = [each for key, each in series.items() if key in named]
     largest = sorted(drawn, key=lambda each: -each.energy_joules)[:MOST_TRIALS]

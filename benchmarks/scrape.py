@@ -50,7 +50,7 @@ def busy_node(trials: int) -> Agent:
     node = Node(0, clock, Random(0), 0.0, has_gpu=False, state_folder=None)  # noqa: S311 - a simulation without faults
     agent = node.agent
     assert agent is not None  # noqa: S101
-    agent.open_window("mnist-20260101T000000Z").sweep = Sweep("mnist", "me", 380.0, "DEU", "given")
+    agent.open_window("mnist-20260101T000000Z").sweep = Sweep(380.0, "DEU", "given")
     agent.join("mnist-20260101T000000Z", node.processes.fork())
     cpus: dict[Root, float] = {}
     for number in range(trials):

@@ -207,21 +207,17 @@ class Trial:
                 self.results[metric] = value
 
 
-class Cheapest(NamedTuple):
-    """The configuration that reaches the target for the least energy so far, by the mean of its trials that did."""
+class SweepSample(NamedTuple):
+    """A number that a driver tells of its sweep as a whole.
 
-    config: str
-    hardware: str
-    energy_joules: float
+    Attributes:
+        metric: the name of its family, of ``core.metrics.SWEEP_FAMILIES``.
+        labels: the values of the family's labels, in their order, without the first, which is the sweep.
+    """
 
-
-class Charged(NamedTuple):
-    """Energy that a sweep is charged with, over all its hosts and parts; ``bucket`` is one of ``CHARGED``."""
-
-    component: str
-    bucket: str
-    source: str
-    energy_joules: float
+    metric: str
+    labels: tuple[str, ...]
+    value: float
 
 
 @dataclass(slots=True)
@@ -230,29 +226,16 @@ class Sweep:
 
     Attributes:
         grams_per_kwh: intensity of the grid, None if nobody said; ``pue`` multiplies it.
-        trials: number of trials by state.
-        best: the best of the trials' last values, by metric.
-        cheapest: the configuration that reaches the target for the least, None before anybody has.
-        charged: what it has cost so far; none of it ever goes down.
-        saved_joules: an estimate of what early stopping has saved, None where it is unknown.
-        started_at, ended_at: seconds since the Unix epoch.
         agents: of the whole sweep: the names of their nodes by address (host:port), for service discovery.
+        samples: how it stands, to the agent beside its driver alone; no other one tells of the sweep as a whole.
     """
 
-    name: str = ""
-    owner: str = ""
     grams_per_kwh: float | None = None
     zone: str = ""
     carbon_source: str = ""
     pue: float = 1.0
-    trials: dict[str, int] = field(default_factory=dict)
-    best: dict[str, float] = field(default_factory=dict)
-    cheapest: Cheapest | None = None
-    charged: list[Charged] = field(default_factory=list)
-    saved_joules: float | None = None
-    started_at: float | None = None
-    ended_at: float | None = None
     agents: dict[str, str] = field(default_factory=dict)
+    samples: list[SweepSample] = field(default_factory=list)
 
     def emissions_grams(self, joules: float) -> float | None:
         """Grams of CO2e, None if the grid is not known."""

@@ -13,10 +13,9 @@ import re
 import resource
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import NamedTuple
 
-from energysweep.accounting.accounts import SHOWN_RESULTS, Trial
+from energysweep.accounting.accounts import Trial
 from energysweep.accounting.books import Books
 from energysweep.accounting.counters import Counter
 from energysweep.accounting.observer import Observer
@@ -36,15 +35,7 @@ from energysweep.core.metrics import (
     NODE_CONSERVATION_ERROR,
     NODE_ENERGY,
     NODE_POWER,
-    SWEEP_BEST,
-    SWEEP_CHEAPEST,
-    SWEEP_EMISSIONS,
-    SWEEP_END,
-    SWEEP_ENERGY,
-    SWEEP_INFO,
-    SWEEP_SAVED,
-    SWEEP_START,
-    SWEEP_TRIALS,
+    SWEEP_FAMILIES,
     TRIAL_APART_EMISSIONS,
     TRIAL_APART_ENERGY,
     TRIAL_EMISSIONS,
@@ -58,8 +49,6 @@ from energysweep.core.metrics import (
 from energysweep.meters import EVENTS, Component
 
 # What a scrape shows of an agent: one consistent snapshot that never changes, taken while nothing is booked -----------
-
-_SHOWN_STATES = 20  # of trials; Tune has fewer
 
 
 class Sample(NamedTuple):
@@ -179,30 +168,8 @@ def _grid_samples(windows: Iterable[Window]) -> Iterator[Sample]:
 
 
 def _sweep_samples(window: Window) -> Iterator[Sample]:
-    run, sweep = window.run, window.sweep
-    if sweep.started_at is None:
-        return  # only the agent beside the driver tells of the sweep as a whole
-    yield Sample(SWEEP_INFO, (run, sweep.name, sweep.owner), 1)
-    for state, number in islice(sweep.trials.items(), _SHOWN_STATES):
-        yield Sample(SWEEP_TRIALS, (run, state), number)
-    for metric, value in islice(sweep.best.items(), SHOWN_RESULTS):
-        yield Sample(SWEEP_BEST, (run, metric), value)
-    if sweep.cheapest is not None:
-        config, hardware, joules = sweep.cheapest
-        yield Sample(SWEEP_CHEAPEST, (run, config, hardware), joules)
-    grams: dict[str, float] = {}
-    for component, bucket, source, joules in sweep.charged:
-        yield Sample(SWEEP_ENERGY, (run, component, bucket, source), joules)
-        emitted = sweep.emissions_grams(joules)
-        if emitted is not None:
-            grams[bucket] = grams.get(bucket, 0.0) + emitted
-    for bucket, emissions in grams.items():
-        yield Sample(SWEEP_EMISSIONS, (run, bucket), emissions)
-    if sweep.saved_joules is not None:
-        yield Sample(SWEEP_SAVED, (run,), sweep.saved_joules)
-    yield Sample(SWEEP_START, (run,), sweep.started_at)
-    if sweep.ended_at is not None:
-        yield Sample(SWEEP_END, (run,), sweep.ended_at)
+    for metric, labels, value in window.sweep.samples:
+        yield Sample(SWEEP_FAMILIES[metric], (window.run, *labels), value)
 
 
 def _trial_snapshot(window: Window, name: str, trial: Trial) -> TrialSnapshot:

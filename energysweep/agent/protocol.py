@@ -7,34 +7,34 @@ the agents of other hosts, which it has no connection to.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from energysweep.accounting.accounts import SHOWN_RESULTS, Sweep
+from energysweep.accounting.accounts import SHOWN_RESULTS, Sweep, SweepSample
 from energysweep.core import naming
 from energysweep.core.inputs import host_and_port, variable_path
+from energysweep.core.metrics import SWEEP_FAMILIES, Family
 from energysweep.core.records import Cpus, Watts
 from energysweep.meters.base import Component
 
-PROTOCOL = 2  # raised with every change that an agent or a program of another version would misunderstand
+PROTOCOL = 3  # raised with every change that an agent or a program of another version would misunderstand
 
 # Every number and every text has bounds, because what is said here is kept over restarts and shown to all: whatever has
 # come through can be added up, written and scraped. Integers have bounds, too: Python's may be beyond all floats.
 LARGEST_NUMBER = 1e18  # of what is counted: joules, watts, trials, seconds; far above all, and its products are finite
 LONGEST_HARDWARE = 100  # characters
 _LONGEST_LABEL = naming.LONGEST
-_MOST_ENTRIES = 32
+_MOST_SERIES = 32  # of one metric of a sweep
 _MOST_AGENTS = 1024
 _LARGEST_OF_KERNEL = 2**63 - 1
-_MAY_BE_NEGATIVE = {"best"}  # of a sweep's numbers: a metric's values
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 RunName = Annotated[str, Field(min_length=1, max_length=255)]  # a folder's, as Tune's experiments have
@@ -46,21 +46,24 @@ _AgentsOfRun = Annotated[dict[_Label, _Label], Field(max_length=_MOST_AGENTS)]
 
 
 def _bounded(sweep: Sweep) -> Sweep:
-    """The texts become labels, the entries series, the numbers samples, and the agents targets."""
-    for field in dataclasses.fields(sweep):
-        value = getattr(sweep, field.name)
-        entries = len(value) if isinstance(value, dict | list) else 0
-        most = _most_entries(field.name)
-        parts = _parts(value)
-        if entries > most or any(isinstance(part, str) and len(part) > _LONGEST_LABEL for part in parts):
-            raise ValueError(f"{field.name} is too long: {most} entries, {_LONGEST_LABEL} characters")
-        if not all(_is_number(part, field.name) for part in parts if isinstance(part, int | float)):
-            least = "any finite number" if field.name in _MAY_BE_NEGATIVE else f"0 to {LARGEST_NUMBER:g}"
-            raise ValueError(f"{field.name} is out of range: {least}")
-    series = [charged[:3] for charged in sweep.charged]
-    if len(set(series)) < len(series):
-        raise ValueError("charged names the same component, bucket and source twice")
+    """The texts become labels, the samples are shown, and the agents targets: an agent takes what is within bounds."""
+    taken = within_bounds(sweep)
+    for field, what in _OUT_OF_BOUNDS.items():
+        if getattr(sweep, field) != getattr(taken, field):
+            raise ValueError(f"{field} {what}")
     return sweep
+
+
+_SIGNED = ", ".join(family.name for family in SWEEP_FAMILIES.values() if family.may_be_negative)
+_OUT_OF_BOUNDS = {
+    **dict.fromkeys(("grams_per_kwh", "pue"), f"is out of range: 0 to {LARGEST_NUMBER:g}"),
+    **dict.fromkeys(("zone", "carbon_source"), f"is too long: {_LONGEST_LABEL} characters"),
+    "agents": f"is too long: {_MOST_AGENTS} entries, {_LONGEST_LABEL} characters",
+    "samples": (
+        f"must be metrics of a sweep, at most {_MOST_SERIES} series of each and none twice, with their labels of"
+        f" {_LONGEST_LABEL} characters and numbers from 0 to {LARGEST_NUMBER:g}, or any finite ones of {_SIGNED}"
+    ),
+}
 
 
 def within_bounds(sweep: Sweep) -> Sweep:
@@ -68,23 +71,30 @@ def within_bounds(sweep: Sweep) -> Sweep:
 
     A driver must not fail because of what dashboards show of it.
     """
-    fitting: dict[str, Any] = {}
-    for field in dataclasses.fields(sweep):
-        value = getattr(sweep, field.name)
-        most = _most_entries(field.name)
-        if isinstance(value, dict):
-            items = ((_cut(key), _cut(each)) for key, each in value.items() if _fits(each, field.name))
-            fitting[field.name] = dict(islice(items, most))
-        elif isinstance(value, list):
-            rows = (type(row)(*map(_cut, row)) for row in value if _fits(row, field.name))
-            fitting[field.name] = list(islice({row[:3]: row for row in rows}.values(), most))
-        elif _fits(value, field.name):
-            fitting[field.name] = type(value)(*map(_cut, value)) if isinstance(value, tuple) else _cut(value)
-    return Sweep(**fitting)
+    has_grid = sweep.grams_per_kwh is None or _is_amount(sweep.grams_per_kwh)
+    agents = {label(address): label(node) for address, node in sweep.agents.items()}
+    return Sweep(
+        grams_per_kwh=sweep.grams_per_kwh if has_grid else None,
+        zone=label(sweep.zone),
+        carbon_source=label(sweep.carbon_source),
+        pue=sweep.pue if _is_amount(sweep.pue) else 1.0,
+        agents=dict(islice(agents.items(), _MOST_AGENTS)),
+        samples=list(_fitting(sweep.samples)),
+    )
 
 
-def _most_entries(field: str) -> int:
-    return _MOST_AGENTS if field == "agents" else _MOST_ENTRIES
+def _fitting(samples: Iterable[SweepSample]) -> Iterator[SweepSample]:
+    seen: Counter[str] = Counter()
+    series: set[tuple[object, ...]] = set()
+    for metric, labels, value in samples:
+        family = SWEEP_FAMILIES.get(metric)
+        told = SweepSample(metric, tuple(map(label, labels)), value)
+        if family is None or len(labels) != len(family.labels) - 1 or not _is_value_of(family, value):
+            continue
+        if told[:2] not in series and seen[metric] < _MOST_SERIES:
+            seen[metric] += 1
+            series.add(told[:2])
+            yield told
 
 
 def label(text: str, most: int = _LONGEST_LABEL) -> str:
@@ -92,27 +102,14 @@ def label(text: str, most: int = _LONGEST_LABEL) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")[:most]
 
 
-def _cut(value: Any) -> Any:
-    return label(value) if isinstance(value, str) else value
-
-
-def _fits(value: object, field: str) -> bool:
-    return all(_is_number(part, field) for part in _parts(value) if isinstance(part, int | float))
-
-
-def _is_number(value: float, field: str) -> bool:
-    if field in _MAY_BE_NEGATIVE:
+def _is_value_of(family: Family, value: float) -> bool:
+    if family.may_be_negative:
         return -sys.float_info.max <= value <= sys.float_info.max  # of integers, too; False for NaN
+    return _is_amount(value)
+
+
+def _is_amount(value: float) -> bool:
     return 0 <= value <= LARGEST_NUMBER
-
-
-def _parts(value: object) -> list[object]:
-    """All texts and numbers in a field of a sweep."""
-    if isinstance(value, dict):
-        return [*value, *value.values()]
-    if isinstance(value, list):
-        return [part for entry in value for part in entry]
-    return list(value) if isinstance(value, tuple) else [value]
 
 
 ShownSweep = Annotated[Sweep, AfterValidator(_bounded)]

@@ -269,7 +269,7 @@ class AgentServer:
             self.agent.measure_quiet(time.sleep, without=request.idle_power_watts)
         window = self.agent.open_window(request.run, request.idle_power_watts, request.key, connection.peer)
         # A worker says hello with the sweep as it began; the driver may have told more since.
-        if request.sweep is not None and window.sweep.started_at is None:
+        if request.sweep is not None and not window.sweep.samples:
             window.sweep = dataclasses.replace(request.sweep, agents=window.sweep.agents)
         self.agent.join(request.run, root, connection.number)
         return {

@@ -30,7 +30,7 @@ from energysweep.agent.protocol import within_bounds
 from energysweep.core.errors import one_line
 from energysweep.core.host import Host
 
-FORMAT = 5
+FORMAT = 6
 
 log = logging.getLogger(__name__)
 

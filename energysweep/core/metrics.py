@@ -9,12 +9,21 @@ from energysweep.core.buckets import BUCKETS, CHARGED_APART, HOST_ACCOUNT, WORK_
 
 
 class Family(NamedTuple):
-    """One metric: its full name, kind, labels and help text. As text it is its name, as in PromQL."""
+    """One metric. As text it is its name, as in PromQL.
+
+    Attributes:
+        name: the full one.
+        labels: their names, in order.
+        is_constant: of a sweep: it stays the same from its beginning to its end.
+        may_be_negative: of a sweep: its value need not be a number from 0 on.
+    """
 
     name: str
     kind: Literal["counter", "gauge"]
     labels: tuple[str, ...]
     help: str
+    is_constant: bool = False
+    may_be_negative: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -27,6 +36,21 @@ def _family(name: str, kind: Literal["counter", "gauge"], labels: tuple[str, ...
     """One more, in the order of docs/metrics.md."""
     _FAMILIES.append(Family(name, kind, labels, about))
     return _FAMILIES[-1]
+
+
+def _of_sweep(
+    what: str,
+    kind: Literal["counter", "gauge"],
+    labels: tuple[str, ...],
+    about: str,
+    *,
+    is_constant: bool = False,
+    may_be_negative: bool = False,
+) -> Family:
+    """One that a driver tells of its sweep as a whole. Its value comes from ``ledger.sweep_metrics``."""
+    family = Family(f"energysweep_sweep_{what}", kind, ("sweep", *labels), about, is_constant, may_be_negative)
+    _FAMILIES.append(family)
+    return family
 
 
 def _one_of(names: Sequence[str]) -> str:
@@ -99,44 +123,40 @@ TRIAL_REPORTS = _family(
     ("sweep", "trial", "node"),
     "How often a trial has reported a result on a node.",
 )
-SWEEP_INFO = _family(
-    "energysweep_sweep_info", "gauge", ("sweep", "name", "owner"), "Always 1: the name and owner of a sweep."
+SWEEP_INFO = _of_sweep("info", "gauge", ("name", "owner"), "Always 1: the name and owner of a sweep.", is_constant=True)
+SWEEP_TRIALS = _of_sweep("trials", "gauge", ("state",), "Number of trials of a sweep by state.")
+SWEEP_BEST = _of_sweep(
+    "best", "gauge", ("metric",), "The best of the trials' last values of a metric.", may_be_negative=True
 )
-SWEEP_TRIALS = _family("energysweep_sweep_trials", "gauge", ("sweep", "state"), "Number of trials of a sweep by state.")
-SWEEP_BEST = _family(
-    "energysweep_sweep_best", "gauge", ("sweep", "metric"), "The best of the trials' last values of a metric."
-)
-SWEEP_CHEAPEST = _family(
-    "energysweep_sweep_cheapest_energy_to_target_joules",
+SWEEP_CHEAPEST = _of_sweep(
+    "cheapest_energy_to_target_joules",
     "gauge",
-    ("sweep", "config", "hardware"),
+    ("config", "hardware"),
     "Energy to the target of the configuration that is the cheapest so far: the mean of its trials that reached it."
     " Configurations in which a trial ended without it count only while there are no others.",
 )
-SWEEP_ENERGY = _family(
-    "energysweep_sweep_energy_joules_total",
+SWEEP_ENERGY = _of_sweep(
+    "energy_joules_total",
     "counter",
-    ("sweep", "component", "bucket", "source"),
+    ("component", "bucket", "source"),
     "What a sweep is charged with so far, over all its trials, nodes and parts, as in its report. bucket: trials"
     f" (their work), {_one_of(CHARGED_APART)}.",
 )
-SWEEP_EMISSIONS = _family(
-    "energysweep_sweep_emissions_grams_total",
+SWEEP_EMISSIONS = _of_sweep(
+    "emissions_grams_total",
     "counter",
-    ("sweep", "bucket"),
+    ("bucket",),
     "CO2e of what a sweep is charged with so far: joules x PUE x intensity of the grid.",
 )
-SWEEP_SAVED = _family(
-    "energysweep_sweep_saved_energy_joules",
+SWEEP_SAVED = _of_sweep(
+    "saved_energy_joules",
     "gauge",
-    ("sweep",),
+    (),
     "An estimate of what early stopping has saved: what the pruned trials would have used to their end, less what"
     " they used.",
 )
-SWEEP_START = _family(
-    "energysweep_sweep_start_timestamp_seconds", "gauge", ("sweep",), "When the sweep began (Unix time)."
-)
-SWEEP_END = _family("energysweep_sweep_end_timestamp_seconds", "gauge", ("sweep",), "When the sweep ended (Unix time).")
+SWEEP_START = _of_sweep("start_timestamp_seconds", "gauge", (), "When the sweep began (Unix time).", is_constant=True)
+SWEEP_END = _of_sweep("end_timestamp_seconds", "gauge", (), "When the sweep ended (Unix time).")
 NODE_ENERGY = _family(
     "energysweep_node_energy_joules_total",
     "counter",
@@ -198,6 +218,8 @@ AGENT_LEFT_OUT = _family(
 )
 
 FAMILIES = tuple(_FAMILIES)
+SWEEP_FAMILIES: Final = {family.name: family for family in FAMILIES if family.name.startswith("energysweep_sweep_")}
+"""What a driver tells of its sweep as a whole: the same table for its message, its agent and both exporters."""
 
 
 _HEAD = """\

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from rich.console import Console
@@ -14,18 +14,16 @@ from rich.table import Table
 from rich.text import Text
 
 from energysweep import sweepfile as specs
-from energysweep.accounting.accounts import Cheapest, Sweep
-from energysweep.analysis.early_stopping import Effort, saved_joules
-from energysweep.analysis.intervals import geometric_mean
-from energysweep.analysis.target import canonical, grouped
+from energysweep.accounting.accounts import SweepSample
 from energysweep.core.carbon import Intensity
-from energysweep.core.naming import configuration_text, trial_text
-from energysweep.core.objective import Outcome, outcome
+from energysweep.core.naming import trial_text
 from energysweep.core.records import OPEN
 from energysweep.core.terminal import console, note
 from energysweep.core.text import emissions_text, energy_text, power_text
 from energysweep.driver.poller import Poller
-from energysweep.ledger.run_state import RunState, TrialState, with_never_begun, with_waiting
+from energysweep.driver.run_facts import owner
+from energysweep.ledger.run_state import RunState
+from energysweep.ledger.sweep_metrics import About, Cheapest, cheapest, sweep_numbers
 from energysweep.sweepfile import SweepSpec
 from energysweep.tune.points import row_text
 
@@ -236,28 +234,32 @@ class Standing:
         state: what they have told.
         poller: knows the power of now.
         began: the sweep's beginning on this process's monotonic clock.
+        started_at: of this part of the run, in Unix time.
     """
 
-    def __init__(self, spec: SweepSpec, grid: Intensity, state: RunState, poller: Poller, began: float) -> None:
+    def __init__(
+        self, spec: SweepSpec, grid: Intensity, state: RunState, poller: Poller, began: float, started_at: float
+    ) -> None:
         self._spec = spec
         self._varying = specs.varying(spec)
         self._grid = grid
         self._state = state
         self._poller = poller
         self._began = began
+        self._about = About(
+            name=spec.name,
+            owner=owner(),
+            planned=specs.trial_count(spec).trials,
+            varying=self._varying,
+            scheduler=spec.scheduler,
+            intensity=grid,
+            started_at=started_at,
+        )
 
-    def show_on(self, dashboard: Sweep) -> None:
-        """Bring what dashboards show of the sweep up to now."""
-        best, metric = self._state.best(), self._spec.objective.metric
-        trials = self._state.all_trials()
-        counts = self._state.counts()
-        is_over = dashboard.ended_at is not None
-        planned = specs.trial_count(self._spec).trials
-        dashboard.trials = with_never_begun(counts, planned) if is_over else with_waiting(counts, planned)
-        dashboard.best = {} if best is None else {metric: best}
-        dashboard.cheapest = cheapest(trials, self._varying)
-        dashboard.charged = self._state.charged()
-        dashboard.saved_joules = self._saved_joules(trials)
+    def samples(self, ended_at: float | None) -> list[SweepSample]:
+        """What dashboards show of the sweep now; ``ended_at`` is None while it runs."""
+        about = replace(self._about, ended_at=ended_at)
+        return [SweepSample(family.name, labels, value) for family, labels, value in sweep_numbers(self._state, about)]
 
     def status(self) -> Status:
         """For the progress display."""
@@ -288,42 +290,3 @@ class Standing:
                 if trial.row.status == "running"
             ),
         )
-
-    def _saved_joules(self, trials: Sequence[TrialState]) -> float | None:
-        efforts = (
-            Effort(trial.row.status, trial.iterations, self._state.joules(trial.row.trial))
-            for trial in trials
-            if not trial.row.stage
-        )
-        return saved_joules(efforts, self._spec.scheduler)
-
-
-def cheapest(trials: Iterable[TrialState], varying: Sequence[str]) -> Cheapest | None:
-    """The configuration whose trials took the least to reach the target, by their geometric mean, as reports rank them.
-
-    One that sometimes fails to reach it is cheap only when it is lucky: those in which no trial has missed it are
-    compared, if there are any.
-
-    Args:
-        trials: so far. A mean is over those that have reached the target.
-        varying: the parameters that differ between configurations.
-    """
-    own = (trial for trial in trials if not trial.row.stage)
-    always: list[Cheapest] = []
-    sometimes: list[Cheapest] = []
-    for repeats in grouped(own, lambda trial: (canonical(trial.row.parameters), trial.row.hardware)).values():
-        joules = [trial.joules_at_target for trial in repeats if trial.joules_at_target is not None]
-        if not joules:
-            continue
-        row = repeats[0].row
-        mean = geometric_mean(joules) if all(each > 0 for each in joules) else None
-        if mean is None:
-            continue
-        missed = any(_outcome(trial) == "missed" for trial in repeats)
-        found = Cheapest(configuration_text(row.parameters, varying), row.hardware, mean.value)
-        (sometimes if missed else always).append(found)
-    return min(always or sometimes, key=lambda each: each.energy_joules, default=None)
-
-
-def _outcome(trial: TrialState) -> Outcome:
-    return outcome(trial.row.status, reached=trial.results.reached)

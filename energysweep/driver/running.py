@@ -24,7 +24,7 @@ from energysweep.driver import placement
 from energysweep.driver.poller import POLL_SECONDS, AgentLink, Poller
 from energysweep.driver.progress import Progress, Standing
 from energysweep.driver.recorder import Recorder, without_objective
-from energysweep.driver.run_facts import RunFacts, objectives, owner, shown_first
+from energysweep.driver.run_facts import RunFacts, objectives, shown_first
 from energysweep.driver.session import logged_to, terminated_like_interrupted
 from energysweep.driver.tuner import last_checkpoints, make_tuner
 from energysweep.driver.watch import Watch
@@ -122,20 +122,13 @@ class RunningSweep:
         self._targets_file = targets_file
         self._varying = specs.varying(spec)
         self._started_at = time.time()
-        self._dashboard = Sweep(
-            name=spec.name,
-            owner=owner(),
-            grams_per_kwh=grid.grams_per_kwh,
-            zone=grid.zone,
-            carbon_source=grid.source,
-            pue=grid.pue,
-            started_at=self._started_at,
-        )
+        self._ended_at: float | None = None
+        self._shown = Sweep(grams_per_kwh=grid.grams_per_kwh, zone=grid.zone, carbon_source=grid.source, pue=grid.pue)
         self._metering = Metering(
             run=run_id,
             meters=tuple(spec.meters),
             idle_power_watts=spec.idle_power_watts,
-            sweep=replace(self._dashboard, started_at=None),  # the driver's agent alone tells of the sweep
+            sweep=self._shown,
             shown=shown_first(spec),
             varying=self._varying,
             is_cluster=is_cluster,
@@ -168,7 +161,7 @@ class RunningSweep:
         self._poller = Poller(intake, self._state, began, self._polled, self._agent, self._registry, self._remote_agent)
         self._recorder = Recorder(ledger, self._state, began, self._is_pruned, self._ended, self._changed)
         self._recorder.take_over()
-        self._standing = Standing(self._spec, self._grid, self._state, self._poller, began)
+        self._standing = Standing(self._spec, self._grid, self._state, self._poller, began, self._started_at)
 
     def run(self, trainable: Any, folder: Path) -> list[str]:
         """Run all trials that have not ended yet.
@@ -201,7 +194,7 @@ class RunningSweep:
             self._watch.finishing()
             failures += self._take_last_readings()
             problems = [*self._problems(), *failures]
-            self._dashboard.ended_at = time.time()
+            self._ended_at = time.time()
             with self._kept(problems):
                 self._polled()
             status = "interrupted" if self.interrupted else "failed" if problems else "done"
@@ -295,12 +288,11 @@ class RunningSweep:
         if seconds is None:
             seconds = time.monotonic() - self._opened
         self._facts.note_part(seconds, self._poller.notes)  # a driver that is killed has said how far it came
-        self._standing.show_on(self._dashboard)
-        self._dashboard.agents = self._poller.targets.listed(placement.lost_addresses)
+        agents = self._poller.targets.listed(placement.lost_addresses)
         if self._targets_file is not None:
-            self._targets_file.write(self._dashboard.agents)
-        self._agent.update(self._dashboard)
-        self._poller.tell_agents(self._dashboard.agents)
+            self._targets_file.write(agents)
+        self._agent.update(replace(self._shown, agents=agents, samples=self._standing.samples(self._ended_at)))
+        self._poller.tell_agents(agents)
 
     def _changed(self) -> None:
         for row in self._recorder.newly_ended():

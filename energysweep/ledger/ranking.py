@@ -6,8 +6,9 @@ trials where there is no target.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from energysweep.analysis.extremes import Compared
 from energysweep.analysis.intervals import Estimate
@@ -25,9 +26,12 @@ def same_work(configurations: Sequence[ConfigurationSummary]) -> bool:
 
     Models for other tasks do other work. A pretrained one has had its pretraining beforehand.
     """
-    return all(
-        len({canonical(each.parameters.get(name)) for each in configurations}) <= 1 for name in (TASKS, PRETRAINED)
-    )
+    return do_same_work([each.parameters for each in configurations])
+
+
+def do_same_work(parameters: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether trials with these parameters do."""
+    return all(len({canonical(each.get(name)) for each in parameters}) <= 1 for name in (TASKS, PRETRAINED))
 
 
 def some_open(configurations: Sequence[ConfigurationSummary]) -> bool:

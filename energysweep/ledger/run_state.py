@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from energysweep.accounting.accounts import Charged
 from energysweep.core.buckets import BY_NAME, CHARGED, LEASE_BUCKETS, WORK_BUCKETS
 from energysweep.core.objective import FirstHeld, Objective
 from energysweep.core.records import AttemptRow, EnergyRow, LeaseRow, MeterRow, ResultRow, TrialRow
@@ -28,6 +27,15 @@ class Grown(NamedTuple):
 
     row: EnergyRow
     joules: float
+
+
+class Charged(NamedTuple):
+    """Energy that a sweep is charged with, over all its hosts and parts; ``bucket`` is one of ``CHARGED``."""
+
+    component: str
+    bucket: str
+    source: str
+    energy_joules: float
 
 
 @dataclass(slots=True)

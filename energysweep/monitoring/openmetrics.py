@@ -25,22 +25,13 @@ from prometheus_client.registry import Collector
 from pydantic import ValidationError
 
 from energysweep.accounting.accounts import ShownMetrics
-from energysweep.analysis.early_stopping import Effort, saved_joules
-from energysweep.analysis.target import own
 from energysweep.core.buckets import CHARGED_APART, TRIALS, WORK_BUCKETS
 from energysweep.core.carbon import Intensity
 from energysweep.core.metrics import (
     FAMILIES,
     GRID_INTENSITY,
-    SWEEP_BEST,
-    SWEEP_CHEAPEST,
     SWEEP_EMISSIONS,
-    SWEEP_END,
     SWEEP_ENERGY,
-    SWEEP_INFO,
-    SWEEP_SAVED,
-    SWEEP_START,
-    SWEEP_TRIALS,
     TRIAL_APART_EMISSIONS,
     TRIAL_APART_ENERGY,
     TRIAL_EMISSIONS,
@@ -58,14 +49,15 @@ from energysweep.core.records import (
     TrialRow,
 )
 from energysweep.ledger.course import Course, RunClock, Sample, course_between, course_of, every_step, running_totals
-from energysweep.ledger.ranking import ranked
-from energysweep.ledger.run_state import RunState, with_never_begun
+from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import LedgerData
 from energysweep.ledger.summary import shown_parameters, summarise
-from energysweep.ledger.trials import TrialSummary
+from energysweep.ledger.sweep_metrics import About, sweep_numbers
 from energysweep.sweepfile import Scheduler
 
 # What a finished sweep was charged with, over time: its own counters, of trials, start-up and overhead together ------
+
+OVER_TIME = (SWEEP_ENERGY, SWEEP_EMISSIONS)
 
 
 class Spent(NamedTuple):
@@ -319,32 +311,26 @@ def _shown_first(run: Mapping[str, Any]) -> list[str]:
 def _sweep_samples(
     data: LedgerData, state: RunState, started_at: float, end: float, intensity: Intensity | None
 ) -> Iterator[Sample]:
+    """The sweep's own metrics: what is constant all the time, and all else as it was at the end."""
     run = data.run
-    name = _id(run)
-    for at in every_step(started_at, end):
-        yield SWEEP_INFO, (name, str(run.get("name", "")), str(run.get("owner", ""))), 1.0, at
-        yield SWEEP_START, (name,), started_at, at
-        if intensity is not None:
-            zone = (intensity.zone, intensity.source)
-            yield GRID_INTENSITY, zone, intensity.grams_per_kwh, at
-    summary = summarise(data)
-    yield SWEEP_END, (name,), end, end
-    for status, number in with_never_begun(state.counts(), summary.extent.planned).items():
-        yield SWEEP_TRIALS, (name, status), number, end
-    trials = own(summary.trials)
-    scheduler = _scheduler(run)
-    saved = saved_joules(map(_effort, trials), scheduler) if scheduler else None
-    if saved is not None:
-        yield SWEEP_SAVED, (name,), saved, end
-    objective = summary.objective
-    if objective is not None:
-        if objective.target is not None:
-            for joules, cheapest in ranked(summary.configurations, objective)[:1]:
-                who = (name, cheapest.config, cheapest.hardware)
-                yield SWEEP_CHEAPEST, who, joules, end
-        best = state.best()
-        if best is not None:
-            yield SWEEP_BEST, (name, objective.metric), best, end
+    about = About(
+        name=str(run.get("name", "")),
+        owner=str(run.get("owner", "")),
+        planned=summarise(data).extent.planned,
+        varying=shown_parameters(data),
+        scheduler=_scheduler(run),
+        intensity=intensity,
+        started_at=started_at,
+        ended_at=end,
+    )
+    steps = list(every_step(started_at, end))
+    for family, labels, value in sweep_numbers(state, about):
+        if family not in OVER_TIME:
+            for at in steps if family.is_constant else (end,):
+                yield family, (_id(run), *labels), value, at
+    if intensity is not None:
+        for at in steps:
+            yield GRID_INTENSITY, (intensity.zone, intensity.source), intensity.grams_per_kwh, at
 
 
 def _id(run: Mapping[str, Any]) -> str:
@@ -357,7 +343,3 @@ def _scheduler(run: Mapping[str, Any]) -> Scheduler | None:
         return Scheduler.model_validate((run.get("spec") or {}).get("scheduler") or {})
     except ValidationError:
         return None
-
-
-def _effort(trial: TrialSummary) -> Effort:
-    return Effort(trial.status, trial.iterations or 0, trial.energy_joules)

@@ -11,9 +11,19 @@ from hypothesis import strategies as st
 from prometheus_client import parser
 from prometheus_client.openmetrics import parser as openmetrics_parser
 
-from energysweep.accounting.accounts import Charged, Cheapest, Sweep
+from energysweep.accounting.accounts import Sweep, SweepSample
 from energysweep.agent.exporter import Snapshot, TrialSnapshot, exposition
-from energysweep.core.metrics import FAMILIES
+from energysweep.core.metrics import (
+    FAMILIES,
+    SWEEP_BEST,
+    SWEEP_CHEAPEST,
+    SWEEP_ENERGY,
+    SWEEP_INFO,
+    SWEEP_SAVED,
+    SWEEP_START,
+    SWEEP_TRIALS,
+    Family,
+)
 from energysweep.meters import Device
 from tests.conftest import need
 from tests.support.fake_host import CPU, GPU, FakeHost
@@ -43,6 +53,10 @@ class Scrape:
         return self.samples.get((f"energysweep_{name}", frozenset(labels.items())))
 
 
+def told(family: Family, value: float, *labels: str) -> SweepSample:
+    return SweepSample(family.name, labels, value)
+
+
 @pytest.fixture
 def host(tmp_path: Path) -> FakeHost:
     """One trial has computed alone for ten seconds: 1000 J, 200 J of them idle, of which it reserved a quarter."""
@@ -51,22 +65,20 @@ def host(tmp_path: Path) -> FakeHost:
     host.agent.tick()
     window = host.agent.open_window("r", {"cpu": 20})
     window.sweep = Sweep(
-        name="mnist",
-        owner="me",
         grams_per_kwh=360.0,
         zone="FRA",
         carbon_source="given",
         pue=2.0,
-        trials={"running": 1},
-        best={"accuracy": 0.5},
-        cheapest=Cheapest("lr=0.1", "cpu", 812.5),
-        charged=[
-            Charged("cpu", "trials", "rapl", 900.0),
-            Charged("dram", "trials", "estimate", 100.0),
-            Charged("cpu", "overhead", "rapl", 50.0),
+        samples=[
+            told(SWEEP_INFO, 1.0, "mnist", "me"),
+            told(SWEEP_TRIALS, 1.0, "running"),
+            told(SWEEP_BEST, 0.5, "accuracy"),
+            told(SWEEP_CHEAPEST, 812.5, "lr=0.1", "cpu"),
+            told(SWEEP_ENERGY, 900.0, "cpu", "trials", "rapl"),
+            told(SWEEP_ENERGY, 100.0, "dram", "trials", "estimate"),
+            told(SWEEP_SAVED, 0.0),
+            told(SWEEP_START, 1e9),
         ],
-        saved_joules=0.0,
-        started_at=1e9,
     )
     root = host.tree.of(pid)
     host.agent.open_lease("r", "l", "t", root, 1, {}, config='lr=1e-3, name="<x>"\n', hardware="cpu")
@@ -99,9 +111,6 @@ def test_a_scrape_shows_trials_and_their_sweep(host: FakeHost) -> None:
     of_sweep = {"sweep": "r", "bucket": "trials"}
     assert value("sweep_energy_joules_total", {**of_sweep, "component": "cpu", "source": "rapl"}) == 900
     assert value("sweep_energy_joules_total", {**of_sweep, "component": "dram", "source": "estimate"}) == 100
-    # 1000 J and 50 J x 2 x 360 g/kWh / 3.6 MJ
-    assert value("sweep_emissions_grams_total", of_sweep) == pytest.approx(0.2)
-    assert value("sweep_emissions_grams_total", {"sweep": "r", "bucket": "overhead"}) == pytest.approx(0.01)
     assert value("sweep_saved_energy_joules", {"sweep": "r"}) == 0  # known, and nothing so far
     assert value("sweep_start_timestamp_seconds", {"sweep": "r"}) == 1e9
     assert value("sweep_end_timestamp_seconds", {"sweep": "r"}) is None
@@ -227,8 +236,8 @@ def test_promtool_finds_nothing_wrong(host: FakeHost) -> None:
 
 def test_what_cannot_be_written_is_left_out_and_counted_and_the_rest_is_shown(host: FakeHost) -> None:
     sweep = host.agent.windows["r"].sweep
-    sweep.trials = {"RUNNING": 10**400, "ENDED": 2}  # as no client may say it: of a state that was kept before
-    sweep.charged = [*sweep.charged, sweep.charged[0]]
+    # As no client may say it: of a state that was kept before.
+    sweep.samples += [told(SWEEP_TRIALS, 10**400, "RUNNING"), told(SWEEP_TRIALS, 2.0, "ENDED"), sweep.samples[0]]
     scrape = Scrape(host)
     assert scrape.of_cluster("sweep_trials", {"sweep": "r", "state": "ENDED"}) == 2
     assert scrape.of_cluster("sweep_trials", {"sweep": "r", "state": "RUNNING"}) is None
@@ -239,7 +248,7 @@ def test_what_cannot_be_written_is_left_out_and_counted_and_the_rest_is_shown(ho
 
 def test_any_text_is_written_so_that_prometheus_reads_it(tmp_path: Path) -> None:
     host = FakeHost(tmp_path, {INVENTED: 100.0})
-    host.agent.open_window("r\0\n").sweep = Sweep(name="\ud800", owner="\r\x1b[31m\u2028", started_at=1.0)
+    host.agent.open_window("r\0\n").sweep = Sweep(samples=[told(SWEEP_INFO, 1.0, "\ud800", "\r\x1b[31m\u2028")])
     host.agent.open_lease("r\0\n", "l", 't"\\', host.tree.of(host.tree.fork()), 0, {}, config="\0" * 400)
     scrape = Scrape(host)
     assert scrape("agent_left_out_samples", {}) == 0

@@ -22,6 +22,7 @@ import pytest
 from energysweep.accounting.accounts import Sweep
 from energysweep.agent.client import AgentClient
 from energysweep.agent.protocol import PROTOCOL, Hello, Request
+from energysweep.core.metrics import SWEEP_FAMILIES
 from tests.agent.test_exporter import wrong_by_promtool
 from tests.agent.test_server import TRACE, get, until
 
@@ -201,19 +202,11 @@ REQUESTS_OF_CLIENTS: list[dict[str, str]] = [
     {"op": '"retire"'},
 ]
 SWEEP = {
-    "name": '"n"',
-    "owner": '"o"',
     "grams_per_kwh": "1",
     "zone": '"z"',
     "carbon_source": '"s"',
     "pue": "1",
-    "trials": '{"RUNNING":1}',
-    "best": '{"loss":-1}',
-    "cheapest": '["c","h",1]',
-    "charged": '[["cpu","trials","rapl",1]]',
-    "saved_joules": "1",
-    "started_at": "1",
-    "ended_at": "2",
+    "samples": '[["energysweep_sweep_best",["loss"],-1],["energysweep_sweep_saved_energy_joules",[],1]]',
     "agents": '{"10.0.0.1:9770":"n"}',
 }
 
@@ -231,6 +224,19 @@ def written(fields: dict[str, str]) -> str:
     return "{" + ",".join(f'"{name}":{value}' for name, value in fields.items()) + "}"
 
 
+def hostile_samples(chance: Random) -> str:
+    """Numbers of metrics of a sweep, in which a name, a label or a number is not what it should be."""
+    samples = []
+    for _ in range(chance.choice([1, 2, 40])):
+        family = chance.choice([*SWEEP_FAMILIES.values()])
+        labels = [f'"{chance.choice("abc")}"' for _ in family.labels[1:]]
+        parts = [f'"{family.name}"', f"[{','.join(labels)}]", str(chance.random())]
+        if chance.random() < 0.3:
+            parts[chance.randrange(3)] = hostile_value(chance)
+        samples.append(f"[{','.join(parts)}]")
+    return f"[{','.join(samples)}]"
+
+
 def hostile_line(chance: Random) -> bytes:
     kind = chance.random()
     if kind < 0.02:
@@ -242,6 +248,8 @@ def hostile_line(chance: Random) -> bytes:
         sweep = dict(SWEEP)
         for name in chance.sample(sorted(SWEEP), chance.randint(0, 3)):
             sweep[name] = hostile_value(chance)
+        if chance.random() < 0.5:
+            sweep["samples"] = hostile_samples(chance)
         fields = {"op": '"update"', "sweep": written(sweep)}
     for name in chance.sample(sorted(fields), min(len(fields), chance.choice([0, 1, 1, 2]))):
         fields[name] = hostile_value(chance)

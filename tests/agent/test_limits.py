@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from energysweep.accounting.accounts import Charged, Cheapest, Lease, Sweep
+from energysweep.accounting.accounts import Lease, Sweep, SweepSample
 from energysweep.accounting.processes import Root
 from energysweep.agent import guard, protocol
 from energysweep.agent.guard import GuardedServer, RateLimiter
@@ -25,11 +26,29 @@ from energysweep.agent.lifecycle import connect
 from energysweep.agent.protocol import PROTOCOL, Hello
 from energysweep.agent.server import AgentServer
 from energysweep.core.errors import AgentError, LeaseRefused
+from energysweep.core.metrics import SWEEP_FAMILIES
 from tests.agent.test_server import AskRaw, get, has_ended, peer_pid, serve, server, standing, trace, until  # noqa: F401
 from tests.support.fake_clock import FakeClock
 from tests.support.fake_host import FakeHost
 
 # Words ---------------------------------------------------------------------------------------------------------------
+
+
+OUT_OF_RANGE = "samples must be metrics of a sweep, at most 32 series of each and none twice"
+OUT_OF_BOUNDS: list[tuple[str, tuple[str, ...], float]] = [
+    ("energysweep_sweep_trials", ("a",), 10**400),
+    ("energysweep_sweep_trials", ("a",), -1.0),
+    ("energysweep_sweep_trials", ("a",), 1.1e18),
+    ("energysweep_sweep_trials", (), 1.0),
+    ("energysweep_sweep_trials", ("a", "b"), 1.0),
+    ("energysweep_sweep_best", ("loss",), 10**400),
+    ("energysweep_sweep_best", ("loss",), math.nan),
+    ("energysweep_sweep_best", ("loss",), -math.inf),
+    ("energysweep_sweep_energy_joules_total", ("cpu", "trials", "rapl"), math.inf),
+    ("energysweep_sweep_start_timestamp_seconds", (), math.nan),
+    ("energysweep_node_power_watts", ("n", "d", "cpu"), 1.0),
+    ("invented", (), 1.0),
+]
 
 
 @pytest.mark.parametrize(
@@ -42,12 +61,8 @@ from tests.support.fake_host import FakeHost
         ({"op": "open", "lease": "l" * 201, "trial": "t"}, "at most 200"),
         ({"op": "report", "lease": "l", "results": dict.fromkeys("abcdefghi", 1.0)}, "at most 8"),
         ({"op": "report", "lease": "l", "results": {"x" * 201: 1.0}}, "at most 200"),
-        ({"op": "update", "sweep": {"trials": dict.fromkeys(map(str, range(33)), 1)}}, "trials is too long"),
-        ({"op": "update", "sweep": {"best": {"x" * 301: 1.0}}}, "best is too long"),
-        ({"op": "update", "sweep": {"name": "x" * 301}}, "name is too long"),
-        ({"op": "update", "sweep": {"cheapest": ["x" * 301, "cpu", 1.0]}}, "cheapest is too long"),
-        ({"op": "update", "sweep": {"charged": [["cpu", "trials", "x" * 301, 1.0]]}}, "charged is too long"),
-        ({"op": "update", "sweep": {"charged": [["cpu", "trials", "rapl", 1.0]] * 33}}, "charged is too long"),
+        ({"op": "update", "sweep": {"samples": [["energysweep_sweep_best", ["x" * 301], 1.0]]}}, OUT_OF_RANGE),
+        ({"op": "update", "sweep": {"zone": "x" * 301}}, "zone is too long"),
         ({"op": "update", "sweep": {"agents": {"10.0.0.8:9770": "x" * 301}}}, "agents is too long"),
         ({"op": "update", "sweep": {"agents": dict.fromkeys(map(str, range(1025)), "n")}}, "agents is too long: 1024"),
         ({"op": "prove"}, "say hello first"),
@@ -56,16 +71,17 @@ from tests.support.fake_host import FakeHost
         ({"op": "hello", "run": "r", "idle_power_watts": {"cpu": 1e13}}, "less than or equal to 1000000000000"),
         ({"op": "report", "lease": "l", "results": {"loss": 10**400}}, "finite number"),
         ({"op": "report", "lease": "l", "results": {"loss": math.nan}}, "finite number"),
-        ({"op": "update", "sweep": {"trials": {"RUNNING": 10**400}}}, "trials is out of range: 0 to 1e+18"),
-        ({"op": "update", "sweep": {"trials": {"RUNNING": -1}}}, "trials is out of range"),
-        ({"op": "update", "sweep": {"best": {"loss": 10**400}}}, "best is out of range: any finite number"),
-        ({"op": "update", "sweep": {"best": {"loss": math.inf}}}, "best is out of range"),
         ({"op": "update", "sweep": {"pue": 1e300, "grams_per_kwh": 1e300}}, "out of range"),
-        ({"op": "update", "sweep": {"started_at": math.nan}}, "started_at is out of range"),
-        ({"op": "update", "sweep": {"cheapest": ["c", "cpu", -1.0]}}, "cheapest is out of range"),
-        ({"op": "update", "sweep": {"charged": [["cpu", "trials", "rapl", math.inf]]}}, "charged is out of range"),
-        ({"op": "update", "sweep": {"charged": [["cpu", "trials", "rapl", 1.0]] * 2}}, "twice"),
-        ({"op": "hello", "run": "limits", "sweep": {"trials": {"RUNNING": 10**400}}}, "trials is out of range"),
+        (
+            {"op": "update", "sweep": {"grams_per_kwh": math.nan}},
+            "grams_per_kwh is out of range: 0 to 1e+18",
+        ),
+        ({"op": "update", "sweep": {"pue": "much"}}, "sweep.pue: Input should be a valid number"),
+        ({"op": "update", "sweep": {"samples": [["energysweep_sweep_trials", ["a"], "b"]]}}, "valid number"),
+        ({"op": "update", "sweep": {"samples": [["energysweep_sweep_trials", 1, 1.0]]}}, "valid array"),
+        ({"op": "update", "sweep": {"samples": [["energysweep_sweep_trials", ["a"]]]}}, "Field required"),
+        *(({"op": "update", "sweep": {"samples": [sample]}}, OUT_OF_RANGE) for sample in OUT_OF_BOUNDS),
+        ({"op": "hello", "run": "limits", "sweep": {"samples": OUT_OF_BOUNDS[:1]}}, OUT_OF_RANGE),
         ({"op": "hello", "run": "limits", "idle_power_watts": {"cpu": 10**400}}, "idle_power_watts.cpu: "),
         ({"op": "hello", "run": "limits", "process": {"pid": 2**63, "started": 1}}, "process.pid: "),
     ],
@@ -106,16 +122,18 @@ texts = st.text(st.characters(), max_size=20) | st.sampled_from(["x" * 400, "\ud
 @given(
     st.builds(
         Sweep,
-        name=texts,
-        owner=texts,
         grams_per_kwh=numbers,
+        zone=texts,
         pue=numbers,
-        trials=st.dictionaries(texts, st.integers() | st.just(10**400), max_size=40),
-        best=st.dictionaries(texts, numbers, max_size=40),
-        cheapest=st.none() | st.builds(Cheapest, texts, texts, numbers),
-        charged=st.lists(st.builds(Charged, texts, texts, texts, numbers), max_size=40),
-        saved_joules=numbers,
-        started_at=numbers,
+        samples=st.lists(
+            st.builds(
+                SweepSample,
+                st.sampled_from([*SWEEP_FAMILIES]) | texts,
+                st.lists(texts, max_size=3).map(tuple),
+                numbers | st.integers(),
+            ),
+            max_size=80,
+        ),
         agents=st.dictionaries(texts, texts, max_size=5),
     )
 )
@@ -125,10 +143,25 @@ def test_a_driver_s_update_is_taken_whatever_its_sweep_has_come_to(sweep: Sweep)
 
 
 def test_what_has_no_place_in_an_update_is_left_out_and_the_rest_is_told() -> None:
-    charged = [Charged("cpu", "trials", "rapl", 10.0), Charged("gpu", "trials", "nvml", math.inf)]
-    sweep = Sweep(name="n" * 301, trials={"a": 10**400, "b": 3}, best={"loss": -2.5, "nan": math.nan}, charged=charged)
-    told = protocol.within_bounds(sweep)
-    assert told == Sweep(name="n" * 300, trials={"b": 3}, best={"loss": -2.5}, charged=charged[:1])
+    fitting = [
+        SweepSample("energysweep_sweep_best", ("loss",), -2.5),
+        SweepSample("energysweep_sweep_trials", ("b",), 3),
+        SweepSample("energysweep_sweep_energy_joules_total", ("cpu", "trials", "rapl"), 10.0),
+        SweepSample("energysweep_sweep_saved_energy_joules", (), 0.0),
+    ]
+    others = [SweepSample(*parts) for parts in OUT_OF_BOUNDS]
+    told = protocol.within_bounds(Sweep(zone="z" * 301, pue=math.inf, samples=[*others, *fitting, *fitting]))
+    assert told == Sweep(zone="z" * 300, pue=1.0, samples=fitting)
+
+
+def test_of_one_metric_an_update_has_so_many_series_and_no_more() -> None:
+    many = [SweepSample("energysweep_sweep_trials", (str(number),), 1.0) for number in range(40)]
+    last = SweepSample("energysweep_sweep_start_timestamp_seconds", (), 1.0)
+    assert protocol.within_bounds(Sweep(samples=[*many, last])).samples == [*many[:32], last]
+    with pytest.raises(ValidationError, match="at most 32 series"):
+        protocol.Update(sweep=Sweep(samples=many))
+    with pytest.raises(ValidationError, match="none twice"):
+        protocol.Update(sweep=Sweep(samples=[last, last]))
 
 
 def test_a_driver_may_tell_of_a_thousand_agents(standing: AgentServer) -> None:  # noqa: F811 - the fixture

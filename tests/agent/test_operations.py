@@ -66,8 +66,8 @@ def test_the_table_does_what_is_asked(tmp_path: Path) -> None:
     host.agent.open_window("r")
     carry_out(host.agent, "r", Agents(agents={"10.0.0.8:9770": "node-b"}))
     assert host.agent.telling.agents() == {"10.0.0.8:9770": "node-b"}
-    carry_out(host.agent, "r", Update(sweep=Sweep(name="mine")))
-    assert host.agent.windows["r"].sweep.name == "mine"
+    carry_out(host.agent, "r", Update(sweep=Sweep(zone="mine")))
+    assert host.agent.windows["r"].sweep.zone == "mine"
     carry_out(host.agent, "r", CloseWindow())
     assert host.agent.windows["r"].closed is not None
     with pytest.raises(LeaseRefused, match="no window"):

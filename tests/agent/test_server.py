@@ -21,7 +21,7 @@ from urllib.request import Request
 
 import pytest
 
-from energysweep.accounting.accounts import Sweep
+from energysweep.accounting.accounts import Sweep, SweepSample
 from energysweep.agent.agent import Agent
 from energysweep.agent.client import AgentClient, Lease
 from energysweep.agent.discovery import TargetsFile
@@ -166,10 +166,11 @@ def test_the_driver_closes_trials_tells_of_its_sweep_and_ends_it(server: AgentSe
     opened(client, "t")
     client.close_trial("t")
     until(lambda: server.agent.telling.open_leases == 0)
-    client.update(Sweep(name="n", started_at=1.0, best={"loss": 0.25}))
-    until(lambda: server.agent.windows["r"].sweep.best == {"loss": 0.25})
-    worker = AgentClient(server.socket_path, Hello(run="r", sweep=Sweep(name="as it began")))
-    assert server.agent.windows["r"].sweep.best == {"loss": 0.25}
+    samples = [SweepSample("energysweep_sweep_best", ("loss",), 0.25)]
+    client.update(Sweep(zone="z", samples=samples))
+    until(lambda: server.agent.windows["r"].sweep.samples == samples)
+    worker = AgentClient(server.socket_path, Hello(run="r", sweep=Sweep(zone="as it began")))
+    assert server.agent.windows["r"].sweep == Sweep(zone="z", samples=samples)
     worker.close()
     client.close_window()
     with pytest.raises(LeaseRefused, match="no open window"):

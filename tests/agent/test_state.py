@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from energysweep.accounting.accounts import Sweep
+from energysweep.accounting.accounts import Sweep, SweepSample
 from energysweep.accounting.observer import REJOIN_SECONDS
 from energysweep.agent.state import Address, StateFile
 from energysweep.core.errors import LeaseRefused
@@ -158,7 +159,15 @@ def test_an_interval_that_a_failed_reading_left_open_goes_over_the_restart(host:
 
 def test_trials_that_have_ended_what_a_driver_told_and_the_host_s_account_stay(host: FakeHost) -> None:
     trial = host.tree.fork()
-    host.agent.open_window("r").sweep = Sweep(name="n", started_at=1.0, best={"loss": 0.5}, trials={"running": 1})
+    host.agent.open_window("r").sweep = Sweep(
+        grams_per_kwh=380.0,
+        zone="DEU",
+        agents={"10.0.0.8:9770": "n"},
+        samples=[
+            SweepSample("energysweep_sweep_best", ("loss",), -0.5),
+            SweepSample("energysweep_sweep_saved_energy_joules", (), 2.0),
+        ],
+    )
     host.agent.address = Address(0, 9770)
     for name in ("one", "two"):
         lease = host.open(name, trial)
@@ -290,11 +299,19 @@ def test_what_no_scrape_could_show_is_not_taken_from_a_state_and_the_rest_is(hos
     window = host.agent.open_window("r")
     host.open("t", trial)
     host.work(1.0, {trial: 1.0})
-    window.sweep = Sweep(name="n", trials={"RUNNING": 10**400, "ENDED": 2}, started_at=1.0)  # by a laxer agent
+    shown = SweepSample("energysweep_sweep_trials", ("ENDED",), 2.0)
+    others = [
+        SweepSample("energysweep_sweep_trials", ("RUNNING",), math.inf),
+        SweepSample("energysweep_sweep_saved_energy_joules", (), 1.0),
+    ]
+    window.sweep = Sweep(zone="z", samples=[*others, shown])  # by a laxer agent
     host.agent.tick()
     host.kill_agent()
+    kept = host.state.read_text()
+    assert "sweep_saved_energy" in kept
+    host.state.write_text(kept.replace("sweep_saved_energy", "sweep_otherwise_called"))
     host.start_agent()
-    assert host.agent.windows["r"].sweep == Sweep(name="n", trials={"ENDED": 2}, started_at=1.0)
+    assert host.agent.windows["r"].sweep == Sweep(zone="z", samples=[shown])
     assert host.agent.report("lease-t").joules == pytest.approx(110)
 
 

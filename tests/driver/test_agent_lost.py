@@ -92,14 +92,14 @@ def test_a_driver_whose_agent_is_another_one_now_goes_on_and_is_heard_again_late
     other = served("other.csv")
     using = AgentClient(agent_home / "agent.sock", Hello(run="somebody else's"))
     link.close_trial("t", is_over=True)
-    link.update(Sweep(name="s"))
+    link.update(Sweep(zone="s"))
     link.close_window()
     assert link.url == first.url
 
     using.close()
     other.stop()
     again = served("own.csv")
-    link.update(Sweep(name="s"))
+    link.update(Sweep(zone="s"))
     assert link.url == again.url
     link.close()
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from energysweep.accounting.accounts import Cheapest
 from energysweep.core.terminal import console
 from energysweep.driver.progress import LiveTable, PlainLines, Status, line
+from energysweep.ledger.sweep_metrics import Cheapest
 from tests.support.streams import Gone
 
 CHEAPEST = Cheapest("rate=0.2", "", 25.0)

@@ -7,11 +7,11 @@ import io
 import pytest
 from rich.console import Console
 
-from energysweep.accounting.accounts import Charged, Cheapest
 from energysweep.core.buckets import LEASE_BUCKETS
 from energysweep.core.records import EnergyRow, LeaseRow, MeterRow, ResultRow, TrialRow, TrialStatus
-from energysweep.driver.progress import RunningTrial, Status, cheapest, line, table
-from energysweep.ledger.run_state import Results, RunState, TrialState, with_waiting
+from energysweep.driver.progress import RunningTrial, Status, line, table
+from energysweep.ledger.run_state import Charged, Results, RunState, TrialState, with_waiting
+from energysweep.ledger.sweep_metrics import Cheapest, cheapest
 
 
 @pytest.mark.parametrize(

@@ -98,8 +98,9 @@ def said(rows: dict[str, Algorithm] | dict[str, SchedulerType]) -> str:
 
 
 def those(rows: Collection[Any]) -> str:
-    """Their names: ``random or optuna``."""
-    return " or ".join(row.name for row in rows)
+    """Their names: ``random or optuna``, and of three ``a, b or c``."""
+    names = [row.name for row in rows]
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def reading(key: str) -> list[SchedulerType]:

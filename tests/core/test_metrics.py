@@ -30,8 +30,8 @@ def test_every_family_has_a_row_in_the_document() -> None:
     rows = [line for line in markdown().splitlines() if line.startswith("| `energysweep_")]
     assert len(rows) == len(FAMILIES)
     assert (
-        "| `energysweep_node_bucket_energy_joules_total` | counter | `node`, `component`, `bucket` |"
-        " Where a node's energy went. bucket: trials, startup, overhead, background or unreserved_idle. |"
+        "| `energysweep_node_power_watts` | gauge | `node`, `device`, `component` |"
+        " Mean power of a device over the last second. |"
     ) in rows
 
 

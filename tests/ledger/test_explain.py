@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from energysweep.cli import main
+from energysweep.core.buckets import BUCKETS
 from energysweep.core.errors import InputError
 from energysweep.core.runfolder import LEDGER
 from energysweep.ledger.store import Ledger, LedgerData
@@ -45,13 +46,11 @@ def test_a_receipt_has_every_attempt_and_lease_with_its_joules() -> None:
 def test_the_balance_is_the_meter_against_all_buckets() -> None:
     (window,) = explain(example(), CRASHED).windows
     cpu, dram = window.devices
-    assert dict(cpu.buckets) == pytest.approx(
+    assert {name: joules for name, joules in cpu.buckets if joules} == pytest.approx(
         {
             "this trial": 90.75,
-            "its start-up": 0,
             "other trials": 1546.5,  # three quarters of 2183 J - 121 J
             "overhead": 100,
-            "other sweeps": 0,
             "background": 150,
             "unreserved idle": 567,
         }
@@ -80,7 +79,9 @@ def test_the_printed_lines_add_up() -> None:
     assert joules_after(lines, "= this lease") == [66, 55]
     assert joules_after(lines, "= this trial") == [121]
     assert joules_after(lines, "of it lost") == [11]
-    parts = ("this trial", "its start-up", "other trials", "overhead", "other sweeps", "background", "unreserved idle")
+    of_host = [bucket.title for bucket in BUCKETS if bucket.of == "host"]
+    apart = [f"its {bucket.title}" for bucket in BUCKETS if bucket.of == "lease" and not bucket.is_work]
+    parts = ("this trial", *apart, "other trials", *of_host)
     by_device = zip(*(joules_after(lines, part) for part in parts), strict=True)
     sums = [sum(column) for column in by_device]
     assert sums == pytest.approx([2454.25, 545.75, 3000])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from energysweep.sweepfile.algorithms import ALGORITHMS, those
+
 WORK = "def train(config):\n    pass\n\n\nconstant = 3\n"
 
 GOOD = """\
@@ -255,10 +257,13 @@ BROKEN = [
         "loguniform under grid",
         _distribution("{loguniform: [1e-4, 1e-1]}"),
         "parameters.learning_rate.loguniform",
-        "search.algorithm random or optuna",
+        f"search.algorithm {those([row for row in ALGORITHMS.values() if row.draws])}",
     ),
     Broken(
-        "choice under grid", _distribution("{choice: [1, 2]}"), "parameters.learning_rate.choice", "random or optuna"
+        "choice under grid",
+        _distribution("{choice: [1, 2]}"),
+        "parameters.learning_rate.choice",
+        "only grid and constants work",
     ),
     Broken(
         "an upside-down range", _distribution("{uniform: [2, 1]}"), "parameters.learning_rate.uniform", "low < high"

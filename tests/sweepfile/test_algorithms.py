@@ -10,7 +10,7 @@ from ray.tune.search import Searcher
 
 from energysweep.driver import schedulers, search
 from energysweep.sweepfile import Scheduler, SweepSpec, json_schema, load_spec
-from energysweep.sweepfile.algorithms import ALGORITHMS, SCHEDULERS
+from energysweep.sweepfile.algorithms import ALGORITHMS, SCHEDULERS, Algorithm, those
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/sweep-yaml.md").read_text(encoding="utf-8")
 SWEEP = """
@@ -53,6 +53,13 @@ def test_every_scheduler_is_documented_and_makes_tune_s(name: str, tmp_path: Pat
     assert isinstance(made, schedulers.Scheduler)
     assert isinstance(made, TrialScheduler)
     assert set(made.pruned) == set()
+
+
+@pytest.mark.parametrize(
+    ("names", "text"), [("a", "a"), ("ab", "a or b"), ("abc", "a, b or c"), ("abcd", "a, b, c or d")]
+)
+def test_several_rows_are_named_in_one_phrase(names: str, text: str) -> None:
+    assert those([Algorithm(name, "does something") for name in names]) == text
 
 
 def test_every_key_of_a_scheduler_is_read_by_one() -> None:

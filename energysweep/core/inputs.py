@@ -24,8 +24,16 @@ def read_text(path: Path, at_most: int, what: str) -> str:
         what: what it should be, for the messages: ``a sweep YAML``.
 
     Raises:
-        InputError: there is none, it cannot be read, is no plain file (a folder, a pipe, a device), is larger, or is
-            no text in UTF-8.
+        InputError: as of ``read_bytes``, or it is no text in UTF-8.
+    """
+    return decoded(read_bytes(path, at_most, what), str(path))
+
+
+def read_bytes(path: Path, at_most: int, what: str) -> bytes:
+    """What a file that somebody names holds. Arguments as of ``read_text``.
+
+    Raises:
+        InputError: there is none, it cannot be read, is no plain file (a folder, a pipe, a device), or is larger.
     """
     file = str(path)
     try:
@@ -47,6 +55,15 @@ def read_text(path: Path, at_most: int, what: str) -> str:
         raise InputError(f"cannot be read: {_reason(error)}", file=file) from None
     if len(data) > at_most:
         raise InputError(f"is larger than {at_most} bytes; that is not {what}", file=file)
+    return data
+
+
+def decoded(data: bytes, file: str) -> str:
+    """The text that a file's bytes are.
+
+    Raises:
+        InputError: they are no UTF-8.
+    """
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

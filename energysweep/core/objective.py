@@ -151,6 +151,11 @@ class FirstHeld(Generic[_Report]):
     _in_a_row: int = field(default=0, repr=False)
     _first: _Report | None = field(default=None, repr=False)
 
+    @property
+    def candidate(self) -> _Report | None:
+        """The first of the reports in a row that are at the target by now; None if the last one is not."""
+        return self._first if self._in_a_row else None
+
     def see(self, at_target: bool, report: _Report) -> bool:
         """Take the next report. Returns whether they have been found, now or before."""
         if self.found:

@@ -241,6 +241,10 @@ class Recorder(Callback):
         ended = [each for each in self.state.all_trials() if each.row.status in ("completed", "pruned", "failed")]
         return {each.row.trial: None if each.row.status == "failed" else _result(each.results) for each in ended}
 
+    def reports(self) -> dict[str, list[ResultRow]]:
+        """Those of each trial so far."""
+        return {trial: list(self.state.reports_of(trial)) for trial in self.state.trials}
+
     def newly_ended(self) -> list[TrialRow]:
         """Those that have ended since the last call."""
         with self._lock:

@@ -153,6 +153,7 @@ class RunningSweep:
         began = self._opened - self._facts.earlier_seconds
         self._duration_seconds: float | None = None
         self._scheduler: Any = None
+        self._told_notes = 0  # of the scheduler
         self._stage_problems: list[str] = []
         rules = {stage: objective.rule for stage, objective in objectives(self._spec).items()}
         self._state = RunState.of(before, rules)
@@ -295,6 +296,9 @@ class RunningSweep:
         self._poller.tell_agents(agents)
 
     def _changed(self) -> None:
+        for note in self._scheduler.notes[self._told_notes :] if self._scheduler is not None else ():
+            self._told_notes += 1
+            self._progress.event(note)
         for row in self._recorder.newly_ended():
             self._progress.event(f"{row.status}: {row_text(row, self._varying)}{because(row.error)}")
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from energysweep.core.objective import FirstHeld, reached_limit
+from energysweep.core.records import ResultRow
 from energysweep.driver.search import made
 from energysweep.sweepfile import SweepSpec
 
@@ -24,10 +26,22 @@ class Scheduler(TrialScheduler):
     Attributes:
         pruned: ids of the trials that it stopped for being worse than others, and not for having had enough.
         ended: by trial id, the last result of each that has ended, as far as the ledger knows; None if it failed.
+        reports: by trial id, those of the parts of the run before.
+        notes: what a person should know of how it goes.
     """
 
     pruned: Collection[str] = ()
     ended: Mapping[str, Mapping[str, Any] | None] = MappingProxyType({})
+    reports: Mapping[str, Sequence[ResultRow]] = MappingProxyType({})
+    notes: Sequence[str] = ()
+
+    def search(self, wrapped: Sequence[dict[str, Any]]) -> Searcher | None:
+        """What asks for the sweep's trials in its own order, if it has one; None: they come as they are.
+
+        Args:
+            wrapped: all of them, as ``tune.points`` wraps them.
+        """
+        return None
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Tune's hook, called before it queues the trial by its status."""

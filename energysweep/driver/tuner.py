@@ -44,15 +44,20 @@ def make_tuner(
         SweepError: what an interrupted run has left of Tune's state cannot be read.
     """
     checkpoints = checkpoints or {}
+    scheduler = schedulers.scheduler(spec)
     searcher = search.searcher(spec, checkpoints)
-    if searcher is not None:
-        space: dict[str, Any] = {}
-        samples = specs.trial_count(spec).configured_trials
-    else:
+    at_once = spec.max_concurrent_trials
+    space: dict[str, Any] = {}
+    samples = specs.trial_count(spec).configured_trials
+    if searcher is None:
         is_command = spec.command is not None
         points = [wrap(point, is_command, stage, checkpoints) for point in specs.points(spec)]
-        space = {KEY: tune.grid_search(points)}
-        samples = 1
+        searcher = scheduler.search(points)
+        if searcher is None:
+            space = {KEY: tune.grid_search(points)}
+            samples = 1
+        else:
+            at_once = None  # Tune would count those that are paused, too
     path = str(Path(storage) / name) if "://" not in storage else f"{storage.rstrip('/')}/{name}"
     if tune.Tuner.can_restore(path):
         # Failed trials have had their attempts; finished ones stay as they are.
@@ -65,11 +70,11 @@ def make_tuner(
         restored = tuner._local_tuner  # noqa: SLF001
         restored.get_run_config().callbacks = [gate, recorder]
         scheduler = restored._tune_config.scheduler  # noqa: SLF001
+        scheduler.reports = recorder.reports()
         # A stage's trials that Tune does not know to have ended run to their end again: what comes after needs their
         # last checkpoint.
         scheduler.ended = {} if stage else recorder.ended_results()
         return tuner, scheduler
-    scheduler = schedulers.scheduler(spec)
     tuner = tune.Tuner(
         trainable,
         param_space=space,
@@ -77,7 +82,7 @@ def make_tuner(
             search_alg=searcher,
             scheduler=scheduler,
             num_samples=samples,
-            max_concurrent_trials=spec.max_concurrent_trials,
+            max_concurrent_trials=at_once,
             reuse_actors=can_be_reused(trainable),
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),

@@ -45,6 +45,8 @@ class SchedulerType:
         does: what it does, after its name.
         keys: of ``scheduler``, beside ``type``: those that it reads.
         ends_at_max_resource: a trial ends when it has used ``max_resource``, which it needs.
+        needs_target: it compares what trials spend to the target, which it needs; and all configurations, before the
+            first trial.
         made_by: ``module:function`` that makes Tune's scheduler of a sweep.
     """
 
@@ -53,6 +55,7 @@ class SchedulerType:
     made_by: str
     keys: Collection[str] = ()
     ends_at_max_resource: bool = False
+    needs_target: bool = False
 
     @property
     def stops_early(self) -> bool:
@@ -87,6 +90,20 @@ SCHEDULERS: Final[dict[str, SchedulerType]] = _named(
             "energysweep.driver.asha:make",
             keys=("resource", "grace_period", "max_resource", "reduction_factor"),
             ends_at_max_resource=True,
+        ),
+        SchedulerType(
+            "race",
+            "pauses and goes on, so that all configurations spend the same joules until the winners hold the target",
+            "energysweep.driver.race:race",
+            keys=("winners",),
+            needs_target=True,
+        ),
+        SchedulerType(
+            "cap",
+            "ends who has spent more than the winners to the target, without pausing",
+            "energysweep.driver.race:cap",
+            keys=("winners",),
+            needs_target=True,
         ),
     )
 )

@@ -15,7 +15,7 @@ from energysweep.core.records import MAX_CPUS
 from energysweep.meters.kinds import AUTO, find_kind, trace_path
 from energysweep.sweepfile.algorithms import ALGORITHMS, reading, those
 from energysweep.sweepfile.foreign import check_foreign
-from energysweep.sweepfile.model import Choice, Grid, LogUniform, RandInt, Scheduler, SweepSpec, Uniform
+from energysweep.sweepfile.model import Choice, Grid, LogUniform, RandInt, SweepSpec, Uniform
 from energysweep.sweepfile.space import large_text, trial_count
 from energysweep.sweepfile.stages import check_stages
 from energysweep.sweepfile.workload import placeholders
@@ -45,7 +45,7 @@ def check(spec: SweepSpec) -> Iterator[Problem]:
             yield from check_foreign(("stages", stage, "parameters", name), parameter)
     yield from check_stages(spec)
     yield from _check_search(spec)
-    yield from _check_scheduler(spec.scheduler)
+    yield from _check_scheduler(spec)
     if spec.objective.stop_at_target and spec.objective.target is None:
         yield Problem(("objective", "stop_at_target"), "needs a target")
     for name, profile in spec.hardware.items():
@@ -200,10 +200,20 @@ def _check_search(spec: SweepSpec) -> Iterator[Problem]:
         yield Problem(("search", "metrics"), f"only algorithm {able} optimises several metrics")
 
 
-def _check_scheduler(scheduler: Scheduler) -> Iterator[Problem]:
-    kind = scheduler.kind
+def _check_scheduler(spec: SweepSpec) -> Iterator[Problem]:
+    scheduler, kind = spec.scheduler, spec.scheduler.kind
     for key in sorted(scheduler.model_fields_set - {"type", *kind.keys}):
         yield Problem(("scheduler", key), f"has no meaning for type {kind.name}, only for {those(reading(key))}")
+    if kind.needs_target:
+        if spec.objective.target is None:
+            yield Problem(("objective", "target"), f"is missing; {kind.name} compares what it takes to reach it")
+        if spec.search.kind.made_by is not None:
+            known = those([row for row in ALGORITHMS.values() if row.made_by is None])
+            yield Problem(
+                ("scheduler", "type"),
+                f"{kind.name} needs all configurations before the first trial: algorithm {known}, not"
+                f" {spec.search.algorithm}",
+            )
     if not kind.ends_at_max_resource:
         return
     if scheduler.max_resource is None:

@@ -212,6 +212,8 @@ class Scheduler(_Model):
     """asha: a trial ends when it has used this much (Tune's max_t); 100 if the resource is training_iteration."""
     reduction_factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 4
     """asha: one in so many trials goes on after a rung (Tune's reduction_factor)."""
+    winners: Annotated[int, Field(ge=1)] = 3
+    """race, cap: how many configurations must reach the target; these are repeated, and the answer is the cheapest."""
 
     @property
     def kind(self) -> SchedulerType:

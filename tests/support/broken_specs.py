@@ -317,6 +317,22 @@ BROKEN = [
         "grace_period (9)",
     ),
     Broken(
+        "a race without a target",
+        good("target: 0.95", "patience: 2").replace("type: fifo", "type: race"),
+        "objective.target",
+        "race",
+    ),
+    Broken(
+        "a race that optuna chooses for",
+        good("type: fifo", "type: race").replace("algorithm: grid", "algorithm: optuna, num_samples: 4"),
+        "scheduler.type",
+        "algorithm grid or random",
+    ),
+    Broken("a race of no winners", good("type: fifo", "type: race, winners: 0"), "scheduler.winners", "1"),
+    Broken(
+        "winners of asha", good("type: fifo", "type: asha, winners: 3"), "scheduler.winners", "only for race or cap"
+    ),
+    Broken(
         "a stop without a target", good("target: 0.95", "stop_at_target: true"), "objective.stop_at_target", "target"
     ),
     # hardware, carbon, meters

@@ -47,7 +47,8 @@ def test_every_scheduler_is_documented_and_makes_tune_s(name: str, tmp_path: Pat
     row = SCHEDULERS[name]
     assert f"`{{type: {name}}}`" in section("scheduler")
     assert set(row.keys) <= set(Scheduler.model_fields)
-    spec = spec_of(tmp_path, f"scheduler={{type: {name}}}")
+    target = ("objective.target=0.1",) if row.needs_target else ()
+    spec = spec_of(tmp_path, f"scheduler={{type: {name}}}", *target)
     assert spec.scheduler.kind is row
     made = schedulers.scheduler(spec)
     assert isinstance(made, schedulers.Scheduler)

@@ -1,0 +1,179 @@
+"""Commands that say what a search costs: rehearse."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from energysweep.cli.common import add_command, count, path, run_folder
+from energysweep.core.errors import InputError
+from energysweep.core.objective import Objective, number
+from energysweep.core.runfolder import LEDGER
+from energysweep.core.terminal import say
+from energysweep.sweepfile.algorithms import SCHEDULERS
+
+if TYPE_CHECKING:
+    from energysweep.driver.rehearsal import Curves, Rehearsal
+
+
+def add(commands: Any) -> None:
+    """Add them to the command line."""
+    rehearse = add_command(
+        commands, "rehearse", _rehearse, "says what a finished run would have cost under another scheduler"
+    )
+    rehearse.add_argument(
+        "folder", metavar="RUN_DIR", type=path, nargs="?", help="This is the folder of the run whose curves are played."
+    )
+    rehearse.add_argument(
+        "--table",
+        metavar="FILE",
+        type=path,
+        help="The curves are those of a CSV file instead, perhaps packed by gzip: columns configuration, seed,"
+        " energy_joules, and the metric.",
+    )
+    rehearse.add_argument(
+        "--scheduler",
+        metavar="TYPE",
+        type=_scheduler,
+        default="race",
+        help=f"The curves are played to TYPE, one of {', '.join(SCHEDULERS)}; race by default.",
+    )
+    rehearse.add_argument(
+        "--target", metavar="T", type=_target, help="Trials end at T; at the run's own target by default."
+    )
+    rehearse.add_argument(
+        "--metric",
+        metavar="NAME",
+        help="The target is one of NAME; of val_accuracy in a table, and of the objective in a run.",
+    )
+    rehearse.add_argument(
+        "--mode",
+        choices=("max", "min"),
+        help="The metric is to be large (max) or small (min); max in a table, and as the objective in a run.",
+    )
+    rehearse.add_argument(
+        "--winners", metavar="N", type=_at_least_one, default=3, help="A race or cap confirms N of them; 3 by default."
+    )
+    rehearse.add_argument(
+        "--concurrent", metavar="N", type=_at_least_one, default=1, help="N trials run at once; 1 by default."
+    )
+    rehearse.add_argument(
+        "--order",
+        metavar="SEED",
+        type=count,
+        help="Configurations come in an order drawn by SEED; by default as in the table or the run.",
+    )
+    rehearse.add_argument("--json", action="store_true", help="One JSON object is printed instead of sentences.")
+
+
+def _rehearse(arguments: argparse.Namespace) -> int:
+    if (arguments.folder is None) == (arguments.table is None):
+        raise InputError("rehearse needs either the folder of a run, or --table")
+    curves, objective = _of_table(arguments) if arguments.table is not None else _of_run(arguments)
+
+    from energysweep.driver.rehearsal import rehearse
+
+    found = rehearse(
+        curves,
+        objective,
+        arguments.scheduler,
+        winners=arguments.winners,
+        at_once=arguments.concurrent,
+        order_seed=arguments.order,
+    )
+    if arguments.json:
+        say(
+            json.dumps(
+                {**asdict(found), "ratio": found.ratio, "stopped": curves.stopped, "estimated": curves.estimated},
+                allow_nan=False,
+            )
+        )
+    else:
+        say("\n".join(_sentences(curves, objective, found)))
+    return 0
+
+
+def _of_table(arguments: argparse.Namespace) -> tuple[Curves, Objective]:
+    from energysweep.driver.rehearsal import read_table
+
+    if arguments.target is None:
+        raise InputError("a table has no target; give one", key="--target")
+    metric = "val_accuracy" if arguments.metric is None else arguments.metric
+    objective = Objective(metric, arguments.mode or "max", arguments.target)
+    return read_table(arguments.table, metric), objective
+
+
+def _of_run(arguments: argparse.Namespace) -> tuple[Curves, Objective]:
+    from energysweep.ledger.run_state import RunState
+    from energysweep.ledger.store import read_ledger
+
+    data = read_ledger(run_folder(arguments.folder) / LEDGER)
+    own = RunState.of(data).objectives.get("")
+    metric = arguments.metric or (own.metric if own else None)
+    if metric is None:
+        raise InputError("the run has noted no objective; give a metric", key="--metric")
+    is_own = own is not None and own.metric == metric
+    target = arguments.target if arguments.target is not None else (own.target if own and is_own else None)
+    if target is None:
+        raise InputError(f"the run has no target for {metric}; give one", key="--target")
+    mode = arguments.mode or (own.mode if own and is_own else "max")
+    objective = Objective(metric, mode, target, own.patience if own and is_own else 1)
+
+    from energysweep.driver.rehearsal import curves_of
+
+    state = RunState.of(data, {"": objective})
+    return curves_of(str(arguments.folder), state, data.run.get("varying") or ()), objective
+
+
+def _sentences(curves: Curves, objective: Objective, found: Rehearsal) -> list[str]:
+    from energysweep.core.text import count_text, energy_text, number_text
+
+    estimated = curves.estimated
+    goal = f"{objective.metric} {objective.target:g}"
+    ratio = "n/a" if found.ratio is None else f"{found.ratio:.3f}"
+    sentences = [
+        f"{found.scheduler} on {curves.of}: {count_text(len(curves.configurations), 'configuration')},"
+        f" {count_text(curves.seeds, 'seed')}, target {goal}",
+        f"It spends {energy_text(found.energy_joules, estimated=estimated)} in {count_text(found.trials, 'trial')} with"
+        f" {count_text(found.pauses, 'pause')}; the grid, each of whose trials ends at the target, spends"
+        f" {energy_text(found.grid_joules, estimated=estimated)}: {ratio} of it.",
+    ]
+    if found.chosen is None:
+        sentences.append("It finds no configuration that reaches the target.")
+    elif found.regret is None:
+        sentences.append(f"It chooses {found.chosen}, which does not reach the target with every seed.")
+    else:
+        needed = energy_text(curves.joules_to(objective, found.chosen), estimated=estimated)
+        regret = number_text(found.regret)
+        sentences.append(f"It chooses {found.chosen}, which needs {needed}: {regret} times what the best one needs.")
+    if curves.stopped:
+        sentences.append(
+            f"{count_text(curves.stopped, 'trial')} of the run had been stopped early: nobody knows what comes after,"
+            " so these energies are at least so high."
+        )
+    return sentences
+
+
+def _scheduler(text: str) -> str:
+    if text not in SCHEDULERS:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(SCHEDULERS)}")
+    return text
+
+
+def _target(text: str) -> float:
+    try:
+        value = number(float(text))
+    except ValueError:
+        value = None
+    if value is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no finite number")
+    return value
+
+
+def _at_least_one(text: str) -> int:
+    found = count(text)
+    if found < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return found

@@ -1,0 +1,261 @@
+"""A race of the sweep's configurations by joules, as Tune's scheduler and search.
+
+The two are one thing: who runs next is either a new trial, which Tune asks the search for, or a paused one, which it
+asks the scheduler for. Both answers are those of ``racing.Race``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from ray.tune import Trainable
+from ray.tune.experiment import Trial
+from ray.tune.result import SHOULD_CHECKPOINT, TRAINING_ITERATION
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.trainable import FunctionTrainable
+
+from energysweep.core.objective import Objective, number
+from energysweep.core.records import ResultRow
+from energysweep.driver.racing import Race, Runner
+from energysweep.driver.schedulers import Scheduler
+from energysweep.sweepfile import Point, SweepSpec, points
+from energysweep.tune.points import KEY
+
+_IN_TUNES_WORDS: Final = {
+    "go on": TrialScheduler.CONTINUE,
+    "pause": TrialScheduler.PAUSE,
+    "end": TrialScheduler.STOP,
+}
+CANNOT_PAUSE: Final = (
+    "this race does not pause: the workload reported without a checkpoint, so each trial runs until it is ended, as"
+    " with type: cap (tune.report(metrics, checkpoint=...) lets a race pause; the built-in workloads do so with"
+    " checkpoint_every: 1)"
+)
+
+
+def race(spec: SweepSpec) -> Racing:
+    """All configurations side by side, pausing at reports."""
+    return Racing(spec, pauses=True)
+
+
+def cap(spec: SweepSpec) -> Racing:
+    """One after the other, each until a rule ends it."""
+    return Racing(spec, pauses=False)
+
+
+class Racing(Scheduler, FIFOScheduler):
+    """Tune's side of a race.
+
+    Args:
+        spec: the sweep; its configurations are known before the first trial.
+        pauses: trials are paused, and go on.
+    """
+
+    def __init__(self, spec: SweepSpec, *, pauses: bool) -> None:
+        super().__init__()
+        self._objective: Objective = spec.objective.rule
+        self._at_once = spec.max_concurrent_trials or float("inf")
+        trials = points(spec)
+        self._places = _places(trials)
+        self._parameters = {self._places[_key(*_parts(point))].arm: point.parameters for point in trials}
+        arms = {runner.arm for runner in self._places.values()}
+        self.race = Race(self._objective, len(arms), spec.repeats, winners=spec.scheduler.winners or 1, pauses=pauses)
+        self._pauses = pauses
+        self._runners: dict[str, Runner] = {}
+        self._trials: dict[Runner, str] = {}
+        self._called: dict[str, Trial | None] = {}  # asked for, and not running yet
+        self._seen: dict[str, int] = {}  # the last report of each trial, by its number in Tune
+        self.reports: Mapping[str, Sequence[ResultRow]] = MappingProxyType({})
+        self.notes: list[str] = []
+        self.pruned: set[str] = set()
+
+    def search(self, wrapped: Sequence[dict[str, Any]]) -> Searcher:
+        """Suggests the trials of the race, as it asks for them.
+
+        Args:
+            wrapped: all of them, as ``tune.points`` wraps them.
+        """
+        return _Suggests(self, {_place(point): point for point in wrapped})
+
+    @property
+    def answer(self) -> dict[str, Any] | None:
+        """The parameters of the configuration that has reached the target with all seeds for the least joules."""
+        arm = self.race.answer
+        return None if arm is None else self._parameters[arm]
+
+    # Tune's hooks ----------------------------------------------------------------------------------------------------
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """A trial is new, is known from before the run was interrupted, or is tried again after a failure."""
+        known = trial.trial_id in self._runners
+        runner = self._known(trial)
+        if known and trial.trial_id not in self._called:  # Tune tries it again at once
+            self._called[trial.trial_id] = trial
+            self.race.paused(runner)
+        elif not known:
+            for report in self.reports.get(trial.trial_id, ()):
+                self.race.learn(runner, self._objective.value(report.metrics), report.energy_joules, None)
+            if trial.trial_id in self.ended or trial.is_finished():
+                self.race.ended(runner)
+            else:
+                if self.race.is_open(runner):
+                    self.race.paused(runner)
+                trial.set_status(Trial.PAUSED)  # Tune queues it by its status: it is the race that calls it
+        else:
+            self._called[trial.trial_id] = trial
+        super().on_trial_add(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Tune's hook."""
+        self._note_started()
+        self._seen[trial.trial_id] = result.get(TRAINING_ITERATION, 0)
+        can_pause = bool(result.get(SHOULD_CHECKPOINT)) or _saves_when_asked(trial)
+        if self._pauses and not can_pause and CANNOT_PAUSE not in self.notes:
+            self.notes.append(CANNOT_PAUSE)
+        decision = self.race.reported(
+            self._known(trial),
+            self._objective.value(result),
+            number(result.get("energy_joules")),
+            number(result.get("startup_joules")),
+            can_pause=can_pause,
+        )
+        if decision.what == "end" and decision.why != "reached":
+            self.pruned.add(trial.trial_id)
+        return str(_IN_TUNES_WORDS[decision.what])
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        """It has ended, by itself, by a rule of ``stop``, or by the race. Its last report may not have been judged."""
+        if result.get(TRAINING_ITERATION, 0) > self._seen.get(trial.trial_id, 0):
+            self.on_trial_result(tune_controller, trial, result)
+        self._gone(trial)
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        """It failed. If Tune tries it again, it adds it again."""
+        self._gone(trial)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
+        """It was paused, and nobody needs it any more."""
+        if self.race.is_open(self._known(trial)):
+            self.pruned.add(trial.trial_id)
+        self._gone(trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """The paused trial that is to go on, if one is; at the end, the others are ended."""
+        self._note_started()
+        live = {trial.trial_id: trial for trial in tune_controller.get_live_trials()}
+        waiting = next((live[name] for name in self._called if name in live), None)
+        if waiting is not None:
+            return waiting
+        runner = self._next(live)
+        if runner in self._trials:
+            trial = live[self._trials[runner]]
+            self._called[trial.trial_id] = trial
+            return trial
+        if runner is None and not self._called and self.race.is_over:
+            for trial in [trial for trial in live.values() if trial.status == Trial.PAUSED]:
+                tune_controller.stop_trial(trial)
+        return None
+
+    def debug_string(self) -> str:
+        """Tune's hook."""
+        return f"race of {len(self._places)} trials"
+
+    # The search's side -----------------------------------------------------------------------------------------------
+
+    def suggested(self, trial_id: str) -> Runner | str | None:
+        """The new trial that is to run: None if it is a paused one, or nobody now; Tune's word if nobody ever."""
+        self._note_started()
+        if self._called:
+            return None
+        runner = self.race.next()
+        if runner is None:
+            return str(Searcher.FINISHED) if self.race.is_over else None
+        if runner in self._trials or self.race.running >= self._at_once:
+            return None
+        self._runners[trial_id], self._trials[runner] = runner, trial_id
+        self._called[trial_id] = None
+        return runner
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _next(self, live: Mapping[str, Trial]) -> Runner | None:
+        return None if self._called or self.race.running >= self._at_once else self.race.next()
+
+    def _note_started(self) -> None:
+        for name, trial in [*self._called.items()]:
+            if trial is not None and trial.status == Trial.RUNNING:
+                del self._called[name]
+                self.race.started(self._runners[name])
+
+    def _known(self, trial: Trial) -> Runner:
+        if trial.trial_id not in self._runners:
+            runner = self._places[_place(trial.config[KEY])]
+            self._runners[trial.trial_id], self._trials[runner] = runner, trial.trial_id
+        return self._runners[trial.trial_id]
+
+    def _gone(self, trial: Trial) -> None:
+        self._called.pop(trial.trial_id, None)
+        self.race.ended(self._known(trial))
+
+
+class _Suggests(Searcher):
+    """The search's half of ``Racing``, which knows everything."""
+
+    def __init__(self, racing: Racing, wrapped: Mapping[str, dict[str, Any]]) -> None:
+        super().__init__()
+        self._racing = racing
+        self._wrapped = {racing._places[place]: point for place, point in wrapped.items()}  # noqa: SLF001
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Tune's hook."""
+        runner = self._racing.suggested(trial_id)
+        return {KEY: self._wrapped[runner]} if isinstance(runner, Runner) else runner
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """The scheduler is told, too."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing of its own: a resumed race is told what the ledger has. Tune moves the file to its place."""
+        Path(checkpoint_path).touch()
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing."""
+
+
+def _places(trials: Sequence[Point]) -> dict[str, Runner]:
+    """Each trial's place in the race: arms in their order, repeats in theirs."""
+    arms: dict[str, int] = {}
+    repeats: dict[int, int] = {}
+    found = {}
+    for point in trials:
+        arm = arms.setdefault(_key(point.parameters, point.hardware), len(arms))
+        repeat = repeats[arm] = repeats.get(arm, -1) + 1
+        found[_key(*_parts(point))] = Runner(arm, repeat)
+    return found
+
+
+def _parts(point: Point) -> tuple[Any, ...]:
+    return point.parameters, point.hardware, point.seed
+
+
+def _place(wrapped: Mapping[str, Any]) -> str:
+    return _key(wrapped["parameters"], wrapped["hardware"], wrapped["seed"])
+
+
+def _key(*parts: Any) -> str:
+    return json.dumps(parts, sort_keys=True)
+
+
+def _saves_when_asked(trial: Trial) -> bool:
+    """Whether Tune gets a checkpoint of the trial whenever it wants one: of a class that knows how to save itself."""
+    trainable = trial.get_trainable_cls()
+    return (
+        trainable is not None
+        and not issubclass(trainable, FunctionTrainable)
+        and trainable.save_checkpoint is not Trainable.save_checkpoint
+    )

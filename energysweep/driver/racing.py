@@ -1,0 +1,337 @@
+"""Who runs next, and who no longer, where configurations race for the target by joules: pure rules, without Ray.
+
+The field calls it algorithm configuration with a runtime objective; here the runtime is energy. Every configuration is
+an *arm* with several *repeats* (seeds). Arms race with their first repeat; the others confirm the ``winners`` that
+reached the target for the least joules, and the answer is among those. Three rules end a trial:
+
+- ``capped``: it has spent what the last of the winners had needed, or would have after one more report. This is the
+  adaptive capping of ParamILS and irace, with joules for time.
+- ``slower``: ``winners`` other arms have exceeded the best value that it has reached by now, each for less than a
+  ``SLACK``-th of the joules that it has spent. This is the same rule with its own best value for the target; the slack
+  lets a configuration that begins slowly overtake others later.
+
+A repeat of a winner runs until it reaches the target, too. One that has spent ``SLACK`` times as much as the last of
+the winners without it is ``capped``: its arm does not reach the target reliably. Unless another winner has by then been
+confirmed, the next arm takes its place.
+
+With pausing, whoever has spent the least goes next, so that all arms have had about the same joules at any time.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, Literal, NamedTuple
+
+from energysweep.core.objective import FirstHeld, Objective
+
+SLACK: Final = 4.0
+
+Why = Literal["reached", "capped", "slower"]
+
+
+class Runner(NamedTuple):
+    """One trial of a race: a repeat of an arm, both counted from 0."""
+
+    arm: int
+    repeat: int
+
+
+class Decision(NamedTuple):
+    """What is to happen to a trial after its report.
+
+    Attributes:
+        what: ``go on``, ``pause``, or ``end``.
+        why: the rule by which it ends.
+        joules: what it has spent.
+        limit_joules: what the rule compares that with.
+    """
+
+    what: Literal["go on", "pause", "end"]
+    why: Why | None = None
+    joules: float | None = None
+    limit_joules: float | None = None
+
+
+GO_ON: Final = Decision("go on")
+
+
+@dataclass(slots=True)
+class _Course:
+    """What is known of a trial."""
+
+    held: FirstHeld[float]
+    state: Literal["new", "running", "paused", "over"] = "new"
+    joules: float = 0.0
+    begun_at_joules: float = 0.0  # when it was last started
+    reports: int = 0
+    least_report_joules: float = 0.0  # of the second report on: the first may hold more than training
+    startup_joules: float = 0.0  # of its last start
+    _startup_before: float = 0.0
+    best: float = -math.inf  # the higher, the better, whatever the objective
+    records: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))  # values, joules; both rise
+
+    @property
+    def reached_joules(self) -> float | None:
+        return self.held.report if self.held.found else None
+
+    @property
+    def needs_joules(self) -> float:
+        """What it takes to the target, at least: one more report, or none if it is confirming that it is there."""
+        candidate = self.held.candidate
+        return self.joules + self.least_report_joules if candidate is None else candidate
+
+    def see(self, joules: float | None, startup_joules: float | None) -> float:
+        """Take what a report says of energy, which never falls; returns what has been spent by now."""
+        spent = max(self.joules, joules or 0.0)
+        if self.reports > 0:
+            took = spent - self.joules
+            self.least_report_joules = min(self.least_report_joules, took) if self.reports > 1 else took
+        self.reports += 1
+        self.joules = spent
+        if startup_joules is not None and startup_joules > self._startup_before:
+            self.startup_joules, self._startup_before = startup_joules - self._startup_before, startup_joules
+        return spent
+
+    def exceeded_at(self, value: float) -> float:
+        """The joules by which it had exceeded a value; infinite if it has not."""
+        values, joules = self.records
+        place = bisect_right(values, value)
+        return joules[place] if place < len(joules) else math.inf
+
+
+class Race:
+    """A race, from its first trial to its answer.
+
+    Args:
+        objective: with a target.
+        arms: how many configurations there are.
+        repeats: trials of each winner.
+        winners: how many of the cheapest are confirmed.
+        pauses: a trial can be paused and go on later; otherwise each runs until a rule ends it.
+
+    Attributes:
+        decisions: what was decided for which trial, in that order; not ``go on``.
+    """
+
+    def __init__(
+        self, objective: Objective, arms: int, repeats: int = 1, *, winners: int = 3, pauses: bool = True
+    ) -> None:
+        self._objective = objective
+        self._repeats = repeats
+        self._winners = winners
+        self._pauses = pauses
+        self._sign = 1.0 if objective.mode == "max" else -1.0
+        self._first = [self._course() for _ in range(arms)]
+        self._confirming: dict[Runner, _Course] = {}
+        self._ranked: list[tuple[float, int]] = []
+        self.decisions: list[tuple[Runner, Decision]] = []
+
+    # What trials tell ------------------------------------------------------------------------------------------------
+
+    def started(self, runner: Runner) -> None:
+        """A trial begins, or goes on."""
+        course = self._of(runner)
+        course.state, course.begun_at_joules = "running", course.joules
+
+    def reported(
+        self,
+        runner: Runner,
+        value: float | None,
+        joules: float | None,
+        startup_joules: float | None = None,
+        *,
+        can_pause: bool = True,
+    ) -> Decision:
+        """What becomes of a trial after a report.
+
+        Args:
+            runner: the trial.
+            value: of the objective; None if the report has none.
+            joules: that it has spent since its beginning, without start-up; None if nobody knows: as before.
+            startup_joules: of all its starts.
+            can_pause: it has left a checkpoint with this report.
+        """
+        self.learn(runner, value, joules, startup_joules)
+        course = self._of(runner)
+        if course.held.found:
+            return self._end(runner, Decision("end", "reached", course.reached_joules))
+        pauses = self._pauses and can_pause
+        decision = self._ending(runner, course)
+        if (
+            decision is not None and decision.why == "capped" and pauses and runner.repeat == 0
+        ):  # it may yet be needed, should a winner fail
+            decision = decision._replace(what="pause")
+        elif decision is None and pauses and self._has_had_its_turn(course) and self._is_another_behind(runner, course):
+            decision = Decision("pause", joules=course.joules)
+        if decision is None:
+            return GO_ON
+        if decision.what == "pause":
+            course.state = "paused"
+            return self._decided(runner, decision)
+        return self._end(runner, decision)
+
+    def ended(self, runner: Runner) -> None:
+        """A trial has ended by itself, or failed. One that has not reached the target never will."""
+        self._of(runner).state = "over"
+        self._rank()
+
+    def paused(self, runner: Runner) -> None:
+        """A trial waits to go on, whatever was decided of it: it was interrupted, or failed and is tried again."""
+        self._of(runner).state = "paused"
+        self._rank()
+
+    def learn(self, runner: Runner, value: float | None, joules: float | None, startup_joules: float | None) -> None:
+        """Take a report for known, of which nothing is to be decided any more. Arguments as of ``reported``."""
+        course = self._of(runner)
+        spent = course.see(joules, startup_joules)
+        if value is not None and self._sign * value > course.best:
+            course.best = self._sign * value
+            course.records[0].append(course.best)
+            course.records[1].append(spent)
+        if course.held.see(self._objective.reached_by(value), spent):
+            course.state = "over"
+            self._rank()
+
+    def _end(self, runner: Runner, decision: Decision) -> Decision:
+        self._of(runner).state = "over"
+        self._rank()
+        return self._decided(runner, decision)
+
+    def _decided(self, runner: Runner, decision: Decision) -> Decision:
+        self.decisions.append((runner, decision))
+        return decision
+
+    # What others ask -------------------------------------------------------------------------------------------------
+
+    def next(self) -> Runner | None:
+        """Who is to run beside those that run: a new trial, or a paused one. None: nobody before something changes."""
+        cap = self.cap_joules
+        racing = [arm for arm, course in enumerate(self._first) if self._races(course, cap)]
+        behind = min((self._first[arm].joules for arm in racing), default=math.inf)
+        ready = [arm for arm in racing if self._first[arm].state != "running"]
+        sure = [arm for joules, arm in self._ranked[: self._winners] if joules <= behind or not ready]
+        confirming = next(self._unconfirmed(sure), None)
+        if confirming is not None or not ready:
+            return confirming
+        # Without pauses nobody is behind: the arms come in their order.
+        return Runner(min(ready, key=lambda arm: (self._first[arm].joules, arm)), 0)
+
+    @property
+    def running(self) -> int:
+        """How many run."""
+        return sum(course.state == "running" for course in (*self._first, *self._confirming.values()))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody runs, and nobody is to run."""
+        return self.running == 0 and self.next() is None
+
+    def is_open(self, runner: Runner) -> bool:
+        """Whether a trial has not ended."""
+        return self._of(runner).state != "over"
+
+    @property
+    def cap_joules(self) -> float:
+        """What the last of the winners has needed; infinite before there are so many."""
+        return self._ranked[self._winners - 1][0] if len(self._ranked) >= self._winners else math.inf
+
+    @property
+    def answer(self) -> int | None:
+        """The arm that has reached the target with all its repeats for the least joules in the mean."""
+        return min(self._confirmed(), default=(math.inf, None))[1]
+
+    # The rules -------------------------------------------------------------------------------------------------------
+
+    def _ending(self, runner: Runner, course: _Course) -> Decision | None:
+        cap = self.cap_joules if runner.repeat == 0 else self._limit_of_repeats(runner.arm)
+        if course.needs_joules > cap:
+            return Decision("end", "capped", course.joules, cap)
+        if runner.repeat > 0 or course.held.candidate is not None:
+            return None
+        needed = self._kth_exceeding(course.best, course.joules / SLACK)
+        return None if needed is None else Decision("end", "slower", course.joules, SLACK * needed)
+
+    def _kth_exceeding(self, value: float, within_joules: float) -> float | None:
+        """The joules by which ``winners`` arms had exceeded a value, if that is less than so many."""
+        if value == -math.inf:  # it has reported no value: others that have are no better for it
+            return None
+        found = (course.exceeded_at(value) for course in self._first if course.best > value)
+        sooner = sorted(joules for joules in found if joules < within_joules)
+        return sooner[self._winners - 1] if len(sooner) >= self._winners else None
+
+    def _has_had_its_turn(self, course: _Course) -> bool:
+        """Whether starting it was worth while.
+
+        Parts of q joules that each cost S to start need S * e / q for e joules, and overshoot by q / 2 in the mean: the
+        sum is least at q = sqrt(2 * S * e). So turns grow with what was spent.
+        """
+        startup = course.startup_joules or self._usual_startup_joules
+        turn = max(startup, math.sqrt(2 * startup * course.joules))
+        return course.joules - course.begun_at_joules >= turn
+
+    @property
+    def _usual_startup_joules(self) -> float:
+        known = [course.startup_joules for course in self._first if course.startup_joules > 0]
+        return statistics.median(known) if known else 0.0
+
+    def _is_another_behind(self, runner: Runner, course: _Course) -> bool:
+        """Whether somebody waits who has spent less, or who confirms a winner."""
+        waiting = self.next()
+        if waiting is None or waiting == runner:
+            return False
+        return runner.repeat == 0 and (waiting.repeat > 0 or self._first[waiting.arm].joules < course.joules)
+
+    def _races(self, course: _Course, cap: float) -> bool:
+        return course.state != "over" and course.needs_joules <= cap
+
+    def _unconfirmed(self, arms: Iterable[int]) -> Iterator[Runner]:
+        """Repeats of winners that do not run yet."""
+        for arm in arms:
+            for repeat in range(1, self._repeats):
+                runner = Runner(arm, repeat)
+                if self._of(runner).state in ("new", "paused"):
+                    yield runner
+
+    def _limit_of_repeats(self, arm: int) -> float:
+        cap = self.cap_joules
+        own = self._first[arm].reached_joules or math.inf
+        return SLACK * max(own, cap if cap < math.inf else 0.0)
+
+    def _confirmed(self) -> list[tuple[float, int]]:
+        """Arms that have reached the target with all repeats: the mean of their joules, and which."""
+        found = []
+        for _, arm in self._ranked:
+            needed = [self._of(Runner(arm, repeat)).reached_joules for repeat in range(self._repeats)]
+            known = [joules for joules in needed if joules is not None]
+            if len(known) == self._repeats:
+                found.append((statistics.fmean(known), arm))
+        return found
+
+    def _rank(self) -> None:
+        """The arms that have reached the target with their first repeat, the cheapest first.
+
+        Unless one is confirmed, without those of which another repeat has ended before it reached the target.
+        """
+        reached = ((course.reached_joules, arm) for arm, course in enumerate(self._first))
+        self._ranked = sorted((joules, arm) for joules, arm in reached if joules is not None)
+        if self.answer is None:
+            unreliable = {
+                runner.arm
+                for runner, course in self._confirming.items()
+                if course.state == "over" and not course.held.found
+            }
+            self._ranked = [(joules, arm) for joules, arm in self._ranked if arm not in unreliable]
+
+    def _course(self) -> _Course:
+        return _Course(FirstHeld(self._objective.patience))
+
+    def _of(self, runner: Runner) -> _Course:
+        if runner.repeat == 0:
+            return self._first[runner.arm]
+        if runner not in self._confirming:
+            self._confirming[runner] = self._course()
+        return self._confirming[runner]

@@ -1,0 +1,148 @@
+"""Races of real trials on a real Ray: pauses, repeats of the winners, a killed driver."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pytest
+
+from energysweep.cli import main
+from energysweep.driver.progress import Silent
+from energysweep.driver.race import CANNOT_PAUSE
+from energysweep.driver.run import run
+from energysweep.ledger.run_state import RunState
+from energysweep.ledger.store import LedgerData, read_ledger
+from energysweep.report import summarise
+from energysweep.sweepfile import load_spec
+from tests.driver.test_resume import kill_at, read, start
+from tests.support.sweeps import read_ledger as ledger_of
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("default")]
+
+STEPS = """
+import json, pathlib, tempfile, time
+from ray import tune
+
+
+def train(config):
+    checkpoint, at = tune.get_checkpoint(), 0
+    if checkpoint:
+        with checkpoint.as_directory() as folder:
+            at = json.loads((pathlib.Path(folder) / "at").read_text())
+    while at < 40:
+        at += 1
+        end = time.process_time() + 0.1
+        while time.process_time() < end:
+            pass
+        with tempfile.TemporaryDirectory() as folder:
+            (pathlib.Path(folder) / "at").write_text(json.dumps(at))
+            report = {"at": at, "accuracy": min(1.0, at * config["rate"])}
+            tune.report(report, checkpoint=tune.Checkpoint.from_directory(folder))
+"""
+SWEEP = """
+name: race
+workload: steps.py:train
+parameters: {rate: {grid: [0.02, 0.05, 0.15, 0.4]}}
+objective: {metric: accuracy, mode: max, target: 0.8}
+repeats: 2
+scheduler: {type: race, winners: 2}
+max_concurrent_trials: 2
+meters: ["replay:trace.csv"]
+idle_power_watts: {cpu: 20}
+carbon: {grams_per_kwh: 360}
+"""
+PROGRAM = """
+import json, sys, time
+for at in range(1, 41):
+    end = time.process_time() + 0.1
+    while time.process_time() < end:
+        pass
+    print(json.dumps({"accuracy": min(1.0, at * float(sys.argv[1]))}), flush=True)
+"""
+
+
+class Told(Silent):
+    """What a person was told."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def event(self, text: str) -> None:
+        self.events.append(text)
+
+
+@pytest.fixture
+def race_folder(sweep_folder: Path) -> Path:
+    (sweep_folder / "steps.py").write_text(STEPS)
+    (sweep_folder / "program.py").write_text(PROGRAM)
+    (sweep_folder / "sweep.yaml").write_text(SWEEP)
+    return sweep_folder
+
+
+def check_race(data: LedgerData) -> None:
+    """What holds however long each step took on this machine."""
+    state = RunState.of(data)
+    by_rate: dict[float, dict[int, str]] = defaultdict(dict)
+    for trial in state.all_trials():
+        assert trial.row.seed is not None
+        assert trial.results.reached == (trial.row.status == "completed"), trial.row
+        assert trial.results.reached or trial.row.status == "pruned"
+        by_rate[trial.row.parameters["rate"]][trial.row.seed] = trial.row.status
+    assert len(by_rate) == 4  # all have begun
+    winners = [rate for rate, seeds in by_rate.items() if len(seeds) == 2]
+    assert len(winners) >= 2
+    assert all(by_rate[rate][0] == "completed" for rate in winners)
+    summary = summarise(data)
+    assert any(each.reached_target == 2 for each in summary.configurations)
+    assert summary.totals.conservation_error_ratio is not None
+    assert summary.totals.conservation_error_ratio < 1e-3
+
+
+def test_trials_pause_and_go_on_where_they_were_and_only_winners_are_repeated(race_folder: Path) -> None:
+    progress = Told()
+    done = run(load_spec(race_folder / "sweep.yaml"), output=race_folder / "results", metrics_port=0, progress=progress)
+    assert done.succeeded, done.problems
+    data = ledger_of(done)
+    check_race(data)
+    state = RunState.of(data)
+    for trial in state.all_trials():
+        steps = [report.metrics["at"] for report in state.reports_of(trial.row.trial)]
+        assert steps == list(range(1, len(steps) + 1))  # nothing was done twice, nothing was lost
+    # Some trial worked under several leases, between which it was paused.
+    assert max(Counter(lease.trial for lease in data.leases).values()) > 1
+    assert CANNOT_PAUSE not in progress.events
+    assert main(["rehearse", str(done.folder), "--scheduler", "cap"]) == 0
+
+
+@pytest.mark.parametrize("kind", ["cap", "race"])
+def test_a_program_without_checkpoints_is_capped(race_folder: Path, kind: str) -> None:
+    overrides = [
+        f"scheduler={{type: {kind}, winners: 2}}",
+        "workload=null",
+        'command=["python3", program.py, "{rate}"]',
+        "parameters={rate: {grid: [0.4, 0.15, 0.05, 0.02]}}",
+    ]
+    progress = Told()
+    done = run(
+        load_spec(race_folder / "sweep.yaml", overrides),
+        output=race_folder / "results",
+        metrics_port=0,
+        progress=progress,
+    )
+    assert done.succeeded, done.problems
+    check_race(ledger_of(done))
+    assert (CANNOT_PAUSE in progress.events) == (kind == "race")
+
+
+def test_a_race_whose_driver_is_killed_goes_on(race_folder: Path) -> None:
+    folder = race_folder / "results" / "it"
+
+    def is_under_way() -> bool:
+        if not (folder / "ledger.sqlite").exists():
+            return False
+        return len(read(folder).results) >= 8
+
+    kill_at(start(race_folder), is_under_way, 240)
+    assert main(["resume", str(folder), "--metrics-port", "0"]) == 0
+    check_race(read_ledger(folder / "ledger.sqlite"))

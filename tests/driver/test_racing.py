@@ -1,0 +1,210 @@
+"""Who runs next in a race, and who no longer, by rules worked out by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from energysweep.core.objective import Objective
+from energysweep.driver.racing import SLACK, Race, Runner
+from energysweep.driver.rehearsal import Curves, Report, rehearse
+
+ACCURACY = Objective("accuracy", "max", 0.9)
+
+
+def race(arms: int, repeats: int = 1, **settings: int | bool) -> Race:
+    return Race(ACCURACY, arms, repeats, **settings)  # type: ignore[arg-type]
+
+
+def begin(race: Race, *runners: Runner) -> None:
+    for runner in runners:
+        race.started(runner)
+
+
+def one(arm: int, repeat: int = 0) -> Runner:
+    return Runner(arm, repeat)
+
+
+def test_all_begin_in_their_order_then_whoever_has_spent_the_least_goes_on() -> None:
+    field = race(3)
+    for arm, joules in enumerate((30.0, 10.0, 20.0)):
+        assert field.next() == one(arm)
+        begin(field, one(arm))
+        # A report is a turn where starting costs nothing: somebody waits who has spent less.
+        assert field.reported(one(arm), 0.5, joules).what == "pause"
+    assert field.next() == one(1)
+    begin(field, one(1))
+    assert field.reported(one(1), 0.6, 15.0).what == "go on"
+    assert field.reported(one(1), 0.6, 21.0).what == "pause"
+    assert field.next() == one(2)
+
+
+def test_a_trial_that_costs_much_to_start_is_not_paused_soon() -> None:
+    field = race(2)
+    begin(field, one(0))
+    # 8 J for its start: a turn is max(8, sqrt(2 * 8 * e)) J, which 8 J are not (11.3), nor 15 J (15.5), but 16 J are.
+    assert field.reported(one(0), 0.5, 8.0, 8.0).what == "go on"
+    assert field.reported(one(0), 0.5, 15.0, 8.0).what == "go on"
+    assert field.reported(one(0), 0.5, 16.0, 8.0).what == "pause"
+    # What others have needed to start stands for a trial that has not told.
+    begin(field, one(1))
+    assert field.reported(one(1), 0.5, 9.0).what == "go on"
+    # Its second start cost 2 J more, and is what counts from now on.
+    begin(field, one(0))
+    assert field.reported(one(0), 0.5, 17.0, 10.0).what == "go on"
+    assert field.reported(one(0), 0.5, 25.0, 10.0).what == "go on"  # nobody waits who has spent less
+
+
+def test_without_a_checkpoint_nobody_is_paused() -> None:
+    field = race(2)
+    begin(field, one(0))
+    assert field.reported(one(0), 0.5, 50.0, can_pause=False).what == "go on"
+
+
+def test_the_winners_energy_caps_the_others() -> None:
+    field = race(4, winners=2, pauses=False)
+    begin(field, *(one(arm) for arm in range(4)))
+    assert field.reported(one(0), 0.95, 10.0) == ("end", "reached", 10.0, None)
+    assert field.reported(one(2), 0.5, 25.0).what == "go on"  # there is one winner of two
+    assert field.cap_joules == math.inf
+    assert field.reported(one(1), 0.95, 30.0).why == "reached"
+    assert field.cap_joules == 30.0
+    assert field.reported(one(2), 0.6, 31.0) == ("end", "capped", 31.0, 30.0)
+    # Its reports take 12 J at the least, the first one apart: another one would end at 32 J.
+    assert field.reported(one(3), 0.5, 4.0).what == "go on"
+    assert field.reported(one(3), 0.6, 20.0).why == "capped"
+    assert field.is_over
+    assert field.answer == 0
+
+
+def test_who_holds_the_target_for_the_first_time_is_not_capped_while_that_is_confirmed() -> None:
+    field = Race(Objective("accuracy", "max", 0.9, patience=3), 2, winners=1, pauses=False)
+    begin(field, one(0), one(1))
+    for joules in (10.0, 20.0, 30.0):
+        decision = field.reported(one(0), 0.95, joules)
+    assert decision == ("end", "reached", 10.0, None)
+    assert field.reported(one(1), 0.95, 9.0).what == "go on"
+    assert field.reported(one(1), 0.95, 18.0).what == "go on"
+    assert field.reported(one(1), 0.95, 27.0) == ("end", "reached", 9.0, None)
+    assert field.answer == 1
+
+
+def test_who_has_needed_four_times_what_the_winners_did_to_where_it_is_is_ended() -> None:
+    field = race(4, winners=3, pauses=False)
+    begin(field, *(one(arm) for arm in range(4)))
+    for arm, joules in ((0, 10.0), (1, 11.0), (2, 12.0)):
+        assert field.reported(one(arm), 0.6, joules).what == "go on"
+    assert field.reported(one(3), 0.5, SLACK * 12.0).what == "go on"  # not more than four times
+    assert field.reported(one(3), 0.5, 49.0) == ("end", "slower", 49.0, 48.0)
+
+
+def test_equal_values_are_no_reason_to_end_anyone() -> None:
+    field = race(4, winners=1, pauses=False)
+    begin(field, *(one(arm) for arm in range(4)))
+    for arm, joules in enumerate((1.0, 10.0, 100.0, 1000.0)):
+        assert field.reported(one(arm), 0.6, joules).what == "go on"
+
+
+def test_a_trial_that_reports_no_value_is_not_called_slower() -> None:
+    field = race(2, winners=1, pauses=False)
+    begin(field, one(0), one(1))
+    field.reported(one(0), 0.8, 1.0)
+    assert field.reported(one(1), None, 500.0).what == "go on"
+
+
+def test_small_values_race_as_large_ones_do() -> None:
+    field = Race(Objective("loss", "min", 0.1), 2, winners=1, pauses=False)
+    begin(field, one(0), one(1))
+    assert field.reported(one(0), 0.5, 1.0).what == "go on"
+    assert field.reported(one(1), 0.6, 5.0).why == "slower"
+    assert field.reported(one(0), 0.1, 2.0).why == "reached"
+
+
+def test_trials_that_nobody_meters_race_on() -> None:
+    field = race(2, winners=1)
+    begin(field, one(0), one(1))
+    for _ in range(5):
+        assert field.reported(one(0), 0.5, None).what == "go on"
+        assert field.reported(one(1), 0.7, None).what == "go on"
+
+
+def confirmed_race() -> Race:
+    """Three arms, two of which win with their first repeat, for 10 and 20 J."""
+    field = race(3, repeats=2, winners=2)
+    begin(field, *(one(arm) for arm in range(3)))
+    field.reported(one(0), 0.95, 10.0)
+    field.reported(one(1), 0.95, 20.0)
+    assert field.reported(one(2), 0.8, 21.0).what == "pause"  # it may be needed yet
+    return field
+
+
+def test_the_winners_are_repeated_and_the_answer_is_the_cheapest_of_them() -> None:
+    field = confirmed_race()
+    assert field.next() == one(0, 1)
+    begin(field, one(0, 1))
+    assert field.next() == one(1, 1)
+    begin(field, one(1, 1))
+    assert field.next() is None
+    assert not field.is_over
+    assert field.reported(one(0, 1), 0.95, 31.0).why == "reached"  # 20.5 J in the mean
+    assert field.reported(one(1, 1), 0.95, 19.0).why == "reached"  # 19.5 J
+    assert field.is_over
+    assert field.answer == 1
+
+
+def test_a_winner_that_does_not_reach_it_again_is_replaced_if_no_other_is_confirmed() -> None:
+    field = confirmed_race()
+    begin(field, one(0, 1))
+    assert field.reported(one(0, 1), 0.8, SLACK * 20.0).what == "go on"
+    assert field.reported(one(0, 1), 0.8, 81.0) == ("end", "capped", 81.0, 80.0)
+    assert field.next() == one(1, 1)
+    begin(field, one(1, 1))
+    assert field.next() == one(2)  # 21 J are not over any cap now, with one winner of two
+    field.reported(one(1, 1), 0.95, 20.0)
+    # Arm 1 is confirmed: arm 0 keeps its place, and arm 2 is over the cap again.
+    assert field.next() is None
+    assert field.is_over
+    assert field.answer == 1
+
+
+def test_a_winner_whose_repeat_crashed_is_no_answer() -> None:
+    field = confirmed_race()
+    begin(field, one(0, 1))
+    field.ended(one(0, 1))
+    begin(field, one(1, 1))
+    assert field.next() == one(2)
+    assert field.answer is None
+
+
+@pytest.mark.hypothesis
+@given(
+    st.lists(
+        st.lists(st.tuples(st.floats(0.5, 50.0), st.floats(0.0, 1.0)), min_size=1, max_size=8), min_size=3, max_size=24
+    ),
+    st.integers(1, 4),
+    st.integers(1, 6),
+    st.sampled_from(["race", "cap"]),
+    st.sampled_from([0.0, 3.0]),
+)
+def test_nobody_spends_more_than_a_report_beyond_the_cap_and_the_grid_is_never_cheaper(
+    steps: Sequence[Sequence[tuple[float, float]]], winners: int, at_once: int, kind: str, startup: float
+) -> None:
+    curves = {}
+    seeds = 1 + len(steps) % 3
+    for number, trial in enumerate(steps):
+        joules, reports = 0.0, []
+        for more, value in trial:
+            joules += more
+            reports.append(Report(joules, value))
+        curves[str(number // seeds), number % seeds] = reports
+    table = Curves("drawn", curves)
+    found = rehearse(table, ACCURACY, kind, winners=winners, at_once=at_once, startup_joules=startup)
+    # Repeats of those that did not win are saved; only pausing costs, a start each.
+    assert found.energy_joules <= found.grid_joules + startup * found.pauses + 1e-6
+    assert found.trials <= len(curves)
+    if found.chosen is not None:
+        assert table.joules_to(ACCURACY, found.chosen) < math.inf

@@ -1,0 +1,179 @@
+"""Learning curves, played to the real schedulers: figures worked out by hand, and what is wrong with a table."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from energysweep.cli import main
+from energysweep.core.errors import InputError
+from energysweep.core.objective import Objective
+from energysweep.driver.rehearsal import Curves, Report, read_table, rehearse
+
+ACCURACY = Objective("accuracy", "max", 0.9)
+HEAD = "configuration,seed,energy_joules,accuracy\n"
+
+
+def rising(joules: float, reports: int, to_target: int) -> list[Report]:
+    """A curve whose report ``to_target`` reaches the target, each report for as many joules."""
+    return [Report(joules * n, min(0.99, 0.9 * n / to_target)) for n in range(1, reports + 1)]
+
+
+# b is the best, for 6 J; a needs 8 J, c 12 J, d 40 J, and e never arrives.
+FIVE = Curves(
+    "five",
+    {
+        (name, seed): rising(joules, 20, to_target)
+        for seed in range(2)
+        for name, joules, to_target in [("a", 2.0, 4), ("b", 1.0, 6), ("c", 4.0, 3), ("d", 4.0, 10), ("e", 2.0, 30)]
+    },
+)
+
+
+def test_the_grid_pays_for_every_trial_up_to_the_target() -> None:
+    found = rehearse(FIVE, ACCURACY, "fifo")
+    assert found.energy_joules == found.grid_joules == 2 * (8 + 6 + 12 + 40 + 40)
+    assert (found.chosen, found.regret, found.ratio, found.trials, found.pauses) == ("b", 1.0, 1.0, 10, 0)
+
+
+def test_a_cap_pays_for_the_winners_and_for_what_the_others_spend_until_they_are_over_it() -> None:
+    found = rehearse(FIVE, ACCURACY, "cap", winners=3)
+    # a, b and c reach it for 8, 6 and 12 J; d and e are over 12 J after one more report, at 12 J; 26 J confirm.
+    assert found.energy_joules == (8 + 6 + 12) + (12 + 12) + (8 + 6 + 12)
+    assert (found.chosen, found.regret, found.trials, found.pauses) == ("b", 1.0, 8, 0)
+
+
+def test_a_race_of_one_winner_pays_each_what_the_winner_had_needed_at_the_most() -> None:
+    found = rehearse(FIVE, ACCURACY, "race", winners=1)
+    # All begin: 2, 1, 4, 4, 2 J. Then b goes to 3, a and e to 4, b to 5; with all others at 4 J, a and e go to 6, c and
+    # d to 8. Now b is behind, and arrives at 6 J, where the others stay. Its repeat needs 6 J, too.
+    assert found.chosen == "b"
+    assert found.energy_joules == (6 + 6 + 8 + 8 + 6) + 6
+    assert found.trials == 6
+    assert found.pauses > 0
+
+
+def test_a_configuration_that_one_seed_misses_is_no_answer() -> None:
+    curves = dict(FIVE.by_trial)
+    curves["b", 1] = [Report(joules, 0.5) for joules, _ in curves["b", 1]]
+    for scheduler in ("fifo", "cap", "race"):
+        found = rehearse(Curves("five", curves), ACCURACY, scheduler, winners=2)
+        assert (found.chosen, found.regret) == ("a", 1.0), scheduler
+
+
+def test_what_starts_cost_is_paid_at_each_start_and_makes_pauses_fewer() -> None:
+    free = rehearse(FIVE, ACCURACY, "race", winners=2)
+    dear = rehearse(FIVE, ACCURACY, "race", winners=2, startup_joules=5.0)
+    assert dear.pauses < free.pauses
+    assert dear.energy_joules >= 5.0 * (dear.trials + dear.pauses - 5)  # at the end, some are still paused
+    assert dear.grid_joules == free.grid_joules + 5.0 * 10
+
+
+def test_nobody_reaches_a_target_beyond_all() -> None:
+    found = rehearse(FIVE, Objective("accuracy", "max", 2.0), "race")
+    assert (found.chosen, found.regret) == (None, None)
+    assert found.energy_joules <= found.grid_joules
+
+
+def test_the_order_is_that_of_the_seed() -> None:
+    orders = [rehearse(FIVE, ACCURACY, "cap", winners=1, order_seed=seed).energy_joules for seed in (1, 1, 2, 3, 4)]
+    assert orders[0] == orders[1]
+    assert len(set(orders)) > 1
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return path
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table.csv.gz"])
+def test_a_table_is_read_with_its_columns_in_any_order(tmp_path: Path, name: str) -> None:
+    table = write(
+        tmp_path / name, "seed,accuracy,epoch,energy_joules,configuration\n7,0.5,1,2,x\n7,,2,3.5,x\n9,1,1,4,x\n"
+    )
+    assert read_table(table, "accuracy").by_trial == {
+        ("x", 0): [Report(2.0, 0.5), Report(3.5, None)],
+        ("x", 1): [Report(4.0, 1.0)],
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no column configuration"),
+        ("a,b\n1,2\n", "no column configuration (there is a, b)"),
+        ("configuration,seed,energy_joules\n1,0,2\n", "no column accuracy"),
+        (HEAD, "has no rows"),
+        (HEAD + "1,0,two,0.5\n", ":2: energy_joules: must be joules"),
+        (HEAD + "1,0,5,0.5\n1,0,4,0.6\n", ":3: energy_joules: must be joules"),
+        (HEAD + "1,0,nan,0.5\n", ":2: energy_joules"),
+        (HEAD + "1\n", ":2: energy_joules"),
+        (HEAD + "1,0," + "9" * 200_000 + ",1\n", "is no CSV"),
+    ],
+)
+def test_a_table_that_is_none_is_told_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+    table = write(tmp_path / "table.csv", text)
+    with pytest.raises(InputError) as told:
+        read_table(table, "accuracy")
+    assert said in str(told.value)
+    assert str(told.value).startswith(str(table))
+    assert "\n" not in str(told.value)
+
+
+def test_a_packed_table_that_is_damaged_or_no_text_is_told(tmp_path: Path) -> None:
+    whole = gzip.compress((HEAD + "1,0,1,0.5\n" * 100).encode())
+    for content in (whole[:40], whole[:-9] + b"x" * 9, b"\x1f\x8b", gzip.compress(b"\xff\xfe\x00"), b"\xff\xff"):
+        (tmp_path / "table.csv.gz").write_bytes(content)
+        with pytest.raises(InputError, match=r"table\.csv\.gz"):
+            read_table(tmp_path / "table.csv.gz", "accuracy")
+
+
+def table_of(curves: Curves, path: Path) -> Path:
+    lines = [
+        f"{name},{seed},{report.joules},{report.value}"
+        for (name, seed), reports in curves.by_trial.items()
+        for report in reports
+    ]
+    return write(path, HEAD + "\n".join(lines))
+
+
+def test_the_command_tells_one_json_object_or_sentences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = str(table_of(FIVE, tmp_path / "five.csv.gz"))
+    command = ["rehearse", "--table", table, "--metric", "accuracy", "--target", "0.9", "--scheduler", "cap"]
+    assert main([*command, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    expected = {"scheduler": "cap", "energy_joules": 76.0, "grid_joules": 212.0, "chosen": "b", "regret": 1.0}
+    assert {name: told[name] for name in expected} == expected
+    assert told["ratio"] == pytest.approx(76 / 212)
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "spends 76.0 J in 8 trials" in said
+    assert "It chooses b, which needs 6.00 J: 1.00 times what the best one needs." in said
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "either the folder of a run, or --table"),
+        (["--table", "there-is-none.csv", "--target", "1"], "there is no such file"),
+        (["--table", "there-is-none.csv"], "--target: a table has no target"),
+        (["--table", "x.csv", "--target", "nan"], "no finite number"),
+        (["--table", "x.csv", "--target", "1", "--scheduler", "best"], "none of fifo, asha, race, cap"),
+        (["--table", "x.csv", "--target", "1", "--concurrent", "0"], "at least 1"),
+        (["there-is-none"], "there is no such folder"),
+    ],
+)
+def test_what_it_cannot_rehearse_is_told_in_one_line(
+    options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = main(["rehearse", *options])
+    except SystemExit as error:
+        code = int(str(error.code))
+    assert code == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.count("\n") == 1

@@ -36,6 +36,7 @@ HOMES = {
     "ray": {"tune", "driver", "jobs", "workloads"},
     "optuna": {"driver"},
     "pathspec": {"jobs"},
+    "pyarrow": {"driver", "jobs"},
     "aiohttp": {"jobs"},
     "torch": {"workloads"},
     "numpy": {"analysis", "workloads"},

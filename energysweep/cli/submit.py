@@ -96,21 +96,21 @@ def _follow(job: Job, folder: Path | None) -> int:
     from energysweep.jobs.submit import fetch, wait
 
     try:
-        code = wait(job, _log, note)
+        end = wait(job, _log, note)
     except KeyboardInterrupt:
         note(f"\nno longer following; the job goes on\nfollow it: {_later(job)}\nstop it: {_stop(job)}")
         return EXIT_INTERRUPTED
-    if code == EXIT_INPUT:
-        return code  # the cluster could not use what it got: there is no run
+    if end.code == EXIT_INPUT:
+        return end.code  # the cluster could not use what it got: there is no run
     if folder is None:
         say(f"run: {job.run_id} (on the cluster; bring it with {_later(job)} --fetch DIR)")
-        return code
+        return end.code
     try:
-        fetch(job, folder / job.run_id, note)
+        fetch(job, end, folder / job.run_id, note)
     except EnergysweepError as error:
-        return fail(str(error), code or 1)
+        return fail(str(error), end.code or 1)
     say(f"report: {folder / job.run_id / 'report.html'}")
-    return code
+    return end.code
 
 
 def _later(job: Job) -> str:

@@ -150,6 +150,8 @@ def _tell(done: Run) -> int:
         say(f"report: {done.report}")
     for problem in done.problems:
         note(f"energysweep: {problem}")
+    if done.copied is not None:
+        note(done.copied)  # the last line: submit looks for it in the end of a job's log
     if done.interrupted:
         return EXIT_INTERRUPTED
     return 0 if done.succeeded else EXIT_FAILED

@@ -14,3 +14,4 @@ REPORT: Final = "report.html"
 TRIALS: Final = "trials.csv"
 CONFIGURATIONS: Final = "configurations.csv"
 SUMMARY: Final = "summary.json"
+COPY: Final = "energysweep"  # in the sweep's storage: a folder with copies of what may travel of these

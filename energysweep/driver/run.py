@@ -18,7 +18,7 @@ import ray
 from energysweep.agent.discovery import TargetsFile
 from energysweep.agent.server import DEFAULT_PORT
 from energysweep.core import carbon
-from energysweep.core.errors import InputError, LedgerError, NotWritten
+from energysweep.core.errors import EnergysweepError, InputError, LedgerError, NotWritten
 from energysweep.core.inputs import web_address
 from energysweep.core.runfolder import LEDGER, REPORT, SWEEP_FILE
 from energysweep.core.terminal import note
@@ -28,6 +28,7 @@ from energysweep.driver.ray_process import RayProcess
 from energysweep.driver.run_facts import beginning, keep_key, key_of, to_resume
 from energysweep.driver.running import RunningSweep
 from energysweep.driver.session import connected
+from energysweep.driver.storage import copy_to_storage
 from energysweep.driver.watch import Watch
 from energysweep.ledger.store import Ledger, without_orphans
 from energysweep.report import Summary, summarise, write_report, write_whole
@@ -49,6 +50,7 @@ class Run:
         problems: what a person must know before trusting it: failed trials, an interruption. Empty if all went well.
         interrupted: it was stopped before its end.
         report: the page; None if it could not be written.
+        copied: what became of the copy in the sweep's storage; None if it names none.
     """
 
     id: str
@@ -57,6 +59,7 @@ class Run:
     problems: tuple[str, ...] = ()
     interrupted: bool = False
     report: Path | None = None
+    copied: str | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -153,10 +156,10 @@ def _work(spec: SweepSpec, place: Callable[[], tuple[Path, bool]], how: _How) ->
     folder, is_new = place()
     run_id = _id_of(folder)
     _check_folder(folder, spec)
-    if (done := _done(run_id, folder)) is not None:
+    if (done := _done(run_id, spec, folder)) is not None:
         return done
     with run_lock.held(folder, how.progress.event, is_new=is_new) as lock:
-        if (done := _done(run_id, folder)) is not None:  # another driver has ended it in this moment
+        if (done := _done(run_id, spec, folder)) is not None:  # another driver has ended it in this moment
             return done
         key = key_of(folder)
 
@@ -181,11 +184,12 @@ def _work(spec: SweepSpec, place: Callable[[], tuple[Path, bool]], how: _How) ->
                     ledger = opened.enter_context(_fill_folder(folder, spec, key, facts))
                     ledger.note(grafana=grafana_url)
                     sweep.take_up(ledger, watch)
-                    begun(_Begun(run_id, folder, sweep, ledger, ray_process, how))
+                    begun(_Begun(run_id, spec, folder, sweep, ledger, ray_process, how))
                 problems = sweep.run(trainable, folder)
                 if gone := lock.beat():  # perhaps why it has ended
                     problems.append(gone)
-                return _reported(run_id, folder, ledger, problems, interrupted=sweep.interrupted, is_ours=gone is None)
+                interrupted = sweep.interrupted
+                return _reported(run_id, spec, folder, ledger, problems, interrupted=interrupted, is_ours=gone is None)
 
 
 @dataclass(frozen=True)
@@ -193,6 +197,7 @@ class _Begun:
     """A run that may have to be ended by another thread than its own, as ``Watch`` does it."""
 
     run_id: str
+    spec: SweepSpec
     folder: Path
     sweep: RunningSweep
     ledger: Ledger
@@ -209,11 +214,12 @@ class _Begun:
         where = "" if self.ray_process.is_local else f" --address {self.ray_process.address}"
         last = f"{reason}; to go on: energysweep resume {self.folder}{where}" if is_ours else reason
         problems.append(last)
-        return self.how.tell(_reported(self.run_id, self.folder, self.ledger, problems, is_ours=is_ours))
+        return self.how.tell(_reported(self.run_id, self.spec, self.folder, self.ledger, problems, is_ours=is_ours))
 
 
 def _reported(
     run_id: str,
+    spec: SweepSpec,
     folder: Path,
     ledger: Ledger,
     problems: Sequence[str] = (),
@@ -221,7 +227,7 @@ def _reported(
     interrupted: bool = False,
     is_ours: bool = True,
 ) -> Run:
-    """The run with its report; where that cannot be written, with the numbers and the reason."""
+    """The run with its report and its copy; where these cannot be written, with the numbers and the reason."""
     data = without_orphans(ledger.read())
     if not is_ours:
         return Run(run_id, folder, summarise(data), tuple(problems), interrupted)
@@ -230,7 +236,17 @@ def _reported(
     except NotWritten as error:
         summary, missing, problems = error.summary, error.missing, [str(error), *problems]
     report = None if REPORT in missing else folder / REPORT
-    return Run(run_id, folder, summary, tuple(problems), interrupted, report)
+    return Run(run_id, folder, summary, tuple(problems), interrupted, report, _copied(run_id, spec, folder, ledger))
+
+
+def _copied(run_id: str, spec: SweepSpec, folder: Path, ledger: Ledger) -> str | None:
+    """A copy that is missing makes no sweep fail: all is in the run folder."""
+    if spec.storage is None:
+        return None
+    try:
+        return str(copy_to_storage(folder, ledger, spec.storage, run_id))
+    except EnergysweepError as error:
+        return f"no copy of the run folder is in the sweep's storage: {error}"
 
 
 def _only_say(done: Run) -> int:
@@ -315,7 +331,7 @@ def _portable(spec: SweepSpec) -> str:
     return spec.to_yaml().replace(spec.working_dir or str(spec.folder), ".")
 
 
-def _done(run_id: str, folder: Path) -> Run | None:
+def _done(run_id: str, spec: SweepSpec, folder: Path) -> Run | None:
     """A run that has nothing left to do.
 
     Raises:
@@ -327,7 +343,7 @@ def _done(run_id: str, folder: Path) -> Run | None:
         if ledger.facts().get("status") != "done":
             ledger.read_whole()
             return None
-        return _reported(run_id, folder, ledger)
+        return _reported(run_id, spec, folder, ledger)
 
 
 def _fill_folder(folder: Path, spec: SweepSpec, key: str, facts: Mapping[str, Any]) -> Ledger:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -13,6 +12,7 @@ from energysweep import sweepfile as specs
 from energysweep.core.errors import SweepError, one_line
 from energysweep.driver import schedulers, search
 from energysweep.driver.recorder import Recorder
+from energysweep.driver.storage import inside
 from energysweep.sweepfile import SweepSpec
 from energysweep.tune.points import KEY, Checkpoints, wrap
 from energysweep.tune.trainable import can_be_reused
@@ -58,7 +58,7 @@ def make_tuner(
             samples = 1
         else:
             at_once = None  # Tune would count those that are paused, too
-    path = str(Path(storage) / name) if "://" not in storage else f"{storage.rstrip('/')}/{name}"
+    path = inside(storage, name)
     if tune.Tuner.can_restore(path):
         # Failed trials have had their attempts; finished ones stay as they are.
         try:

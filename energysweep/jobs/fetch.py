@@ -1,10 +1,11 @@
-"""A run folder through a job's log: a finished run is printed as text there, and made a folder again here.
+"""A run folder that a cluster has made becomes one here: from the sweep's storage, or out of a job's log.
 
 Of what comes back nothing is believed.
 
-Whoever runs the cluster writes the log. ``pack`` makes an archive of plain files with plain names, so that all else is
-refused: links, folders, devices, names that lead elsewhere, files that only this machine makes. Size, number and depth
-are bounded while it is unpacked, and it takes the place of an earlier copy as a whole or not at all.
+Whoever runs the cluster writes the log, and the storage. Plain files with plain names travel
+(``driver/storage.py``), so that all else is refused: links, folders, devices, names that lead elsewhere, files that
+only this machine makes. Size, number and depth are bounded while it comes, and it takes the place of an earlier copy as
+a whole or not at all.
 """
 
 from __future__ import annotations
@@ -14,33 +15,159 @@ import hashlib
 import io
 import json
 import os
+import re
+import stat
 import sys
 import tarfile
 import tempfile
-import unicodedata
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, BinaryIO, Final, NoReturn
+
+from pyarrow.fs import LocalFileSystem
 
 from energysweep.core.errors import EnergysweepError, InputError, LedgerError, SweepError, one_line
-from energysweep.core.runfolder import DRIVER_LOCK, LEDGER, RUN_KEY, TUNE_STATE
+from energysweep.core.runfolder import LEDGER
 from energysweep.core.terminal import note, say
+from energysweep.driver.storage import (
+    MAX_FILES,
+    MAX_NAME_BYTES,
+    MAX_TRAVELLING_BYTES,
+    PIECE_BYTES,
+    SUMS,
+    Names,
+    Refused,
+    opened,
+    quoted,
+    snapshot,
+    travelling,
+)
 from energysweep.ledger.store import Ledger
 
 MARK: Final = "energysweep-folder"
 MAX_BYTES: Final = 200 * 2**20  # of the archive
-MAX_UNPACKED_BYTES: Final = 2 * 2**30
-MAX_FILES: Final = 10_000
-MAX_NAME_BYTES: Final = 1000
-MAX_DEPTH: Final = 10
-# What is never sent: checkpoints, the key that agents know the run by, and what says which driver works here.
-STAYS: Final = (TUNE_STATE, RUN_KEY, DRIVER_LOCK)
 
 _HEADER_CHARACTERS = 300
 _BLOCK = tarfile.BLOCKSIZE
-_PIECE_BYTES = 2**20
 _MAX_PAX_BYTES = 16 * 1024
+
+
+def _arrive(folder: Path, run_id: str | None, fill: Callable[[Path], None]) -> None:
+    """Make the folder, or put what has come in the place of an earlier copy; all of it or nothing.
+
+    Args:
+        folder: the run folder to be.
+        run_id: of the run that it must be; None: any.
+        fill: writes all files into a new folder.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Nobody else can put a link into a folder that is new and of this user only.
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as place:
+            new, old = Path(place) / "new", Path(place) / "old"
+            new.mkdir()
+            fill(new)
+            _check_ledger(new / LEDGER, run_id)
+            if os.path.lexists(folder):
+                folder.rename(old)
+            try:
+                new.rename(folder)
+            except OSError:
+                if os.path.lexists(old):
+                    old.rename(folder)
+                raise
+    except Refused as error:
+        raise SweepError(f"the run folder that the cluster sent is refused: {error}") from error
+    except OSError as error:
+        raise SweepError(f"{folder}: cannot be written ({error.strerror or error})") from error
+
+
+def _check_ledger(path: Path, run_id: str | None) -> None:
+    if not path.is_file():
+        _refuse(f"it has no {LEDGER}")
+    try:
+        with Ledger.open(path) as ledger:  # whole and readable
+            found = ledger.facts().get("id")
+    except LedgerError as error:
+        _refuse(f"its ledger cannot be read ({one_line(str(error).removeprefix(f'{path}: '))})")
+    if run_id is not None and found != run_id:
+        _refuse(f"its ledger is of another run than {run_id}")
+
+
+def _write(path: Path, pieces: Iterator[bytes]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    with os.fdopen(descriptor, "wb") as file:
+        for piece in pieces:
+            file.write(piece)
+
+
+def _refuse(why: str) -> NoReturn:
+    raise Refused(why)
+
+
+# Out of the sweep's storage ------------------------------------------------------------------------------------------
+
+_SUM = re.compile(r"([0-9a-f]{64})  (.+)")
+_MAX_SUMS_BYTES = MAX_FILES * (64 + 2 + MAX_NAME_BYTES + 1)
+
+
+def bring(place: str, checksum: str, folder: Path, run_id: str | None = None) -> None:
+    """Make the folder of the copy that a driver has left in the sweep's storage, as ``unpack`` does of a log.
+
+    Args:
+        place: of the copy: a folder or a URI.
+        checksum: of its ``SHA256SUMS``, as the driver told it: what is there of another run, or of an earlier part of
+            this one, is not taken for it.
+        folder, run_id: as for ``unpack``.
+
+    Raises:
+        SweepError: there is no such copy, it cannot be reached from here, or it is refused; or it cannot be written.
+    """
+
+    def fill(new: Path) -> None:
+        with opened(place) as (files, root):
+            left = MAX_TRAVELLING_BYTES
+            sums = b"".join(_pieces(files, f"{root}/{SUMS}", checksum, _MAX_SUMS_BYTES))
+            names = Names()
+            for line in sums.decode("utf-8", "replace").split("\n")[:-1]:
+                match = _SUM.fullmatch(line)
+                if match is None:
+                    _refuse(f"{quoted(line)} is no line of {SUMS}")
+                name = names.checked(match[2])
+                _write(new / name, _pieces(files, f"{root}/{name}", match[1], left))
+                left -= (new / name).stat().st_size
+
+    _arrive(folder, run_id, fill)
+
+
+def _pieces(files: Any, path: str, checksum: str, at_most: int) -> Iterator[bytes]:
+    """What a file of the storage holds, if it is a plain one, of that checksum and not larger."""
+    name, found, left = quoted(path.rpartition("/")[2]), hashlib.sha256(), at_most
+    with _stream(files, path, name) as stream:
+        while piece := stream.read(min(left + 1, PIECE_BYTES)):
+            left -= len(piece)
+            if left < 0:
+                _refuse(f"with {name} it has more than {at_most} bytes")
+            found.update(piece)
+            yield piece
+    if found.hexdigest() != checksum:
+        _refuse(f"{name} is not as the driver left it: its checksum differs")
+
+
+def _stream(files: Any, path: str, name: str) -> BinaryIO:
+    if not isinstance(files, LocalFileSystem):
+        return files.open_input_stream(path)  # an object, which is nothing else than bytes
+    # A pipe that nobody writes into does not hold this up.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        _refuse(f"{name} is no plain file")
+    return os.fdopen(descriptor, "rb")
+
+
+# Out of a job's log --------------------------------------------------------------------------------------------------
 
 
 def unpack(text: str, folder: Path, run_id: str | None = None) -> None:
@@ -56,24 +183,7 @@ def unpack(text: str, folder: Path, run_id: str | None = None) -> None:
             ledger that can be read; or it cannot be written.
     """
     content = _content(text)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        # Nobody else can put a link into a folder that is new and of this user only.
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as place:
-            new, old = Path(place) / "new", Path(place) / "old"
-            new.mkdir()
-            _write_files(content, new)
-            _check_ledger(new / LEDGER, run_id)
-            if os.path.lexists(folder):
-                folder.rename(old)
-            try:
-                new.rename(folder)
-            except OSError:
-                if os.path.lexists(old):
-                    old.rename(folder)
-                raise
-    except OSError as error:
-        raise SweepError(f"{folder}: cannot be written ({error.strerror or error})") from error
+    _arrive(folder, run_id, lambda new: _write_files(content, new))
 
 
 def _content(text: str) -> bytes:
@@ -113,18 +223,10 @@ def _told(header: str) -> tuple[int, str]:
 
 def _write_files(content: bytes, folder: Path) -> None:
     """All files of the archive, into an empty folder of this user only."""
-    names = _Names()
+    names = Names()
     stream = _Unzipped(content)
     for name, size in _entries(stream):
-        path = folder / names.checked(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-        with os.fdopen(descriptor, "wb") as file:
-            left = size
-            while left:
-                piece = stream.read(min(left, _PIECE_BYTES))
-                file.write(piece)
-                left -= len(piece)
+        _write(folder / names.checked(name), stream.pieces(size))
         stream.read(-size % _BLOCK)
 
 
@@ -144,9 +246,9 @@ def _entries(stream: _Unzipped) -> Iterator[tuple[str, int]]:
             continue
         name = longer.get("path", entry.name)
         if entry.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
-            _refuse(f"{_quoted(name)} is no plain file")
+            _refuse(f"{quoted(name)} is no plain file")
         if entry.size < 0:
-            _refuse(f"{_quoted(name)} has no size")
+            _refuse(f"{quoted(name)} has no size")
         longer = {}
         yield name, entry.size
 
@@ -170,45 +272,8 @@ def _pax(content: bytes) -> dict[str, str]:
     return records
 
 
-class TooManyFiles(SweepError):
-    """A run folder has more files than may travel."""
-
-
-class _Names:
-    """Which names a run folder that travels may have, each once."""
-
-    def __init__(self) -> None:
-        self._files: set[str] = set()
-        self._folders: set[str] = set()
-
-    def checked(self, name: str) -> str:
-        """The name, if it stays inside of the folder, is no other's, and is one that ``pack`` sends.
-
-        Raises:
-            TooManyFiles: it is, and so many have come already.
-            SweepError: it is none of these.
-        """
-        parts = name.split("/")
-        if not name.isprintable() or "\\" in name or any(part in ("", ".", "..") for part in parts):
-            _refuse(f"{_quoted(name)} is no name of a file in it")
-        if len(parts) > MAX_DEPTH or len(name.encode()) > MAX_NAME_BYTES or max(len(p.encode()) for p in parts) > 255:
-            _refuse(f"the name {_quoted(name)} is too long")
-        # Some file systems take names for the same that differ in case or in how a letter is put together.
-        alike = [unicodedata.normalize("NFKC", part).casefold() for part in parts]
-        if alike[0] in STAYS or (alike[0].startswith(LEDGER) and name != LEDGER):
-            _refuse(f"{_quoted(name)} is a file that only this machine makes")
-        own, above = "/".join(alike), {"/".join(alike[:end]) for end in range(1, len(alike))}
-        if own in self._files or own in self._folders or above & self._files:
-            _refuse(f"{_quoted(name)} comes twice")
-        if len(self._files) >= MAX_FILES:
-            raise TooManyFiles(_refusal(f"it has more than {MAX_FILES} files"))
-        self._files.add(own)
-        self._folders |= above
-        return name
-
-
 class _Unzipped:
-    """The bytes of a gzip stream, never more than ``MAX_UNPACKED_BYTES`` of them, a piece at a time."""
+    """The bytes of a gzip stream, never more than ``MAX_TRAVELLING_BYTES`` of them, a piece at a time."""
 
     def __init__(self, content: bytes) -> None:
         self._zip = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
@@ -224,51 +289,31 @@ class _Unzipped:
         del self._ready[:size]
         return taken
 
+    def pieces(self, size: int) -> Iterator[bytes]:
+        """The same, a few at a time."""
+        for start in range(0, size, PIECE_BYTES):
+            yield self.read(min(size - start, PIECE_BYTES))
+
     def _piece(self) -> bytes:
         given = self._zip.unconsumed_tail
         if not given:
-            given, self._content = bytes(self._content[:_PIECE_BYTES]), self._content[_PIECE_BYTES:]
+            given, self._content = bytes(self._content[:PIECE_BYTES]), self._content[PIECE_BYTES:]
         try:
-            piece = self._zip.decompress(given, _PIECE_BYTES)
+            piece = self._zip.decompress(given, PIECE_BYTES)
         except zlib.error:
             _refuse("its archive is damaged")
         if not (piece or self._content or self._zip.unconsumed_tail) or (self._zip.eof and not piece):
             _refuse("its archive ends too early")
         self._total += len(piece)
-        if self._total > MAX_UNPACKED_BYTES:
-            _refuse(f"it has more than {MAX_UNPACKED_BYTES / 2**30:.0f} GiB")
+        if self._total > MAX_TRAVELLING_BYTES:
+            _refuse(f"it has more than {MAX_TRAVELLING_BYTES / 2**30:.0f} GiB")
         return piece
-
-
-def _check_ledger(path: Path, run_id: str | None) -> None:
-    if not path.is_file():
-        _refuse(f"it has no {LEDGER}")
-    try:
-        with Ledger.open(path) as ledger:  # whole and readable
-            found = ledger.facts().get("id")
-    except LedgerError as error:
-        _refuse(f"its ledger cannot be read ({one_line(str(error).removeprefix(f'{path}: '))})")
-    if run_id is not None and found != run_id:
-        _refuse(f"its ledger is of another run than {run_id}")
-
-
-def _quoted(name: str) -> str:
-    return one_line(repr(name), 80)
-
-
-def _refuse(why: str) -> NoReturn:
-    raise SweepError(_refusal(why))
-
-
-def _refusal(why: str) -> str:
-    return f"the run folder that the cluster sent is refused: {why}"
 
 
 # There: ``python -m energysweep.jobs.fetch RUN_DIR`` prints a run folder as text -------------------------------------
 #
-# A cluster's job API carries a job's log and nothing else; so a folder travels as lines of base64 in one, with its
-# size and its checksum. The ledger is copied by SQLite's backup, also while a driver writes to it. Tune's own folder
-# (checkpoints) stays where it is, and so does the run's key: a log has many readers.
+# A cluster's job API carries a job's log and nothing else; so where no storage does, a folder travels as lines of
+# base64 in one, with its size and its checksum.
 
 _LINE_BYTES = 750  # 1000 characters
 
@@ -294,39 +339,11 @@ def pack(folder: Path) -> Iterator[str]:
 def _archive(folder: Path) -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as archive:
-        for path in _files(folder):
-            if archive.offset > MAX_UNPACKED_BYTES:
-                raise _too_much(folder)
-            archive.add(path, str(path.relative_to(folder)), filter=_nobodys)
-        with tempfile.TemporaryDirectory() as place:
-            copy = Path(place) / LEDGER
-            with Ledger.open(folder / LEDGER) as ledger:
-                ledger.backup(copy)
+        for name, path in travelling(folder):
+            archive.add(path, name, filter=_nobodys)
+        with Ledger.open(folder / LEDGER) as ledger, snapshot(ledger) as copy:
             archive.add(copy, LEDGER, filter=_nobodys)
     return stream.getvalue()
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """The files that travel: plain ones (a link would lead elsewhere on the other machine) with names it may have."""
-    names = _Names()
-    names.checked(LEDGER)  # which travels as a copy
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder)
-        is_link = any((folder / each).is_symlink() for each in (name, *name.parents) if each.parts)
-        if is_link or not path.is_file() or name.name.startswith(LEDGER):
-            continue
-        try:
-            names.checked(name.as_posix())
-        except TooManyFiles:
-            raise _too_much(folder) from None
-        except SweepError:
-            continue
-        yield path
-
-
-def _too_much(folder: Path) -> SweepError:
-    limits = f"{MAX_FILES} files, {MAX_UNPACKED_BYTES / 2**30:.0f} GiB"
-    return SweepError(f"{folder} is too much for a log (at most {limits}); copy it by other means")
 
 
 def _nobodys(entry: tarfile.TarInfo) -> tarfile.TarInfo:

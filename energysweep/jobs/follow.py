@@ -6,9 +6,8 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -24,8 +23,8 @@ from energysweep.core.errors import InputError, SweepError, one_line
 
 OLDEST_RAY = (2, 50)  # as in pyproject.toml
 _ANSWERS_WITHIN_SECONDS = 15.0
-_CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
-_OVERRIDING = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")  # Ray takes these before any address that it is given
+_CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env.packaging")
+_OVERRIDING = {"RAY_ADDRESS": None, "RAY_API_SERVER_ADDRESS": None}  # Ray takes these before any address that is given
 _TOKEN_HINT = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH (a file) or RAY_AUTH_TOKEN to the cluster's token"  # noqa: S105
 
 
@@ -41,8 +40,8 @@ def job_client(address: str) -> tuple[JobSubmissionClient, str]:
     url = _url(address)
     version = _version(url)
     for chatty in _CHATTY:
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    with _told(url), _without(_OVERRIDING):
+        logging.getLogger(chatty).setLevel(logging.ERROR)  # the last warns of large files by a passing folder's names
+    with _told(url), variables(_OVERRIDING):
         return JobSubmissionClient(url), version
 
 
@@ -136,12 +135,17 @@ def _last_line(error: Exception) -> str:
 
 
 @contextmanager
-def _without(names: tuple[str, ...]) -> Iterator[None]:
-    saved: dict[str, Any] = {name: os.environ.pop(name) for name in names if name in os.environ}
+def variables(wanted: Mapping[str, str | None]) -> Iterator[None]:
+    """For the time of the block, environment variables have these values; None: they are not there."""
+    saved = {name: os.environ.pop(name, None) for name in wanted}
     try:
+        os.environ.update({name: value for name, value in wanted.items() if value is not None})
         yield
     finally:
-        os.environ.update(saved)
+        for name, value in saved.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 # A job's log ---------------------------------------------------------------------------------------------------------

@@ -13,13 +13,15 @@ from typing import Any
 
 import ray
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
+from ray.runtime_env import RuntimeEnv
 
-from energysweep.core.errors import EnergysweepError, InputError, SweepError
+from energysweep.core.errors import EnergysweepError, InputError, SweepError, one_line
 from energysweep.core.inputs import is_file
-from energysweep.core.runfolder import CONFIGURATIONS, LEDGER, REPORT, SUMMARY, TRIALS
+from energysweep.core.runfolder import CONFIGURATIONS, COPY, LEDGER, REPORT, SUMMARY, TRIALS
 from energysweep.driver.run import checked_id, new_id
-from energysweep.jobs.fetch import unpack
-from energysweep.jobs.follow import follow, job_client, told_plainly
+from energysweep.driver.storage import Copied, inside, shown
+from energysweep.jobs.fetch import bring, unpack
+from energysweep.jobs.follow import follow, job_client, told_plainly, variables
 from energysweep.jobs.upload import Upload, upload_of
 from energysweep.ledger.store import Ledger, read_ledger
 from energysweep.report import write_report
@@ -33,6 +35,9 @@ _RUN, _SWEEP = "energysweep_run", "energysweep_sweep"  # of a job's metadata
 _STOP_SECONDS = 60  # Ray's 3 s are too short for a report
 _NOT_INSTALLED = re.compile(r"No module named (energysweep|'energysweep')$|python: (command )?not found", re.MULTILINE)
 _EXIT_CODES = (1, 2, EXIT_INTERRUPTED)
+# The staged folder has what is listed and nothing else: Ray is to leave nothing of it out again.
+_PACKS_ALL = {"RAY_RUNTIME_ENV_IGNORE_GITIGNORE": "1", "RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES": ""}
+_HEARD_CHARACTERS = 10_000  # of a log's end: the longest path in it, and what Ray says last
 
 Say = Callable[[str], None]
 
@@ -45,11 +50,13 @@ class Job:
         client: of the cluster.
         id: Ray's name for it (submission id).
         run_id: the run that it works on.
+        storage: the sweep's, if the sweep is known here and has one.
     """
 
     client: JobSubmissionClient
     id: str
     run_id: str
+    storage: str | None = None
 
     @property
     def url(self) -> str:
@@ -70,7 +77,7 @@ def submit(spec: SweepSpec, address: str, run_id: str | None, say: Say) -> Job:
         InputError: what would be uploaded, the address or the token is wrong, or the run is of another sweep.
         SweepError: the cluster takes no job.
     """
-    upload = upload_of(spec)
+    upload, environment = upload_of(spec), _environment(spec)
     run_id = checked_id(run_id) if run_id else new_id(spec)
     sweep = hashlib.sha256(upload.text.encode()).hexdigest()
     client, version = job_client(address)
@@ -80,14 +87,14 @@ def submit(spec: SweepSpec, address: str, run_id: str | None, say: Say) -> Job:
         earlier = [job for job in client.list_jobs() if (job.metadata or {}).get(_RUN) == run_id]
         for job in earlier:
             if not job.status.is_terminal():
-                return _joined(client, job, run_id, sweep, say)
+                return _joined(client, job, run_id, spec, sweep, say)
         job_id = run_id if not earlier else f"{run_id}.{len(earlier) + 1}"
         say(f"uploading {upload.folder}: {len(upload.files)} files, {_size(upload.size_bytes)}")
         if warning := upload.warning():
             say(warning)
-        _start(client, spec, upload, job_id, {_RUN: run_id, _SWEEP: sweep})
+        _start(client, environment, upload, job_id, {_RUN: run_id, _SWEEP: sweep})
     say(f"job {job_id} at {client.get_address()}")
-    return Job(client, job_id, run_id)
+    return Job(client, job_id, run_id, spec.storage)
 
 
 def find(job_id: str, address: str) -> Job:
@@ -108,7 +115,20 @@ def find(job_id: str, address: str) -> Job:
     return Job(client, job_id, checked_id(run_id, key="--job"))
 
 
-def wait(job: Job, say: Say, note: Say) -> int:
+@dataclass(frozen=True)
+class End:
+    """How a sweep's job has ended.
+
+    Attributes:
+        code: the exit code that ``energysweep run`` had there; 130 if the job was stopped.
+        copied: the copy of the run folder that it says to have left in the sweep's storage.
+    """
+
+    code: int
+    copied: Copied | None = None
+
+
+def wait(job: Job, say: Say, note: Say) -> End:
     """Follow a job's log to its end.
 
     Args:
@@ -116,25 +136,27 @@ def wait(job: Job, say: Say, note: Say) -> int:
         say: gets its log, piece by piece.
         note: gets what a person should know.
 
-    Returns:
-        The exit code that ``energysweep run`` had there; 130 if the job was stopped.
-
     Raises:
         SweepError: the cluster was lost.
     """
-    said = _End()
+    heard = ""
 
     def hear(text: str) -> None:
-        said.add(text)
+        nonlocal heard
+        heard = (heard + text)[-_HEARD_CHARACTERS:]
         say(text)
 
     info = follow(job.client, job.id, hear, note)
+    return End(_exit_code(job, info, heard, note), Copied.said_in(heard))
+
+
+def _exit_code(job: Job, info: JobDetails, heard: str, note: Say) -> int:
     if info.status == JobStatus.SUCCEEDED:
         return 0
     if info.status == JobStatus.STOPPED:
         note(f"the job {job.id} was stopped; its finished trials are kept, and the same run id resumes it")
         return EXIT_INTERRUPTED
-    if _NOT_INSTALLED.search(said.text):
+    if _NOT_INSTALLED.search(heard):
         note(_not_installed(job.url))
     elif info.driver_exit_code is None:
         note(f"the job {job.id} failed: {info.message or info.error_type or 'Ray does not say why'}")
@@ -164,16 +186,44 @@ def check_target(folder: Path, run_id: str) -> None:
         raise InputError(f"cannot be written: {error.strerror}", file=str(folder.parent), key="--fetch") from error
 
 
-def fetch(job: Job, folder: Path, note: Say) -> None:
+def fetch(job: Job, end: End, folder: Path, note: Say) -> None:
     """Bring the run folder of a job that has ended, without Tune's checkpoints.
 
-    A second, short job on the same node prints it (see ``pack``); nothing else than the job API has to be reachable.
+    It comes from the sweep's storage, if its driver has left a copy there that this machine can read. Otherwise a
+    second, short job on the same node prints it (see ``pack``): nothing but the job API has to be reachable then.
 
     Raises:
         SweepError: there is none, or it has not come whole.
     """
+    had_one = folder.exists()
+    if not _came_from_storage(job, end, folder, note):
+        _fetch_by_log(job, folder, note)
+    if had_one:
+        note(f"it has taken the place of the earlier copy in {folder}")
+    _report(folder, note)
+
+
+def _came_from_storage(job: Job, end: End, folder: Path, note: Say) -> bool:
+    if end.copied is None:
+        return False
+    place = end.copied.place
+    if job.storage is not None:
+        place = inside(job.storage, job.run_id, COPY)
+    elif not (place.startswith("/") and place.endswith(f"/{job.run_id}/{COPY}")):
+        note("the sweep's storage is not asked: only the cluster has named it, and it is no folder")
+        return False
+    try:
+        bring(place, end.copied.checksum, folder, job.run_id)
+    except SweepError as error:
+        note(f"the run folder does not come from the sweep's storage: {error}")
+        return False
+    note(f"the run folder has come from the sweep's storage, {shown(place)}")
+    return True
+
+
+def _fetch_by_log(job: Job, folder: Path, note: Say) -> None:
     client = job.client
-    note("fetching the run folder")
+    note("fetching the run folder by a job's log")
     with told_plainly(client):
         info: JobDetails = client.get_job_info(job.id)
         where: dict[str, Any] = {}
@@ -186,12 +236,8 @@ def fetch(job: Job, folder: Path, note: Say) -> None:
         if ended.status != JobStatus.SUCCEEDED:
             lines = (text or ended.message or "").strip().splitlines() or ["Ray does not say why"]
             raise SweepError(f"the run folder cannot be fetched: {lines[-1].removeprefix('energysweep: ')}")
-        had_one = folder.exists()
         unpack(text, folder, job.run_id)
         client.delete_job(carrier)
-    if had_one:
-        note(f"it has taken the place of the earlier copy in {folder}")
-    _report(folder, note)
 
 
 def _report(folder: Path, note: Say) -> None:
@@ -204,27 +250,36 @@ def _report(folder: Path, note: Say) -> None:
         note(f"no report can be made of the ledger that came: {error}")
 
 
-def _joined(client: JobSubmissionClient, job: JobDetails, run_id: str, sweep: str, say: Say) -> Job:
+def _joined(client: JobSubmissionClient, job: JobDetails, run_id: str, spec: SweepSpec, sweep: str, say: Say) -> Job:
     if (job.metadata or {}).get(_SWEEP) != sweep:
         problem = f"the job {job.submission_id} works on {run_id} with another sweep; give another run id"
         raise InputError(problem, key="--run-id")
     say(f"the job {job.submission_id} already works on {run_id}: following it")
-    return Job(client, str(job.submission_id), run_id)
+    return Job(client, str(job.submission_id), run_id, spec.storage)
 
 
-def _start(client: JobSubmissionClient, spec: SweepSpec, upload: Upload, job_id: str, metadata: dict[str, str]) -> None:
+def _environment(spec: SweepSpec) -> dict[str, Any]:
+    """The job's runtime environment, but for its working folder."""
     environment: dict[str, Any] = {key: value for key, value in spec.runtime_env.items() if key != "excludes"}
-    variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_SECONDS)}
-    environment["env_vars"] = {**variables, **environment.get("env_vars", {})}
+    environment["env_vars"] = {"RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_SECONDS), **environment.get("env_vars", {})}
+    try:
+        RuntimeEnv(**{key: value for key, value in environment.items() if key != "working_dir"})
+    except Exception as error:  # whatever Ray raises of what it cannot use
+        raise spec.document.error(f"Ray cannot use it: {one_line(error)}", ("runtime_env",)) from error
+    return environment
+
+
+def _start(
+    client: JobSubmissionClient, environment: dict[str, Any], upload: Upload, job_id: str, metadata: dict[str, str]
+) -> None:
     # The version first: it says at once whether the cluster's nodes have energysweep at all.
     run = (
         f"{_PYTHON} energysweep --version && exec {_PYTHON} energysweep run {shlex.quote(upload.sweep)}"
         f" --address auto --output {RESULTS} --run-id {shlex.quote(metadata[_RUN])}"
     )
-    with tempfile.TemporaryDirectory() as place:
-        archive = Path(place) / "sweep.zip"
-        upload.write(archive)
-        environment["working_dir"] = str(archive)
+    with tempfile.TemporaryDirectory() as place, variables(_PACKS_ALL):
+        upload.stage(Path(place))
+        environment = {**environment, "working_dir": place}
         client.submit_job(entrypoint=run, submission_id=job_id, runtime_env=environment, metadata=metadata)
 
 
@@ -237,13 +292,3 @@ def _not_installed(url: str) -> str:
 
 def _size(size: int) -> str:
     return f"{size / 2**20:.1f} MiB" if size >= 2**20 else f"{size / 1000:.0f} kB"
-
-
-class _End:
-    """The end of a text that comes in pieces."""
-
-    def __init__(self) -> None:
-        self.text = ""
-
-    def add(self, text: str) -> None:
-        self.text = (self.text + text)[-4000:]

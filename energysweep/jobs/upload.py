@@ -1,13 +1,14 @@
-"""What a submitted sweep brings along: which files of a folder go to a cluster, and one zip of them.
+"""What a submitted sweep brings along: which files of a folder go to a cluster, and a staged folder of them.
 
-The zip holds the sweep's file and the code beside it, so that a cluster can run both.
+The staged folder holds the sweep's file and the code beside it, so that a cluster can run both. Ray packs it.
 """
 
 from __future__ import annotations
 
+import hashlib
+import ntpath
 import os
 import stat
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, Final
 
 from pathspec import GitIgnoreSpec
 
-from energysweep.core.errors import InputError, one_line
+from energysweep.core.errors import InputError, SweepError, one_line
 from energysweep.core.inputs import is_file, is_folder, is_there, read_text
 from energysweep.core.runfolder import LEDGER
 from energysweep.meters.kinds import trace_path, with_trace
@@ -107,14 +108,16 @@ class _Look:
             reason, is_odd = "is a link to a folder", True
         elif reason is None and self._is_secret(path, is_folder=True):
             reason, is_odd = _IS_SECRET, True
-        elif reason is None and not _is_text(name):
-            reason, is_odd = "has a name that is not UTF-8", True
+        elif reason is None and (odd := _why_name(name)) is not None:
+            reason, is_odd = odd, True
         if reason is not None:
             self._stay(path, reason, is_odd=is_odd, mark="/")
         return reason
 
     def _look_at(self, path: Path) -> None:
         ignored = self._ignored(path)
+        if path.name == IGNORE_FILES[1]:
+            ignored = "says what goes"  # and would say it once more to Ray, which reads it otherwise than git
         if ignored is not None:
             self._stay(path, ignored, is_odd=False)
             return
@@ -131,8 +134,8 @@ class _Look:
             self._stay(path, reason)
 
     def _why_odd(self, path: Path, target: Path, mode: int) -> str | None:
-        if not _is_text(self._name(path)):
-            return "has a name that is not UTF-8"
+        if (odd := _why_name(self._name(path))) is not None:
+            return odd
         if path.is_symlink() and not target.is_relative_to(self._folder):
             return "is a link that leads out of the folder"
         if not stat.S_ISREG(mode):
@@ -216,28 +219,30 @@ def _spec(lines: Sequence[str], where: str) -> GitIgnoreSpec:
         raise InputError(f"holds what is no pattern: {one_line(error)}", file=where) from None
 
 
-def _is_text(name: str) -> bool:
+def _why_name(name: str) -> str | None:
+    """Why nothing of this name can go."""
     try:
         name.encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        return "has a name that is not UTF-8"
+    # It skips what could lead elsewhere on Windows: backslashes, and what begins like a drive.
+    return "has a name that Ray does not unpack" if "\\" in name or ntpath.splitdrive(name)[0] else None
 
 
-# One zip of what goes ------------------------------------------------------------------------------------------------
+# A staged folder of what goes ----------------------------------------------------------------------------------------
 
-MAX_BYTES = 200 * 2**20  # before compression; Ray itself takes no more than 512 MiB
-_DATE = (1980, 1, 1, 0, 0, 0)  # the zip of the same code has the same bytes: a cluster that has it keeps it
+MAX_BYTES = 200 * 2**20  # Ray itself takes no more than 512 MiB
 
 
 @dataclass
 class Upload:
-    """What goes into the zip.
+    """What goes into the staged folder.
 
     Attributes:
         folder: what is uploaded: the spec's ``working_dir``, or the folder of its file.
-        sweep: the sweep's file inside the zip, with all overrides, and paths that start from the zip's root.
-        files: the files by their name inside the zip.
+        sweep: the name of the sweep's file in the staged folder.
+        text: the sweep with all overrides, and paths that start from the staged folder.
+        files: the files by their name in the staged folder.
         stays: why other files of the folder stay, by name.
         odd: which of these a person has to know of.
     """
@@ -251,24 +256,39 @@ class Upload:
 
     @property
     def size_bytes(self) -> int:
-        """Size of all files before compression."""
+        """Size of all files but the sweep's."""
         return sum(_size(path) for path in self.files.values())
 
-    def write(self, path: Path) -> None:
-        """Write the zip. Executable programs stay executable.
+    def stage(self, folder: Path) -> None:
+        """Copy all that goes into an empty folder. Executable programs stay executable.
 
         Raises:
             InputError: a file has gone, or changed into something else, since it was looked at.
+            SweepError: the folder cannot be written.
         """
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, source in sorted(self.files.items()):
-                self._add(archive, name, *_read(source))
-            self._add(archive, self.sweep, self.text.encode(), 0o644)
+        try:
+            for name in [*self.files, self.sweep]:
+                content, mode = (self._sweep_file(), 0o644) if name == self.sweep else _read(self.files[name])
+                path = folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+                path.chmod(mode | stat.S_IRUSR)
+        except OSError as error:
+            raise SweepError(f"what is to be uploaded cannot be staged: {one_line(error)}") from error
+
+    def _sweep_file(self) -> bytes:
+        """The sweep's text with a comment by which a folder with other permissions is another one.
+
+        Ray keeps a folder that it has by the names and contents of its files alone, and would keep one whose program
+        may not be executed yet.
+        """
+        modes = sorted((name, _mode(path)) for name, path in self.files.items())
+        return f"{self.text}# permissions: {hashlib.sha256(repr(modes).encode()).hexdigest()[:16]}\n".encode()
 
     def listing(self) -> Iterator[str]:
         """What goes and what stays, for a person."""
-        yield f"{self.folder}: {len(self.files) + 1} files, {self.size_bytes + len(self.text.encode()):,} bytes"
-        sizes = {name: _size(path) for name, path in self.files.items()} | {self.sweep: len(self.text.encode())}
+        sizes = {name: _size(path) for name, path in self.files.items()} | {self.sweep: len(self._sweep_file())}
+        yield f"{self.folder}: {len(sizes)} files, {sum(sizes.values()):,} bytes"
         yield from (f"  {size:>12,}  {one_line(name)}" for name, size in sorted(sizes.items()))
         if self.stays:
             yield "stays here:"
@@ -285,13 +305,6 @@ class Upload:
             " {env_vars: {...}}, and a line !NAME in .rayignore takes along what looks like a secret"
         )
 
-    @staticmethod
-    def _add(archive: zipfile.ZipFile, name: str, content: bytes, mode: int) -> None:
-        entry = zipfile.ZipInfo(name, _DATE)
-        entry.compress_type = zipfile.ZIP_DEFLATED
-        entry.external_attr = (0o100000 | mode) << 16
-        archive.writestr(entry, content)
-
 
 def upload_of(spec: SweepSpec) -> Upload:
     """What a sweep has to bring along.
@@ -300,6 +313,7 @@ def upload_of(spec: SweepSpec) -> Upload:
         InputError: a file that it names is not there or cannot come along, or all together is too large.
     """
     _check_storage(spec)
+    _check_modules(spec)
     folder = _folder(spec).resolve()
     excludes = spec.runtime_env.get("excludes")
     look = leaving(folder, [str(each) for each in excludes] if isinstance(excludes, list) else [])
@@ -312,6 +326,9 @@ def upload_of(spec: SweepSpec) -> Upload:
     elif spec.command is not None:
         _check_program(spec, folder, look)
     name = spec.source.name if spec.source is not None else "sweep.yaml"
+    for each in [*files, name]:
+        if (why := _why_name(each)) is not None:
+            raise InputError(f"{why}; rename it", file=each)
     files.pop(name, None)  # its place is taken by the text with all overrides
     stays = {each: why for each, why in look.stays.items() if each not in files and each != name}
     odd = sorted(each for each in look.odd if each in stays)
@@ -339,8 +356,17 @@ def _check_storage(spec: SweepSpec) -> None:
         raise spec.document.error(problem, ("storage",))
 
 
+def _check_modules(spec: SweepSpec) -> None:
+    """Ray would pack a folder of modules by rules of its own: with its secrets, and listed nowhere."""
+    modules = spec.runtime_env.get("py_modules")
+    for number, module in enumerate(modules if isinstance(modules, list) else []):
+        if "://" not in str(module):
+            problem = f"{module} is of this machine; put it into the folder that is uploaded, where trials find it"
+            raise spec.document.error(f"{problem}, or give a URI", ("runtime_env", "py_modules", number))
+
+
 def _bring(spec: SweepSpec, path: Path, key: tuple[str | int, ...], folder: Path, files: dict[str, Path]) -> str:
-    """Its name inside the zip; it comes along even if it is outside of the folder or excluded."""
+    """Its name in the staged folder; it comes along even if it is outside of the folder or excluded."""
     if not is_file(path):
         raise spec.document.error(f"there is no file {path}", key)
     path = path.resolve()
@@ -352,7 +378,7 @@ def _bring(spec: SweepSpec, path: Path, key: tuple[str | int, ...], folder: Path
 
 
 def _meters(spec: SweepSpec, folder: Path, files: dict[str, Path]) -> list[str]:
-    """The meters, with replayed traces as they are named in the zip."""
+    """The meters, with replayed traces as they are named in the staged folder."""
     meters = []
     for number, meter in enumerate(spec.meters):
         trace = trace_path(meter)
@@ -397,6 +423,13 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0  # gone: it is told when it is read
+
+
+def _mode(path: Path) -> int:
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        return 0
 
 
 def _read(path: Path) -> tuple[bytes, int]:

@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import dedent
 
@@ -15,7 +15,9 @@ import pytest
 
 from energysweep.core.errors import InputError
 from energysweep.core.records import LeaseRow
+from energysweep.core.runfolder import COPY, DRIVER_LOCK, RUN_KEY
 from energysweep.driver.run import Run, run
+from energysweep.driver.storage import SUMS
 from energysweep.ledger.store import LedgerData
 from energysweep.sweepfile import load_spec
 from tests.conftest import home_of_an_agent
@@ -296,6 +298,30 @@ def test_a_metric_that_is_never_reported_is_said_plainly(short: Run) -> None:
     assert not short.succeeded
     assert "never reported 'accuracy'" in short.problems[0]
     assert "score" in short.problems[0]
+
+
+def test_a_run_leaves_a_copy_of_its_folder_in_its_storage_and_fails_not_for_want_of_one(
+    sweep_folder: Path, run_sweep: RunSweep
+) -> None:
+    changes = ("parameters={kind: sleep, seconds: 0.05}", f"storage={sweep_folder}/shared")
+    done = run_sweep(*changes)
+    copy = sweep_folder / "shared" / done.id / COPY
+    assert done.copied is not None
+    assert done.copied.startswith(f"copy: {copy} (")
+    files = {path.name for path in copy.iterdir()}
+    assert files == {path.name for path in done.folder.iterdir()} - {RUN_KEY, DRIVER_LOCK} | {SUMS}
+    assert (copy / "report.html").read_bytes() == (done.folder / "report.html").read_bytes()
+    assert read_ledger(replace(done, folder=copy)) == read_ledger(done)
+    (copy / SUMS).unlink()
+    (copy / SUMS).mkdir()
+    again = run(
+        load_spec(sweep_folder / "sweep.yaml", changes),
+        output=sweep_folder / "results",
+        run_id=done.id,
+        metrics_port=0,
+    )
+    assert again.succeeded
+    assert again.copied == f"no copy of the run folder is in the sweep's storage: {copy}: Is a directory"
 
 
 def test_a_run_that_fails_lets_its_agent_go(sweep_folder: Path, agent_home: Path) -> None:

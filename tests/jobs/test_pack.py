@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from energysweep.core.errors import InputError, SweepError
 from energysweep.core.runfolder import LEDGER
+from energysweep.driver.storage import MAX_FILES
 from energysweep.jobs import fetch as packing
-from energysweep.jobs.fetch import MAX_FILES, pack, unpack
+from energysweep.jobs.fetch import pack, unpack
 from energysweep.ledger.store import Ledger
 
 
@@ -119,7 +120,7 @@ def test_a_folder_of_too_many_files_is_refused_and_never_sent_without_some_of_th
     shutil.rmtree(tmp_path / "copy")
     (tmp_path / "one more").touch()
     with pytest.raises(
-        SweepError, match=r"is too much for a log \(at most 10000 files, 2 GiB\); copy it by other means"
+        SweepError, match=r"is too much to bring elsewhere \(at most 10000 files, 2 GiB\); copy it by other means"
     ):
         list(pack(tmp_path))
 

@@ -178,6 +178,64 @@ def test_a_sweep_and_its_code_go_to_a_cluster_and_the_run_folder_comes_back(
 
 
 @slow
+def test_a_run_folder_comes_from_the_sweep_s_storage_and_by_the_log_where_that_does_not_hold_it(
+    cluster: JobCluster, sweep_folder: Path, tmp_path: Path
+) -> None:
+    storage = tmp_path / "shared"
+    copy, back = storage / "stored" / "energysweep", sweep_folder / "back" / "stored"
+    again = ("sweep.yaml", "--run-id", "stored", "--set", QUICK, "--set", f"storage={storage}")
+    by_log = "fetching the run folder by a job's log"
+
+    def fetched(*options: str) -> str:
+        out, err = ended(cluster.submit(sweep_folder, *options, "--fetch", "back"), 0)
+        assert out == "report: back/stored/report.html\n"
+        assert balanced(read(back))
+        return err
+
+    err = fetched(*again)
+    assert f"the run folder has come from the sweep's storage, {copy}\n" in err
+    assert by_log not in err
+    there = cluster.folder / "results" / "stored"
+    for name in ("sweep.yaml", "report.html", "trials.csv", "configurations.csv", "summary.json"):
+        assert (back / name).read_bytes() == (there / name).read_bytes() == (copy / name).read_bytes()
+    assert by_log not in fetched("--job", "stored")
+
+    # Of what somebody has changed there nothing is taken; nor is anything missed where all has gone.
+    (copy / "sweep.yaml").write_text("workload: evil:main")
+    err = fetched("--job", "stored")
+    assert (
+        "does not come from the sweep's storage: the run folder that the cluster sent is refused: 'sweep.yaml'" in err
+    )
+    assert by_log in err
+    assert (back / "sweep.yaml").read_bytes() == (there / "sweep.yaml").read_bytes()
+    shutil.rmtree(copy)
+    err = fetched("--job", "stored")
+    assert f"does not come from the sweep's storage: {copy}: No such file or directory" in err
+    assert by_log in err
+
+    # A run that is done leaves its copy once more; and one that cannot be left fails no sweep.
+    assert by_log not in fetched(*again)
+    shutil.rmtree(copy)
+    copy.touch()
+    err = fetched(*again)
+    assert f"no copy of the run folder is in the sweep's storage: {copy}: " in err
+    assert by_log in err
+
+
+@slow
+def test_a_uri_is_read_where_the_sweep_s_file_names_it_and_not_where_only_the_cluster_does(
+    cluster: JobCluster, sweep_folder: Path, tmp_path: Path
+) -> None:
+    options = ("sweep.yaml", "--run-id", "uri", "--set", QUICK, "--set", f"storage=file://{tmp_path}/shared")
+    _, err = ended(cluster.submit(sweep_folder, *options, "--fetch", "back"), 0)
+    assert f"the run folder has come from the sweep's storage, file://{tmp_path}/shared/uri/energysweep\n" in err
+    _, err = ended(cluster.submit(sweep_folder, "--job", "uri", "--fetch", "back"), 0)
+    assert "the sweep's storage is not asked: only the cluster has named it, and it is no folder" in err
+    assert "fetching the run folder by a job's log" in err
+    assert balanced(read(sweep_folder / "back" / "uri"))
+
+
+@slow
 def test_a_failed_trial_is_exit_code_1_here_as_there_and_its_report_comes_back(
     cluster: JobCluster, sweep_folder: Path
 ) -> None:

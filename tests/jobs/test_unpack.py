@@ -23,6 +23,7 @@ from energysweep.core.runfolder import LEDGER
 from energysweep.jobs import fetch as unpacking
 from energysweep.jobs.fetch import MARK, pack, unpack
 from energysweep.ledger.store import Ledger
+from tests.support.fetching import Place
 
 Member = tuple[str, dict[str, Any], bytes]
 SECONDS_OF_CPU = 2.0
@@ -57,29 +58,6 @@ def log(content: bytes, header: str | None = None) -> str:
     told = json.dumps({"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()})
     lines = [base64.b64encode(content[start : start + 750]).decode() for start in range(0, len(content), 750)]
     return "\n".join(["Running entrypoint", f"{MARK} {told if header is None else header}", *lines, f"{MARK} end"])
-
-
-class Place:
-    """A folder to fetch into, with a copy that came earlier, and something beside it that is none of the cluster's."""
-
-    def __init__(self, root: Path) -> None:
-        self.root, self.run = root, root / "results" / "it"
-        (root / "beside").mkdir()
-        (root / "beside" / "precious").write_text("mine")
-        self.run.mkdir(parents=True)
-        (self.run / "old.csv").write_text("old")
-        self._before = self.seen()
-
-    def seen(self) -> dict[str, bytes]:
-        return {str(path): path.read_bytes() for path in self.root.rglob("*") if path.is_file()}
-
-    def untouched(self) -> bool:
-        return self.seen() == self._before and [path.name for path in self.run.parent.iterdir()] == ["it"]
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
 
 
 def path_max_chain() -> list[Member]:
@@ -184,7 +162,7 @@ def _umask() -> int:
 
 def test_a_bomb_is_stopped_where_it_is_too_large(ledger: bytes, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     # 400 MiB of zeros in 0.4 MB; the bound is lowered, so that no test fills a disk.
-    monkeypatch.setattr(unpacking, "MAX_UNPACKED_BYTES", 50 * 2**20)
+    monkeypatch.setattr(unpacking, "MAX_TRAVELLING_BYTES", 50 * 2**20)
     stream = io.BytesIO()
     with gzip.GzipFile(fileobj=stream, mode="wb", compresslevel=1) as zipped:
         entry = tarfile.TarInfo("zeros")

@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,30 +40,22 @@ def upload(folder: Path) -> Callable[..., Upload]:
     return lambda *overrides: upload_of(load_spec(folder / "sweep.yaml", overrides))
 
 
-def unzipped(upload: Upload, folder: Path) -> Path:
-    upload.write(folder / "sweep.zip")
-    with zipfile.ZipFile(folder / "sweep.zip") as archive:
-        archive.extractall(folder / "there")
+def staged(upload: Upload, folder: Path) -> Path:
+    (folder / "there").mkdir()
+    upload.stage(folder / "there")
     return folder / "there"
 
 
 def test_the_folder_of_the_file_comes_along_and_is_the_same_sweep_there(
     upload: Callable[..., Upload], tmp_path: Path
 ) -> None:
-    there = unzipped(upload("repeats=3"), tmp_path)
+    there = staged(upload("repeats=3"), tmp_path)
     files = {str(path.relative_to(there)) for path in there.rglob("*") if path.is_file()}
     assert files == {"train.py", "helpers/__init__.py", "data/small.csv", "sweep.yaml"}
     spec = load_spec(there / "sweep.yaml")
     assert spec.workload == f"{there}/train.py:train"
     assert spec.repeats == 3
     assert spec.working_dir is None
-
-
-def test_the_same_code_makes_the_same_bytes(upload: Callable[..., Upload], folder: Path, tmp_path: Path) -> None:
-    upload().write(tmp_path / "one.zip")
-    os.utime(folder / "train.py", (1, 1))
-    upload().write(tmp_path / "two.zip")
-    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
 
 
 def test_what_is_no_code_stays_at_home(upload: Callable[..., Upload], folder: Path) -> None:
@@ -78,7 +69,7 @@ def test_what_is_no_code_stays_at_home(upload: Callable[..., Upload], folder: Pa
     (folder / ".rayignore").write_text("/big/\n")
     (folder / "keep.env").write_text("x")
     names = set(upload("runtime_env={excludes: [data]}").files)
-    assert names == {"train.py", "helpers/__init__.py", ".gitignore", ".rayignore", "keep.env"}
+    assert names == {"train.py", "helpers/__init__.py", ".gitignore", "keep.env"}
 
 
 def test_the_working_dir_comes_along_instead_with_what_the_sweep_names(
@@ -87,7 +78,7 @@ def test_the_working_dir_comes_along_instead_with_what_the_sweep_names(
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "model.py").write_text("x = 1\n")
     (folder / "trace.csv").write_text("time_seconds\n")
-    there = unzipped(upload("working_dir=../lib", 'meters=["replay:trace.csv?after=loop"]'), tmp_path)
+    there = staged(upload("working_dir=../lib", 'meters=["replay:trace.csv?after=loop"]'), tmp_path)
     assert sorted(path.name for path in there.iterdir()) == ["model.py", "sweep.yaml", "trace.csv", "train.py"]
     spec = load_spec(there / "sweep.yaml")
     assert spec.workload == f"{there}/train.py:train"
@@ -99,9 +90,8 @@ def test_a_program_of_one_s_own_stays_executable(upload: Callable[..., Upload], 
     with pytest.raises(InputError, match=r"train\.sh may not be executed"):
         upload("workload=null", "command=[./train.sh]")
     (folder / "train.sh").chmod(0o755)
-    upload("workload=null", "command=[./train.sh]").write(tmp_path / "sweep.zip")
-    with zipfile.ZipFile(tmp_path / "sweep.zip") as archive:
-        assert archive.getinfo("train.sh").external_attr >> 16 & 0o777 == 0o755
+    there = staged(upload("workload=null", "command=[./train.sh]"), tmp_path)
+    assert (there / "train.sh").stat().st_mode & 0o777 == 0o755
 
 
 @pytest.mark.parametrize(
@@ -111,6 +101,10 @@ def test_a_program_of_one_s_own_stays_executable(upload: Callable[..., Upload], 
         (["storage=checkpoints"], "storage: checkpoints would start from a folder of this machine"),
         (["working_dir=nowhere"], "working_dir: there is no folder .*nowhere"),
         (["working_dir=s3://bucket/code.zip"], "working_dir: submit uploads a folder of this machine"),
+        (
+            ["runtime_env={py_modules: [s3://b/m.zip, ../lib]}"],
+            r"runtime_env.py_modules\[1\]: ../lib is of this machine",
+        ),
         (["workload=null", "command=[./no.sh]"], "no.sh is not among what is uploaded"),
         (['meters=["replay:no.csv"]'], r"meters\[0\]: there is no file .*no.csv"),
     ],
@@ -120,6 +114,18 @@ def test_what_cannot_come_along_is_told_with_its_key(
 ) -> None:
     with pytest.raises(InputError, match=message):
         upload(*overrides)
+
+
+@pytest.mark.parametrize(
+    ("sweep", "workload"), [("c:sweep.yaml", "train.py"), ("sweep.yaml", "a:b.py"), ("x\\y.yaml", "train.py")]
+)
+def test_what_the_sweep_itself_needs_under_a_name_that_would_not_arrive_is_told(
+    folder: Path, sweep: str, workload: str
+) -> None:
+    (folder / workload).touch()
+    (folder / sweep).write_text(SWEEP)
+    with pytest.raises(InputError, match="has a name that Ray does not unpack; rename it"):
+        upload_of(load_spec(folder / sweep, [f"workload={workload}:train"]))
 
 
 def test_too_much_is_told_with_the_largest(upload: Callable[..., Upload], folder: Path) -> None:
@@ -228,8 +234,9 @@ def test_links_that_leave_the_folder_stay_and_those_inside_become_what_they_lead
     for name, target in links.items():
         (folder / name).symlink_to(target)
     made = upload()
-    assert set(made.files) == {"train.py", "helpers/__init__.py", "data/small.csv", ".rayignore", "inside.csv"}
+    assert set(made.files) == {"train.py", "helpers/__init__.py", "data/small.csv", "inside.csv"}
     assert made.stays == {
+        ".rayignore": "says what goes",
         ".env": "looks like a secret",
         "ignored.txt": "is named by .gitignore or .rayignore",
         "out.csv": "is a link that leads out of the folder",
@@ -243,7 +250,7 @@ def test_links_that_leave_the_folder_stay_and_those_inside_become_what_they_lead
         "settings": "looks like a secret",
         "unignored": "is a link to a file that stays",
     }
-    there = unzipped(made, tmp_path)
+    there = staged(made, tmp_path)
     assert (there / "inside.csv").read_text() == "x = 1\n"
     assert not (there / "inside.csv").is_symlink()
 
@@ -257,17 +264,21 @@ def test_odd_files_stay_and_are_named_in_one_line(upload: Callable[..., Upload],
         os.chdir(here)
     (Path(os.fsdecode(os.fsencode(folder) + b"/bad\xff"))).write_text("x")
     (folder / "new\nline\x1b[2J").write_text("x")
+    for name in ("a\\b", "c:d", "e:f/g"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("x")
     made = upload()
     assert made.stays == {
         "pipe": "is no plain file (a pipe, socket or device)",
         "sock": "is no plain file (a pipe, socket or device)",
         "bad\udcff": "has a name that is not UTF-8",
+        "a\\b": "has a name that Ray does not unpack",
+        "c:d": "has a name that Ray does not unpack",
+        "e:f/": "has a name that Ray does not unpack",
     }
     assert (made.warning() or "").isprintable()
     assert all(line.isprintable() for line in made.listing())
-    made.write(tmp_path / "sweep.zip")
-    with zipfile.ZipFile(tmp_path / "sweep.zip") as archive:
-        assert "new\nline\x1b[2J" in archive.namelist()
+    assert (staged(made, tmp_path) / "new\nline\x1b[2J").exists()
 
 
 def test_what_may_not_be_read_stays_and_is_named(folder: Path) -> None:
@@ -292,10 +303,10 @@ def test_a_file_that_has_gone_or_become_a_link_is_told(
     made = upload()
     (folder / "data" / "small.csv").unlink()
     with pytest.raises(InputError, match=r"small\.csv: cannot be read: No such file"):
-        made.write(tmp_path / "one.zip")
+        made.stage(tmp_path)
     (folder / "data" / "small.csv").symlink_to("/etc/passwd")
     with pytest.raises(InputError, match=r"small.csv: cannot be read: Too many levels of symbolic links"):
-        made.write(tmp_path / "two.zip")
+        made.stage(tmp_path)
 
 
 def test_patterns_hold_as_git_has_them_up_to_the_repository_s_root(folder: Path) -> None:
@@ -323,7 +334,7 @@ def test_patterns_hold_as_git_has_them_up_to_the_repository_s_root(folder: Path)
     (folder / "sub" / ".rayignore").write_text("keep.log\n")
     (folder / "sub" / "deep" / ".gitignore").write_text("!c.tmp\n")
     found = set(upload_of(load_spec(folder / "sweep.yaml")).files)
-    code = {"train.py", "helpers/__init__.py", "data/small.csv", ".gitignore", "sub/.rayignore", "sub/deep/.gitignore"}
+    code = {"train.py", "helpers/__init__.py", "data/small.csv", ".gitignore", "sub/deep/.gitignore"}
     assert found == {*code, "keep.log", "sub/deep/c.tmp", "sub/anchored"}
 
 

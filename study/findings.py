@@ -21,7 +21,7 @@ from energysweep.analysis import (
     worst_to_best,
 )
 from energysweep.analysis.effects import Acts
-from energysweep.analysis.target import grouped
+from energysweep.analysis.trials import grouped
 from energysweep.core.text import count_text, or_more_text, ratio_text
 from energysweep.report import Summary
 from energysweep.report.answers.regimes import reuses_text

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from energysweep.analysis.target import grouped
+from energysweep.analysis.trials import grouped
 from energysweep.core.text import energy_text, percent_text, table
 from energysweep.ledger.trials import TrialSummary
 from energysweep.report import Summary

@@ -5,7 +5,7 @@ A trial is anything that ``TrialLike`` describes: a report's ``TrialSummary``, o
 
 from __future__ import annotations
 
-from energysweep.analysis.effects import QUANTITIES, Effect, Effects, Quantity, acts_on, effects
+from energysweep.analysis.effects import Effect, Effects, acts_by, acts_on, all_effects, effects
 from energysweep.analysis.extremes import Extremes, at_least, worst_to_best
 from energysweep.analysis.hardware import BothBoundaries, SideBySide, both_boundaries, side_by_side
 from energysweep.analysis.intervals import Estimate, fieller, geometric_mean, ratio_of_means
@@ -13,14 +13,15 @@ from energysweep.analysis.multitask import Multitask, multitask
 from energysweep.analysis.pretraining import BreakEven, FrozenOrNot, break_even, frozen_or_not, pretraining
 from energysweep.analysis.study import StudyEnergy, TotalsLike, study_energy
 from energysweep.analysis.target import (
-    Observation,
+    QUANTITIES,
+    Quantity,
     Ratio,
     ToTarget,
-    TrialLike,
     paired_ratio_to_target,
     ratio_to_target,
     to_target,
 )
+from energysweep.analysis.trials import Observation, TrialLike
 from energysweep.core.objective import first_held
 
 __all__ = [
@@ -41,7 +42,9 @@ __all__ = [
     "ToTarget",
     "TotalsLike",
     "TrialLike",
+    "acts_by",
     "acts_on",
+    "all_effects",
     "at_least",
     "both_boundaries",
     "break_even",

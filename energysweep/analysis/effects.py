@@ -11,27 +11,18 @@ arrive makes the effects look smaller than they are.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from energysweep.analysis.family import studentised
 from energysweep.analysis.intervals import Estimate, exp, exponential, welch_degrees
-from energysweep.analysis.target import (
-    TrialLike,
-    canonical,
-    decided,
-    grouped,
-    measured,
-    one_report,
-    own,
-    value_order,
-    varying,
-    with_meters,
-)
+from energysweep.analysis.target import QUANTITIES, Ends, Quantity, report_of, values_of, with_room
+from energysweep.analysis.trials import TrialLike, decided, grouped, measured, own, value_order, varying
+from energysweep.core.naming import exact_text
 
 # The cells that effects are fitted to, and the algebra of their least squares ----------------------------------------
 
@@ -41,47 +32,89 @@ HARDWARE: Final = "hardware"  # the profile counts as a parameter of this name, 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A configuration on its hardware: its settings, its repeats, and the logarithm of the quantity of each."""
+    """A configuration on its hardware.
+
+    Attributes:
+        settings: its values by name.
+        keys: the same as texts that are equal for equal values.
+        trials: its repeats.
+        logs: the logarithm of a quantity of each.
+    """
 
     settings: dict[str, Any]
-    logs: tuple[float, ...]
+    keys: dict[str, str]
     trials: tuple[TrialLike, ...]
+    logs: tuple[float, ...] = ()
 
     @property
     def mean(self) -> float:
         """The mean logarithm."""
         return math.fsum(self.logs) / len(self.logs)
 
+    def of(self, quantity: Quantity) -> Cell:
+        """The same with this quantity's logarithms."""
+        return replace(self, logs=tuple(map(math.log, values_of(quantity, self.trials))))
 
-def _trials_at(cells: Sequence[Cell], name: str, *levels: Any) -> list[list[TrialLike]]:
-    """The trials at each of these levels, in the cells that differ in nothing else where there are such.
+    def without(self, name: str) -> tuple[str, ...]:
+        """Its other settings."""
+        return tuple(key for each, key in self.keys.items() if each != name)
+
+
+def _trials_at(cells: Sequence[Cell], name: str, *levels: str) -> list[list[TrialLike]]:
+    """The trials at each of these levels (their keys), in the cells that differ in nothing else where there are such.
 
     In a grid with holes the others may have been read by meters that the levels have nothing to do with.
     """
-
-    def rest(cell: Cell) -> str:
-        return canonical({key: value for key, value in cell.settings.items() if key != name})
-
-    sides = [[cell for cell in cells if canonical(cell.settings[name]) == canonical(level)] for level in levels]
-    common = set.intersection(*({rest(cell) for cell in side} for side in sides))
-    return [[trial for cell in side if not common or rest(cell) in common for trial in cell.trials] for side in sides]
+    sides = [[(cell.without(name), cell) for cell in cells if cell.keys[name] == level] for level in levels]
+    common = set.intersection(*({rest for rest, _ in side} for side in sides))
+    return [[trial for rest, cell in side if not common or rest in common for trial in cell.trials] for side in sides]
 
 
-def design_of(cells: Sequence[Cell], names: Sequence[str], levels: dict[str, list[Any]]) -> Array:
-    """A column of ones, and one for each level of each parameter but its first."""
-    columns = [np.ones(len(cells))]
-    for name in names:
-        columns += [
-            np.array([float(canonical(cell.settings[name]) == canonical(level)) for cell in cells])
-            for level in levels[name][1:]
-        ]
-    return np.column_stack(columns)
+class Model:
+    """A constant and one factor for each level of each parameter, fitted to the means of cells by least squares.
+
+    Args:
+        cells: as many as there are unknowns at least.
+        levels: by parameter, its levels in order, each as its key and its value.
+
+    Attributes:
+        design: a column of ones, and one for each level of each parameter but its first.
+        told: whether all unknowns can be told from each other.
+    """
+
+    def __init__(self, cells: Sequence[Cell], levels: Mapping[str, Sequence[tuple[str, Any]]]) -> None:
+        self.levels = levels
+        self._blocks = {name: _block(cells, name, [key for key, _ in each]) for name, each in levels.items()}
+        self._ones = np.ones((len(cells), 1))
+        self.design = np.hstack([self._ones, *self._blocks.values()])
+        left, sizes, right = np.linalg.svd(self.design, full_matrices=False)
+        self.told = bool(sizes[-1] > sizes[0] * max(self.design.shape) * np.finfo(np.float64).eps)
+        # The coefficients of the model are this times the cells' means.
+        self.inverse: Array = (right.T / sizes) @ left.T if self.told else np.zeros(self.design.T.shape)
+
+    def left_by_constant(self, means: Array) -> Array:
+        """The squares of each column of ``means`` around its own mean."""
+        return _squares_left(self._ones, means)
+
+    def left_without(self, name: str, means: Array) -> Array:
+        """What the model without a parameter leaves of each column of ``means``."""
+        others = [block for other, block in self._blocks.items() if other != name]
+        return _squares_left(np.hstack([self._ones, *others]), means)
+
+    def begins(self, name: str) -> int:
+        """The column of the parameter's second level."""
+        names = list(self._blocks)
+        return 1 + sum(len(self.levels[other]) - 1 for other in names[: names.index(name)])
 
 
-def _squares_left(design: Array, y: Array) -> float:
-    """What least squares leave of ``y``."""
-    residuals = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
-    return float(residuals @ residuals)
+def _block(cells: Sequence[Cell], name: str, keys: Sequence[str]) -> Array:
+    places = {key: place for place, key in enumerate(keys)}
+    return np.eye(len(keys))[[places[cell.keys[name]] for cell in cells], 1:]
+
+
+def _squares_left(design: Array, means: Array) -> Array:
+    residuals = means - design @ np.linalg.lstsq(design, means, rcond=None)[0]
+    return np.asarray((residuals**2).sum(axis=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +168,7 @@ def _noise_of(cells: Sequence[Cell]) -> Noise:
     alike = _alike(cells)
     between, within = (np.zeros((len(cells), len(cells))) for _ in range(2))
     squares, degrees = [0.0, 0.0], [0, 0]
-    for group in dict.fromkeys(alike):
-        members = [place for place, first in enumerate(alike) if first == group]
+    for members in grouped(range(len(cells)), lambda place: alike[place]).values():
         runs: dict[Any, list[tuple[int, float]]] = {}
         for place in members:
             cell = cells[place]
@@ -164,21 +196,17 @@ def _alike(cells: Sequence[Cell]) -> list[int]:
 
     A trial may be missing on one side, because it crashed. A seed that a cell has twice tells no run from another.
     """
-    rests = [canonical({key: value for key, value in cell.settings.items() if key != HARDWARE}) for cell in cells]
     seeds = [[trial.seed for trial in cell.trials] for cell in cells]
     clear = [None not in each and len(set(each)) == len(each) for each in seeds]
+    before: dict[tuple[str, ...], list[int]] = {}  # clear cells, by their settings beside the hardware
     found: list[int] = []
-    for place, rest in enumerate(rests):
-        first = (
-            other
-            for other in range(place)
-            if rests[other] == rest
-            and clear[other]
-            and clear[place]
-            and _one_holds_the_other(seeds[other], seeds[place])
-        )
-        other = next(first, None)
+    for place, cell in enumerate(cells):
+        others = before.setdefault(cell.without(HARDWARE), [])
+        alike = (other for other in others if clear[place] and _one_holds_the_other(seeds[other], seeds[place]))
+        other = next(alike, None)
         found.append(place if other is None else found[other])
+        if clear[place]:
+            others.append(place)
     return found
 
 
@@ -186,17 +214,15 @@ def _one_holds_the_other(first: Sequence[Any], second: Sequence[Any]) -> bool:
     return set(first) <= set(second) or set(second) <= set(first)
 
 
-def _levels_of(cells: Sequence[Cell], name: str) -> list[Any]:
-    """The values of a parameter, in order."""
-    values = {canonical(cell.settings[name]): cell.settings[name] for cell in cells}
-    return sorted(values.values(), key=value_order)
+def _levels_of(cells: Sequence[Cell], name: str) -> list[tuple[str, Any]]:
+    """The values of a parameter in order, each with its key."""
+    values = {cell.keys[name]: cell.settings[name] for cell in cells}
+    return sorted(values.items(), key=lambda level: value_order(level[1]))
 
 
 # Main effects and interaction of the parameters on energy to target, epochs to target and joules per epoch -----------
 
-Quantity = Literal["energy", "epochs", "joules_per_epoch"]
 Acts = Literal["epochs", "joules_per_epoch", "both", "neither"]
-QUANTITIES: Final[tuple[Quantity, ...]] = get_args(Quantity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,31 +288,44 @@ def effects(trials: Sequence[TrialLike], quantity: Quantity, parameters: Sequenc
     Returns:
         None if no parameter's effect can be told: fewer than two cells, or levels that never occur together.
     """
+    return all_effects(trials, parameters).get(quantity)
+
+
+def all_effects(trials: Sequence[TrialLike], parameters: Sequence[str] | None = None) -> dict[Quantity, Effects]:
+    """The same of every quantity, for little more than of one; empty if no parameter's effect can be told."""
     named = [(_settings(trial), trial) for trial in decided(own(trials))]
     names = tuple(parameters) if parameters is not None else _names([trial for _, trial in named])
-    groups = grouped(named, lambda pair: canonical([pair[0].get(name) for name in names]))
+    groups = grouped(named, lambda pair: tuple(exact_text(pair[0].get(name)) for name in names))
     cells, censored, unmeasured = [], [], 0
-    for members in groups.values():
+    for keys, members in groups.items():
         settings = {name: members[0][0].get(name) for name in names}
         repeats = [trial for _, trial in members]
-        known = measured(repeats)
         if any(trial.reached_target is not True for trial in repeats):
             censored.append(settings)
-        elif len(known) < len(repeats):
+        elif len(measured(repeats)) < len(repeats):
             unmeasured += 1
         else:
-            logs = tuple(_log(joules, epochs, quantity) for joules, epochs in known)
-            cells.append(Cell(settings, logs, tuple(repeats)))
-    return _fitted(cells, names, quantity, tuple(censored), unmeasured)
+            cells.append(Cell(settings, dict(zip(names, keys, strict=True)), tuple(repeats)))
+    levels = {name: each for name in names if len(each := _levels_of(cells, name)) > 1}
+    # More unknowns than settings cannot be told, and so many would take long to find that out below.
+    if not levels or 1 + sum(len(each) - 1 for each in levels.values()) > len(cells):
+        return {}
+    model = Model(cells, levels)
+    return _fitted(model, cells, tuple(censored), unmeasured) if model.told else {}
 
 
 def acts_on(trials: Sequence[TrialLike], parameter: str) -> Acts | None:
+    """By which of the two a parameter changes the energy to the target: ``acts_by`` of the effects of these trials."""
+    return acts_by(all_effects(trials), parameter)
+
+
+def acts_by(fitted: Mapping[Quantity, Effects], parameter: str) -> Acts | None:
     """By which of the two a parameter changes the energy to the target.
 
     A factor counts if its interval excludes 1. Of two that count, one is named alone if it is at least the square of
     the other. None if the effects cannot be told, or have no intervals.
     """
-    found = [fitted.of(parameter) if (fitted := effects(trials, each)) else None for each in QUANTITIES[1:]]
+    found = [fitted[each].of(parameter) if each in fitted else None for each in QUANTITIES[1:]]
     epochs, per_epoch = (each.range if each is not None and each.range.has_interval else None for each in found)
     if epochs is None or per_epoch is None:
         return None
@@ -299,96 +338,80 @@ def acts_on(trials: Sequence[TrialLike], parameter: str) -> Acts | None:
 
 
 def _fitted(
-    cells: Sequence[Cell],
-    names: Sequence[str],
-    quantity: Quantity,
-    censored: tuple[dict[str, Any], ...],
-    unmeasured: int,
-) -> Effects | None:
-    levels = {name: _levels_of(cells, name) for name in names}
-    names = [name for name in names if len(levels[name]) > 1]
-    # More unknowns than settings cannot be told, and so many would take long to find that out below.
-    if not names or 1 + sum(len(levels[name]) - 1 for name in names) > len(cells):
-        return None
-    y = np.array([cell.mean for cell in cells])
-    design = design_of(cells, names, levels)
-    if np.linalg.matrix_rank(design) < design.shape[1]:
-        return None
-    coefficients = np.linalg.lstsq(design, y, rcond=None)[0]
-    whole, left = _squares_left(np.ones((len(cells), 1)), y), _squares_left(design, y)
-    noise = _noise_of(cells)
-    residuals = y - design @ coefficients
-    main = []
-    for name in names:
-        without = design_of(cells, [other for other in names if other != name], levels)
-        share = (_squares_left(without, y) - left) / whole if whole > 0 else 0.0
-        main.append(_effect(name, quantity, names, levels, design, coefficients, cells, noise, share))
-    free = len(cells) - design.shape[1]
-    far = int(np.argmax(np.abs(residuals)))
-    by_noise = noise.left_by(np.eye(len(cells)) - design @ np.linalg.pinv(design)) if free > 0 else None
-    return Effects(
-        quantity=quantity,
-        main=tuple(main),
-        interaction_share=left / whole if free > 0 and whole > 0 else None,
-        noise_share=by_noise / whole if by_noise is not None and whole > 0 else None,
-        largest_departure=(cells[far].settings, exp(residuals[far])) if free > 0 else None,
-        cells=len(cells),
-        censored=censored,
-        unmeasured=unmeasured,
-    )
+    model: Model, cells: Sequence[Cell], censored: tuple[dict[str, Any], ...], unmeasured: int
+) -> dict[Quantity, Effects]:
+    of_each = {quantity: [cell.of(quantity) for cell in cells] for quantity in QUANTITIES}
+    means = np.array([[cell.mean for cell in each] for each in of_each.values()]).T
+    coefficients = model.inverse @ means
+    residuals = means - model.design @ coefficients
+    left, whole = (residuals**2).sum(axis=0), model.left_by_constant(means)
+    left_without = {name: model.left_without(name, means) for name in model.levels}
+    free = len(cells) - model.design.shape[1]
+    found: dict[Quantity, Effects] = {}
+    for place, (quantity, own_cells) in enumerate(of_each.items()):
+        noise = _noise_of(own_cells)
+        by_noise = noise.left_by(np.eye(len(cells)) - model.design @ model.inverse) if free > 0 else None
+        all_squares = float(whole[place])
+        shares = {
+            name: float(each[place] - left[place]) / all_squares if all_squares > 0 else 0.0
+            for name, each in left_without.items()
+        }
+        far = int(np.argmax(np.abs(residuals[:, place])))
+        found[quantity] = Effects(
+            quantity=quantity,
+            main=tuple(
+                _effect(name, quantity, model, coefficients[:, place], own_cells, noise, share)
+                for name, share in shares.items()
+            ),
+            interaction_share=float(left[place]) / all_squares if free > 0 and all_squares > 0 else None,
+            noise_share=by_noise / all_squares if by_noise is not None and all_squares > 0 else None,
+            largest_departure=(cells[far].settings, exp(float(residuals[far, place]))) if free > 0 else None,
+            cells=len(cells),
+            censored=censored,
+            unmeasured=unmeasured,
+        )
+    return found
 
 
 def _effect(
-    name: str,
-    quantity: Quantity,
-    names: Sequence[str],
-    levels: dict[str, list[Any]],
-    design: Array,
-    coefficients: Array,
-    cells: Sequence[Cell],
-    noise: Noise,
-    share: float,
+    name: str, quantity: Quantity, model: Model, coefficients: Array, cells: Sequence[Cell], noise: Noise, share: float
 ) -> Effect:
-    start = 1 + sum(len(levels[other]) - 1 for other in names[: names.index(name)])
-    logs = [0.0, *(float(each) for each in coefficients[start : start + len(levels[name]) - 1])]
+    levels, begins = model.levels[name], model.begins(name)
+    # Of levels that differ by rounding alone none is higher: of such the first is the lowest, the last the highest.
+    logs = [0.0, *(round(float(each), 12) for each in coefficients[begins : begins + len(levels) - 1])]
     mean = math.fsum(logs) / len(logs)
-    low, high = logs.index(min(logs)), logs.index(max(logs))
-    contrast = np.zeros(design.shape[1])
+    low, high = logs.index(min(logs)), len(logs) - 1 - logs[::-1].index(max(logs))
+    contrast = np.zeros(model.design.shape[1])
     if high:
-        contrast[start + high - 1] += 1
+        contrast[begins + high - 1] += 1
     if low:
-        contrast[start + low - 1] -= 1
-    weights = np.linalg.pinv(design).T @ contrast
+        contrast[begins + low - 1] -= 1
+    weights = model.inverse.T @ contrast
     known = noise.of(weights)
     # The two levels are picked out of all of them, as the widest apart.
     half_width = None if known is None else studentised(known[1], len(logs)) * math.sqrt(known[0])
     between = exponential(logs[high] - logs[low], half_width, len(cells))
-    if quantity != "joules_per_epoch":
-        between = between.at_least_from(*_reports_apart(cells, weights, noise, of_energy=quantity == "energy"))
-    best, worst = levels[name][low], levels[name][high]
+    sides = _trials_at(cells, name, levels[high][0], levels[low][0])
     return Effect(
         parameter=name,
         quantity=quantity,
-        levels=tuple((value, exp(log - mean)) for value, log in zip(levels[name], logs, strict=True)),
-        range=between if quantity == "epochs" else with_meters(between, *_trials_at(cells, name, worst, best)),
-        best=best,
-        worst=worst,
+        levels=tuple((value, exp(log - mean)) for (_, value), log in zip(levels, logs, strict=True)),
+        range=with_room(between, quantity, _reports_apart(quantity, cells, weights, noise), *sides),
+        best=levels[low][1],
+        worst=levels[high][1],
         share=max(0.0, share),
     )
 
 
-def _reports_apart(cells: Sequence[Cell], weights: Array, noise: Noise, *, of_energy: bool) -> tuple[float, float]:
+def _reports_apart(quantity: Quantity, cells: Sequence[Cell], weights: Array, noise: Noise) -> Ends:
     """How far off a range may be because nobody looks between two reports: what each cell's mean may be off, weighted.
 
     Cells that share their training runs are off by the same.
     """
     low = high = 0.0
-    for group in dict.fromkeys(noise.alike):
-        places = [place for place, each in enumerate(noise.alike) if each == group]
+    for places in grouped(range(len(cells)), lambda place: noise.alike[place]).values():
         weight = float(weights[places].sum())
-        ends = [
-            one_report([count for _, count in measured(cells[place].trials)], of_energy=of_energy) for place in places
-        ]
+        ends = [report_of(quantity, cells[place].trials) for place in places]
         logs = [math.log(min(end[0] for end in ends)), math.log(max(end[1] for end in ends))]
         low += min(weight * each for each in logs)
         high += max(weight * each for each in logs)
@@ -402,8 +425,3 @@ def _settings(trial: TrialLike) -> dict[str, Any]:
 def _names(trials: Sequence[TrialLike]) -> tuple[str, ...]:
     several = len({trial.hardware for trial in trials}) > 1
     return (*varying(trial.parameters for trial in trials), *((HARDWARE,) if several else ()))
-
-
-def _log(joules: float, epochs: int, quantity: Quantity) -> float:
-    values = {"energy": joules, "epochs": float(epochs), "joules_per_epoch": joules / epochs}
-    return math.log(values[quantity])

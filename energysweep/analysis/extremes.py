@@ -8,21 +8,22 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from energysweep.analysis.family import Family
-from energysweep.analysis.intervals import Estimate
+from energysweep.analysis.intervals import Estimate, is_positive
 from energysweep.analysis.target import (
     Ratio,
     ToTarget,
-    TrialLike,
     always_arrives,
-    decided,
-    measured,
     needed_at_least,
     picked_ratio_to_target,
+    report_of,
     reports_apart,
     to_target,
     told_apart_by_meters,
+    values_of,
     with_meters,
+    with_room,
 )
+from energysweep.analysis.trials import TrialLike, decided
 
 _Name = TypeVar("_Name")
 
@@ -54,7 +55,7 @@ class Compared:
         self._family = Family.of([joules for joules in known if _positive(joules)], len(known))
 
     def ratio(self, first: _Runs, second: _Runs) -> Estimate | None:
-        """What ``first`` needs over what ``second`` needs; None if an energy is not known, or not above 0."""
+        """What ``first`` needs over what ``second`` needs; None if an energy is not known: finite, and above 0."""
         if not _positive(_joules(first)) or not _positive(_joules(second)):
             return None
         ratio = self._family.ratio(_joules(first), _joules(second))
@@ -72,7 +73,7 @@ class Compared:
 
 def _as_seen(ratio: Estimate, first: _Runs, second: _Runs) -> Estimate:
     one, other = _trials(first), _trials(second)
-    return with_meters(ratio.at_least_from(*reports_apart(one, other, of_energy=True)), one, other)
+    return with_room(ratio, "energy", reports_apart("energy", one, other), one, other)
 
 
 def _joules(runs: _Runs) -> list[float]:
@@ -84,7 +85,7 @@ def _trials(runs: _Runs) -> list[TrialLike]:
 
 
 def _positive(joules: Sequence[float]) -> bool:
-    return bool(joules) and min(joules) > 0
+    return bool(joules) and all(map(is_positive, joules))
 
 
 # The extremes ---------------------------------------------------------------------------------------------------------
@@ -124,7 +125,7 @@ def worst_to_best(groups: Sequence[tuple[_Name, Sequence[TrialLike]]]) -> Extrem
     if ratio is None:
         return None
     missed = [(name, trials, each) for name, trials, each in summed if each.censored]
-    family = Family.of([[joules for joules, _ in measured(trials)] for trials in arrived], len(always) + len(missed))
+    family = Family.of([values_of("energy", trials) for trials in arrived], len(always) + len(missed))
     # A bound takes a moment, as a ratio does: only where what was spent is more than what the dearest needs.
     bounds = [
         at_least(trials, cheapest_trials, family)
@@ -158,13 +159,15 @@ def at_least(
     Returns:
         None if an energy is not known, or if a trial of ``cheapest`` did not arrive; no ends with one repeat only.
     """
-    spent, needed = needed_at_least(censored), [joules for joules, _ in measured(cheapest)]
+    spent, needed = needed_at_least(censored), values_of("energy", cheapest)
     if spent is None or len(needed) < len(cheapest):
         return None
     ratio = (family or Family.of([], 2)).ratio(spent, needed)
     if ratio is None or not ratio.has_interval:
         return ratio
-    return replace(with_meters(ratio, censored, cheapest), high=math.inf)
+    # What was spent until a report was not enough; only the cheapest may have arrived between two.
+    _, latest = report_of("energy", cheapest)
+    return replace(with_meters(ratio.at_least_from(1 / latest, 1.0), censored, cheapest), high=math.inf)
 
 
 def stands_out(bound: Estimate | None) -> bool:

@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from statistics import fmean, median, variance
 
-from energysweep.analysis.intervals import CONFIDENCE, Estimate, exponential, student, welch_degrees
+from energysweep.analysis.intervals import (
+    CONFIDENCE,
+    Estimate,
+    confidence_of_each,
+    exponential,
+    student,
+    welch_degrees,
+)
 
 _Values = Sequence[float]
 
@@ -61,6 +68,8 @@ class Family:
         if not first or not second:
             return None
         pair = _Pair.of(first, second)
+        if pair.n < 2:  # no interval, so no quantile for it: the first one takes SciPy a second
+            return pair.estimate(0.0)
         return pair.estimate(max(pair.error * studentised(pair.degrees, self.groups), self._of_all(pair)))
 
     def tied(self, first: _Values, second: _Values, wider: Callable[[Estimate], Estimate]) -> bool | None:
@@ -133,7 +142,7 @@ def _median_variance(degrees: int) -> float:
 
 def independent(degrees: float, groups: int) -> float:
     """How many standard errors hold for all pairs of so many groups, as if each pair were independent (Sidak)."""
-    return student(degrees, CONFIDENCE ** (1 / max(1, math.comb(groups, 2))))
+    return student(degrees, confidence_of_each(math.comb(groups, 2)))
 
 
 def studentised(degrees: float, groups: int) -> float:

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import combinations
 from statistics import fmean
 from typing import Any, Literal, Protocol, TypeVar
 
-from energysweep.analysis.intervals import Estimate, exp, geometric_mean, mean_of_ratios
+from energysweep.analysis.intervals import (
+    Estimate,
+    confidence_of_each,
+    exp,
+    geometric_mean,
+    is_positive,
+    mean_of_ratios,
+)
 from energysweep.analysis.target import (
-    Observation,
+    Ends,
+    Quantity,
     Ratio,
     Sides,
-    TrialLike,
-    as_seen,
-    canonical,
-    decided,
-    grouped,
-    measured,
-    own,
-    paired,
     paired_ratio_to_target,
+    ratio_by,
     ratio_to_target,
+    reports_apart,
+    values_of,
 )
-
-_Quantity = Callable[[float, int], float]  # of a trial's joules and epochs to the target
+from energysweep.analysis.trials import Observation, TrialLike, decided, grouped, own, paired
+from energysweep.core.naming import exact_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,8 @@ class SideBySide:
     Attributes:
         first, second: the profiles' names; all ratios are what ``first`` needs over what ``second`` needs.
         ratio: over all common configurations (geometric mean). They are given, not drawn: its interval is from the
-            repeats alone, and has room for what the meters get wrong.
+            repeats alone, and has room for what the meters get wrong. Of a sweep with more than two profiles it is
+            corrected for having looked at every two of them, as are those of the configurations.
         configurations: each common configuration's parameters and ratio, from repeats paired by seed.
         left_out: how many configurations ran on both, but not always to the target.
     """
@@ -65,34 +69,54 @@ class SideBySide:
 def side_by_side(trials: Sequence[TrialLike]) -> tuple[SideBySide, ...]:
     """Every two hardware profiles that a sweep's own trials ran on, in the order in which they first appear."""
     by_hardware = grouped(decided(own(trials)), lambda trial: trial.hardware)
-    found = [_pair(first, second, by_hardware) for first, second in combinations(by_hardware, 2)]
+    in_common = {
+        (first, second): common
+        for first, second in combinations(by_hardware, 2)
+        if (common := _common(by_hardware[first], by_hardware[second]))
+    }
+    confidence = confidence_of_each(len(in_common))
+    found = [_pair(*names, common, confidence) for names, common in in_common.items()]
     return tuple(each for each in found if each is not None)
 
 
-def _pair(first: str, second: str, by_hardware: Mapping[str, Sequence[TrialLike]]) -> SideBySide | None:
-    one, other = (
-        grouped(by_hardware[hardware], lambda trial: canonical(trial.parameters)) for hardware in (first, second)
-    )
-    common = [(one[key], other[key]) for key in one if key in other]
-    ratios = [(sides, _ratio(*sides)) for sides in common]
+def _common(first: Sequence[TrialLike], second: Sequence[TrialLike]) -> list[Sides]:
+    """The trials of each configuration that ran on both profiles."""
+    one, other = (grouped(side, lambda trial: exact_text(trial.parameters)) for side in (first, second))
+    return [(one[key], other[key]) for key in one if key in other]
+
+
+def _pair(first: str, second: str, common: Sequence[Sides], confidence: float) -> SideBySide | None:
+    ratios = [(sides, _ratio(*sides, confidence)) for sides in common]
     known = [(sides, ratio) for sides, ratio in ratios if ratio is not None]
-    if not known:
+    overall = known[0][1] if len(known) == 1 else _overall([sides for sides, _ in known], confidence)
+    if overall is None:
         return None
-    overall = known[0][1] if len(known) == 1 else _overall([sides for sides, _ in known])
     configurations = tuple((sides[0][0].parameters, ratio) for sides, ratio in known)
     return SideBySide(first, second, overall, configurations, len(common) - len(known))
 
 
-def _ratio(first: Sequence[TrialLike], second: Sequence[TrialLike]) -> Ratio | None:
-    return paired_ratio_to_target(first, second) or ratio_to_target(first, second)
+def _ratio(first: Sequence[TrialLike], second: Sequence[TrialLike], confidence: float) -> Ratio | None:
+    return paired_ratio_to_target(first, second, confidence) or ratio_to_target(first, second, confidence)
 
 
-def _overall(configurations: Sequence[Sides]) -> Ratio:
+def _overall(configurations: Sequence[Sides], confidence: float) -> Ratio | None:
+    if not configurations:
+        return None
     over = _by_seed if _have_the_same_seeds(configurations) else _by_configuration
-    energy = over(configurations, lambda joules, _: joules)
-    epochs = over(configurations, lambda _, count: float(count))
-    per_epoch = over(configurations, lambda joules, count: joules / count)
-    return as_seen(energy, epochs, per_epoch, configurations)
+    first, second = ([trial for sides in configurations for trial in sides[side]] for side in (0, 1))
+    return ratio_by(
+        lambda quantity: over(configurations, quantity, confidence),
+        lambda quantity: _reports_apart(quantity, configurations),
+        first,
+        second,
+    )
+
+
+def _reports_apart(quantity: Quantity, configurations: Sequence[Sides]) -> Ends:
+    """The mean of theirs, as the ratio is the mean of theirs."""
+    ends = [reports_apart(quantity, *sides) for sides in configurations]
+    low, high = (fmean(math.log(each[end]) for each in ends) for end in (0, 1))
+    return math.exp(low), math.exp(high)
 
 
 def _have_the_same_seeds(configurations: Sequence[Sides]) -> bool:
@@ -104,26 +128,20 @@ def _have_the_same_seeds(configurations: Sequence[Sides]) -> bool:
     )
 
 
-def _by_seed(configurations: Sequence[Sides], quantity: _Quantity) -> Estimate:
+def _by_seed(configurations: Sequence[Sides], quantity: Quantity, confidence: float) -> Estimate | None:
     """Each seed's mean logarithm over the configurations is one value: what a seed does to all of them is in it."""
     logs: dict[int | None, list[float]] = {}
     for first, second in configurations:
-        for one, other in paired(first, second):
-            logs.setdefault(one.seed, []).append(
-                math.log(_values([one], quantity)[0]) - math.log(_values([other], quantity)[0])
-            )
-    found = geometric_mean([exp(fmean(each)) for each in logs.values()])
-    assert found is not None  # noqa: S101  a configuration without trials has no ratio
-    return found
+        for pair in paired(first, second):
+            (one,), (other,) = (values_of(quantity, [trial]) for trial in pair)
+            logs.setdefault(pair[0].seed, []).append(math.log(one) - math.log(other))
+    return geometric_mean([exp(fmean(each)) for each in logs.values()], confidence)
 
 
-def _by_configuration(configurations: Sequence[Sides], quantity: _Quantity) -> Estimate:
+def _by_configuration(configurations: Sequence[Sides], quantity: Quantity, confidence: float) -> Estimate | None:
     """Without common seeds each configuration's repeats are taken as independent, of each other and of the others."""
-    return mean_of_ratios([(_values(first, quantity), _values(second, quantity)) for first, second in configurations])
-
-
-def _values(trials: Sequence[TrialLike], quantity: _Quantity) -> list[float]:
-    return [quantity(joules, count) for joules, count in measured(trials)]
+    values = [(values_of(quantity, first), values_of(quantity, second)) for first, second in configurations]
+    return mean_of_ratios(values, confidence)
 
 
 # Hardware side by side if each trial pays for all idle power of its host, and not only for what it has reserved ------
@@ -203,7 +221,7 @@ def both_boundaries(
 
 
 def _compared(each: SideBySide) -> tuple[str, ...]:
-    return each.first, each.second, *(canonical(parameters) for parameters, _ in each.configurations)
+    return each.first, each.second, *(exact_text(parameters) for parameters, _ in each.configurations)
 
 
 def _with_idle_host(trial: HostTrialLike, idle_watts: float) -> Observation | None:
@@ -211,7 +229,7 @@ def _with_idle_host(trial: HostTrialLike, idle_watts: float) -> Observation | No
     if trial.active_energy_joules is None or worked_seconds <= 0 or not trial.energy_joules:
         return None
     joules = trial.active_energy_joules + idle_watts * worked_seconds
-    if joules <= 0:
+    if not is_positive(joules):
         return None
     to_target = trial.energy_to_target_joules
     said = {each.name: getattr(trial, each.name) for each in fields(Observation)}

@@ -76,25 +76,37 @@ def student(degrees: float, probability: float = CONFIDENCE) -> float:
     return float(stdtrit(degrees, 0.5 + probability / 2))
 
 
-def geometric_mean(values: Sequence[float]) -> Estimate | None:
+def confidence_of_each(comparisons: int) -> float:
+    """The confidence of each of several intervals that together hold with 95 % (Sidak)."""
+    return float(CONFIDENCE ** (1 / max(1, comparisons)))
+
+
+def is_positive(value: float) -> bool:
+    """Whether it is finite and above 0, so that it has a logarithm: NaN is not."""
+    return 0 < value < math.inf
+
+
+def geometric_mean(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate | None:
     """The geometric mean of positive values with Student's interval of their logarithms; None without values."""
     if not values:
         return None
     logs = [math.log(value) for value in values]
     half_width = None
     if len(logs) > 1:
-        half_width = student(len(logs) - 1) * math.sqrt(variance(logs) / len(logs))
+        half_width = student(len(logs) - 1, confidence) * math.sqrt(variance(logs) / len(logs))
     found = exponential(fmean(logs), half_width, len(logs))
     # No rounding where there is nothing to average: a single 10 J is 10 J.
     return replace(found, value=values[0]) if min(values) == max(values) else found
 
 
-def ratio_of_means(first: Sequence[float], second: Sequence[float]) -> Estimate | None:
+def ratio_of_means(first: Sequence[float], second: Sequence[float], confidence: float = CONFIDENCE) -> Estimate | None:
     """The geometric mean of ``first`` over that of ``second``, with Welch's interval; None if either is empty."""
-    return mean_of_ratios([(first, second)]) if first and second else None
+    return mean_of_ratios([(first, second)], confidence) if first and second else None
 
 
-def mean_of_ratios(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Estimate:
+def mean_of_ratios(
+    pairs: Sequence[tuple[Sequence[float], Sequence[float]]], confidence: float = CONFIDENCE
+) -> Estimate:
     """The geometric mean of several such ratios, each of two groups of positive values, none of them empty.
 
     All groups are independent of each other: their variances add up, and Welch and Satterthwaite's formula gives the
@@ -106,7 +118,8 @@ def mean_of_ratios(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> 
     half_width = None
     if min(sizes) > 1:
         errors = [variance(each) / len(each) / len(pairs) ** 2 for each in logs]
-        half_width = student(welch_degrees(errors, [size - 1 for size in sizes])) * math.sqrt(sum(errors))
+        degrees = welch_degrees(errors, [size - 1 for size in sizes])
+        half_width = student(degrees, confidence) * math.sqrt(sum(errors))
     return exponential(difference / len(pairs), half_width, min(sizes))
 
 

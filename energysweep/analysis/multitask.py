@@ -9,17 +9,8 @@ from statistics import fmean
 from typing import Any, Final
 
 from energysweep.analysis.intervals import geometric_mean
-from energysweep.analysis.target import (
-    Ratio,
-    TrialLike,
-    decided,
-    grouped,
-    measured,
-    own,
-    rest_of,
-    to_target,
-    with_meters,
-)
+from energysweep.analysis.target import Ends, Quantity, Ratio, ratio_by, report_of, to_target, value_of, values_of
+from energysweep.analysis.trials import TrialLike, decided, grouped, measured, own, rest_of
 
 TASKS: Final = "tasks"  # the parameter: a list of names; one is a single task's model, several are a shared model
 
@@ -81,7 +72,7 @@ def _compared(
         hardware=first.hardware,
         shared_joules=together.value if together else None,
         separate_joules=total.value if total else None,
-        ratio=_ratio(sets, shared, [trial for trials in separate.values() for trial in trials]) if sets else None,
+        ratio=_ratio(sets, shared, [*separate.values()]) if sets else None,
         by_task={task: mean.value if mean else None for task, mean in means.items()},
         shared_objective=_mean([trial.objective for trial in shared]),
         separate_objective=_mean([_worst(seed, separate) for seed in {trial.seed for trial in shared}]),
@@ -107,16 +98,27 @@ def _by_seed(
 
 
 def _ratio(
-    sets: Sequence[tuple[_Run, tuple[_Run, ...]]], shared: Sequence[TrialLike], separate: Sequence[TrialLike]
+    sets: Sequence[tuple[_Run, tuple[_Run, ...]]], shared: Sequence[TrialLike], separate: Sequence[Sequence[TrialLike]]
 ) -> Ratio | None:
-    energies = [one[0] / math.fsum(joules for joules, _ in singles) for one, singles in sets]
-    counts = [one[1] / sum(epochs for _, epochs in singles) for one, singles in sets]
-    energy, epochs = geometric_mean(energies), geometric_mean(counts)
-    per_epoch = geometric_mean([joules / count for joules, count in zip(energies, counts, strict=True)])
-    if energy is None or epochs is None or per_epoch is None:
-        return None
-    energy = with_meters(energy, shared, separate)
-    return Ratio(energy, epochs, with_meters(per_epoch, shared, separate), energy.contains(1.0))
+    runs = [
+        (one, (math.fsum(joules for joules, _ in singles), sum(epochs for _, epochs in singles)))
+        for one, singles in sets
+    ]
+    return ratio_by(
+        lambda quantity: geometric_mean([value_of(quantity, *one) / value_of(quantity, *all_) for one, all_ in runs]),
+        lambda quantity: _reports_apart(quantity, shared, separate),
+        shared,
+        [trial for trials in separate for trial in trials],
+    )
+
+
+def _reports_apart(quantity: Quantity, shared: Sequence[TrialLike], separate: Sequence[Sequence[TrialLike]]) -> Ends:
+    """How far off the ratio may be, because nobody looks between two reports: each separate model by its own part."""
+    low, high = report_of(quantity, shared)
+    sums = [math.fsum(values_of(quantity, trials)) for trials in separate]
+    ends = [report_of(quantity, trials) for trials in separate]
+    least, most = (sum(each * end[at] for each, end in zip(sums, ends, strict=True)) / sum(sums) for at in (0, 1))
+    return low / most, high / least
 
 
 def _tasks(trial: TrialLike) -> tuple[str, ...]:

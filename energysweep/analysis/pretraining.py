@@ -19,17 +19,16 @@ from typing import Any, Final, Literal
 
 from energysweep.analysis.intervals import fieller, student
 from energysweep.analysis.target import (
-    Observation,
+    Ends,
     Ratio,
-    TrialLike,
-    canonical,
-    decided,
-    grouped,
-    own,
     paired_ratio_to_target,
     ratio_to_target,
-    rest_of,
+    report_of,
+    uncertainty_of,
+    unseen_part,
 )
+from energysweep.analysis.trials import Observation, TrialLike, decided, grouped, own, rest_of
+from energysweep.core.naming import exact_text
 
 PRETRAINED: Final = "pretrained"  # the parameter: null, or {from: STAGE, freeze_encoder: true or false}
 
@@ -150,7 +149,7 @@ def _break_even(
 ) -> BreakEven:
     missed_scratch, missed_tuned = (_missed(side) for side in (scratch, tuned))
     means = [
-        _mean([trial.energy_joules for trial in pretrain]),
+        _mean([_known(trial.energy_joules) for trial in pretrain]),
         *(_mean([_to_target(trial) for trial in side]) for side in (scratch, tuned)),
     ]
     reuses = None
@@ -160,7 +159,8 @@ def _break_even(
     pairs = _pairs(pretrain, scratch, tuned)
     low, high, verdict = None, None, "unknown"
     if not missed_scratch and not missed_tuned and pairs:
-        low, high, verdict = _interval([one for one, _ in pairs], [saving for _, saving in pairs])
+        joules, saving = _room(pretrain, scratch, tuned)
+        low, high, verdict = _interval([one for one, _ in pairs], [each for _, each in pairs], joules, saving)
     bound: Literal["", "at most", "at least"] = ""
     if bool(missed_scratch) != bool(missed_tuned):
         bound = "at most" if missed_scratch else "at least"
@@ -187,17 +187,60 @@ def _break_even(
     )
 
 
-def _interval(pretrain: Sequence[float], savings: Sequence[float]) -> tuple[float | None, float | None, Verdict]:
+def _interval(
+    pretrain: Sequence[float], savings: Sequence[float], joules: Ends, saving: Ends
+) -> tuple[float | None, float | None, Verdict]:
+    """The interval of the break-even, and what that of the saving says.
+
+    Args:
+        pretrain, savings: of each seed.
+        joules: what the pretraining has taken at least, and at most, whatever the repeats say (``_room``).
+        saving: the same of the saving.
+    """
     n = len(savings)
     if n < 2:
         return None, None, "unknown"
     mean = fmean(savings)
     half_width = student(n - 1) * math.sqrt(math.fsum((each - mean) ** 2 for each in savings) / (n * (n - 1)))
-    if mean + half_width < 0:
+    if max(mean + half_width, saving[1]) < 0:
         return None, None, "never pays"
+    verdict: Verdict = "pays" if min(mean - half_width, saving[0]) > 0 else "may pay"
     ends = fieller(pretrain, savings)
-    low, high = ends if ends is not None else (None, None)
-    return low, high, "pays" if mean - half_width > 0 else "may pay"
+    if saving[1] <= 0:
+        return *(ends or (None, None)), verdict
+    low, high = joules[0] / saving[1], joules[1] / saving[0] if saving[0] > 0 else None
+    if ends is None:
+        return low, high, verdict
+    return min(low, ends[0] or 0.0), None if high is None or ends[1] is None else max(high, ends[1]), verdict
+
+
+def _room(pretrain: Sequence[TrialLike], scratch: Sequence[TrialLike], tuned: Sequence[TrialLike]) -> tuple[Ends, Ends]:
+    """What the pretraining and the saving may be, at least and at most, even if all repeats are the same.
+
+    Nobody looks between two reports, and meters cannot have seen everything, as with every ratio. What a kind of meter
+    gets wrong cancels, unless the sides were read by different kinds.
+    """
+    means = [
+        _mean([_known(trial.energy_joules) for trial in pretrain]) or 0.0,
+        *(_mean([_to_target(trial) for trial in side]) or 0.0 for side in (scratch, tuned)),
+    ]
+    sides = (pretrain, scratch, tuned)
+    unseen = [1 + unseen_part(side) for side in sides]
+    by_meters = [(mean / part, mean * part) for mean, part in zip(means, unseen, strict=True)]
+    by_reports = [
+        (mean * low, mean * high)
+        for mean, (low, high) in zip(means[1:], (report_of("energy", side) for side in sides[1:]), strict=True)
+    ]
+    joules, from_scratch, with_it = by_meters
+    saving = (
+        min(one[0] - other[1] for one, other in ((from_scratch, with_it), by_reports)),
+        max(one[1] - other[0] for one, other in ((from_scratch, with_it), by_reports)),
+    )
+    if len({frozenset(trial.source for trial in side) for side in sides}) == 1:
+        return joules, saving
+    wrong, *others = (uncertainty_of(side) for side in sides)
+    off = math.fsum(mean * each for mean, each in zip(means[1:], others, strict=True))
+    return (joules[0] / (1 + wrong), joules[1] * (1 + wrong)), (saving[0] - off, saving[1] + off)
 
 
 def _use_of(trial: TrialLike) -> tuple[str, bool] | None:
@@ -210,7 +253,11 @@ def _use_of(trial: TrialLike) -> tuple[str, bool] | None:
 
 def _to_target(trial: TrialLike) -> float | None:
     """What it needed; of a censored trial what it spent, which is less than it would have needed."""
-    return trial.energy_to_target_joules if trial.reached_target else trial.energy_joules
+    return _known(trial.energy_to_target_joules if trial.reached_target else trial.energy_joules)
+
+
+def _known(joules: float | None) -> float | None:
+    return joules if joules is not None and math.isfinite(joules) else None
 
 
 def _missed(trials: Sequence[TrialLike]) -> int:
@@ -236,7 +283,16 @@ def _chained(stages: Mapping[tuple[str, str], Sequence[TrialLike]], stage: str, 
         return None if earlier is None else trial.energy_joules + earlier
 
     return [
-        Observation(stage=stage, hardware=hardware, seed=trial.seed, energy_joules=total(trial, ()))
+        Observation(
+            stage=stage,
+            hardware=hardware,
+            seed=trial.seed,
+            energy_joules=total(trial, ()),
+            resolution_joules=trial.resolution_joules,
+            relative_uncertainty=trial.relative_uncertainty,
+            coverage=trial.coverage,
+            source=trial.source,
+        )
         for trial in stages.get((stage, hardware), ())
     ]
 
@@ -246,7 +302,7 @@ def _pairs(
 ) -> list[tuple[float, float]]:
     """Pretraining and saving of each seed; empty unless all sides have the same seeds, once each, all measured."""
     sides = [
-        {trial.seed: trial.energy_joules for trial in pretrain},
+        {trial.seed: _known(trial.energy_joules) for trial in pretrain},
         *({trial.seed: _to_target(trial) for trial in side} for side in (scratch, tuned)),
     ]
     seeds = set(sides[0])
@@ -299,4 +355,4 @@ def frozen_or_not(trials: Sequence[TrialLike]) -> tuple[FrozenOrNot, ...]:
 
 
 def _rest(each: BreakEven) -> str:
-    return canonical([each.settings, each.hardware])
+    return exact_text([each.settings, each.hardware])

@@ -97,7 +97,24 @@ def setting_text(name: str, value: Any) -> str:
 
 def value_text(value: Any) -> str:
     """A parameter's value: ``0.001``, ``64``, ``true``, ``adam``, ``[64,32]``, ``{rate:0.1}``, ``"two words"``."""
-    return value.text if isinstance(value, Shortened) else _bounded(_exact(value), LONGEST_VALUE)
+    return value.text if isinstance(value, Shortened) else _bounded(exact_text(value), LONGEST_VALUE)
+
+
+def exact_text(value: Any) -> str:
+    """The same form without bounds: the one key of equality. Values are equal if and only if these texts are."""
+    value = scalar(value)
+    if isinstance(value, bool) or value is None:
+        return json.dumps(value)
+    if isinstance(value, int):
+        return _integer_text(value)
+    if isinstance(value, float):
+        return json.dumps(value)
+    if isinstance(value, Mapping):
+        pairs = sorted(((str(key), each) for key, each in value.items()), key=itemgetter(0))
+        return "{" + ",".join(f"{_key_text(key)}:{exact_text(each)}" for key, each in pairs) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(exact_text, value)) + "]"
+    return value.text if isinstance(value, Shortened) else _text(str(value))
 
 
 def trial_text(config: str, seed: int | None = None, hardware: str = "") -> str:
@@ -128,22 +145,6 @@ def rows(text: str) -> list[str]:
 def mark(text: str) -> str:
     """What stands for the rest of a text that is cut: no two texts have the same."""
     return _CUT + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]
-
-
-def _exact(value: Any) -> str:
-    value = scalar(value)
-    if isinstance(value, bool) or value is None:
-        return json.dumps(value)
-    if isinstance(value, int):
-        return _integer_text(value)
-    if isinstance(value, float):
-        return json.dumps(value)
-    if isinstance(value, Mapping):
-        pairs = sorted(((str(key), each) for key, each in value.items()), key=itemgetter(0))
-        return "{" + ",".join(f"{_key_text(key)}:{_exact(each)}" for key, each in pairs) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(map(_exact, value)) + "]"
-    return _text(str(value))
 
 
 def _integer_text(value: int) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
-from energysweep.analysis.target import grouped
+from energysweep.analysis.trials import grouped
 from energysweep.core.metrics import Family
 from energysweep.core.records import LeaseRow, SampleRow
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, Final
 
-from energysweep.analysis import QUANTITIES, TrialLike, effects, multitask, pretraining, side_by_side
+from energysweep.analysis import Effects, Quantity, all_effects, multitask, pretraining, side_by_side
 from energysweep.analysis.intervals import Estimate
 from energysweep.core.carbon import Intensity
 from energysweep.core.objective import Objective
@@ -74,25 +75,6 @@ def open_text(found: Extent) -> str:
     return f"{'Interrupted' if found.status == 'interrupted' else 'Not all was run'}: {many}; {how}."
 
 
-# Analyses as plain values, for summary.json --------------------------------------------------------------------------
-
-
-def analyses(trials: Sequence[TrialLike], *, comparable: bool) -> dict[str, Any]:
-    """Effects, pretraining, multitask and hardware; what the run does not have is null or empty.
-
-    Args:
-        trials: all of the run, those of its stages included.
-        comparable: whether its configurations do the same work, so that effects mean something.
-    """
-    fitted = {quantity: effects(trials, quantity) for quantity in QUANTITIES} if comparable else {}
-    return {
-        "effects": {quantity: asdict(each) for quantity, each in fitted.items() if each is not None} or None,
-        "pretraining": [asdict(each) for each in pretraining(trials)],
-        "multitask": [asdict(each) for each in multitask(trials)],
-        "hardware": [asdict(each) for each in side_by_side(trials)],
-    }
-
-
 # Summary -------------------------------------------------------------------------------------------------------------
 
 SCHEMA_VERSION: Final = 1
@@ -135,7 +117,7 @@ class Headline:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Summary:
     """A whole sweep.
 
@@ -193,6 +175,11 @@ class Summary:
         """Whether its configurations do the same work up to a target, so that the cheapest is a recommendation."""
         return self.has_target and same_work(self.configurations)
 
+    @cached_property
+    def effects(self) -> Mapping[Quantity, Effects]:
+        """What the parameters do to each quantity; empty if that cannot be told, or is of no use."""
+        return all_effects(self.trials) if self.comparable else {}
+
     @property
     def sources(self) -> tuple[str, ...]:
         """The kinds of meters that were read."""
@@ -219,7 +206,7 @@ class Summary:
             "configurations": [configuration.to_dict() for configuration in self.configurations],
             "stages": [stage.to_dict() for stage in self.stages],
             "headline": self.headline.to_dict(),
-            "analyses": analyses(self.trials, comparable=self.comparable),
+            "analyses": self._analyses(),
             "parts": [part.to_dict() for part in self.parts],
             "meters": [asdict(meter) for meter in self.meters],
             "carbon": None if self.carbon is None else asdict(self.carbon),
@@ -227,6 +214,15 @@ class Summary:
         }
         said: dict[str, Any] = finite(summary)
         return said
+
+    def _analyses(self) -> dict[str, Any]:
+        """What the run does not have is null or empty."""
+        return {
+            "effects": {quantity: asdict(each) for quantity, each in self.effects.items()} or None,
+            "pretraining": [asdict(each) for each in pretraining(self.trials)],
+            "multitask": [asdict(each) for each in multitask(self.trials)],
+            "hardware": [asdict(each) for each in side_by_side(self.trials)],
+        }
 
 
 def _ends(ratio: Estimate | None) -> list[float] | None:

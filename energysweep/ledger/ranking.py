@@ -14,7 +14,8 @@ from energysweep.analysis.extremes import Compared
 from energysweep.analysis.intervals import Estimate
 from energysweep.analysis.multitask import TASKS
 from energysweep.analysis.pretraining import PRETRAINED
-from energysweep.analysis.target import always_arrives, canonical
+from energysweep.analysis.target import always_arrives
+from energysweep.core.naming import exact_text
 from energysweep.core.objective import Objective
 from energysweep.ledger.balance import Spread, joules_of
 from energysweep.ledger.configurations import ConfigurationSummary
@@ -31,7 +32,7 @@ def same_work(configurations: Sequence[ConfigurationSummary]) -> bool:
 
 def do_same_work(parameters: Sequence[Mapping[str, Any]]) -> bool:
     """Whether trials with these parameters do."""
-    return all(len({canonical(each.get(name)) for each in parameters}) <= 1 for name in (TASKS, PRETRAINED))
+    return all(len({exact_text(each.get(name)) for each in parameters}) <= 1 for name in (TASKS, PRETRAINED))
 
 
 def some_open(configurations: Sequence[ConfigurationSummary]) -> bool:

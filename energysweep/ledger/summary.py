@@ -10,9 +10,9 @@ from typing import Any
 
 from energysweep.analysis.extremes import stands_out, worst_to_best
 from energysweep.analysis.intervals import Estimate
-from energysweep.analysis.target import canonical, grouped, varying
+from energysweep.analysis.trials import grouped, varying
 from energysweep.core.carbon import Intensity
-from energysweep.core.naming import trial_text
+from energysweep.core.naming import exact_text, trial_text
 from energysweep.core.objective import Objective
 from energysweep.core.text import TIMES, count_text, energy_text, number_text, or_more_text
 from energysweep.ledger.balance import joules_of, meter, parts, total, totals
@@ -136,7 +136,7 @@ def configurations_of(
 
     Where they do not do the same work there is no front, and no tie.
     """
-    groups = grouped(trials, lambda trial: (canonical(trial.parameters), trial.hardware))
+    groups = grouped(trials, lambda trial: (exact_text(trial.parameters), trial.hardware))
     several_hardware = len({hardware for _, hardware in groups}) > 1
     configurations = [
         ConfigurationSummary(

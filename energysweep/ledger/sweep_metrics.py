@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from energysweep.analysis.early_stopping import Effort, saved_joules
-from energysweep.analysis.intervals import geometric_mean
-from energysweep.analysis.target import canonical, grouped
+from energysweep.analysis.intervals import geometric_mean, is_positive
+from energysweep.analysis.trials import grouped
 from energysweep.core.carbon import Intensity
 from energysweep.core.metrics import (
     SWEEP_BEST,
@@ -26,7 +26,7 @@ from energysweep.core.metrics import (
     SWEEP_TRIALS,
     Family,
 )
-from energysweep.core.naming import configuration_text
+from energysweep.core.naming import configuration_text, exact_text
 from energysweep.core.objective import outcome
 from energysweep.ledger.ranking import do_same_work
 from energysweep.ledger.run_state import RunState, TrialState, with_never_begun, with_waiting
@@ -122,12 +122,12 @@ def cheapest(trials: Iterable[TrialState], varying: Sequence[str]) -> Cheapest |
         return None
     always: list[Cheapest] = []
     sometimes: list[Cheapest] = []
-    for repeats in grouped(own, lambda trial: (canonical(trial.row.parameters), trial.row.hardware)).values():
+    for repeats in grouped(own, lambda trial: (exact_text(trial.row.parameters), trial.row.hardware)).values():
         joules = [trial.joules_at_target for trial in repeats if trial.joules_at_target is not None]
         if not joules:
             continue
         row = repeats[0].row
-        mean = geometric_mean(joules) if all(each > 0 for each in joules) else None
+        mean = geometric_mean(joules) if all(map(is_positive, joules)) else None
         if mean is None:
             continue
         missed = any(outcome(trial.row.status, reached=trial.results.reached) == "missed" for trial in repeats)

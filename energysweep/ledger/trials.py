@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from energysweep.analysis.target import value_order
+from energysweep.analysis.trials import value_order
 from energysweep.core.buckets import WORK_BUCKETS
 from energysweep.core.carbon import Intensity
 from energysweep.core.naming import configuration_text, trial_text

@@ -231,7 +231,7 @@ def test_other_seeds_on_the_other_hardware_are_other_training_runs() -> None:
 
 
 def test_more_levels_than_settings_are_refused_before_anything_is_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_module("energysweep.analysis.effects"), "design_of", None)
+    monkeypatch.setattr(import_module("energysweep.analysis.effects"), "Model", None)
     parameters = [{"a": place, "b": place, "c": place % 2} for place in range(4)]
     assert effects([arrived(1.0 + each["a"], 1, parameters=each) for each in parameters], "energy") is None
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from energysweep.analysis import (
     Estimate,
     Observation,
     at_least,
+    effects,
     extremes,
     paired_ratio_to_target,
     ratio_to_target,
@@ -24,7 +26,9 @@ from energysweep.analysis import (
 )
 from energysweep.analysis.extremes import Compared
 from energysweep.analysis.family import Family
-from energysweep.analysis.target import TrialLike, canonical, grouped, needed_at_least, unseen_joules
+from energysweep.analysis.target import needed_at_least, unseen_joules
+from energysweep.analysis.trials import TrialLike, grouped, varying
+from energysweep.core.naming import exact_text
 from tests.support.found import values_of
 from tests.support.table import arrived, censored, grid
 
@@ -74,6 +78,37 @@ def test_an_energy_that_is_no_finite_number_above_zero_is_not_known(joules: floa
     assert worst_to_best([("odd", [odd, known]), ("known", [known, known])]) is None
     assert needed_at_least([odd, known]) is None
     assert needed_at_least([censored(joules, 9), known]) is None
+
+
+def test_means_are_not_complete_if_the_energy_of_one_that_arrived_is_not_known() -> None:
+    known = [arrived(8.0, 4), arrived(32.0, 4, 1)]
+    assert to_target(known).complete
+    for unknown in (None, math.inf, math.nan):
+        found = to_target([*known, arrived(8.0, 4, 2, energy_to_target_joules=unknown)])
+        assert (found.reached, found.trials, found.complete) == (3, 3, False)
+    assert not to_target([]).complete
+    assert not to_target([*known, censored(9.0, 9, 2)]).complete
+
+
+@pytest.mark.parametrize("joules", [0.0, -1.0, math.inf, math.nan])
+def test_an_energy_that_is_no_finite_number_above_zero_is_compared_with_none(joules: float) -> None:
+    odd, plain = ([(arrived(each, 1, seed), each) for seed in range(2)] for each in (joules, 10.0))
+    compared = Compared([plain, odd, plain])
+    assert (compared.ratio(odd, plain), compared.tied(odd, plain)) == (None, None)
+    assert (compared.ratio(plain, odd), compared.tied(plain, odd)) == (None, None)
+    assert compared.ratio(plain, plain) is not None
+
+
+def test_equal_values_have_one_key_however_they_are_held() -> None:
+    # what a configuration's text says is equal is one configuration, and what it tells apart are several
+    equal = [{"a": 1, "b": (2.5, None)}, {"b": [2.5, None], "a": np.int64(1)}]
+    assert len({exact_text(each) for each in equal}) == 1
+    assert len({exact_text(each) for each in (1, 1.0, "1", True, "true", None, "null", [1], "[1]")}) == 9
+    assert exact_text({1: "x", "y": {"z": 0}}) == "{1:x,y:{z:0}}"  # names of two types, which JSON cannot sort
+    assert exact_text("x" * 1000) != exact_text("x" * 999 + "y")
+    trials = [arrived(10.0, 5, seed, parameters={"layers": each}) for seed, each in enumerate([[64, 32], (64, 32)])]
+    assert effects([*trials, arrived(20.0, 5, parameters={"layers": [8]})], "energy") is not None
+    assert varying([{"rate": np.float64(0.1)}, {"rate": 0.1}]) == ()
 
 
 def test_a_ratio_is_that_of_the_epochs_times_that_of_the_joules_per_epoch() -> None:
@@ -148,7 +183,7 @@ def test_pairs_of_a_seed_cancel_what_the_seed_explains() -> None:
 
 
 def test_the_worst_to_best_ratio_of_the_invented_table() -> None:
-    groups = list(grouped(grid(), lambda trial: canonical(trial.parameters)).values())
+    groups = list(grouped(grid(), lambda trial: exact_text(trial.parameters)).values())
     found = worst_to_best([(dict(group[0].parameters), group) for group in groups])
     assert found is not None
     assert (found.cheapest["learning_rate"], found.cheapest["batch_size"]) == (0.1, 64)
@@ -303,13 +338,22 @@ def test_where_all_repeats_need_the_same_number_of_reports_the_interval_is_one_r
     assert (found.epochs.low, found.epochs.high) == (pytest.approx(4.5), pytest.approx(5.5))
     assert found.energy_joules is not None
     assert (found.energy_joules.low, found.energy_joules.high) == (pytest.approx(9), pytest.approx(11))
-    ratio = ratio_to_target(*([arrived(2.0 * count, count, seed) for seed in range(3)] for count in (6, 5)))
+    six, five = ([arrived(2.0 * count, count, seed) for seed in range(3)] for count in (6, 5))
+    ratio = ratio_to_target(six, five)
     assert ratio is not None
     assert (ratio.epochs.low, ratio.epochs.high) == (pytest.approx(5.5 / 5.5), pytest.approx(6.5 / 4.5))
     assert ratio.joules_per_epoch.high == pytest.approx(1)
     alone = to_target([arrived(10.0, 5)]).epochs
     assert alone is not None
     assert alone.low is None
+
+
+def test_a_bound_over_a_cheapest_without_any_spread_begins_one_report_lower() -> None:
+    # All of the cheapest need 5 reports, which may have been 5.5: 40 J over 10 J is surely more than 40 / 11.
+    cheapest = [arrived(10.0, 5, seed) for seed in range(3)]
+    bound = at_least([censored(40.0, 20, seed) for seed in range(3)], cheapest)
+    assert bound is not None
+    assert (bound.value, bound.low) == (pytest.approx(4), pytest.approx(40 / 11))
 
 
 def test_the_energy_of_the_first_report_cannot_be_less() -> None:

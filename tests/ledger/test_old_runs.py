@@ -26,6 +26,7 @@ OTHERWISE = {
     r"headline\.sentence": "says of how many the cheapest is the lowest, the ratio's interval, and the ties of today",
     r"analyses\.effects\.\w+\.main\.\d+\.range\.(low|high)": "corrected for the number of levels; trials that share a"
     " seed and differ only in hardware are one run, of which a single pair has no interval; at least one report wide",
+    r"analyses\.effects\.epochs\.main\.\d+\.worst": "of levels that are alike the last one, so that there are two",
     r"analyses\.pretraining\.\d+\.(ratio\.\w+\.)?(low|high)": "more digits of Student's t; at least one report wide",
 }
 # Texts that stand for these in the old reports: since then a configuration's text parses back into its values.

@@ -19,8 +19,7 @@ from energysweep.analysis import (
     pretraining,
     side_by_side,
 )
-from energysweep.analysis.target import canonical
-from energysweep.core.naming import configuration_text, settings_text
+from energysweep.core.naming import configuration_text, exact_text, settings_text
 from energysweep.core.text import count_text, energy_text, escape, number_text, ratio_text, table
 from energysweep.ledger.model import Summary
 from energysweep.report.answers.settings import Line, bare_ratio, cause, product
@@ -82,7 +81,7 @@ def pretraining_lines(summary: Summary) -> list[Line]:
 
 
 def _key(each: BreakEven) -> str:
-    return canonical([each.stage, each.frozen, each.settings, each.hardware])
+    return exact_text([each.stage, each.frozen, each.settings, each.hardware])
 
 
 def _break_even_short(each: BreakEven) -> str:

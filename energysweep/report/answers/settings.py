@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from energysweep.analysis import Effect, Effects, Estimate, Extremes, Ratio, acts_on, effects, to_target, worst_to_best
+from energysweep.analysis import Effect, Effects, Estimate, Extremes, Ratio, acts_by, to_target, worst_to_best
 from energysweep.analysis.extremes import stands_out
 from energysweep.core.naming import value_text
 from energysweep.core.text import count_text, energy_text, or_more_text, percent_text, ratio_text
@@ -110,10 +110,10 @@ def why_lines(summary: Summary) -> list[Line]:
         return []
     ratio = found.ratio
     brief = product(ratio, summary.estimated)
-    fitted = effects(summary.trials, "energy")
+    fitted = summary.effects.get("energy")
     if fitted is None:
         return [Line(cause(ratio), f"{brief}.")]
-    acts = ", ".join(f"{each.parameter} {_ACTS[acts_on(summary.trials, each.parameter)]}" for each in fitted.main)
+    acts = ", ".join(f"{each.parameter} {_ACTS[acts_by(summary.effects, each.parameter)]}" for each in fitted.main)
     detail = [_effect_text(each, summary) for each in fitted.main]
     interaction = interaction_text(fitted)
     if interaction:
@@ -123,8 +123,7 @@ def why_lines(summary: Summary) -> list[Line]:
 
 def _effect_text(effect: Effect, summary: Summary) -> str:
     """What a parameter does to the energy, and to its two parts."""
-    epochs, per_epoch = (effects(summary.trials, quantity) for quantity in ("epochs", "joules_per_epoch"))
-    parts = [fitted.of(effect.parameter) if fitted else None for fitted in (epochs, per_epoch)]
+    parts = [fitted.of(effect.parameter) for quantity, fitted in summary.effects.items() if quantity != "energy"]
     ranges = [each.range if each else None for each in parts]
     return (
         f"{effect.parameter}: energy {ratio_text(effect.range, estimated=summary.estimated)} between"

@@ -9,12 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from energysweep.analysis import (
-    QUANTITIES,
     Effect,
     Estimate,
     Ratio,
-    acts_on,
-    effects,
+    acts_by,
     multitask,
     pretraining,
     side_by_side,
@@ -101,11 +99,10 @@ def effects_table(summaries: Sequence[Summary]) -> str:
     head = ("run", "parameter", "energy to target", "epochs", "joules per epoch", "acts on", "cells", "left out")
     rows = []
     for run in summaries:
-        fitted = {quantity: effects(run.trials, quantity) for quantity in QUANTITIES} if run.comparable else {}
-        whole = fitted.get("energy")
+        whole = run.effects.get("energy")
         for each in whole.main if whole else ():
-            parts = [found.of(each.parameter) if found else None for found in fitted.values()]
-            acts = acts_on(run.trials, each.parameter)
+            parts = [found.of(each.parameter) for found in run.effects.values()]
+            acts = acts_by(run.effects, each.parameter)
             rows.append(
                 [
                     run.name,

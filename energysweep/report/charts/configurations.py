@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import plotly.graph_objects as go
 
-from energysweep.analysis.target import value_order
+from energysweep.analysis.trials import value_order
 from energysweep.core.naming import value_text
 from energysweep.core.text import energy_text, number_text
 from energysweep.ledger.balance import Spread, joules_of

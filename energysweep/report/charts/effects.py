@@ -8,9 +8,9 @@ from typing import Final
 
 import plotly.graph_objects as go
 
-from energysweep.analysis import QUANTITIES, Effect, Effects, Estimate, Quantity, effects, to_target
-from energysweep.analysis.target import canonical, value_order
-from energysweep.core.naming import value_text
+from energysweep.analysis import Effect, Effects, Estimate, Quantity, to_target
+from energysweep.analysis.trials import value_order
+from energysweep.core.naming import exact_text, value_text
 from energysweep.core.text import TIMES, count_text, number_text
 from energysweep.ledger.configurations import ConfigurationSummary
 from energysweep.ledger.model import Summary
@@ -42,10 +42,8 @@ _MOST_LEVELS: Final = 8  # lines of the chart of two parameters
 
 def main_effects(summary: Summary) -> Figure | None:
     """How much each parameter changes the energy to the target, and through which of its factors."""
-    if not summary.comparable:
-        return None
-    fitted = {quantity: each for quantity in QUANTITIES if (each := effects(summary.trials, quantity))}
-    if len(fitted) < len(QUANTITIES):
+    fitted = summary.effects
+    if not fitted:
         return None
     names = [each.parameter for each in fitted["energy"].main]
     plot = with_legend(empty_plot(height=90 + 96 * len(names)))
@@ -108,7 +106,7 @@ def interaction(summary: Summary) -> Figure | None:
     """Energy to the target over one parameter, parallel lines if two act independently."""
     if not summary.comparable or len(summary.varying) != 2 or len({e.hardware for e in summary.configurations}) > 1:
         return None
-    fitted = effects(summary.trials, "energy")
+    fitted = summary.effects.get("energy")
     told = interaction_text(fitted) if fitted else None
     if told is None:
         return None
@@ -118,7 +116,7 @@ def interaction(summary: Summary) -> Figure | None:
     if len(others) > _MOST_LEVELS:
         return None
     means = {
-        (canonical(each.parameters.get(x_name)), canonical(each.parameters.get(line_name))): found.energy_joules.value
+        (exact_text(each.parameters.get(x_name)), exact_text(each.parameters.get(line_name))): found.energy_joules.value
         for each in summary.configurations
         if (found := to_target(each.trials)).complete and found.energy_joules
     }
@@ -160,4 +158,4 @@ def _left_out(fitted: Effects) -> str:
 def _levels(configurations: Sequence[ConfigurationSummary], name: str) -> list[tuple[str, str]]:
     """The values of a parameter in order: as text, and as a key."""
     values = sorted((each.parameters.get(name) for each in configurations), key=value_order)
-    return list(dict.fromkeys((value_text(value), canonical(value)) for value in values))
+    return list(dict.fromkeys((value_text(value), exact_text(value)) for value in values))

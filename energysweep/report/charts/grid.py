@@ -12,7 +12,7 @@ from typing import Any, Final
 import plotly.graph_objects as go
 
 from energysweep.analysis import Estimate, to_target
-from energysweep.analysis.target import value_order
+from energysweep.analysis.trials import value_order
 from energysweep.core.naming import value_text
 from energysweep.core.text import number_text
 from energysweep.ledger.balance import joules_of

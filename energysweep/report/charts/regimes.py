@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from energysweep.analysis import BreakEven, Estimate, multitask, pretraining, side_by_side
-from energysweep.analysis.target import canonical, grouped
-from energysweep.core.naming import configuration_text, settings_text
+from energysweep.analysis.trials import grouped
+from energysweep.core.naming import configuration_text, exact_text, settings_text
 from energysweep.core.text import TIMES, number_text
 from energysweep.ledger.model import Summary
 from energysweep.report.answers.regimes import reuses_text, use_text
@@ -41,7 +41,7 @@ _TASK_COLORS: Final = (BLUE, SKY, GREEN, ORANGE, PURPLE, VERMILION)
 def break_evens(summary: Summary) -> list[Figure]:
     """Energy over the number of reuses, from scratch and with a pretraining; a chart for each other setting."""
     found = [each for each in pretraining(summary.trials) if each.saving_joules is not None and each.pretrain_joules]
-    contexts = list(grouped(found, lambda each: (canonical(dict(each.settings)), each.hardware)).values())
+    contexts = list(grouped(found, lambda each: (exact_text(dict(each.settings)), each.hardware)).values())
     return [_break_even(members, index, summary) for index, members in enumerate(contexts[:_MOST_CONTEXTS])]
 
 

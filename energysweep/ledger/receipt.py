@@ -17,7 +17,7 @@ from energysweep.ledger.balance import MeterSummary, meter
 from energysweep.ledger.model import Summary
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import LedgerData
-from energysweep.ledger.summary import summarise
+from energysweep.ledger.summary import summary_of
 from energysweep.ledger.trials import TrialSummary, lost_by_attempt, spent_by_attempt
 
 _MOST_NAMES: Final = 5
@@ -126,9 +126,9 @@ def explain(data: LedgerData, name: str, carbon: Intensity | None = None) -> Rec
     Raises:
         InputError: no trial, or more than one, is called so.
     """
-    summary = summarise(data, carbon)
-    trial = _find(summary, name)
     state = RunState.of(data)
+    summary = summary_of(state, data, carbon)
+    trial = _find(summary, name)
     own = state.leases_of(trial.trial)
     leases = [LeaseReceipt(lease, tuple(state.energy_of(lease.lease))) for lease in own]
     windows = dict.fromkeys((lease.host, lease.window) for lease in own)

@@ -31,9 +31,13 @@ def summarise(data: LedgerData, carbon: Intensity | None = None) -> Summary:
         data: the run's ledger.
         carbon: the grid to count emissions for; without it the one that the run noted, and none if it noted none.
     """
+    return summary_of(RunState.of(data), data, carbon)
+
+
+def summary_of(state: RunState, data: LedgerData, carbon: Intensity | None = None) -> Summary:
+    """The same of a ledger that has been folded already."""
     run = data.run
     intensity = carbon or (Intensity(**run["carbon"]) if run.get("carbon") else None)
-    state = RunState.of(data)
     objective = state.objectives[""]
     names = shown_parameters(data)
     trials = summarise_trials(state, names, intensity)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from energysweep.core.buckets import LEASE_BUCKETS
 from energysweep.core.objective import Objective
-from energysweep.core.records import AttemptRow, EnergyRow, LeaseRow, MeterRow, ResultRow, TrialRow
+from energysweep.core.records import AttemptRow, EnergyRow, LeaseRow, MeterRow, ResultRow, TrialRow, TrialStatus
 from energysweep.ledger.run_state import Merged, RunState
 from energysweep.ledger.store import Ledger
 
 OBJECTIVE = Objective("accuracy", "max", 0.5, patience=2)
+OBJECTIVES = {"": OBJECTIVE, "base": Objective("accuracy", "min", 0.5)}  # trial u is of a stage
 LEASES = {"k": "t", "l": "t", "m": "u"}  # the trial of each; a lease is of one window
 WINDOWS = {"k": "v", "l": "w", "m": "w"}
 JOULES = st.integers(0, 1000).map(float)  # sums of them are exact, in any order
@@ -46,34 +47,47 @@ METER = st.builds(
     JOULES,
 )
 LEASE = st.builds(
-    lambda lease, closed_at, held: LeaseRow(
-        lease, "boot", WINDOWS[lease], "n", LEASES[lease], 1, 7, 10.0, closed_at, held, held, 0.0, 1.0, "{}"
+    lambda lease, attempt, closed_at, held, startup, elsewhere: LeaseRow(
+        lease, "boot", WINDOWS[lease], "n", LEASES[lease], attempt, 7, 10.0, closed_at, held, held, 0.0, 1.0, "{}",
+        startup, elsewhere,
     ),
     st.sampled_from([*LEASES]),
-    st.sampled_from([None, 20.0]),
+    st.integers(1, 3),
+    st.sampled_from([None, 20.0, 30.0]),
     JOULES,
-)
+    st.sampled_from([None, 0.0, 2.5]),
+    st.sampled_from([None, 0, 1]),
+)  # fmt: skip
 TRIAL = st.builds(
-    lambda trial, attempts, status: TrialRow(trial, {"rate": 1}, 0, "", status, attempts, 1.0, None, None),
+    lambda trial, attempts, status, ended_at, error: TrialRow(
+        trial, {"rate": 1}, 0, "", status, attempts, 1.0, ended_at, error, "base" if trial == "u" else ""
+    ),
     st.sampled_from("tu"),
     st.integers(0, 2),
-    st.sampled_from(["pending", "running", "completed", "failed"]),
+    st.sampled_from(get_args(TrialStatus)),
+    st.sampled_from([None, 5.0, 50.0]),
+    st.sampled_from([None, "it broke", "it broke again"]),
 )
 ATTEMPT = st.builds(
-    lambda trial, number, outcome, ended_at: AttemptRow(trial, number, 1.0, ended_at, outcome, None, None),
+    lambda trial, number, started_at, outcome, ended_at, checkpoint: AttemptRow(
+        trial, number, started_at, ended_at, outcome, checkpoint, None
+    ),
     st.sampled_from("tu"),
-    st.integers(1, 2),
-    st.sampled_from(["running", "failed"]),
+    st.integers(1, 3),
+    st.sampled_from([1.0, 2.0]),
+    st.sampled_from(["running", "completed", "failed", "interrupted"]),
     st.sampled_from([None, 5.0, 50.0]),
+    st.none() | JOULES,
 )
 RESULT = st.builds(
-    lambda trial, iteration, value, joules: ResultRow(
-        trial, iteration, float(iteration), joules, None, {} if value is None else {"accuracy": value}
+    lambda trial, iteration, late, value, joules: ResultRow(
+        trial, iteration, iteration + late, joules, joules, {} if value is None else {"accuracy": value}
     ),
     st.sampled_from("tu"),
     st.integers(1, 5),
+    st.sampled_from([0.0, 0.5]),
     st.sampled_from([None, 0.25, 0.75, "high"]),
-    JOULES,
+    st.none() | JOULES,
 )
 ROWS: st.SearchStrategy[list[Merged]] = st.lists(
     st.one_of(ENERGY, OVERHEAD, METER, LEASE, TRIAL, ATTEMPT, RESULT), max_size=30
@@ -81,7 +95,7 @@ ROWS: st.SearchStrategy[list[Merged]] = st.lists(
 
 
 def state_of(rows: list[Merged]) -> RunState:
-    return RunState({"": OBJECTIVE}, rows)
+    return RunState(OBJECTIVES, rows)
 
 
 def seen(state: RunState) -> dict[str, Any]:
@@ -100,6 +114,10 @@ def seen(state: RunState) -> dict[str, Any]:
         "estimated": state.estimated,
         "best": state.best(),
         "counts": state.counts(),
+        "of stage": sorted(row.trial for row in state.of_stage("base")),
+        "leases of": {trial: state.leases_of(trial) for trial in "tu"},
+        "windows": state.windows(),
+        "series": sorted(state.series_of(row) for row in state.energy()),
         "attempt": [state.attempt_at(trial, at) for trial in "tu" for at in (1.0, 10.0, 100.0)],
     }
 
@@ -143,7 +161,7 @@ def test_the_ledger_that_was_told_the_same_says_the_same(rows: list[Merged]) -> 
             else:
                 ledger.record((), (), [row])
         data = ledger.read()
-    assert seen(RunState.of(data, {"": OBJECTIVE})) == seen(state_of(rows))
+    assert seen(RunState.of(data, OBJECTIVES)) == seen(state_of(rows))
 
 
 @given(st.lists(ENERGY, max_size=20))

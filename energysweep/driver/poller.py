@@ -432,13 +432,16 @@ class Poller:
         self._since[url] = (answer["window"], answer["revision"])
 
     def _poll_for_ever(self) -> None:
-        while not self._stopping.wait(POLL_SECONDS):
-            try:
-                self.poll()
-                self._after_poll()
-            except LedgerError as error:  # kept for the driver, which must not go on without its ledger
-                self.problem = error
-                return
-            except Exception:  # such as of a Ray whose head is restarted: unless agents are asked on, joules are lost
-                self.failures += 1
-                log.exception("could not ask all agents")
+        while not self._stopping.wait(POLL_SECONDS) and self.problem is None:
+            self.look()
+
+    def look(self) -> None:
+        """What is done once a second; nothing goes through it, so that the agents are asked on."""
+        try:
+            self.poll()
+            self._after_poll()
+        except LedgerError as error:  # kept for the driver, which must not go on without its ledger
+            self.problem = error
+        except Exception:  # such as of a Ray whose head is restarted: unless agents are asked on, joules are lost
+            self.failures += 1
+            log.exception("could not ask all agents")

@@ -233,12 +233,20 @@ class Standing:
         grid: the carbon intensity.
         state: what they have told.
         poller: knows the power of now.
-        began: the sweep's beginning on this process's monotonic clock.
+        began: the sweep's beginning on ``clock``.
         started_at: of this part of the run, in Unix time.
+        clock: monotonic seconds.
     """
 
     def __init__(
-        self, spec: SweepSpec, grid: Intensity, state: RunState, poller: Poller, began: float, started_at: float
+        self,
+        spec: SweepSpec,
+        grid: Intensity,
+        state: RunState,
+        poller: Poller,
+        began: float,
+        started_at: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._spec = spec
         self._varying = specs.varying(spec)
@@ -246,6 +254,7 @@ class Standing:
         self._state = state
         self._poller = poller
         self._began = began
+        self._clock = clock
         self._about = About(
             name=spec.name,
             owner=owner(),
@@ -278,7 +287,7 @@ class Standing:
             joules=joules,
             grams=None if joules is None else self._grid.emissions_grams(joules),
             estimated=self._state.estimated,
-            elapsed_seconds=time.monotonic() - self._began,
+            elapsed_seconds=self._clock() - self._began,
             running=tuple(
                 RunningTrial(
                     row_text(trial.row, self._varying),

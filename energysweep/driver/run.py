@@ -15,6 +15,7 @@ from typing import Any
 
 import ray
 
+from energysweep.agent.client import RemoteAgent
 from energysweep.agent.discovery import TargetsFile
 from energysweep.agent.server import DEFAULT_PORT
 from energysweep.core import carbon
@@ -23,16 +24,19 @@ from energysweep.core.inputs import web_address
 from energysweep.core.runfolder import LEDGER, REPORT, SWEEP_FILE
 from energysweep.core.terminal import note
 from energysweep.driver import placement, run_lock
+from energysweep.driver.poller import AgentLink
 from energysweep.driver.progress import Progress, Silent
 from energysweep.driver.ray_process import RayProcess
 from energysweep.driver.run_facts import beginning, keep_key, key_of, to_resume
-from energysweep.driver.running import RunningSweep
-from energysweep.driver.session import connected
+from energysweep.driver.running import Outside, RunningSweep, metering_of
+from energysweep.driver.session import StopSignals, connected
 from energysweep.driver.storage import copy_to_storage
+from energysweep.driver.tuner import Tune
 from energysweep.driver.watch import Watch
 from energysweep.ledger.store import Ledger, without_orphans
 from energysweep.report import Summary, summarise, write_report, write_whole
 from energysweep.sweepfile import SweepSpec, check_search, load_spec
+from energysweep.tune.registry import Registry
 from energysweep.tune.trainable import folders_of, trainable_of
 
 GRAFANA_VARIABLE = "ENERGYSWEEP_GRAFANA"
@@ -168,24 +172,30 @@ def _work(spec: SweepSpec, place: Callable[[], tuple[Path, bool]], how: _How) ->
             if how.start_again is not None:
                 how.start_again(folder, reason)
 
+        signals = StopSignals()
         with (
-            contextlib.closing(Watch(lock, go_on if how.start_again else None)) as watch,
+            contextlib.closing(Watch(lock, signals, go_on if how.start_again else None)) as watch,
             connected(spec, how.address, how.progress.event, folders_of(spec)) as ray_process,
             watch.over(ray_process),
         ):
             placement.check(spec, ray.nodes(), placement.autoscaler_nodes())
-            is_cluster = not ray_process.is_local
-            running = RunningSweep(spec, run_id, grid, how.progress, how.metrics_port, is_cluster, key, targets_file)
+            metering = metering_of(spec, run_id, grid, how.metrics_port, key, is_cluster=not ray_process.is_local)
+            registry = Registry(run_id)
+            outside = Outside(
+                lambda: AgentLink(metering, registry), registry, lambda url: RemoteAgent(url, run_id, key)
+            )
+            running = RunningSweep(spec, run_id, grid, how.progress, outside, signals, targets_file)
+            tune = Tune(run_id, trainable, metering, spec, folder, watch.gate, signals)
             facts = beginning(run_id, spec, grid, time.time())
             lock.check()
             # What is in the folder only now: a sweep that is refused leaves none behind.
-            with contextlib.closing(running) as sweep, contextlib.ExitStack() as opened:
+            with contextlib.closing(running) as sweep, contextlib.ExitStack() as opened, signals.caught():
                 with watch.beginning() as begun:  # a folder with a ledger in it is one that the watch can end
                     ledger = opened.enter_context(_fill_folder(folder, spec, key, facts))
                     ledger.note(grafana=grafana_url)
-                    sweep.take_up(ledger, watch)
+                    sweep.take_up(ledger, tune, watch.finishing)
                     begun(_Begun(run_id, spec, folder, sweep, ledger, ray_process, how))
-                problems = sweep.run(trainable, folder)
+                problems = sweep.run(folder)
                 if gone := lock.beat():  # perhaps why it has ended
                     problems.append(gone)
                 interrupted = sweep.interrupted

@@ -85,9 +85,9 @@ class RunFacts:
             parts=self._parts(ended=False), duration_seconds=self.earlier_seconds + seconds, meters=dict(meters)
         )
 
-    def note_end(self, status: str) -> None:
-        """How it ended: every agent that answers has been asked to the end."""
-        self._ledger.note(status=status, parts=self._parts(ended=True))
+    def note_end(self, status: str, *, asked_all: bool) -> None:
+        """How it ended, and whether every agent that answers has been asked to the end."""
+        self._ledger.note(status=status, parts=self._parts(ended=asked_all))
 
     def _parts(self, *, ended: bool) -> list[Mapping[str, Any]]:
         this = {"started_at": self._started_at, "duration_seconds": self._seconds, "ended": ended}

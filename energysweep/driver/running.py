@@ -6,35 +6,32 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from ray.exceptions import RayError
 
 from energysweep import sweepfile as specs
 from energysweep.accounting.accounts import Sweep
-from energysweep.agent.client import RemoteAgent
 from energysweep.agent.discovery import TargetsFile
 from energysweep.core.carbon import Intensity
 from energysweep.core.errors import EnergysweepError, LedgerError, SweepError, one_line
 from energysweep.core.records import TrialRow
-from energysweep.core.runfolder import RAY_LOG, TUNE_STATE
+from energysweep.core.runfolder import RAY_LOG
 from energysweep.driver import placement
-from energysweep.driver.poller import POLL_SECONDS, AgentLink, Poller
+from energysweep.driver.poller import POLL_SECONDS, Answering, OwnAgent, Poller
 from energysweep.driver.progress import Progress, Standing
 from energysweep.driver.recorder import Recorder, without_objective
 from energysweep.driver.run_facts import RunFacts, objectives, shown_first
-from energysweep.driver.session import logged_to, terminated_like_interrupted
-from energysweep.driver.tuner import last_checkpoints, make_tuner
-from energysweep.driver.watch import Watch
+from energysweep.driver.session import StopSignals, logged_to
 from energysweep.ledger.intake import Intake
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import Ledger
 from energysweep.sweepfile import SweepSpec, points, stage_spec
 from energysweep.tune.points import Checkpoints, because, row_text
 from energysweep.tune.registry import Registry
-from energysweep.tune.trial import Metering, metered_class
+from energysweep.tune.trial import Metering
 
 # Stages: what runs first, and leaves a checkpoint to go on from ------------------------------------------------------
 
@@ -86,6 +83,82 @@ def _left_nothing(stage: str, trial: str) -> str:
 log = logging.getLogger("ray.energysweep")  # into the run folder's ray.log, with Ray's own words
 
 
+class Trains(Protocol):
+    """What carries out trials; ``Tune`` does."""
+
+    def fit(self, spec: SweepSpec, stage: str, checkpoints: Checkpoints, recorder: Recorder) -> Mapping[str, str]: ...
+
+    def is_pruned(self, trial: str) -> bool: ...
+
+    def newly_said(self) -> Sequence[str]: ...
+
+
+class Link(OwnAgent, Protocol):
+    """The agent of the driver's host, to which it holds a connection; an ``AgentLink`` is one."""
+
+    @property
+    def notes(self) -> str: ...
+
+    def update(self, sweep: Sweep) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What a run works with beyond its own process, and its clocks.
+
+    Attributes:
+        connect: opens the run's window at the agent of this host.
+        registry: of the run.
+        remote: the agent at an address.
+        lost_addresses: of nodes that the cluster has lost.
+        start: has the poller look once a second.
+        clock: monotonic seconds.
+        wall_clock: Unix time.
+        pause: waits so many seconds.
+    """
+
+    connect: Callable[[], Link]
+    registry: Registry
+    remote: Callable[[str], Answering]
+    lost_addresses: Callable[[], set[str]] = placement.lost_addresses
+    start: Callable[[Poller], None] = Poller.start
+    clock: Callable[[], float] = time.monotonic
+    wall_clock: Callable[[], float] = time.time
+    pause: Callable[[float], object] = time.sleep
+
+
+def metering_of(
+    spec: SweepSpec, run_id: str, grid: Intensity, metrics_port: int, key: str, *, is_cluster: bool
+) -> Metering:
+    """How the trials of a run are metered.
+
+    Args:
+        spec: the sweep.
+        run_id: the run id.
+        grid: the carbon intensity.
+        metrics_port: for agents, where none runs yet.
+        key: of the run, for its agents.
+        is_cluster: trials may run on other hosts than this one.
+    """
+    return Metering(
+        run=run_id,
+        meters=tuple(spec.meters),
+        idle_power_watts=spec.idle_power_watts,
+        sweep=_shown_of(grid),
+        shown=shown_first(spec),
+        varying=specs.varying(spec),
+        is_cluster=is_cluster,
+        port=metrics_port,
+        key=key,
+    )
+
+
+def _shown_of(grid: Intensity) -> Sweep:
+    return Sweep(grams_per_kwh=grid.grams_per_kwh, zone=grid.zone, carbon_source=grid.source, pue=grid.pue)
+
+
 class RunningSweep:
     """One run, or one part of it: an interrupted run goes on in a second part.
 
@@ -94,10 +167,12 @@ class RunningSweep:
         run_id: the run id.
         grid: the carbon intensity.
         progress: shows how it goes.
-        metrics_port: for agents, where none runs yet.
-        is_cluster: trials may run on other hosts than this one.
-        key: of the run, for its agents.
+        outside: its agents, and its clocks.
+        signals: tell it to end.
         targets_file: names the agents to Prometheus.
+
+    Raises:
+        AgentError, InputError: this host's agent cannot be reached or started.
 
     Attributes:
         interrupted: it was stopped before its end.
@@ -109,9 +184,8 @@ class RunningSweep:
         run_id: str,
         grid: Intensity,
         progress: Progress,
-        metrics_port: int,
-        is_cluster: bool,
-        key: str,
+        outside: Outside,
+        signals: StopSignals,
         targets_file: TargetsFile | None = None,
     ) -> None:
         self.interrupted = False
@@ -119,88 +193,98 @@ class RunningSweep:
         self._run_id = run_id
         self._grid = grid
         self._progress = progress
+        self._outside = outside
+        self._signals = signals
         self._targets_file = targets_file
         self._varying = specs.varying(spec)
-        self._started_at = time.time()
+        self._started_at = outside.wall_clock()
         self._ended_at: float | None = None
-        self._shown = Sweep(grams_per_kwh=grid.grams_per_kwh, zone=grid.zone, carbon_source=grid.source, pue=grid.pue)
-        self._metering = Metering(
-            run=run_id,
-            meters=tuple(spec.meters),
-            idle_power_watts=spec.idle_power_watts,
-            sweep=self._shown,
-            shown=shown_first(spec),
-            varying=self._varying,
-            is_cluster=is_cluster,
-            port=metrics_port,
-            key=key,
-        )
-        self._registry = Registry(run_id)
-        self._agent = AgentLink(self._metering, self._registry)
-        self._opened = time.monotonic()  # the window is open
+        self._shown = _shown_of(grid)
+        self._registry = outside.registry
+        self._agent = outside.connect()
+        self._opened = outside.clock()  # the window is open
 
-    def take_up(self, ledger: Ledger, watch: Watch) -> None:
+    def take_up(self, ledger: Ledger, tune: Trains, finishing: Callable[[], None] = lambda: None) -> None:
         """Go on where the parts of the run before this one have ended. From then on it can be run, or abandoned.
 
         Args:
             ledger: a new one, or that of the parts before.
-            watch: looks after it meanwhile.
+            tune: carries out the trials.
+            finishing: called when it has come back, before the last readings.
         """
-        self._watch = watch
+        outside = self._outside
+        self._tune, self._finishing = tune, finishing
         before = ledger.read_whole()
         self._facts = RunFacts(ledger, before.run.get("parts", []), self._started_at)
         # Time in which the sweep did not run is no part of its time.
         began = self._opened - self._facts.earlier_seconds
         self._duration_seconds: float | None = None
-        self._scheduler: Any = None
-        self._told_notes = 0  # of the scheduler
+        self._asked_all = False
         self._stage_problems: list[str] = []
         rules = {stage: objective.rule for stage, objective in objectives(self._spec).items()}
         self._state = RunState.of(before, rules)
         intake = Intake(ledger, self._state)
         intake.take_over(before)
-        self._poller = Poller(intake, self._state, began, self._polled, self._agent, self._registry, self._remote_agent)
-        self._recorder = Recorder(ledger, self._state, began, self._is_pruned, self._ended, self._changed)
+        self._poller = Poller(
+            intake,
+            self._state,
+            began,
+            self._polled,
+            self._agent,
+            self._registry,
+            outside.remote,
+            outside.clock,
+            hurried=lambda: self._signals.hurried,
+            pause=outside.pause,
+        )
+        self._recorder = Recorder(
+            ledger, self._state, began, tune.is_pruned, self._ended, self._changed, outside.clock, outside.wall_clock
+        )
         self._recorder.take_over()
-        self._standing = Standing(self._spec, self._grid, self._state, self._poller, began, self._started_at)
+        self._standing = Standing(
+            self._spec, self._grid, self._state, self._poller, began, self._started_at, outside.clock
+        )
 
-    def run(self, trainable: Any, folder: Path) -> list[str]:
+    def run(self, folder: Path) -> list[str]:
         """Run all trials that have not ended yet.
 
-        Whatever goes wrong meanwhile, the last readings are taken, and the ledger says how it ended.
+        Whatever goes wrong meanwhile, the last readings are taken, and the ledger says how it ended. A second signal
+        to stop hurries that, and does not break it off; the third does.
 
         Args:
-            trainable: the workload.
             folder: the run folder.
 
         Returns:
             What a person must know before trusting the result.
         """
         failures = []
-        with logged_to(folder / RAY_LOG), terminated_like_interrupted():
+        with logged_to(folder / RAY_LOG):
             try:
-                self._facts.note_beginning(self._run_id, self._spec, self._grid)
-                for trial in [*self._state.trials]:
-                    self._pin(trial)
-                self._progress.event(self._agent.notes)
-                self._progress.event(f"metrics: {self._agent.url}/metrics")
-                self._poller.start()
-                self._progress.start(self._standing.status)
-                self._fit(trainable, folder)
+                with self._signals.interrupting():
+                    self._facts.note_beginning(self._run_id, self._spec, self._grid)
+                    for trial in [*self._state.trials]:
+                        self._pin(trial)
+                    self._progress.event(self._agent.notes)
+                    self._progress.event(f"metrics: {self._agent.url}/metrics")
+                    self._outside.start(self._poller)
+                    self._progress.start(self._standing.status)
+                    self._fit()
             except KeyboardInterrupt:
+                if self._signals.at_once:
+                    raise
                 self.interrupted = True
             except Exception as error:  # of Tune, Ray, the storage or ourselves: any
                 log.exception("Ray Tune gave up")
                 failures = [str(_told(error))]
-            self._watch.finishing()
+            self._finishing()
             failures += self._take_last_readings()
             problems = [*self._problems(), *failures]
-            self._ended_at = time.time()
+            self._ended_at = self._outside.wall_clock()
             with self._kept(problems):
                 self._polled()
             status = "interrupted" if self.interrupted else "failed" if problems else "done"
             with self._kept(problems):
-                self._facts.note_end(status)
+                self._facts.note_end(status, asked_all=self._asked_all)
         return list(dict.fromkeys(problems))
 
     def _take_last_readings(self, within_seconds: float | None = None) -> list[str]:
@@ -208,9 +292,10 @@ class RunningSweep:
         problems: list[str] = []
         with self._kept(problems):
             self._poller.close_windows()
-        self._duration_seconds = time.monotonic() - self._opened
+        self._duration_seconds = self._seconds()
         with self._kept(problems):
             self._poller.stop(within_seconds)
+            self._asked_all = True
         self._progress.stop()
         with self._kept(problems):
             self.interrupted |= self._recorder.interrupt()
@@ -239,8 +324,8 @@ class RunningSweep:
         """
         problems = self._take_last_readings(POLL_SECONDS)
         with self._kept(problems):
-            self._facts.note_part(time.monotonic() - self._opened, self._poller.notes)
-            self._facts.note_end("interrupted")
+            self._facts.note_part(self._seconds(), self._poller.notes)
+            self._facts.note_end("interrupted", asked_all=self._asked_all)
         return list(dict.fromkeys(problems))
 
     def close(self) -> None:
@@ -253,30 +338,19 @@ class RunningSweep:
         with suppress(RayError):  # of a head that is restarted: the next attempt shows less, the ledger does not
             self._registry.note_spent(trial, spent)
 
-    def _fit(self, workload: Any, folder: Path) -> None:
-        trainable = metered_class(workload, self._metering, placement.request(self._spec.profiles))
-        storage = self._spec.storage or str(folder / TUNE_STATE)
-        if self._spec.storage is None:  # for this user only: Tune keeps the trainable there, which has the run's key
-            (folder / TUNE_STATE).mkdir(mode=0o700, exist_ok=True)
-
+    def _fit(self) -> None:
         def fit(spec: SweepSpec, stage: str, checkpoints: Checkpoints) -> Mapping[str, str]:
-            name = f"{self._run_id}~{stage}" if stage else self._run_id  # no run id holds a tilde
-            tuner, self._scheduler = make_tuner(
-                spec, name, storage, trainable, self._recorder, self._watch.gate, stage, checkpoints
-            )
-            return last_checkpoints(tuner.fit(), storage)
+            return self._tune.fit(spec, stage, checkpoints, self._recorder)
 
         checkpoints, self._stage_problems = _run_stages(self._spec, fit, self._state.of_stage)
         if checkpoints is not None:
             fit(self._spec, "", checkpoints)
 
+    def _seconds(self) -> float:
+        """How long this part has taken: until its windows were closed."""
+        return self._outside.clock() - self._opened if self._duration_seconds is None else self._duration_seconds
+
     # What the trials tell --------------------------------------------------------------------------------------------
-
-    def _remote_agent(self, url: str) -> RemoteAgent:
-        return RemoteAgent(url, self._run_id, self._metering.key)
-
-    def _is_pruned(self, trial: str) -> bool:
-        return self._scheduler is not None and trial in self._scheduler.pruned
 
     def _ended(self, trial: str, will_retry: bool) -> None:
         self._poller.close_trial(trial, is_over=not will_retry)
@@ -285,20 +359,16 @@ class RunningSweep:
             self._pin(trial)
 
     def _polled(self) -> None:
-        seconds = self._duration_seconds
-        if seconds is None:
-            seconds = time.monotonic() - self._opened
-        self._facts.note_part(seconds, self._poller.notes)  # a driver that is killed has said how far it came
-        agents = self._poller.targets.listed(placement.lost_addresses)
+        self._facts.note_part(self._seconds(), self._poller.notes)  # a driver that is killed has said how far it came
+        agents = self._poller.targets.listed(self._outside.lost_addresses)
         if self._targets_file is not None:
             self._targets_file.write(agents)
         self._agent.update(replace(self._shown, agents=agents, samples=self._standing.samples(self._ended_at)))
         self._poller.tell_agents(agents)
 
     def _changed(self) -> None:
-        for note in self._scheduler.notes[self._told_notes :] if self._scheduler is not None else ():
-            self._told_notes += 1
-            self._progress.event(note)
+        for said in self._tune.newly_said():
+            self._progress.event(said)
         for row in self._recorder.newly_ended():
             self._progress.event(f"{row.status}: {row_text(row, self._varying)}{because(row.error)}")
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import ray
@@ -141,14 +142,91 @@ def logged_to(path: Path) -> Iterator[None]:
         handler.close()
 
 
-@contextmanager
-def terminated_like_interrupted() -> Iterator[None]:
-    """SIGTERM ends a sweep as Ctrl-C does: with its report. To be entered after ``connected``, which sets its own."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+class StopSignals:
+    """What a run makes of Ctrl-C and of SIGTERM, which are one.
+
+    The first ends its trials; the second hurries, so that it waits neither for trials nor for silent agents, but still
+    writes the ledger's end and the report; the third ends it at once. Tune catches Ctrl-C itself while it runs: the
+    first is handed on to it.
+
+    Attributes:
+        count: how many have come.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._is_caught = False
+        self._may_raise = False
+        self._of_tune: Any = None
+
+    @property
+    def hurried(self) -> bool:
+        """It is to end without waiting."""
+        return self.count >= 2
+
+    @property
+    def at_once(self) -> bool:
+        """It is to end whatever is lost: a resumed run goes on from what the ledger has."""
+        return self.count >= 3
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        """Catch them, for the length of this block, in the main thread. To be entered after ``connected``, which sets
+        its own.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {which: signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM)}
+        self._is_caught = True
+        try:
+            for which in before:
+                signal.signal(which, self._caught)
+            yield
+        finally:
+            self._is_caught = False
+            for which, handler in before.items():
+                signal.signal(which, handler)
+
+    @contextmanager
+    def interrupting(self) -> Iterator[None]:
+        """What the first one interrupts (by KeyboardInterrupt, as one that came before); in Tune, the second does."""
+        if self.count:
+            raise KeyboardInterrupt
+        self._may_raise = True
+        try:
+            yield
+        finally:
+            self._may_raise = False
+
+    @contextmanager
+    def with_tune(self) -> Iterator[None]:
+        """Tune runs, and catches Ctrl-C: ``hear`` takes that back from it. Not entered once the run is to end."""
+        if self.count:
+            raise KeyboardInterrupt
+        try:
+            yield
+        finally:
+            self._of_tune = None
+            if self._is_caught:  # Tune leaves its own behind
+                signal.signal(signal.SIGINT, self._caught)
+
+    def hear(self) -> None:
+        """Called at each step of Tune's: it hears of a Ctrl-C from here, and not itself."""
+        if self._is_caught and self._of_tune is None:
+            self._of_tune = signal.getsignal(signal.SIGINT)
+            if self._of_tune == self._caught:  # before its first step it has heard of one, and put this one back
+                self._of_tune = None
+                self.count = max(self.count, 1)
+            signal.signal(signal.SIGINT, self._caught)
+
+    def _caught(self, number: int, frame: FrameType | None) -> None:
+        self.count += 1
+        tune, self._of_tune = self._of_tune, None
+        if self.at_once:
+            raise KeyboardInterrupt
+        if self.count == 1 and callable(tune):
+            tune(number, frame)
+        elif self._may_raise:
+            self._may_raise = False  # once: what is done about it is not interrupted
+            raise KeyboardInterrupt

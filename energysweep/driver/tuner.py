@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -10,12 +12,74 @@ from ray.tune import Callback, Trainable
 
 from energysweep import sweepfile as specs
 from energysweep.core.errors import SweepError, one_line
-from energysweep.driver import schedulers, search
+from energysweep.core.runfolder import TUNE_STATE
+from energysweep.driver import placement, schedulers, search
 from energysweep.driver.recorder import Recorder
+from energysweep.driver.session import StopSignals
 from energysweep.driver.storage import inside
 from energysweep.sweepfile import SweepSpec
 from energysweep.tune.points import KEY, Checkpoints, wrap
 from energysweep.tune.trainable import can_be_reused
+from energysweep.tune.trial import Metering, metered_class
+
+
+class Tune:
+    """Ray Tune, at work for a run.
+
+    Args:
+        run_id: of the run.
+        workload: the trainable, not yet metered.
+        metering: how it is.
+        spec: the sweep.
+        folder: the run folder; Tune's own state is in it, unless the sweep has a storage.
+        gate: lets Tune's events pass.
+        signals: of the run.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        workload: Any,
+        metering: Metering,
+        spec: SweepSpec,
+        folder: Path,
+        gate: Callback,
+        signals: StopSignals,
+    ) -> None:
+        self._run_id = run_id
+        self._workload, self._metering = workload, metering
+        self._spec, self._folder = spec, folder
+        self._gate, self._signals = gate, signals
+        self._scheduler: schedulers.Scheduler | None = None
+        self._said = 0  # of its notes
+
+    @cached_property
+    def _trainable(self) -> type[Trainable]:
+        return metered_class(self._workload, self._metering, placement.request(self._spec.profiles))
+
+    def fit(self, spec: SweepSpec, stage: str, checkpoints: Checkpoints, recorder: Recorder) -> Mapping[str, str]:
+        """Run the trials of a spec that have not ended yet, for a stage; returns the last checkpoints by trial id."""
+        own = self._folder / TUNE_STATE
+        storage = self._spec.storage or str(own)
+        if self._spec.storage is None:  # for this user only: Tune keeps the trainable there, which has the run's key
+            own.mkdir(mode=0o700, exist_ok=True)
+        name = f"{self._run_id}~{stage}" if stage else self._run_id  # no run id holds a tilde
+        tuner, self._scheduler = make_tuner(
+            spec, name, storage, self._trainable, recorder, self._gate, stage, checkpoints
+        )
+        self._said = 0
+        with self._signals.with_tune():
+            return last_checkpoints(tuner.fit(), storage)
+
+    def is_pruned(self, trial: str) -> bool:
+        """Whether its scheduler has stopped a trial for being worse than others."""
+        return self._scheduler is not None and trial in self._scheduler.pruned
+
+    def newly_said(self) -> Sequence[str]:
+        """What its scheduler has told since the last call, for a person."""
+        notes = self._scheduler.notes if self._scheduler is not None else ()
+        said, self._said = notes[self._said :], len(notes)
+        return said
 
 
 def make_tuner(

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from energysweep.core.errors import LedgerError
 from energysweep.core.terminal import flush, note
 from energysweep.driver.ray_process import RayProcess
 from energysweep.driver.run_lock import BEAT_SECONDS, RunLock
+from energysweep.driver.session import StopSignals
 
 log = logging.getLogger("ray.energysweep")  # into the run folder's ray.log, with Ray's own words
 _LOOK_SECONDS = 1.0
@@ -52,12 +52,13 @@ class Gate(Callback):
 
     Args:
         lost: whether Ray has gone, for sure; asked before a failure is believed.
+        signals: of the run.
     """
 
-    def __init__(self, lost: Callable[[], str | None]) -> None:
+    def __init__(self, lost: Callable[[], str | None], signals: StopSignals) -> None:
         self._lost = lost
+        self._signals = signals
         self._closed = threading.Event()
-        self._handler: Any = None
 
     def __reduce__(self) -> tuple[type[Callback], tuple[()]]:
         return Callback, ()  # Tune pickles its callbacks for a later restore, which gets a gate of its own
@@ -71,14 +72,9 @@ class Gate(Callback):
         """Nothing passes any more."""
         return self._closed.is_set()
 
-    @property
-    def is_interrupted(self) -> bool:
-        """Tune has taken a Ctrl-C: at the first one it puts the signal's handler back that was there before its own."""
-        return self._handler is not None and signal.getsignal(signal.SIGINT) is not self._handler
-
     def on_step_begin(self, **info: Any) -> None:
         """Tune goes on."""
-        self._handler = signal.getsignal(signal.SIGINT)
+        self._signals.hear()
         self._pass()
 
     def _pass(self, **_: Any) -> None:
@@ -109,6 +105,7 @@ class Watch:
 
     Args:
         lock: of the run.
+        signals: of the run: one that was told to stop is not started again.
         start_again: replaces this program by one that resumes the run, if the user wants that.
         leave: ends the process with an exit code, and last words if there are any.
 
@@ -120,10 +117,12 @@ class Watch:
     def __init__(
         self,
         lock: RunLock,
+        signals: StopSignals,
         start_again: Callable[[str], None] | None,
         leave: Callable[[int, str], None] | None = None,
     ) -> None:
-        self.gate = Gate(self._ray_lost_for_sure)
+        self.gate = Gate(self._ray_lost_for_sure, signals)
+        self._signals = signals
         self.failures = 0
         self._lock, self._start_again, self._leave = lock, start_again, leave or _leave
         self._ray: RayProcess | None = None
@@ -228,7 +227,7 @@ class Watch:
             if self._run is None:  # nothing is in the folder
                 code = 2
             else:
-                if loss.can_start_again and self._start_again is not None and not self.gate.is_interrupted:
+                if loss.can_start_again and self._start_again is not None and not self._signals.count:
                     with contextlib.suppress(Exception):  # whatever it is, the run is to end with its report
                         self._start_again(loss.reason)
                 code, words = self._run.abandon(loss.reason, is_ours=loss.is_ours), ""

@@ -61,7 +61,11 @@ def _gpu(node: str, name: str, trials: int) -> str:
 
 
 def _unheard_nodes(nodes: Sequence[str]) -> list[str]:
-    return [f"A driver was killed: of what {node} drew after it had asked last nothing is booked." for node in nodes]
+    return [
+        f"No driver asked {node} to the end (it was killed, or ended in a hurry): of what was drawn there after the"
+        " last answer nothing is booked."
+        for node in nodes
+    ]
 
 
 def _trials(summary: Summary) -> list[str]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 from ray.exceptions import RayError
 from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put, internal_kv_get_gcs_client
@@ -21,16 +22,58 @@ _NAMESPACE = b"energysweep"
 _ANSWER_SECONDS = 3.0
 
 
+class Store(Protocol):
+    """Values by their keys, for all processes of a run."""
+
+    def put(self, key: str, value: bytes) -> None:
+        """Keep it."""
+
+    def get(self, key: str) -> bytes | None:
+        """What was put last; None if nothing was."""
+
+    def under(self, prefix: str) -> Iterator[tuple[str, bytes]]:
+        """All of which the key begins so.
+
+        Raises:
+            RayError: it does not answer.
+        """
+
+
+class RayStore:
+    """Ray's internal key-value store."""
+
+    def put(self, key: str, value: bytes) -> None:
+        """Keep it."""
+        _internal_kv_put(key.encode(), value, namespace=_NAMESPACE)
+
+    def get(self, key: str) -> bytes | None:
+        """What was put last; None if nothing was."""
+        found: bytes | None = _internal_kv_get(key.encode(), namespace=_NAMESPACE)
+        return found
+
+    def under(self, prefix: str) -> Iterator[tuple[str, bytes]]:
+        """All of which the key begins so, within seconds.
+
+        Raises:
+            RayError: it does not answer.
+        """
+        ray = internal_kv_get_gcs_client()
+        for key in ray.internal_kv_keys(prefix.encode(), _NAMESPACE, timeout=_ANSWER_SECONDS):
+            yield key.decode(), ray.internal_kv_get(key, _NAMESPACE, timeout=_ANSWER_SECONDS)
+
+
 class Registry:
     """The registry of one run: its agents, and what its trials have spent.
 
     Args:
         run: the run id.
+        store: where it is kept.
     """
 
-    def __init__(self, run: str) -> None:
+    def __init__(self, run: str, store: Store | None = None) -> None:
         self._run = run
-        self._agents: dict[bytes, str] = {}
+        self._store = store or RayStore()
+        self._agents: dict[str, str] = {}
 
     def register_agent(self, host: str, url: str) -> None:
         """An agent that serves this run, and where its HTTP answers."""
@@ -42,10 +85,9 @@ class Registry:
 
     def agents(self) -> list[str]:
         """Every agent that was registered; those known before while Ray does not answer: agents do not need it."""
-        ray = internal_kv_get_gcs_client()
         try:
-            for key in ray.internal_kv_keys(f"{self._run}/agent/".encode(), _NAMESPACE, timeout=_ANSWER_SECONDS):
-                self._agents[key] = json.loads(ray.internal_kv_get(key, _NAMESPACE, timeout=_ANSWER_SECONDS))
+            for key, content in self._store.under(f"{self._run}/agent/"):
+                self._agents[key] = json.loads(content)
         except RayError:
             pass
         return [self._agents[key] for key in sorted(self._agents)]
@@ -61,7 +103,7 @@ class Registry:
         return functools.reduce(Spent.plus, elsewhere, NOTHING_SPENT)
 
     def _put(self, key: str, content: object) -> None:
-        _internal_kv_put(f"{self._run}/{key}".encode(), json.dumps(content).encode(), namespace=_NAMESPACE)
+        self._store.put(f"{self._run}/{key}", json.dumps(content).encode())
 
     def _get(self, key: str) -> bytes:
-        return _internal_kv_get(key.encode(), namespace=_NAMESPACE) or b""
+        return self._store.get(key) or b""

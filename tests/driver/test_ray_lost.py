@@ -18,6 +18,7 @@ import pytest
 from energysweep.accounting.processes import Root, read_process, scan
 from energysweep.cli import main
 from energysweep.core.runfolder import DRIVER_LOCK
+from energysweep.driver.session import StopSignals
 from energysweep.driver.watch import Gate
 from energysweep.ledger.store import Ledger
 from energysweep.report import summarise
@@ -251,7 +252,7 @@ def test_a_cluster_that_goes_away_ends_the_sweep_with_its_report(sweep_folder: P
 
 def test_a_failure_that_follows_from_rays_end_does_not_reach_the_books() -> None:
     lost: list[str] = []
-    gate = Gate(lambda: lost[0] if lost else None)
+    gate = Gate(lambda: lost[0] if lost else None, StopSignals())
     gate.on_trial_error(iteration=0, trials=[], trial=None)  # passes: it is the trial's own
     lost.append("Ray's raylet has gone")
     gate.on_trial_result(iteration=0, trials=[], trial=None, result={})  # a result that came before is one
@@ -267,20 +268,6 @@ def test_a_failure_that_follows_from_rays_end_does_not_reach_the_books() -> None
     closed.start()
     closed.join(0.2)
     assert closed.is_alive()  # and nothing after it
-
-
-def test_a_sweep_that_was_interrupted_is_not_started_again() -> None:
-    gate = Gate(lambda: None)
-    before = signal.getsignal(signal.SIGINT)
-    assert not gate.is_interrupted
-    try:
-        signal.signal(signal.SIGINT, lambda *_: signal.signal(signal.SIGINT, before))  # as Tune does it
-        gate.on_step_begin(iteration=0, trials=[])
-        assert not gate.is_interrupted
-        signal.raise_signal(signal.SIGINT)
-        assert gate.is_interrupted
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def test_a_ledger_can_be_read_while_its_files_are_gone(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import ray
 from energysweep.core.errors import LedgerError
 from energysweep.driver.ray_process import RayProcess
 from energysweep.driver.run_lock import held
+from energysweep.driver.session import StopSignals
 from energysweep.driver.watch import Watch
 
 GONE = "Ray's raylet was ended by SIGKILL"
@@ -87,7 +88,7 @@ def run_folder(tmp_path: Path) -> Path:
 def watch(run_folder: Path, process: Process) -> Iterator[Watch]:
     with ExitStack() as stack:
         lock = stack.enter_context(held(run_folder, print, is_new=True))
-        yield Watch(lock, None, process.leave)
+        yield Watch(lock, StopSignals(), None, process.leave)
 
 
 def over(watch: Watch, own: OwnRay) -> None:

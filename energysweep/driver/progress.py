@@ -282,7 +282,7 @@ class Standing:
             counts=counts,
             metric=metric,
             best=self._state.best(),
-            cheapest_at_target=cheapest(trials, self._varying),
+            cheapest_at_target=cheapest(trials, self._varying, self._spec.objective.rule),
             watts=self._poller.watts,
             joules=joules,
             grams=None if joules is None else self._grid.emissions_grams(joules),

@@ -1,4 +1,5 @@
-"""By which energy configurations are compared, and in which order: the one rule of a report's sentence, tables, charts.
+"""By which energy configurations are compared, and in which order: the one rule of a report's sentence, tables and
+charts, and of what is told of a sweep while it runs.
 
 All energies are compared by their geometric means, as all ratios of them are: those to the target, and those of whole
 trials where there is no target.
@@ -8,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from energysweep.analysis.extremes import Compared
 from energysweep.analysis.intervals import Estimate
 from energysweep.analysis.multitask import TASKS
 from energysweep.analysis.pretraining import PRETRAINED
 from energysweep.analysis.target import always_arrives
+from energysweep.analysis.trials import TrialLike
 from energysweep.core.naming import exact_text
 from energysweep.core.objective import Objective
 from energysweep.ledger.balance import Spread, joules_of
@@ -22,17 +24,30 @@ from energysweep.ledger.configurations import ConfigurationSummary
 from energysweep.ledger.trials import TrialSummary
 
 
-def same_work(configurations: Sequence[ConfigurationSummary]) -> bool:
+class Repeats(Protocol):
+    """The trials of a configuration: a report's ``ConfigurationSummary``, or what a driver knows so far."""
+
+    @property
+    def parameters(self) -> Mapping[str, Any]: ...
+    @property
+    def trials(self) -> Sequence[TrialLike]: ...
+    @property
+    def energy_joules(self) -> Spread | None: ...
+    @property
+    def energy_to_target_joules(self) -> Spread | None: ...
+
+
+_Repeats = TypeVar("_Repeats", bound=Repeats)
+
+
+def same_work(configurations: Sequence[Repeats]) -> bool:
     """Whether the configurations do the same work, so that their energies may be ranked.
 
     Models for other tasks do other work. A pretrained one has had its pretraining beforehand.
     """
-    return do_same_work([each.parameters for each in configurations])
-
-
-def do_same_work(parameters: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether trials with these parameters do."""
-    return all(len({exact_text(each.get(name)) for each in parameters}) <= 1 for name in (TASKS, PRETRAINED))
+    return all(
+        len({exact_text(each.parameters.get(name)) for each in configurations}) <= 1 for name in (TASKS, PRETRAINED)
+    )
 
 
 def some_open(configurations: Sequence[ConfigurationSummary]) -> bool:
@@ -40,14 +55,14 @@ def some_open(configurations: Sequence[ConfigurationSummary]) -> bool:
     return any(len(each.ended) < len(each.trials) for each in configurations)
 
 
-def compared_joules(configuration: ConfigurationSummary, objective: Objective | None) -> Spread | None:
+def compared_joules(configuration: Repeats, objective: Objective | None) -> Spread | None:
     """Its energy to the target, or that of a whole trial where the sweep has no target."""
     if objective is not None and objective.target is not None:
         return configuration.energy_to_target_joules
     return configuration.energy_joules
 
 
-def compared_mean(configuration: ConfigurationSummary, objective: Objective | None) -> float | None:
+def compared_mean(configuration: Repeats, objective: Objective | None) -> float | None:
     """The mean by which it is ranked."""
     return joules_of(compared_joules(configuration, objective))
 
@@ -63,9 +78,7 @@ def _compared_trials(
     return [(trial, joules) for trial, joules in found if joules is not None]
 
 
-def ranked(
-    configurations: Sequence[ConfigurationSummary], objective: Objective | None
-) -> list[tuple[float, ConfigurationSummary]]:
+def ranked(configurations: Sequence[_Repeats], objective: Objective | None) -> list[tuple[float, _Repeats]]:
     """The configurations that are compared, each with its mean energy, the cheapest first.
 
     Empty if they do not do the same work: then the least energy is no merit. A configuration that sometimes fails to

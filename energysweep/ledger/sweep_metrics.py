@@ -6,13 +6,12 @@ knows only that table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from energysweep.analysis.early_stopping import Effort, saved_joules
-from energysweep.analysis.intervals import geometric_mean, is_positive
-from energysweep.analysis.trials import grouped
+from energysweep.analysis.trials import Observation, grouped
 from energysweep.core.carbon import Intensity
 from energysweep.core.metrics import (
     SWEEP_BEST,
@@ -27,8 +26,10 @@ from energysweep.core.metrics import (
     Family,
 )
 from energysweep.core.naming import configuration_text, exact_text
-from energysweep.core.objective import outcome
-from energysweep.ledger.ranking import do_same_work
+from energysweep.core.objective import Objective, outcome
+from energysweep.core.records import TrialRow
+from energysweep.ledger.balance import Spread
+from energysweep.ledger.ranking import ranked
 from energysweep.ledger.run_state import RunState, TrialState, with_never_begun, with_waiting
 from energysweep.sweepfile import Scheduler
 
@@ -89,7 +90,7 @@ def sweep_numbers(state: RunState, about: About) -> Iterator[SweepNumber]:
         yield SWEEP_BEST, (objective.metric,), best
 
     trials = [trial for trial in state.all_trials() if not trial.row.stage]
-    found = cheapest(trials, about.varying)
+    found = cheapest(trials, about.varying, objective) if objective is not None else None
     if found is not None:
         yield SWEEP_CHEAPEST, (found.config, found.hardware), found.energy_joules
 
@@ -107,30 +108,47 @@ def sweep_numbers(state: RunState, about: About) -> Iterator[SweepNumber]:
         yield SWEEP_SAVED, (), saved
 
 
-def cheapest(trials: Iterable[TrialState], varying: Sequence[str]) -> Cheapest | None:
-    """The configuration whose trials took the least to reach the target, by their geometric mean, as reports rank them.
+@dataclass(frozen=True, slots=True)
+class _Repeats:
+    """The trials of a configuration so far, as far as energies are ranked by them."""
 
-    One that sometimes fails to reach it is cheap only when it is lucky: those in which no trial has missed it are
-    compared, if there are any. Configurations that do not do the same work are not compared.
+    row: TrialRow
+    trials: tuple[Observation, ...]
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        return self.row.parameters
+
+    @property
+    def energy_joules(self) -> Spread | None:
+        return None  # of trials that run it says nothing: without a target none is the cheapest so far
+
+    @property
+    def energy_to_target_joules(self) -> Spread | None:
+        return Spread.over(trial.energy_to_target_joules for trial in self.trials)
+
+
+def cheapest(trials: Iterable[TrialState], varying: Sequence[str], objective: Objective) -> Cheapest | None:
+    """The configuration whose trials took the least to reach the target, as a report of this moment would rank it.
 
     Args:
-        trials: so far. A mean is over those that have reached the target.
+        trials: so far.
         varying: the parameters that differ between configurations.
+        objective: the sweep's.
     """
-    own = [trial for trial in trials if not trial.row.stage]
-    if not do_same_work([trial.row.parameters for trial in own]):
-        return None
-    always: list[Cheapest] = []
-    sometimes: list[Cheapest] = []
-    for repeats in grouped(own, lambda trial: (exact_text(trial.row.parameters), trial.row.hardware)).values():
-        joules = [trial.joules_at_target for trial in repeats if trial.joules_at_target is not None]
-        if not joules:
-            continue
-        row = repeats[0].row
-        mean = geometric_mean(joules) if all(map(is_positive, joules)) else None
-        if mean is None:
-            continue
-        missed = any(outcome(trial.row.status, reached=trial.results.reached) == "missed" for trial in repeats)
-        found = Cheapest(configuration_text(row.parameters, varying), row.hardware, mean.value)
-        (sometimes if missed else always).append(found)
-    return min(always or sometimes, key=lambda each: each.energy_joules, default=None)
+    own = (trial for trial in trials if not trial.row.stage)
+    groups = grouped(own, lambda trial: (exact_text(trial.row.parameters), trial.row.hardware)).values()
+    found = ranked([_Repeats(group[0].row, tuple(map(_observed, group))) for group in groups], objective)
+    for joules, first in found[:1]:
+        return Cheapest(configuration_text(first.parameters, varying), first.row.hardware, joules)
+    return None
+
+
+def _observed(trial: TrialState) -> Observation:
+    report = trial.results.at_target.report
+    decided = {"reached": True, "missed": False}.get(outcome(trial.row.status, reached=trial.results.reached))
+    return Observation(
+        reached_target=decided,
+        energy_to_target_joules=trial.joules_at_target,
+        iterations_to_target=report.iteration if report else None,
+    )

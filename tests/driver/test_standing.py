@@ -5,12 +5,18 @@ from __future__ import annotations
 import io
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from energysweep.core.buckets import LEASE_BUCKETS
+from energysweep.core.objective import Objective
 from energysweep.core.records import EnergyRow, LeaseRow, MeterRow, ResultRow, TrialRow, TrialStatus
 from energysweep.driver.progress import RunningTrial, Status, line, table
+from energysweep.ledger.ranking import ranked
 from energysweep.ledger.run_state import Charged, Results, RunState, TrialState, with_waiting
+from energysweep.ledger.store import LedgerData
+from energysweep.ledger.summary import summarise
 from energysweep.ledger.sweep_metrics import Cheapest, cheapest
 
 
@@ -64,6 +70,9 @@ def test_a_sweep_is_charged_with_trials_and_overhead_of_hosts_that_have_held_a_l
     assert (state.charged_joules, state.joules("t"), state.estimated) == (139.0, 134.0, True)
 
 
+TARGET = Objective("accuracy", "max", 0.5)
+
+
 def record(
     rate: float,
     status: TrialStatus,
@@ -102,13 +111,13 @@ def record(
             [record(0.1, "completed", 10.0), record(0.1, "pruned", None), record(0.2, "completed", 30.0)],
             Cheapest("rate=0.2", "cpu", 30.0),
         ),
-        # It got there twice, once while its agent was away.
+        # It got there twice, once while its agent was away: what that took is not known.
         (
             [
                 *(record(0.1, "completed", 10.0), record(0.1, "completed", None, is_measured=False)),
                 record(0.2, "completed", 30.0),
             ],
-            Cheapest("rate=0.1", "cpu", 10.0),
+            Cheapest("rate=0.2", "cpu", 30.0),
         ),
         # It may still get there.
         (
@@ -133,14 +142,61 @@ def record(
 def test_the_cheapest_configuration_is_told_by_the_mean_of_its_trials(
     records: list[TrialState], found: Cheapest | None
 ) -> None:
-    told = cheapest(records, ["rate"])
+    told = cheapest(records, ["rate"], TARGET)
     assert (told and told[:2]) == (found and found[:2])
     assert (told and told.energy_joules) == pytest.approx(found and found.energy_joules)
 
 
+STATUSES: tuple[TrialStatus, ...] = ("pending", "running", "completed", "pruned", "failed", "interrupted")
+REPORTS = st.lists(
+    st.tuples(st.sampled_from([0.25, 0.75, None]), st.sampled_from([None, 0.0, 1.0, 8.0, 27.0])), max_size=3
+)
+TRIALS = st.lists(
+    st.tuples(
+        st.fixed_dictionaries(
+            {"rate": st.sampled_from([0.1, 0.2])}, optional={"pretrained": st.sampled_from(["", "a"])}
+        ),
+        st.sampled_from(["", "gpu"]),
+        st.sampled_from(STATUSES),
+        st.sampled_from(["", "", "", "base"]),
+        REPORTS,
+    ),
+    max_size=8,
+)
+
+
+@given(trials=TRIALS, target=st.sampled_from([0.5, None]))
+def test_what_is_the_cheapest_while_a_sweep_runs_is_so_in_its_report(
+    trials: list[tuple[dict[str, object], str, TrialStatus, str, list[tuple[float | None, float | None]]]],
+    target: float | None,
+) -> None:
+    rows = [
+        TrialRow(f"t{number}", dict(parameters), None, hardware, status, 1, 1.0, None, None, stage)
+        for number, (parameters, hardware, status, stage, _) in enumerate(trials)
+    ]
+    results = [
+        ResultRow(f"t{number}", iteration, float(iteration), joules, joules, {"accuracy": accuracy})
+        for number, (*_, reports) in enumerate(trials)
+        for iteration, (accuracy, joules) in enumerate(reports, start=1)
+    ]
+    objective = {"metric": "accuracy", "mode": "max", "target": target, "patience": 1}
+    noted = {"objective": objective, "stages": {"base": {"objective": objective}}, "varying": ["rate", "pretrained"]}
+    data = LedgerData({"id": "r", "status": "running", **noted}, trials=rows, results=results)
+    state = RunState.of(data)
+    rule = state.objectives[""]
+    assert rule is not None
+    told = cheapest(state.all_trials(), ["rate", "pretrained"], rule)
+    found = summarise(data)
+    first = ranked(found.configurations, found.objective)[:1] if target is not None else []
+    live = [(told.config, told.hardware, told.energy_joules)] if told else []
+    assert live == [(each.config, each.hardware, joules) for joules, each in first]
+
+
 @pytest.mark.parametrize(("hardware", "label"), [("gpu", "rate=0.2 on gpu"), ("", "rate=0.2")])
 def test_the_terminal_names_the_same_configuration(hardware: str, label: str) -> None:
-    found = cheapest([record(0.2, "completed", 24.0, hardware), record(0.2, "completed", 26.0, hardware)], ["rate"])
+    found = cheapest(
+        [record(0.2, "completed", 24.0, hardware), record(0.2, "completed", 26.0, hardware)], ["rate"], TARGET
+    )
     said = line(Status(4, {"completed": 2}, "accuracy", None, found, None, 90.0, 1.0, False, 10.0, ()))
     assert f"cheapest at target 25.0 J ({label})" in said
 

@@ -271,6 +271,7 @@ class RunningSweep:
                     self._fit()
             except KeyboardInterrupt:
                 if self._signals.at_once:
+                    self._progress.stop()
                     raise
                 self.interrupted = True
             except Exception as error:  # of Tune, Ray, the storage or ourselves: any
@@ -290,13 +291,15 @@ class RunningSweep:
     def _take_last_readings(self, within_seconds: float | None = None) -> list[str]:
         """Whatever fails, the rest is done: the ledger is to be as complete as it can be. Returns what has failed."""
         problems: list[str] = []
-        with self._kept(problems):
-            self._poller.close_windows()
-        self._duration_seconds = self._seconds()
-        with self._kept(problems):
-            self._poller.stop(within_seconds)
-            self._asked_all = True
-        self._progress.stop()
+        try:
+            with self._kept(problems):
+                self._poller.close_windows()
+            self._duration_seconds = self._seconds()
+            with self._kept(problems):
+                self._poller.stop(within_seconds)
+                self._asked_all = True
+        finally:  # also when it ends at once: a terminal wants its cursor back
+            self._progress.stop()
         with self._kept(problems):
             self.interrupted |= self._recorder.interrupt()
         return problems

@@ -186,7 +186,7 @@ class StopSignals:
         finally:
             self._is_caught = False
             for which, handler in before.items():
-                signal.signal(which, handler)
+                signal.signal(which, signal.SIG_DFL if handler is None else handler)  # None: one that is not Python's
 
     @contextmanager
     def interrupting(self) -> Iterator[None]:

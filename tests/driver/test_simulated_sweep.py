@@ -323,3 +323,33 @@ def test_a_second_signal_wherever_it_comes_in_the_end_breaks_nothing_off_and_a_t
     assert {row.outcome for row in bench.ledger.read().attempts} == {"interrupted"}
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("when", ["in Tune", "in the last readings"])
+def test_a_third_signal_ends_it_at_once_and_the_terminal_gets_its_cursor_back(
+    bench_of: Make, signals: StopSignals, when: str
+) -> None:
+    bench = bench_of(2)
+    shown: list[str] = []
+
+    def script(driver: SimulatedSweep, stage: str, trials: list[str]) -> None:
+        driver.begin(trials[0], driver.world.nodes[1])
+        driver.wait(1)
+        driver.world.nodes[1].kill_agent()
+        if when == "in Tune":
+            signals.count = 2  # Tune keeps winding up all the same
+        signal.raise_signal(signal.SIGINT)
+
+    driver = bench.driver(script, signals)
+    driver.progress.at_its_end = lambda: shown.append("ended")
+
+    def twice_more() -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    driver.at_each_pause = twice_more
+    with pytest.raises(KeyboardInterrupt):
+        driver.run()
+    assert shown == ["ended"]
+    assert bench.facts["status"] == "running"  # as of a driver that was killed: a resumed one goes on from there
+    assert bench.active() == pytest.approx({"t0": 20.0})

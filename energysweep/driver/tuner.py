@@ -64,12 +64,12 @@ class Tune:
         if self._spec.storage is None:  # for this user only: Tune keeps the trainable there, which has the run's key
             own.mkdir(mode=0o700, exist_ok=True)
         name = f"{self._run_id}~{stage}" if stage else self._run_id  # no run id holds a tilde
-        tuner, self._scheduler = make_tuner(
+        tuner, self._scheduler = _make_tuner(
             spec, name, storage, self._trainable, recorder, self._gate, stage, checkpoints
         )
         self._said = 0
         with self._signals.with_tune():
-            return last_checkpoints(tuner.fit(), storage)
+            return _last_checkpoints(tuner.fit(), storage)
 
     def is_pruned(self, trial: str) -> bool:
         """Whether its scheduler has stopped a trial for being worse than others."""
@@ -82,7 +82,7 @@ class Tune:
         return said
 
 
-def make_tuner(
+def _make_tuner(
     spec: SweepSpec,
     name: str,
     storage: str,
@@ -162,7 +162,7 @@ def make_tuner(
     return tuner, scheduler
 
 
-def last_checkpoints(results: tune.ResultGrid, storage: str) -> Mapping[str, str]:
+def _last_checkpoints(results: tune.ResultGrid, storage: str) -> Mapping[str, str]:
     """Where each trial's last checkpoint is, by trial id, as ``tune.Checkpoint`` takes it; not those without one."""
     return {
         result.metrics["trial_id"]: _place(storage, result.checkpoint.path)

@@ -39,7 +39,7 @@ class Store(Protocol):
         """
 
 
-class RayStore:
+class _RayStore:
     """Ray's internal key-value store."""
 
     def put(self, key: str, value: bytes) -> None:
@@ -72,7 +72,7 @@ class Registry:
 
     def __init__(self, run: str, store: Store | None = None) -> None:
         self._run = run
-        self._store = store or RayStore()
+        self._store = store or _RayStore()
         self._agents: dict[str, str] = {}
 
     def register_agent(self, host: str, url: str) -> None:

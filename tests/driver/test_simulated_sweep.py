@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from energysweep.core.metrics import SWEEP_BEST, SWEEP_END, SWEEP_TRIALS
 from energysweep.driver.session import StopSignals
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import Ledger
@@ -61,7 +62,7 @@ class Bench:
     def active(self) -> dict[str, float]:
         """Joules of their own of each trial, as the ledger has them."""
         state = RunState.of(self.ledger.read())
-        return {trial: sum(each.active for each in state.booked(trial).values()) for trial in state.trials}
+        return {trial: sum(each["active"] for each in state.booked(trial).values()) for trial in state.trials}
 
     def is_balanced(self) -> bool:
         data = self.ledger.read()
@@ -118,8 +119,10 @@ def test_a_run_from_the_opening_of_its_windows_to_their_closing(bench_of: Make) 
         assert set(node.agent.windows[RUN].sweep.agents) == {"node-0:9770", "node-1:9770"}
     own = bench.world.nodes[0].agent
     assert own is not None
-    shown = own.windows[RUN].sweep
-    assert (shown.trials, shown.best, shown.ended_at) == ({"completed": 2}, {"accuracy": 0.75}, 1003.0)
+    shown = {(sample.metric, tuple(sample.labels)): sample.value for sample in own.windows[RUN].sweep.samples}
+    assert shown[SWEEP_TRIALS.name, ("completed",)] == 2
+    assert shown[SWEEP_BEST.name, ("accuracy",)] == 0.75
+    assert shown[SWEEP_END.name, ()] == 1003.0
     said = ["simulated", "metrics: http://node-0:9770/metrics", "completed: rate=0.1", "completed: rate=0.2"]
     assert driver.progress.events == said
     summary = summarise(bench.ledger.read())

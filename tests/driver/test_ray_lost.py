@@ -17,7 +17,7 @@ import pytest
 
 from energysweep.accounting.processes import Root, read_process, scan
 from energysweep.cli import main
-from energysweep.core.runfolder import DRIVER_LOCK
+from energysweep.core.runfolder import DRIVER_LOCK, LEDGER
 from energysweep.driver.session import StopSignals
 from energysweep.driver.watch import Gate
 from energysweep.ledger.store import Ledger
@@ -55,7 +55,7 @@ def start(sweep_folder: Path, *options: str) -> subprocess.Popen[str]:
 
 
 def both_have_reported(folder: Path, reports: int) -> bool:
-    if not (folder / DRIVER_LOCK).exists():
+    if not (folder / LEDGER).exists():
         return False
     rows = read(folder).results
     of_trials = [sum(row.trial == trial for row in rows) for trial in {row.trial for row in rows}]
@@ -273,7 +273,7 @@ def test_a_failure_that_follows_from_rays_end_does_not_reach_the_books() -> None
 def test_a_ledger_can_be_read_while_its_files_are_gone(tmp_path: Path) -> None:
     """What the numbers on the terminal rely on when a run folder is removed."""
     (tmp_path / "run").mkdir()
-    with Ledger.create(tmp_path / "run" / DRIVER_LOCK, id="x") as ledger:
+    with Ledger.create(tmp_path / "run" / LEDGER, id="x") as ledger:
         ledger.note(more=1)
         shutil.rmtree(tmp_path / "run")
         assert ledger.read().run == {"id": "x", "more": 1}

@@ -119,9 +119,7 @@ class Racing(Scheduler, FIFOScheduler):
             self.notes.append(CANNOT_PAUSE)
         decision = self.race.reported(
             self._known(trial),
-            self._objective.value(result),
-            number(result.get("energy_joules")),
-            number(result.get("startup_joules")),
+            *self._judged_by(result),
             can_pause=can_pause,
         )
         if decision.what == "end" and decision.why != "reached":
@@ -131,7 +129,7 @@ class Racing(Scheduler, FIFOScheduler):
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """It has ended, by itself, by a rule of ``stop``, or by the race. Its last report may not have been judged."""
         if result.get(TRAINING_ITERATION, 0) > self._seen.get(trial.trial_id, 0):
-            self.on_trial_result(tune_controller, trial, result)
+            self.race.learn(self._known(trial), *self._judged_by(result))
         self._gone(trial)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
@@ -191,6 +189,10 @@ class Racing(Scheduler, FIFOScheduler):
             if trial is not None and trial.status == Trial.RUNNING:
                 del self._called[name]
                 self.race.started(self._runners[name])
+
+    def _judged_by(self, result: Mapping[str, Any]) -> tuple[float | None, float | None, float | None]:
+        joules, startup_joules = (number(result.get(name)) for name in ("energy_joules", "startup_joules"))
+        return self._objective.value(result), joules, startup_joules
 
     def _known(self, trial: Trial) -> Runner:
         if trial.trial_id not in self._runners:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ray.tune.experiment import Trial
+from ray.tune.search import Searcher
 
 from energysweep.core.objective import Objective
+from energysweep.core.records import ResultRow
+from energysweep.driver.race import Racing
 from energysweep.driver.racing import SLACK, Race, Runner
 from energysweep.driver.rehearsal import Curves, Report, rehearse
+from energysweep.driver.schedulers import scheduler
+from energysweep.sweepfile import SweepSpec, points
+from energysweep.tune.points import KEY, wrap
 
 ACCURACY = Objective("accuracy", "max", 0.9)
 
@@ -178,6 +188,131 @@ def test_a_winner_whose_repeat_crashed_is_no_answer() -> None:
     begin(field, one(1, 1))
     assert field.next() == one(2)
     assert field.answer is None
+
+
+class Controller:
+    """What Tune's controller is to a scheduler."""
+
+    def __init__(self) -> None:
+        self.live: list[SimpleNamespace] = []
+        self.stopped: list[str] = []
+
+    def get_live_trials(self) -> list[SimpleNamespace]:
+        return self.live
+
+    def stop_trial(self, trial: SimpleNamespace) -> None:
+        self.stopped.append(trial.trial_id)
+        self.live.remove(trial)
+
+
+def sweep_of(arms: int, at_once: int = 2) -> SweepSpec:
+    content = {
+        "name": "race",
+        "workload": "work:train",
+        "parameters": {"size": {"grid": list(range(arms))}},
+        "objective": {"metric": "accuracy", "mode": "max", "target": 0.9},
+        "scheduler": {"type": "race", "winners": 1},
+        "max_concurrent_trials": at_once,
+    }
+    return SweepSpec.model_validate(content)
+
+
+def wrapped(arms: int) -> list[dict[str, Any]]:
+    return [wrap(point, is_command=False) for point in points(sweep_of(arms))]
+
+
+def racing(arms: int, at_once: int = 2) -> tuple[Racing, Searcher]:
+    made = scheduler(sweep_of(arms, at_once))
+    assert isinstance(made, Racing)
+    return made, made.search(wrapped(arms))
+
+
+def added(made: Racing, search: Searcher, controller: Controller, name: str) -> SimpleNamespace:
+    """Tune asks for a trial, adds it, and starts it."""
+    config = search.suggest(name)
+    trial = SimpleNamespace(trial_id=name, config=config, status=Trial.PENDING, is_finished=lambda: False)
+    controller.live.append(trial)
+    made.on_trial_add(controller, trial)
+    assert search.suggest("another") is None  # one after the other
+    assert made.choose_trial_to_run(controller) is trial
+    trial.status = Trial.RUNNING
+    return trial
+
+
+def report(made: Racing, controller: Controller, trial: SimpleNamespace, joules: float, value: float = 0.5) -> str:
+    result = {"accuracy": value, "energy_joules": joules, "training_iteration": joules, "should_checkpoint": True}
+    return made.on_trial_result(controller, trial, result)
+
+
+def test_a_trial_that_failed_and_is_tried_again_stays_in_the_race() -> None:
+    made, search = racing(2)
+    controller = Controller()
+    a, b = (added(made, search, controller, name) for name in "ab")
+    assert report(made, controller, b, 5.0) == "CONTINUE"
+    made.on_trial_error(controller, a)  # Tune tells of the failure, then adds it again
+    a.status = Trial.PENDING
+    made.on_trial_add(controller, a)
+    assert search.suggest("c") is None
+    assert report(made, controller, b, 6.0) == "PAUSE"  # the other one waits, and is behind
+    b.status = Trial.PAUSED
+    assert made.choose_trial_to_run(controller) is a
+    a.status = Trial.RUNNING
+    assert report(made, controller, a, 4.0, 0.95) == "STOP"
+    made.on_trial_complete(controller, a, {"training_iteration": 4})
+    controller.live.remove(a)
+    # Its one winner is known: who is paused, and over the cap, is ended, and the search with it.
+    assert made.choose_trial_to_run(controller) is None
+    assert controller.stopped == ["b"]
+    made.on_trial_remove(controller, b)
+    assert made.pruned == {"b"}
+    assert search.suggest("c") == Searcher.FINISHED
+    assert made.answer == {"size": 0}
+
+
+def test_no_more_trials_run_than_the_sweep_allows() -> None:
+    made, search = racing(3, at_once=1)
+    controller = Controller()
+    a = added(made, search, controller, "a")
+    assert search.suggest("b") is None
+    assert report(made, controller, a, 1.0) == "PAUSE"
+    a.status = Trial.PAUSED
+    added(made, search, controller, "b")
+
+
+def test_a_report_that_tune_s_own_rules_ended_is_judged_when_the_trial_is_complete() -> None:
+    made, search = racing(2)
+    controller = Controller()
+    a, b = (added(made, search, controller, name) for name in "ab")
+    made.on_trial_complete(controller, a, {"accuracy": 0.95, "energy_joules": 3.0, "training_iteration": 1})
+    assert made.race.cap_joules == 3.0
+    assert made.answer == {"size": 0}
+    assert made.pruned == set()
+    assert report(made, controller, b, 4.0) == "PAUSE"
+
+
+def test_a_resumed_race_knows_what_was_reported_before() -> None:
+    made, _ = racing(3)
+    controller = Controller()
+    trials = [
+        SimpleNamespace(trial_id=name, config=config, status=Trial.PENDING, is_finished=lambda: False)
+        for name, config in zip("abc", ({KEY: point} for point in wrapped(3)), strict=True)
+    ]
+    for trial in trials:
+        trial.set_status = functools.partial(setattr, trial, "status")
+    made.reports = {
+        "a": [ResultRow("a", 1, 1.0, 8.0, 8.0, {"accuracy": 0.5})],
+        "b": [
+            ResultRow("b", 1, 1.0, 2.0, 2.0, {"accuracy": 0.5}),
+            ResultRow("b", 2, 2.0, 6.0, 6.0, {"accuracy": 0.95}),
+        ],
+        "c": [ResultRow("c", 1, 1.0, 5.0, 5.0, {"accuracy": 0.5})],
+    }
+    for trial in trials:
+        made.on_trial_add(controller, trial)
+        controller.live.append(trial)
+    assert [trial.status for trial in trials] == [Trial.PAUSED] * 3  # nobody runs unless the race calls it
+    # b had reached it, for 6 J, when its driver was killed: c, at 5 J, may still be cheaper; a may not.
+    assert made.choose_trial_to_run(controller) is trials[2]
 
 
 @pytest.mark.hypothesis

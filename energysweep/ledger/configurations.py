@@ -50,6 +50,12 @@ class ConfigurationSummary:
         """How many of its trials ran to their end, or were pruned, and did not reach it; None without a target."""
         return self._counted("missed")
 
+    @property
+    def stopped_early(self) -> bool:
+        """Whether it has missed the target only because others were better: what it would have taken is not known."""
+        missed = [trial.status for trial in self.trials if trial.outcome == "missed"]
+        return bool(missed) and set(missed) == {"pruned"}
+
     def _counted(self, outcome: Outcome) -> int | None:
         outcomes = [trial.outcome for trial in self.trials]
         return None if None in outcomes else outcomes.count(outcome)
@@ -87,6 +93,8 @@ class ConfigurationSummary:
         """What stands in place of an energy to the target where there is none; None where a trial reached it."""
         if self.reached_target:
             return None
+        if self.stopped_early:
+            return "stopped before"
         return "not reached" if self.missed_target else ", ".join(self._rest()) or NOT_AVAILABLE
 
     def _rest(self) -> list[str]:

@@ -270,11 +270,15 @@ def _best(configurations: Sequence[ConfigurationSummary], objective: Objective |
 
 
 def _missed(configurations: Sequence[ConfigurationSummary]) -> str:
-    """Only what ran to its end, and did not arrive, has missed the target."""
-    count = sum(1 for each in configurations if each.missed_target)
-    if not count:
-        return ""
-    return f"; {count} of {len(configurations)} configurations did not reach it in every trial"
+    """Those that ran to their end, and did not arrive in every trial; and those that a scheduler ended before."""
+    stopped = sum(1 for each in configurations if each.stopped_early)
+    missed = sum(1 for each in configurations if each.missed_target) - stopped
+    of_all = f" of {len(configurations)} configurations "
+    text = f"; {missed}{of_all}did not reach it in every trial" if missed else ""
+    if not stopped:
+        return text
+    before = "was stopped before it reached it" if stopped == 1 else "were stopped before they reached it"
+    return f"{text}; {stopped}{' ' if missed else of_all}{before}"
 
 
 def _bound(configurations: Sequence[ConfigurationSummary]) -> str:

@@ -134,6 +134,26 @@ def test_a_trial_that_ended_without_the_target_is_told_from_one_that_is_open() -
     assert [each.to_target_text for each in summary.configurations] == [None, "not reached", "1 failed"]
 
 
+def test_a_trial_that_was_stopped_for_being_worse_is_told_from_one_that_ran_to_its_end() -> None:
+    stopped: list[tuple[int, TrialStatus, float | None]] = [(3, "pruned", None), (4, "pruned", None)]
+    summary = summarise(sweep([(1, "completed", 40.0), (2, "completed", None), *stopped], "done"))
+    assert (
+        "; 1 of 4 configurations did not reach it in every trial; 2 were stopped before they reached it."
+        in summary.headline.sentence
+    )
+    assert [each.to_target_text for each in summary.configurations] == [
+        None,
+        "not reached",
+        "stopped before",
+        "stopped before",
+    ]
+    summary = summarise(sweep([(1, "completed", 40.0), (3, "pruned", None)], "done"))
+    assert summary.headline.sentence.endswith("; 1 of 2 configurations was stopped before it reached it.")
+    # One of two repeats ran to its end: that is what the configuration is known by.
+    summary = summarise(sweep([(1, "completed", 40.0), (3, "pruned", None), (3, "completed", None)], "done"))
+    assert summary.headline.sentence.endswith("; 1 of 2 configurations did not reach it in every trial.")
+
+
 def test_nobody_reached_the_target_is_only_said_of_trials_that_ended() -> None:
     def said(*trials: tuple[int, TrialStatus, float | None]) -> str:
         return summarise(sweep(list(trials), planned=2)).headline.sentence

@@ -195,7 +195,12 @@ def _arrived(each: ConfigurationSummary) -> str | None:
     """What a cell says of trials that never reached the target; None where all did."""
     if each.reached_target is None or (each.arrives and not each.open and not each.failed):
         return None
-    return (each.to_target_text or each.arrival_text).replace(" reached", "<br>reached").replace(", ", "<br>")
+    return (
+        (each.to_target_text or each.arrival_text)
+        .replace(" reached", "<br>reached")
+        .replace(" before", "<br>before")
+        .replace(", ", "<br>")
+    )
 
 
 def _categories(name: str, values: Sequence[str]) -> dict[str, Any]:

@@ -59,6 +59,7 @@ class Status:
         estimated: some of it is an estimate.
         elapsed_seconds: since the sweep began.
         running: the trials at work.
+        at_most: there may be fewer trials: a race repeats only its winners.
     """
 
     trials: int
@@ -72,6 +73,7 @@ class Status:
     estimated: bool
     elapsed_seconds: float
     running: tuple[RunningTrial, ...]
+    at_most: bool = False
 
     @property
     def done(self) -> int:
@@ -80,8 +82,10 @@ class Status:
 
     @property
     def seconds_left(self) -> float | None:
-        """By what the ended trials took, None before the first has."""
-        return self.elapsed_seconds / self.done * (self.trials - self.done) if self.done else None
+        """By what the ended trials took; None before the first has, and where nobody knows how many will come."""
+        if not self.done or self.at_most:
+            return None
+        return self.elapsed_seconds / self.done * (self.trials - self.done)
 
 
 class Progress(Protocol):
@@ -201,7 +205,8 @@ def table(status: Status) -> Table:
 
 def _facts(status: Status) -> list[tuple[str, str]]:
     states = ", ".join(f"{number} {state}" for state, number in status.counts.items() if state != "pending")
-    facts = [("trials", f"{status.done}/{status.trials} ({states})" if states else f"0/{status.trials}")]
+    trials = f"{status.done} of at most {status.trials}" if status.at_most else f"{status.done}/{status.trials}"
+    facts = [("trials", f"{trials} ({states})" if states else trials)]
     if status.best is not None:
         facts.append((f"best {status.metric}", f"{status.best:.4g}"))
     if status.cheapest_at_target is not None:
@@ -298,4 +303,5 @@ class Standing:
                 for trial in trials
                 if trial.row.status == "running"
             ),
+            at_most=self._spec.scheduler.kind.needs_target,
         )

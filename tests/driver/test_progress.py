@@ -33,6 +33,15 @@ def test_what_no_agent_has_told_yet_is_not_available() -> None:
     assert line(status) == "trials 0/4 (1 running), now n/a, energy n/a, n/a of CO2e, time 0:01"
 
 
+@pytest.mark.parametrize(
+    ("at_most", "trials", "time"),
+    [(False, "2/6 (2 completed)", "1:00, about 2:00 left"), (True, "2 of at most 6 (2 completed)", "1:00")],
+)
+def test_the_time_left_is_told_where_the_number_of_trials_is_known(at_most: bool, trials: str, time: str) -> None:
+    status = Status(6, {"completed": 2}, "accuracy", None, None, None, None, None, False, 60.0, (), at_most)
+    assert line(status) == f"trials {trials}, now n/a, energy n/a, n/a of CO2e, time {time}"
+
+
 def test_a_terminal_that_has_gone_ends_no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     status = Status(4, {}, "accuracy", None, CHEAPEST, 90.0, 1240.0, 31.0, False, 10.0, ())
     monkeypatch.setattr("sys.stderr", Gone())

@@ -324,7 +324,9 @@ BROKEN = [
     ),
     Broken(
         "a race that optuna chooses for",
-        good("type: fifo", "type: race").replace("algorithm: grid", "algorithm: optuna, num_samples: 4"),
+        good("type: fifo", "type: race")
+        .replace("algorithm: grid", "algorithm: optuna, num_samples: 4")
+        .replace("grid: [1", "choice: [1"),
         "scheduler.type",
         "algorithm grid or random",
     ),

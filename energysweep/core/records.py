@@ -13,7 +13,8 @@ from annotated_types import Ge, Le
 
 # What a number can be. ``ledger_rows`` holds what comes out of a ledger to it, ``spec`` what comes out of a sweep's
 # file, and ``agent.protocol`` what a process says: nothing is accepted there that would be called damaged here.
-Joules = Annotated[float, Ge(0), Le(1e18)]
+MAX_JOULES = 1e18
+Joules = Annotated[float, Ge(0), Le(MAX_JOULES)]
 Watts = Annotated[float, Ge(0), Le(1e12)]
 Seconds = Annotated[float, Ge(0), Le(1e11)]
 UnixTime = Annotated[float, Ge(0), Le(2.5e11)]  # until the year 9892

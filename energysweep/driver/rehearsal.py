@@ -29,7 +29,7 @@ from energysweep.core.errors import InputError
 from energysweep.core.inputs import decoded, read_bytes
 from energysweep.core.naming import configuration_text
 from energysweep.core.objective import Objective, first_held, number
-from energysweep.core.records import OPEN
+from energysweep.core.records import MAX_JOULES, OPEN
 from energysweep.driver.race import Racing
 from energysweep.driver.schedulers import Scheduler, StopRule, scheduler
 from energysweep.ledger.run_state import RunState
@@ -134,9 +134,9 @@ def read_table(path: Path, metric: str) -> Curves:
         own = seeds[row["configuration"]]
         reports = found[row["configuration"], own.setdefault(row["seed"], len(own))]
         joules = _number(row["energy_joules"])
-        if joules is None or joules < (reports[-1].joules if reports else 0.0):
+        if joules is None or not (reports[-1].joules if reports else 0.0) <= joules <= MAX_JOULES:
             raise InputError(
-                "must be joules since the trial began: a number that never falls",
+                f"must be joules since the trial began: a number up to {MAX_JOULES:g} that never falls",
                 file=str(path),
                 line=rows.line_num,
                 key="energy_joules",

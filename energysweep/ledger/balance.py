@@ -38,12 +38,33 @@ class Spread:
 
     @classmethod
     def over(cls, values: Iterable[float | None]) -> Spread | None:
-        """The spread of the values that are known; None if none is."""
-        known = [value for value in values if value is not None]
+        """The spread of the values that are known and finite; None if none is."""
+        known = [value for value in values if value is not None and math.isfinite(value)]
         if not known:
             return None
-        std = statistics.stdev(known) if len(known) > 1 else None
-        return cls(statistics.fmean(known), std, len(known), _geometric_mean(known))
+        return cls(_mean(known), _std(known), len(known), _geometric_mean(known))
+
+
+def quotient(numerator: float | None, denominator: float) -> float | None:
+    """What of it comes to one of the denominator; None if that is nothing, or so little that no float holds it."""
+    found = numerator / denominator if numerator is not None and denominator > 0 else None
+    return found if found is not None and math.isfinite(found) else None
+
+
+def _mean(values: Sequence[float]) -> float:
+    try:
+        return statistics.fmean(values)
+    except OverflowError:  # of their sum
+        return math.fsum(value / len(values) for value in values)
+
+
+def _std(values: Sequence[float]) -> float | None:
+    if len(values) < 2:
+        return None
+    try:
+        return statistics.stdev(values)
+    except OverflowError:  # beyond all floats, as that of the largest one and its negative
+        return None
 
 
 def _geometric_mean(values: Sequence[float]) -> float | None:

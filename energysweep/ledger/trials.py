@@ -23,7 +23,7 @@ from energysweep.core.records import (
     LeaseRow,
     TrialStatus,
 )
-from energysweep.ledger.balance import emissions_grams, joined_sources, startup_joules
+from energysweep.ledger.balance import emissions_grams, joined_sources, quotient, startup_joules
 from energysweep.ledger.run_state import RunState, TrialState
 from energysweep.meters.kinds import is_model, uncertainty
 
@@ -257,9 +257,9 @@ def _trial(
         resolution_joules=_resolution_joules(energy_rows, steps),
         relative_uncertainty=_relative_uncertainty(energy_rows),
         emissions_grams=emissions_grams(energy_joules, intensity),
-        power_watts=energy_joules / work_seconds if energy_joules is not None and work_seconds > 0 else None,
+        power_watts=quotient(energy_joules, work_seconds),
         duration_seconds=held_seconds if booked else None,
-        coverage=covered_seconds / held_seconds if held_seconds > 0 else None,
+        coverage=quotient(covered_seconds, held_seconds),
         source=joined_sources(energy.source for energy in all_rows),
         metrics=results.metrics,
         objective=results.objective,

@@ -110,6 +110,7 @@ def test_a_table_is_read_with_its_columns_in_any_order(tmp_path: Path, name: str
         (HEAD + "1,0,two,0.5\n", ":2: energy_joules: must be joules"),
         (HEAD + "1,0,5,0.5\n1,0,4,0.6\n", ":3: energy_joules: must be joules"),
         (HEAD + "1,0,nan,0.5\n", ":2: energy_joules"),
+        (HEAD + "1,0,1e19,0.5\n", ":2: energy_joules: must be joules since the trial began: a number up to 1e+18"),
         (HEAD + "1\n", ":2: energy_joules"),
         (HEAD + "1,0," + "9" * 200_000 + ",1\n", "is no CSV"),
     ],

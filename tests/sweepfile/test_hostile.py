@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
+import math
 import os
 import random
 import re
 import string
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -370,6 +372,28 @@ def by_command(arguments: Sequence[str]) -> tuple[int, str, str]:
     return code, out.getvalue(), err.getvalue()
 
 
+def validated(path: Path, options: Sequence[str]) -> str:
+    """What the command says of a file: nothing if it is a sweep."""
+    code, out, err = by_command(["validate", str(path), *(part for each in options for part in ("--set", each))])
+    assert code in (0, 2), (code, err)
+    assert (out == "") == (code == 2), (code, out)
+    return err.removeprefix("energysweep: ").removesuffix("\n")
+
+
+def timed(answer: Callable[[], str]) -> tuple[str, float]:
+    """What a file is answered, and the CPU seconds. On a core that others share a second may do less than at another
+    time: an answer that took too long is timed once more.
+    """
+    took = math.inf
+    for _ in range(2):
+        began = time.process_time()
+        words = answer()
+        took = min(took, time.process_time() - began)
+        if took < SECONDS_OF_CPU:
+            break
+    return words, took
+
+
 def check_words(words: str, file: Path, case: object) -> None:
     """Few lines of moderate length, that name the file and carry nothing into a terminal."""
     lines = words.splitlines()
@@ -393,9 +417,7 @@ def test_hand_made_files_are_answered_in_two_seconds_of_cpu(folder: Path) -> Non
     for name, content in cases:
         path = folder / "sweep.yaml"
         path.write_bytes(content)
-        began = time.process_time()
-        words = by_hand(path)
-        took = time.process_time() - began
+        words, took = timed(functools.partial(by_hand, path))
         slowest = max(slowest, (took, name))
         check_words(words, path, name)
         assert took < SECONDS_OF_CPU, (name, took)
@@ -414,17 +436,8 @@ def test_mutated_files_are_answered(folder: Path, chance: random.Random) -> None
         content = mutated(chance, texts)
         path.write_bytes(content)
         options = [chance.choice(OPTIONS)] if number % 10 == 0 else []
-        began = time.process_time()
-        if number % 20 == 1 and b"workload: work" in content:
-            code, out, err = by_command(
-                ["validate", str(path), *(part for each in options for part in ("--set", each))]
-            )
-            assert code in (0, 2), (number, content)
-            assert (out == "") == (code == 2), (number, content)
-            words = err.removeprefix("energysweep: ").removesuffix("\n")
-        else:
-            words = by_hand(path, options)
-        took = time.process_time() - began
+        answer = validated if number % 20 == 1 and b"workload: work" in content else by_hand
+        words, took = timed(functools.partial(answer, path, options))
         slowest = max(slowest, took)
         content_with += not words
         check_words(words, path, (number, content, options))
@@ -442,9 +455,9 @@ def test_options_are_answered_as_files_are(folder: Path) -> None:
         *OPTIONS,
         *(f"{key}={snippet}" for key in ("name", "parameters.x", "tags.0") for snippet in SNIPPETS),
     ]:
-        began = time.process_time()
-        check_words(by_hand(path, [option]), path, option[:200])
-        assert time.process_time() - began < SECONDS_OF_CPU, option[:200]
+        words, took = timed(functools.partial(by_hand, path, [option]))
+        check_words(words, path, option[:200])
+        assert took < SECONDS_OF_CPU, option[:200]
 
 
 def test_what_is_no_plain_file_is_told_and_nobody_waits_for_it(folder: Path) -> None:

@@ -169,6 +169,20 @@ def test_importing_a_module_loads_nothing_heavy(module: str, heavy: set[str]) ->
     assert heavy.isdisjoint(loaded)
 
 
+# What the agent's image does without (docker/agent-requirements.txt), by the names that are imported.
+_NOT_IN_THE_AGENT_S_IMAGE = ("jinja2", "numpy", "pandas", "plotly", "pyarrow", "ray", "rich", "scipy", "torch", "yaml")
+
+
+def test_an_agent_starts_with_what_its_image_has() -> None:
+    listed = (PACKAGE.parent / "docker" / "agent-requirements.txt").read_text(encoding="utf-8").casefold()
+    assert [name for name in _NOT_IN_THE_AGENT_S_IMAGE if re.search(rf"^{name}\b", listed, re.MULTILINE)] == []
+    modules = ("energysweep.cli", "energysweep.agent.agent", "energysweep.agent.server", "energysweep.agent.web")
+    run(
+        f"import sys; sys.modules.update(dict.fromkeys({_NOT_IN_THE_AGENT_S_IMAGE}));"
+        f" import {', '.join(modules)}; energysweep.cli._parser()"
+    )
+
+
 def run(program: str) -> str:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return done.stdout.strip()

@@ -12,7 +12,6 @@ from energysweep.core.errors import InputError
 from energysweep.core.objective import Objective, number
 from energysweep.core.runfolder import LEDGER
 from energysweep.core.terminal import say
-from energysweep.sweepfile.algorithms import SCHEDULERS
 
 if TYPE_CHECKING:
     from energysweep.driver.rehearsal import Curves, Rehearsal
@@ -36,9 +35,8 @@ def add(commands: Any) -> None:
     rehearse.add_argument(
         "--scheduler",
         metavar="TYPE",
-        type=_scheduler,
         default="race",
-        help=f"The curves are played to TYPE, one of {', '.join(SCHEDULERS)}; race by default.",
+        help="The curves are played to the scheduler TYPE, as a sweep's file names it; race by default.",
     )
     rehearse.add_argument(
         "--target", metavar="T", type=_target, help="Trials end at T; at the run's own target by default."
@@ -71,6 +69,7 @@ def add(commands: Any) -> None:
 def _rehearse(arguments: argparse.Namespace) -> int:
     if (arguments.folder is None) == (arguments.table is None):
         raise InputError("rehearse needs either the folder of a run, or --table")
+    _check_scheduler(arguments.scheduler)
     curves, objective = _of_table(arguments) if arguments.table is not None else _of_run(arguments)
 
     from energysweep.driver.rehearsal import rehearse
@@ -156,10 +155,11 @@ def _sentences(curves: Curves, objective: Objective, found: Rehearsal) -> list[s
     return sentences
 
 
-def _scheduler(text: str) -> str:
-    if text not in SCHEDULERS:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(SCHEDULERS)}")
-    return text
+def _check_scheduler(name: str) -> None:
+    from energysweep.sweepfile.algorithms import SCHEDULERS
+
+    if name not in SCHEDULERS:
+        raise InputError(f"{name!r} is none of {', '.join(SCHEDULERS)}", key="--scheduler")
 
 
 def _target(text: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -141,12 +142,12 @@ def _sentences(curves: Curves, objective: Objective, found: Rehearsal) -> list[s
     ]
     if found.chosen is None:
         sentences.append("It finds no configuration that reaches the target.")
-    elif found.regret is None:
+    elif (needed := curves.joules_to(objective, found.chosen)) == math.inf:
         sentences.append(f"It chooses {found.chosen}, which does not reach the target with every seed.")
     else:
-        needed = energy_text(curves.joules_to(objective, found.chosen), estimated=estimated)
-        regret = number_text(found.regret)
-        sentences.append(f"It chooses {found.chosen}, which needs {needed}: {regret} times what the best one needs.")
+        regret = "" if found.regret is None else f": {number_text(found.regret)} times what the best one needs"
+        needs = energy_text(needed, estimated=curves.estimated)
+        sentences.append(f"It chooses {found.chosen}, which needs {needs}{regret}.")
     if curves.stopped:
         sentences.append(
             f"{count_text(curves.stopped, 'trial')} of the run had been stopped early: nobody knows what comes after,"

@@ -6,7 +6,6 @@ asks the scheduler for. Both answers are those of ``racing.Race``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +18,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.trainable import FunctionTrainable
 
+from energysweep.core.naming import exact_text
 from energysweep.core.objective import Objective, number
 from energysweep.core.records import ResultRow
 from energysweep.driver.racing import Race, Runner
@@ -64,7 +64,7 @@ class Racing(Scheduler, FIFOScheduler):
         self._places = _places(trials)
         self._parameters = {self._places[_key(*_parts(point))].arm: point.parameters for point in trials}
         arms = {runner.arm for runner in self._places.values()}
-        self.race = Race(self._objective, len(arms), spec.repeats, winners=spec.scheduler.winners or 1, pauses=pauses)
+        self.race = Race(self._objective, len(arms), spec.repeats, winners=spec.scheduler.winners, pauses=pauses)
         self._pauses = pauses
         self._runners: dict[str, Runner] = {}
         self._trials: dict[Runner, str] = {}
@@ -230,14 +230,16 @@ class _Suggests(Searcher):
 
 
 def _places(trials: Sequence[Point]) -> dict[str, Runner]:
-    """Each trial's place in the race: arms in their order, repeats in theirs."""
+    """Each trial's place in the race: arms in their order, repeats in theirs. What was drawn twice runs once."""
     arms: dict[str, int] = {}
     repeats: dict[int, int] = {}
-    found = {}
+    found: dict[str, Runner] = {}
     for point in trials:
-        arm = arms.setdefault(_key(point.parameters, point.hardware), len(arms))
-        repeat = repeats[arm] = repeats.get(arm, -1) + 1
-        found[_key(*_parts(point))] = Runner(arm, repeat)
+        key = _key(*_parts(point))
+        if key not in found:
+            arm = arms.setdefault(_key(point.parameters, point.hardware), len(arms))
+            repeat = repeats[arm] = repeats.get(arm, -1) + 1
+            found[key] = Runner(arm, repeat)
     return found
 
 
@@ -250,7 +252,7 @@ def _place(wrapped: Mapping[str, Any]) -> str:
 
 
 def _key(*parts: Any) -> str:
-    return json.dumps(parts, sort_keys=True)
+    return exact_text(parts)
 
 
 def _saves_when_asked(trial: Trial) -> bool:

@@ -269,10 +269,16 @@ def rehearse(
         stage.spent_joules,
         math.fsum(_grid(objective, reports, startup_joules) for reports in curves.by_trial.values()),
         chosen,
-        needed / best if needed < math.inf and best > 0 else None,
+        _regret(needed, best),
         len(stage.trials),
         stage.pauses,
     )
+
+
+def _regret(needed_joules: float, best_joules: float) -> float | None:
+    if needed_joules == best_joules < math.inf:
+        return 1.0
+    return needed_joules / best_joules if best_joules > 0 and needed_joules < math.inf else None
 
 
 def _grid(objective: Objective, reports: Sequence[Report], startup_joules: float) -> float:

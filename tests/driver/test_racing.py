@@ -269,6 +269,31 @@ def test_a_trial_that_failed_and_is_tried_again_stays_in_the_race() -> None:
     assert made.answer == {"size": 0}
 
 
+def test_a_configuration_that_was_drawn_twice_runs_once() -> None:
+    content = {
+        "name": "race",
+        "workload": "work:train",
+        "parameters": {"size": {"choice": [1, 1.0]}},
+        "search": {"algorithm": "random", "num_samples": 12},
+        "objective": {"metric": "accuracy", "mode": "max", "target": 0.9},
+        "repeats": 2,
+        "scheduler": {"type": "race", "winners": 1},
+    }
+    spec = SweepSpec.model_validate(content)
+    made = scheduler(spec)
+    assert isinstance(made, Racing)
+    search = made.search([wrap(point, is_command=False) for point in points(spec)])
+    controller = Controller()
+    a, b = (added(made, search, controller, name) for name in "ab")
+    assert {repr(trial.config[KEY]["parameters"]["size"]) for trial in (a, b)} == {"1", "1.0"}
+    assert {trial.config[KEY]["seed"] for trial in (a, b)} == {0}
+    assert search.suggest("c") is None  # there is no third one
+    assert report(made, controller, a, 3.0, 0.95) == "STOP"
+    controller.live.remove(a)
+    again = added(made, search, controller, "c")
+    assert (again.config[KEY]["parameters"], again.config[KEY]["seed"]) == (a.config[KEY]["parameters"], 1)
+
+
 def test_no_more_trials_run_than_the_sweep_allows() -> None:
     made, search = racing(3, at_once=1)
     controller = Controller()

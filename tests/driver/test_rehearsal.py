@@ -78,6 +78,14 @@ def test_nobody_reaches_a_target_beyond_all() -> None:
     assert found.energy_joules <= found.grid_joules
 
 
+def test_a_target_that_is_reached_for_nothing_has_no_regret_over_nothing() -> None:
+    free, dear = [Report(0.0, 0.95)], [Report(2.0, 0.95)]
+    found = rehearse(Curves("two", {("a", 0): free, ("b", 0): dear}), ACCURACY, "fifo")
+    assert (found.chosen, found.regret, found.ratio) == ("a", 1.0, 1.0)
+    alone = rehearse(Curves("one", {("a", 0): free}), ACCURACY, "race")
+    assert (alone.chosen, alone.regret, alone.ratio) == ("a", 1.0, None)
+
+
 def test_the_order_is_that_of_the_seed() -> None:
     orders = [rehearse(FIVE, ACCURACY, "cap", winners=1, order_seed=seed).energy_joules for seed in (1, 1, 2, 3, 4)]
     assert orders[0] == orders[1]

@@ -12,15 +12,13 @@ from typing import Final
 from energysweep.analysis import (
     BreakEven,
     Extremes,
-    acts_on,
-    effects,
     frozen_or_not,
     multitask,
     pretraining,
     side_by_side,
     worst_to_best,
 )
-from energysweep.analysis.effects import Acts
+from energysweep.analysis.effects import Acts, acts_by
 from energysweep.analysis.trials import grouped
 from energysweep.core.text import count_text, or_more_text, ratio_text
 from energysweep.report import Summary
@@ -103,7 +101,7 @@ def _extremes_text(found: Extremes[str], run: Summary) -> str:
 def _acting(summaries: Sequence[Summary], parameter: str) -> Iterator[Finding]:
     claim, wanted = _CLAIMS[parameter], _WANTED[parameter]
     for run in summaries:
-        parts = [effects(run.trials, quantity) for quantity in ("epochs", "joules_per_epoch")]
+        parts = [run.effects.get(quantity) for quantity in ("epochs", "joules_per_epoch")]
         ranges = [fitted.of(parameter) if fitted else None for fitted in parts]
         if not run.comparable or ranges[0] is None or ranges[1] is None:
             continue
@@ -112,7 +110,7 @@ def _acting(summaries: Sequence[Summary], parameter: str) -> Iterator[Finding]:
             f" {ratio_text(ranges[1].range, estimated=run.estimated)}"
         )
         range_ = ranges[("epochs", "joules_per_epoch").index(wanted)]
-        verdict, why = acts_as_said(acts_on(run.trials, parameter), wanted, range_.range if range_ else None)
+        verdict, why = acts_as_said(acts_by(run.effects, parameter), wanted, range_.range if range_ else None)
         yield Finding(claim, SECOND_HAND, run.name, ours, verdict, why)
 
 

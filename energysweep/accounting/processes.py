@@ -180,7 +180,7 @@ class CpuClocks:
     def advance(self, roots: Mapping[Root, Owner]) -> dict[Owner, float]:
         """Scan, and say what CPU seconds each owner's trees used since the scan before.
 
-        The ancestors that are roots own a process, see ``nesting``. The first scan only sets the clocks.
+        The ancestors that are roots own a process, see ``attribution``. The first scan only sets the clocks.
 
         Args:
             roots: the owned trees.

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from energysweep.cli.common import add_command, count, path, run_folder
 from energysweep.core.errors import InputError
-from energysweep.core.objective import Objective, number
+from energysweep.core.objective import OUR_NAMES, TUNES_NAMES, Objective, number
+from energysweep.core.records import MAX_TARGET
 from energysweep.core.runfolder import LEDGER
 from energysweep.core.terminal import say
 
@@ -72,6 +73,8 @@ def _rehearse(arguments: argparse.Namespace) -> int:
         raise InputError("rehearse needs either the folder of a run, or --table")
     _check_scheduler(arguments.scheduler)
     curves, objective = _of_table(arguments) if arguments.table is not None else _of_run(arguments)
+    if not objective.metric or objective.metric in TUNES_NAMES | OUR_NAMES:
+        raise InputError(f"{objective.metric!r} is no metric that a workload reports", key="--metric")
 
     from energysweep.driver.rehearsal import rehearse
 
@@ -86,7 +89,13 @@ def _rehearse(arguments: argparse.Namespace) -> int:
     if arguments.json:
         say(
             json.dumps(
-                {**asdict(found), "ratio": found.ratio, "stopped": curves.stopped, "estimated": curves.estimated},
+                {
+                    **asdict(found),
+                    "ratio": found.ratio,
+                    "stopped": curves.stopped,
+                    "left_out": curves.left_out,
+                    "estimated": curves.estimated,
+                },
                 allow_nan=False,
             )
         )
@@ -130,9 +139,10 @@ def _of_run(arguments: argparse.Namespace) -> tuple[Curves, Objective]:
 def _sentences(curves: Curves, objective: Objective, found: Rehearsal) -> list[str]:
     from energysweep.core.text import count_text, energy_text, number_text
 
-    estimated = curves.estimated
+    estimated = bool(curves.estimated)
+    mark = "\N{ALMOST EQUAL TO} " if estimated else ""
     goal = f"{objective.metric} {objective.target:g}"
-    ratio = "n/a" if found.ratio is None else f"{found.ratio:.3f}"
+    ratio = "n/a" if found.ratio is None else f"{mark}{found.ratio:.3f}"
     sentences = [
         f"{found.scheduler} on {curves.of}: {count_text(len(curves.configurations), 'configuration')},"
         f" {count_text(curves.seeds, 'seed')}, target {goal}",
@@ -145,9 +155,13 @@ def _sentences(curves: Curves, objective: Objective, found: Rehearsal) -> list[s
     elif (needed := curves.joules_to(objective, found.chosen)) == math.inf:
         sentences.append(f"It chooses {found.chosen}, which does not reach the target with every seed.")
     else:
-        regret = "" if found.regret is None else f": {number_text(found.regret)} times what the best one needs"
-        needs = energy_text(needed, estimated=curves.estimated)
+        regret = "" if found.regret is None else f": {mark}{number_text(found.regret)} times what the best one needs"
+        needs = energy_text(needed, estimated=estimated)
         sentences.append(f"It chooses {found.chosen}, which needs {needs}{regret}.")
+    if curves.left_out:
+        sentences.append(f"{count_text(curves.left_out, 'configuration')} with fewer seeds than others did not run.")
+    if curves.estimated is None:
+        sentences.append("The table does not tell whether its joules are measured or estimated.")
     if curves.stopped:
         sentences.append(
             f"{count_text(curves.stopped, 'trial')} of the run had been stopped early: nobody knows what comes after,"
@@ -168,8 +182,8 @@ def _target(text: str) -> float:
         value = number(float(text))
     except ValueError:
         value = None
-    if value is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no finite number")
+    if value is None or abs(value) > MAX_TARGET:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from {-MAX_TARGET:g} to {MAX_TARGET:g}")
     return value
 
 

@@ -118,6 +118,10 @@ WORK_BUCKETS: Final = tuple(bucket.name for bucket in BUCKETS if bucket.is_work)
 LEASE_BUCKETS: Final = tuple(bucket.name for bucket in BUCKETS if bucket.of == "lease")
 HOST_BUCKETS: Final = tuple(bucket.name for bucket in BUCKETS if bucket.of == "host")
 CHARGED_APART: Final = tuple(bucket.name for bucket in BUCKETS if bucket.is_charged and not bucket.is_work)
+APART: Final = tuple(bucket for bucket in BUCKETS if not bucket.is_work)
+"""The rows of those that are in no trial's energy; of leases, and those that a host's own account has."""
+LEASE_APART: Final = tuple(bucket for bucket in APART if bucket.of == "lease")
+ACCOUNT_APART: Final = tuple(bucket for bucket in APART if bucket.is_in_host_account)
 CHARGED: Final = (TRIALS, *CHARGED_APART)
 """What a sweep has to answer for: its trials' work as a whole, and what is charged apart from that."""
 HOST_ACCOUNT: Final = tuple(dict.fromkeys(bucket.account for bucket in BUCKETS if bucket.is_in_host_account))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
-from energysweep.core.buckets import BUCKETS, CHARGED_APART, HOST_ACCOUNT, WORK_BUCKETS, Bucket
+from energysweep.core.buckets import BUCKETS, CHARGED_APART, HOST_ACCOUNT, LEASE_APART, WORK_BUCKETS, Bucket
 
 
 class Family(NamedTuple):
@@ -57,9 +57,6 @@ def _one_of(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
-_APART: Final = tuple(bucket for bucket in BUCKETS if bucket.of == "lease" and not bucket.is_work)
-
-
 def _apart(bucket: Bucket, unit: str, labels: tuple[str, ...], about: str) -> Family:
     """A series of its own, so that nobody adds it to a trial's energy who sums up that."""
     return _family(f"energysweep_trial_{bucket.name}_{unit}_total", "counter", ("sweep", "trial", *labels), about)
@@ -79,7 +76,7 @@ TRIAL_APART_ENERGY: Final[Mapping[str, Family]] = {
         ("node", "component", "source"),
         f"{bucket.title.capitalize()} of a trial on a node: {bucket.about}. Apart from its energy.",
     )
-    for bucket in _APART
+    for bucket in LEASE_APART
 }
 """By bucket of a lease that is no part of a trial's energy."""
 TRIAL_POWER = _family(
@@ -101,7 +98,7 @@ TRIAL_APART_EMISSIONS: Final[Mapping[str, Family]] = {
         ("node",),
         f"CO2e of a trial's {bucket.title}; apart from that of its energy.",
     )
-    for bucket in _APART
+    for bucket in LEASE_APART
 }
 TRIAL_INFO = _family(
     "energysweep_trial_info",

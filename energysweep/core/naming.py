@@ -101,7 +101,9 @@ def value_text(value: Any) -> str:
 
 
 def exact_text(value: Any) -> str:
-    """The same form without bounds: the one key of equality. Values are equal if and only if these texts are."""
+    """The same form without bounds: the one key by which values count as equal. Numbers of two types differ, and names
+    in a mapping are texts.
+    """
     value = scalar(value)
     if isinstance(value, bool) or value is None:
         return json.dumps(value)

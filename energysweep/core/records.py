@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from annotated_types import Ge, Le
 
-# What a number can be. ``ledger_rows`` holds what comes out of a ledger to it, ``spec`` what comes out of a sweep's
-# file, and ``agent.protocol`` what a process says: nothing is accepted there that would be called damaged here.
+# What a number can be. ``ledger.rows`` holds what comes out of a ledger to it, ``sweepfile`` what comes out of a
+# sweep's file, and ``agent.protocol`` what a process says: nothing is accepted there that would be called damaged here.
 MAX_JOULES = 1e18
 Joules = Annotated[float, Ge(0), Le(MAX_JOULES)]
 Watts = Annotated[float, Ge(0), Le(1e12)]
@@ -21,7 +21,8 @@ UnixTime = Annotated[float, Ge(0), Le(2.5e11)]  # until the year 9892
 Count = Annotated[int, Ge(0), Le(2**53)]
 MAX_CPUS = 1e6
 Cpus = Annotated[float, Ge(0), Le(MAX_CPUS)]
-Target = Annotated[float, Ge(-1e300), Le(1e300)]
+MAX_TARGET = 1e300
+Target = Annotated[float, Ge(-MAX_TARGET), Le(MAX_TARGET)]
 Patience = Annotated[int, Ge(1), Le(10**9)]
 MAX_GRAMS_PER_KWH = 1e9
 GramsPerKwh = Annotated[float, Ge(0), Le(MAX_GRAMS_PER_KWH)]

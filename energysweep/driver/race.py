@@ -98,10 +98,11 @@ class Racing(Scheduler, FIFOScheduler):
             self._called[trial.trial_id] = trial
             self.race.paused(runner)
         elif not known:
+            self._seen[trial.trial_id] = (trial.last_result or {}).get(TRAINING_ITERATION, 0)
             for report in self.reports.get(trial.trial_id, ()):
                 self.race.learn(runner, self._objective.value(report.metrics), report.energy_joules, None)
             if trial.trial_id in self.ended or trial.is_finished():
-                self.race.ended(runner)
+                self.race.ended(runner, failed=self.ended.get(trial.trial_id, {}) is None)
             else:
                 if self.race.is_open(runner):
                     self.race.paused(runner)
@@ -134,7 +135,7 @@ class Racing(Scheduler, FIFOScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """It failed. If Tune tries it again, it adds it again."""
-        self._gone(trial)
+        self._gone(trial, failed=True)
 
     def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
         """It was paused, and nobody needs it any more."""
@@ -200,9 +201,9 @@ class Racing(Scheduler, FIFOScheduler):
             self._runners[trial.trial_id], self._trials[runner] = runner, trial.trial_id
         return self._runners[trial.trial_id]
 
-    def _gone(self, trial: Trial) -> None:
+    def _gone(self, trial: Trial, *, failed: bool = False) -> None:
         self._called.pop(trial.trial_id, None)
-        self.race.ended(self._known(trial))
+        self.race.ended(self._known(trial), failed=failed)
 
 
 class _Suggests(Searcher):

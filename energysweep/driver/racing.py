@@ -2,7 +2,7 @@
 
 The field calls it algorithm configuration with a runtime objective; here the runtime is energy. Every configuration is
 an *arm* with several *repeats* (seeds). Arms race with their first repeat; the others confirm the ``winners`` that
-reached the target for the least joules, and the answer is among those. Three rules end a trial:
+reached the target for the least joules, and the answer is among those. Two rules end a trial:
 
 - ``capped``: it has spent what the last of the winners had needed, or would have after one more report. This is the
   adaptive capping of ParamILS and irace, with joules for time.
@@ -12,13 +12,15 @@ reached the target for the least joules, and the answer is among those. Three ru
 
 A repeat of a winner runs until it reaches the target, too. One that has spent ``SLACK`` times as much as the last of
 the winners without it is ``capped``: its arm does not reach the target reliably. Unless another winner has by then been
-confirmed, the next arm takes its place.
+confirmed, the next arm takes its place; without pausing, if there is one that was not ended. A crash says nothing of an
+arm: it is judged by its other repeats. Nor does a report whose energy nobody knows.
 
 With pausing, whoever has spent the least goes next, so that all arms have had about the same joules at any time.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
 import statistics
 from bisect import bisect_right
@@ -31,6 +33,7 @@ from energysweep.core.objective import FirstHeld, Objective
 SLACK: Final = 4.0
 
 Why = Literal["reached", "capped", "slower"]
+_State = Literal["new", "running", "paused", "over"]
 
 
 class Runner(NamedTuple):
@@ -64,7 +67,7 @@ class _Course:
     """What is known of a trial."""
 
     held: FirstHeld[float]
-    state: Literal["new", "running", "paused", "over"] = "new"
+    state: _State = "new"
     joules: float = 0.0
     begun_at_joules: float = 0.0  # when it was last started
     reports: int = 0
@@ -73,20 +76,25 @@ class _Course:
     _startup_before: float = 0.0
     best: float = -math.inf  # the higher, the better, whatever the objective
     records: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))  # values, joules; both rise
+    has_failed: bool = False
 
     @property
     def reached_joules(self) -> float | None:
-        return self.held.report if self.held.found else None
+        return self.held.report if self.held.report is not None and self.held.report < math.inf else None
 
     @property
     def needs_joules(self) -> float:
         """What it takes to the target, at least: one more report, or none if it is confirming that it is there."""
         candidate = self.held.candidate
-        return self.joules + self.least_report_joules if candidate is None else candidate
+        if candidate is not None and candidate < math.inf:
+            return candidate
+        return self.joules + self.least_report_joules
 
-    def see(self, joules: float | None, startup_joules: float | None) -> float:
-        """Take what a report says of energy, which never falls; returns what has been spent by now."""
-        spent = max(self.joules, joules or 0.0)
+    def see(self, joules: float | None, startup_joules: float | None) -> float | None:
+        """Take what a report says of energy, which never falls; returns what has been spent by now, if it is known."""
+        if joules is None:
+            return None
+        spent = max(self.joules, joules)
         if self.reports > 0:
             took = spent - self.joules
             self.least_report_joules = min(self.least_report_joules, took) if self.reports > 1 else took
@@ -112,9 +120,6 @@ class Race:
         repeats: trials of each winner.
         winners: how many of the cheapest are confirmed.
         pauses: a trial can be paused and go on later; otherwise each runs until a rule ends it.
-
-    Attributes:
-        decisions: what was decided for which trial, in that order; not ``go on``.
     """
 
     def __init__(
@@ -128,14 +133,16 @@ class Race:
         self._first = [self._course() for _ in range(arms)]
         self._confirming: dict[Runner, _Course] = {}
         self._ranked: list[tuple[float, int]] = []
-        self.decisions: list[tuple[Runner, Decision]] = []
+        self._running: set[Runner] = set()
+        self._ready: list[tuple[float, int]] = []  # a heap of arms that wait, with what they had spent
+        self._rank()
 
     # What trials tell ------------------------------------------------------------------------------------------------
 
     def started(self, runner: Runner) -> None:
         """A trial begins, or goes on."""
-        course = self._of(runner)
-        course.state, course.begun_at_joules = "running", course.joules
+        course = self._enter(runner, "running")
+        course.begun_at_joules, course.has_failed = course.joules, False
 
     def reported(
         self,
@@ -151,7 +158,7 @@ class Race:
         Args:
             runner: the trial.
             value: of the objective; None if the report has none.
-            joules: that it has spent since its beginning, without start-up; None if nobody knows: as before.
+            joules: that it has spent since its beginning, without start-up; None if nobody knows.
             startup_joules: of all its starts.
             can_pause: it has left a checkpoint with this report.
         """
@@ -170,19 +177,19 @@ class Race:
         if decision is None:
             return GO_ON
         if decision.what == "pause":
-            course.state = "paused"
-            return self._decided(runner, decision)
+            self._enter(runner, "paused")
+            return decision
         return self._end(runner, decision)
 
-    def ended(self, runner: Runner) -> None:
-        """A trial has ended by itself, or failed. One that has not reached the target never will."""
-        self._of(runner).state = "over"
-        self._rank()
+    def ended(self, runner: Runner, *, failed: bool = False) -> None:
+        """A trial has ended. One that has not reached the target never will; but ``failed`` says nothing of its arm."""
+        self._enter(runner, "over").has_failed = failed
+        self._rank_again(runner)
 
     def paused(self, runner: Runner) -> None:
         """A trial waits to go on, whatever was decided of it: it was interrupted, or failed and is tried again."""
-        self._of(runner).state = "paused"
-        self._rank()
+        self._enter(runner, "paused").has_failed = False
+        self._rank_again(runner)
 
     def learn(self, runner: Runner, value: float | None, joules: float | None, startup_joules: float | None) -> None:
         """Take a report for known, of which nothing is to be decided any more. Arguments as of ``reported``."""
@@ -190,40 +197,62 @@ class Race:
         spent = course.see(joules, startup_joules)
         if value is not None and self._sign * value > course.best:
             course.best = self._sign * value
-            course.records[0].append(course.best)
-            course.records[1].append(spent)
-        if course.held.see(self._objective.reached_by(value), spent):
-            course.state = "over"
+            if spent is not None:
+                course.records[0].append(course.best)
+                course.records[1].append(spent)
+        if course.held.see(self._objective.reached_by(value), math.inf if spent is None else spent):
+            self._enter(runner, "over")
             self._rank()
 
     def _end(self, runner: Runner, decision: Decision) -> Decision:
-        self._of(runner).state = "over"
-        self._rank()
-        return self._decided(runner, decision)
-
-    def _decided(self, runner: Runner, decision: Decision) -> Decision:
-        self.decisions.append((runner, decision))
+        self._enter(runner, "over")
+        self._rank_again(runner)
         return decision
+
+    def _rank_again(self, runner: Runner) -> None:
+        if runner.repeat > 0 or self._of(runner).held.found:  # others are in no rank
+            self._rank()
+
+    def _enter(self, runner: Runner, state: _State) -> _Course:
+        course = self._of(runner)
+        course.state = state
+        if state == "running":
+            self._running.add(runner)
+        else:
+            self._running.discard(runner)
+        if state == "paused" and runner.repeat == 0:
+            heapq.heappush(self._ready, (course.joules, runner.arm))
+        return course
 
     # What others ask -------------------------------------------------------------------------------------------------
 
     def next(self) -> Runner | None:
         """Who is to run beside those that run: a new trial, or a paused one. None: nobody before something changes."""
         cap = self.cap_joules
-        racing = [arm for arm, course in enumerate(self._first) if self._races(course, cap)]
-        behind = min((self._first[arm].joules for arm in racing), default=math.inf)
-        ready = [arm for arm in racing if self._first[arm].state != "running"]
-        sure = [arm for joules, arm in self._ranked[: self._winners] if joules <= behind or not ready]
+        ready = self._least_that_waits(cap)
+        at_work = (self._first[runner.arm] for runner in self._running if runner.repeat == 0)
+        racing = [course.joules for course in at_work if course.needs_joules <= cap]
+        behind = min([*racing, math.inf if ready is None else self._first[ready].joules], default=math.inf)
+        sure = [arm for joules, arm in self._ranked[: self._winners] if joules <= behind or ready is None]
         confirming = next(self._unconfirmed(sure), None)
-        if confirming is not None or not ready:
+        if confirming is not None or ready is None:
             return confirming
-        # Without pauses nobody is behind: the arms come in their order.
-        return Runner(min(ready, key=lambda arm: (self._first[arm].joules, arm)), 0)
+        return Runner(ready, 0)
+
+    def _least_that_waits(self, cap: float) -> int | None:
+        """The arm that has spent the least of those that wait, the first of several; none that is over the cap."""
+        while self._ready:
+            joules, arm = self._ready[0]
+            course = self._first[arm]
+            if course.state in ("new", "paused") and course.joules == joules and course.needs_joules <= cap:
+                return arm
+            heapq.heappop(self._ready)  # if the cap rises, it comes back
+        return None
 
     @property
     def running(self) -> int:
         """How many run."""
-        return sum(course.state == "running" for course in (*self._first, *self._confirming.values()))
+        return len(self._running)
 
     @property
     def is_over(self) -> bool:
@@ -285,9 +314,6 @@ class Race:
             return False
         return runner.repeat == 0 and (waiting.repeat > 0 or self._first[waiting.arm].joules < course.joules)
 
-    def _races(self, course: _Course, cap: float) -> bool:
-        return course.state != "over" and course.needs_joules <= cap
-
     def _unconfirmed(self, arms: Iterable[int]) -> Iterator[Runner]:
         """Repeats of winners that do not run yet."""
         for arm in arms:
@@ -302,12 +328,13 @@ class Race:
         return SLACK * max(own, cap if cap < math.inf else 0.0)
 
     def _confirmed(self) -> list[tuple[float, int]]:
-        """Arms that have reached the target with all repeats: the mean of their joules, and which."""
+        """Arms that reached the target with all repeats that did not crash: the mean of their joules, and which."""
         found = []
         for _, arm in self._ranked:
-            needed = [self._of(Runner(arm, repeat)).reached_joules for repeat in range(self._repeats)]
+            courses = [self._of(Runner(arm, repeat)) for repeat in range(self._repeats)]
+            needed = [course.reached_joules for course in courses if not course.has_failed]
             known = [joules for joules in needed if joules is not None]
-            if len(known) == self._repeats:
+            if known and len(known) == len(needed):
                 found.append((statistics.fmean(known), arm))
         return found
 
@@ -322,9 +349,13 @@ class Race:
             unreliable = {
                 runner.arm
                 for runner, course in self._confirming.items()
-                if course.state == "over" and not course.held.found
+                if course.state == "over" and not course.held.found and not course.has_failed
             }
             self._ranked = [(joules, arm) for joules, arm in self._ranked if arm not in unreliable]
+        self._ready = [
+            (course.joules, arm) for arm, course in enumerate(self._first) if course.state in ("new", "paused")
+        ]
+        heapq.heapify(self._ready)
 
     def _course(self) -> _Course:
         return _Course(FirstHeld(self._objective.patience))

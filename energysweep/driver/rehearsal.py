@@ -15,7 +15,7 @@ import math
 import random
 import statistics
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,13 +57,15 @@ class Curves:
         of: the name of the table or run.
         by_trial: the reports by configuration and number of the seed.
         stopped: how many trials had been stopped before their end: what they would have cost beyond is not known.
-        estimated: the joules are partly of an estimate. Of a table nobody knows.
+        left_out: how many configurations lack a seed that others have: they could not be confirmed, and do not run.
+        estimated: the joules are partly of an estimate; None of a table, which does not tell.
     """
 
     of: str
     by_trial: Mapping[tuple[str, int], Sequence[Report]]
     stopped: int = 0
-    estimated: bool = False
+    left_out: int = 0
+    estimated: bool | None = None
 
     @property
     def configurations(self) -> list[str]:
@@ -77,7 +79,7 @@ class Curves:
 
     def joules_to(self, objective: Objective, configuration: str) -> float:
         """The mean over its seeds of what it took to hold the target; infinite if one never did."""
-        own = [reports for (name, _), reports in self.by_trial.items() if name == configuration]
+        own = (self.by_trial[configuration, seed] for seed in range(self.seeds))
         return statistics.fmean(_joules_to(objective, reports) for reports in own)
 
 
@@ -124,13 +126,16 @@ def read_table(path: Path, metric: str) -> Curves:
     """
     text = _unpacked(path)
     rows = csv.DictReader(io.StringIO(text, newline=""))
-    missing = [name for name in (*_COLUMNS, metric) if name not in (rows.fieldnames or ())]
+    names = _names(rows, path)
+    missing = [name for name in (*_COLUMNS, metric) if name not in names]
     if missing:
-        known = ", ".join(rows.fieldnames or ()) or "none"
-        raise InputError(f"has no column {missing[0]} (there is {known})", file=str(path), line=1)
+        raise InputError(f"has no column {missing[0]} (there is {', '.join(names) or 'none'})", file=str(path), line=1)
     seeds: dict[str, dict[str, int]] = defaultdict(dict)
     found: dict[tuple[str, int], list[Report]] = defaultdict(list)
     for row in _rows(rows, path):
+        for column in ("configuration", "seed"):
+            if row[column] is None:
+                raise InputError("is missing", file=str(path), line=rows.line_num, key=column)
         own = seeds[row["configuration"]]
         reports = found[row["configuration"], own.setdefault(row["seed"], len(own))]
         joules = _number(row["energy_joules"])
@@ -144,7 +149,8 @@ def read_table(path: Path, metric: str) -> Curves:
         reports.append(Report(joules, _number(row[metric])))
     if not found:
         raise InputError("has no rows", file=str(path))
-    return Curves(path.name, dict(found))
+    kept, left_out = _with_all_seeds(found)
+    return Curves(path.name, kept, left_out=left_out)
 
 
 def curves_of(name: str, state: RunState, varying: Sequence[str]) -> Curves:
@@ -177,7 +183,26 @@ def curves_of(name: str, state: RunState, varying: Sequence[str]) -> Curves:
             stopped += trial.status == "pruned"
     if not found:
         raise InputError("no trial has ended that reported with its energy", file=name)
-    return Curves(name, found, stopped, any(is_model(meter.source) for meter in state.meters.values()))
+    kept, left_out = _with_all_seeds(found)
+    estimated = any(is_model(meter.source) for meter in state.meters.values())
+    return Curves(name, kept, stopped, left_out, estimated)
+
+
+def _with_all_seeds(
+    found: Mapping[tuple[str, int], Sequence[Report]],
+) -> tuple[dict[tuple[str, int], Sequence[Report]], int]:
+    """Those of configurations that have as many seeds as the one with most; and how many have not."""
+    numbers = Counter(configuration for configuration, _ in found)
+    most = max(numbers.values())
+    kept = {key: reports for key, reports in found.items() if numbers[key[0]] == most}
+    return kept, sum(number < most for number in numbers.values())
+
+
+def _names(rows: csv.DictReader[str], path: Path) -> Sequence[str]:
+    try:
+        return rows.fieldnames or ()
+    except csv.Error as error:
+        raise InputError(f"is no CSV: {error}", file=str(path), line=1) from None
 
 
 def _rows(rows: csv.DictReader[str], path: Path) -> Iterator[dict[str, str]]:

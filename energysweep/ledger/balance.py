@@ -55,7 +55,8 @@ def _mean(values: Sequence[float]) -> float:
     try:
         return statistics.fmean(values)
     except OverflowError:  # of their sum
-        return math.fsum(value / len(values) for value in values)
+        largest = max(map(abs, values))
+        return math.fsum(value / largest for value in values) / len(values) * largest
 
 
 def _std(values: Sequence[float]) -> float | None:

@@ -58,10 +58,20 @@ def extent(run: Mapping[str, Any], trials: Sequence[TrialSummary]) -> Extent:
     status = str(run.get("status", "running"))
     ended = sum(1 for trial in trials if trial.ended_as_planned)
     failed = sum(1 for trial in trials if trial.status == "failed")
-    noted = run.get("planned_trials")
-    # More than planned, if a driver was killed before Tune had written its state: trials began anew.
-    planned = max(noted if isinstance(noted, int) and status != "done" else 0, len(trials))
+    planned = planned_trials(run, len(trials))
     return Extent(status, planned, ended, failed, planned - ended - failed)
+
+
+def planned_trials(run: Mapping[str, Any], begun: int) -> int:
+    """How many trials there are, or are to be: more than planned, if a driver was killed before Tune had written its
+    state, so that trials began anew.
+
+    Args:
+        run: what the driver noted.
+        begun: how many of the sweep's own trials the ledger has.
+    """
+    noted = run.get("planned_trials")
+    return max(noted if isinstance(noted, int) and run.get("status") != "done" else 0, begun)
 
 
 def open_text(found: Extent) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from energysweep.core.buckets import BUCKETS, WORK_BUCKETS
+from energysweep.core.buckets import BUCKETS, LEASE_APART, WORK_BUCKETS
 from energysweep.core.carbon import Intensity
 from energysweep.core.errors import InputError
 from energysweep.core.naming import parse
@@ -190,10 +190,9 @@ def _buckets(rows: Sequence[EnergyRow], own_leases: set[str]) -> tuple[tuple[str
     def booked(among: Sequence[EnergyRow], *names: str) -> float:
         return math.fsum(row.joules for row in among if row.bucket in names)
 
-    apart = [bucket for bucket in BUCKETS if bucket.of == "lease" and not bucket.is_work]
     return (
         ("this trial", booked(own, *WORK_BUCKETS)),
-        *((f"its {bucket.title}", booked(own, bucket.name)) for bucket in apart),
+        *((f"its {bucket.title}", booked(own, bucket.name)) for bucket in LEASE_APART),
         ("other trials", math.fsum(row.joules for row in rows if row.lease and row.lease not in own_leases)),
         *((bucket.title, booked(of_host, bucket.name)) for bucket in BUCKETS if bucket.of == "host"),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from energysweep.core.buckets import BUCKETS
+from energysweep.core.buckets import ACCOUNT_APART
 from energysweep.core.metrics import (
     AGENT_CPU,
     AGENT_OPEN_LEASES,
@@ -60,7 +60,7 @@ _RESTARTS = (
 
 _SHARED = "Where several agents share a node, this is what the one that has counted longest says."
 _ADDRESSES = "Each address at which Prometheus finds an agent counts; one that is scraped at two counts twice."
-_APART = "; ".join(f"{each.title}: {each.about}" for each in BUCKETS if each.is_in_host_account and not each.is_work)
+_APART = "; ".join(f"{each.title}: {each.about}" for each in ACCOUNT_APART)
 _DIVIDED = f"{_SHARED} Where it was there for a part of the time, agents are divided by time, which is an estimate."
 
 

@@ -49,9 +49,10 @@ from energysweep.core.records import (
     TrialRow,
 )
 from energysweep.ledger.course import Course, RunClock, Sample, course_between, course_of, every_step, running_totals
+from energysweep.ledger.model import planned_trials
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import LedgerData
-from energysweep.ledger.summary import shown_parameters, summary_of
+from energysweep.ledger.summary import shown_parameters
 from energysweep.ledger.sweep_metrics import About, sweep_numbers
 from energysweep.sweepfile import Scheduler
 
@@ -316,7 +317,7 @@ def _sweep_samples(
     about = About(
         name=str(run.get("name", "")),
         owner=str(run.get("owner", "")),
-        planned=summary_of(state, data).extent.planned,
+        planned=planned_trials(run, len(state.trials)),
         varying=shown_parameters(data),
         scheduler=_scheduler(run),
         intensity=intensity,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from energysweep.core.buckets import BUCKETS, BY_NAME, TRIALS, WORK_BUCKETS
+from energysweep.core.buckets import ACCOUNT_APART, BY_NAME, TRIALS, WORK_BUCKETS
 
 # Fields: what one holds gives its unit, its decimals, and the width of its column ------------------------------------
 #
@@ -62,9 +62,7 @@ METRIC = Field("none", 140)
 MOMENT = Field("dateTimeAsIso", 165)
 
 OWNERS: Mapping[str, tuple[str, str]] = {TRIALS: ("Trials", BY_NAME[WORK_BUCKETS[0]].color)} | {
-    bucket.name: (bucket.title.capitalize(), bucket.color)
-    for bucket in BUCKETS
-    if bucket.is_in_host_account and not bucket.is_work
+    bucket.name: (bucket.title.capitalize(), bucket.color) for bucket in ACCOUNT_APART
 }
 """Whose energy a bucket is, by its label: the name that people read, and its colour."""
 

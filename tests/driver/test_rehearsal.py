@@ -86,6 +86,14 @@ def test_a_target_that_is_reached_for_nothing_has_no_regret_over_nothing() -> No
     assert (alone.chosen, alone.regret, alone.ratio) == ("a", 1.0, None)
 
 
+def test_configurations_that_lack_a_seed_are_left_out_and_counted(tmp_path: Path) -> None:
+    table = write(tmp_path / "table.csv", HEAD + "a,0,10,1\na,1,10,1\nb,0,1,1\n")
+    curves = read_table(table, "accuracy")
+    assert (curves.configurations, curves.left_out) == (["a"], 1)
+    found = rehearse(curves, ACCURACY, "race")
+    assert (found.chosen, found.regret, found.trials) == ("a", 1.0, 2)
+
+
 def test_the_order_is_that_of_the_seed() -> None:
     orders = [rehearse(FIVE, ACCURACY, "cap", winners=1, order_seed=seed).energy_joules for seed in (1, 1, 2, 3, 4)]
     assert orders[0] == orders[1]
@@ -119,7 +127,9 @@ def test_a_table_is_read_with_its_columns_in_any_order(tmp_path: Path, name: str
         (HEAD + "1,0,5,0.5\n1,0,4,0.6\n", ":3: energy_joules: must be joules"),
         (HEAD + "1,0,nan,0.5\n", ":2: energy_joules"),
         (HEAD + "1,0,1e19,0.5\n", ":2: energy_joules: must be joules since the trial began: a number up to 1e+18"),
-        (HEAD + "1\n", ":2: energy_joules"),
+        (HEAD + "1\n", ":2: seed: is missing"),
+        ("seed,energy_joules,accuracy,configuration\n0,1,1\n", ":2: configuration: is missing"),
+        ("x" * 200_000 + "\n", "is no CSV"),
         (HEAD + "1,0," + "9" * 200_000 + ",1\n", "is no CSV"),
     ],
 )
@@ -169,15 +179,24 @@ def test_the_command_tells_one_json_object_or_sentences(tmp_path: Path, capsys: 
         ([], "either the folder of a run, or --table"),
         (["--table", "there-is-none.csv", "--target", "1"], "there is no such file"),
         (["--table", "there-is-none.csv"], "--target: a table has no target"),
-        (["--table", "x.csv", "--target", "nan"], "no finite number"),
+        (["--table", "x.csv", "--target", "nan"], "no number from -1e+300 to 1e+300"),
+        (["--table", "x.csv", "--target", "1e308"], "no number from"),
+        (["--table", "a-table.csv", "--target", "1", "--metric", ""], "--metric: '' is no metric"),
+        (["--table", "a-table.csv", "--target", "1", "--metric", "should_checkpoint"], "is no metric"),
         (["--table", "x.csv", "--target", "1", "--scheduler", "best"], "none of fifo, asha, race, cap"),
         (["--table", "x.csv", "--target", "1", "--concurrent", "0"], "at least 1"),
         (["there-is-none"], "there is no such folder"),
     ],
 )
 def test_what_it_cannot_rehearse_is_told_in_one_line(
-    options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    options: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "a-table.csv", "configuration,seed,energy_joules,,should_checkpoint\n1,0,1,1,1\n")
     try:
         code = main(["rehearse", *options])
     except SystemExit as error:

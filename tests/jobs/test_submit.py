@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -474,7 +473,5 @@ def test_options_that_do_not_go_together_are_told(
     monkeypatch.chdir(sweep_folder)
     monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
     (sweep_folder / "taken" / "r").mkdir(parents=True)
-    began = time.monotonic()
     assert main(["submit", *options]) == 2
     assert message in capsys.readouterr().err
-    assert time.monotonic() - began < 60

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from energysweep.analysis import StudyEnergy, study_energy
-from energysweep.core.buckets import BUCKETS, TRIALS
+from energysweep.core.buckets import APART, TRIALS
 from energysweep.core.text import count_text, emissions_text, energy_text, percent_text
 from energysweep.ledger.balance import total
 from energysweep.ledger.model import Summary, open_text
@@ -90,7 +90,6 @@ def purposes(cost: StudyEnergy) -> tuple[tuple[str, float | None], ...]:
     """The parts of a study's energy, by name."""
     apart = (
         (f"{bucket.title} of trials" if bucket.of == "lease" else bucket.title, cost.buckets[bucket.name])
-        for bucket in BUCKETS
-        if not bucket.is_work
+        for bucket in APART
     )
     return ((TRIALS, cost.trials_energy_joules), *apart)

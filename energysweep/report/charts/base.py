@@ -21,7 +21,6 @@ from energysweep.core.text import MANY_JOULES, number_text
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"
-YELLOW = "#F0E442"
 INK, GREY, PALE_GREY, GRID = "#1f2933", "#66727f", "#c3cbd4", "#e4e8ed"
 _VIRIDIS: Final = ("#fde725", "#a0da39", "#4ac16d", "#1fa187", "#277f8e", "#365c8d", "#46327e", "#440154")
 MOST_CLASSES: Final = len(_VIRIDIS)

@@ -8,7 +8,7 @@ from typing import Final
 
 import plotly.graph_objects as go
 
-from energysweep.core.buckets import BUCKETS, Bucket
+from energysweep.core.buckets import APART, BUCKETS, Bucket
 from energysweep.core.naming import trial_text
 from energysweep.core.records import SampleRow
 from energysweep.core.text import percent_text
@@ -28,7 +28,7 @@ MOST_TRIALS: Final = 20  # with an area of their own in the chart of power
 
 
 _TOGETHER: Final = " and ".join(bucket.title for bucket in BUCKETS if bucket.is_work)
-_APART: Final = "; ".join(f"{bucket.title} is {bucket.about}" for bucket in BUCKETS if not bucket.is_work)
+_APART: Final = "; ".join(f"{bucket.title} is {bucket.about}" for bucket in APART)
 
 
 def _named(bucket: Bucket) -> str:

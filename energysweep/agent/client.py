@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import socket
 import threading
-import urllib.parse
-import urllib.request
 import uuid
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -27,8 +24,6 @@ from energysweep.core.errors import AgentError, AgentUnreachable, LeaseRefused, 
 _ANSWER_SECONDS = 30.0
 _CONNECT_SECONDS = 3.0  # a Service without an agent on this node drops what it gets
 _UNREAD_ANSWERS = 32
-_REMOTE_ANSWER_SECONDS = 3.0  # a lost node must not hold up the others
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # an agent is never behind http_proxy
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,52 +314,6 @@ def _bounds_told() -> Iterator[None]:
         yield
     except ValidationError as error:
         raise LeaseRefused(one_line(protocol.first_problem(error))) from error
-
-
-class RemoteAgent:
-    """An agent as a run's driver asks it over HTTP, on whichever host it is. Thread-safe.
-
-    Args:
-        url: where it answers.
-        run, key: the driver's.
-    """
-
-    def __init__(self, url: str, run: str, key: str) -> None:
-        self._url, self._run, self._key = url, run, key
-
-    def totals(self, window: str, since: int) -> dict[str, Any]:
-        """What the run has drawn there, as ``Telling.totals`` gives it.
-
-        Args:
-            window: the window that it had in the last answer that is safe in the ledger; empty if there was none.
-            since: the revision of that answer, which is acknowledged by this.
-
-        Raises:
-            AgentUnreachable
-        """
-        return self._ask("/v1/totals", {"window": window, "since": f"{since}"})
-
-    def tell(self, request: protocol.CloseTrial | protocol.Agents | protocol.CloseWindow) -> None:
-        """Ask something for the run.
-
-        Raises:
-            AgentUnreachable
-        """
-        path, query, content = protocol.posted(request)
-        self._ask(path, query, json.dumps(content).encode())
-
-    def _ask(self, path: str, query: Mapping[str, str], content: bytes | None = None) -> dict[str, Any]:
-        request = urllib.request.Request(  # noqa: S310 - an agent's own address
-            f"{self._url}{path}?{urllib.parse.urlencode({'run': self._run, **query})}",
-            headers={"Authorization": f"Bearer {self._key}"},
-            data=content,
-        )
-        try:
-            with _DIRECT.open(request, timeout=_REMOTE_ANSWER_SECONDS) as answered:
-                answer: dict[str, Any] = json.load(answered)
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            raise AgentUnreachable(f"{self._url} does not answer: {error}") from error
-        return answer
 
 
 class Lease:

@@ -12,8 +12,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from energysweep.accounting.accounts import Sweep
 from energysweep.agent import protocol
@@ -21,6 +20,7 @@ from energysweep.agent.client import NOTHING_SPENT, AgentClient, Spent
 from energysweep.agent.discovery import ScrapeTargets
 from energysweep.core.buckets import WORK_BUCKETS
 from energysweep.core.errors import AgentError, AgentUnreachable, LedgerError, one_line
+from energysweep.driver.asking import HURRIED_SECONDS, LOOK_SECONDS, AllAtOnce, Silence
 from energysweep.ledger.intake import Intake
 from energysweep.ledger.run_state import RunState
 from energysweep.tune.registry import Registry
@@ -95,82 +95,6 @@ class AgentLink:
             client.close()
             raise
         return client
-
-
-# Asking many at once -------------------------------------------------------------------------------------------------
-
-AT_ONCE = 32
-LONGEST_SILENCE_SECONDS = 16.0  # until a silent agent is asked again
-HURRIED_SECONDS = 1.0  # for all answers together, once the run is to end without waiting
-_ANSWERS_WITHIN_SECONDS = 10.0  # also of an agent that says a byte now and then
-_LOOK_SECONDS = 0.1  # how soon a hurry is noticed
-_Answer = TypeVar("_Answer")
-
-
-class _Silence:
-    """Which agents have not answered, and when to ask them again: in 1 s, then in 2, 4, 8 and 16 s.
-
-    Args:
-        clock: monotonic seconds.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._silent: dict[str, tuple[float, float]] = {}  # for how long it is left alone, and until when
-
-    def is_over(self, url: str) -> bool:
-        """It may be asked."""
-        return url not in self._silent or self._clock() >= self._silent[url][1]
-
-    def note(self, url: str) -> None:
-        """It has not answered."""
-        seconds, _ = self._silent.get(url, (0.5, 0.0))
-        seconds = min(2 * seconds, LONGEST_SILENCE_SECONDS)
-        self._silent[url] = (seconds, self._clock() + seconds)
-
-    def end(self, url: str) -> None:
-        """It has answered."""
-        self._silent.pop(url, None)
-
-
-class _AllAtOnce:
-    """Asks agents at the same time, so that the silent ones are waited for once and not one after another.
-
-    Args:
-        clock: monotonic seconds.
-        hurried: whether the run is to end without waiting.
-    """
-
-    def __init__(self, clock: Callable[[], float], hurried: Callable[[], bool]) -> None:
-        self._clock, self._hurried = clock, hurried
-
-    def ask(self, urls: Sequence[str], ask: Callable[[str], _Answer]) -> list[tuple[str, Future[_Answer] | None]]:
-        """What they answer, in the order of ``urls``, whoever came first.
-
-        Args:
-            urls: of the agents.
-            ask: asks one of them, in a thread of its own.
-
-        Returns:
-            For each agent the future that has its answer or its error; None where it was waited for in vain. An agent
-            whose turn has not come in time is left out: of its silence nothing is known.
-        """
-        if not urls:
-            return []
-        began = self._clock()
-        pool = ThreadPoolExecutor(min(len(urls), AT_ONCE), thread_name_prefix="energysweep-ask")
-        try:
-            asked = [(url, pool.submit(ask, url)) for url in urls]
-            waiting = {future for _, future in asked}
-            while waiting and self._clock() - began < self._seconds():
-                _, waiting = wait(waiting, timeout=_LOOK_SECONDS)
-            never_begun = {future for future in waiting if future.cancel()}
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-        return [(url, None if future in waiting else future) for url, future in asked if future not in never_begun]
-
-    def _seconds(self) -> float:
-        return HURRIED_SECONDS if self._hurried() else _ANSWERS_WITHIN_SECONDS
 
 
 # What the agents say, once a second ----------------------------------------------------------------------------------
@@ -252,8 +176,8 @@ class Poller:
         self._hurried = hurried
         self._pause = pause
         self._after_poll = polled
-        self._all = _AllAtOnce(clock, hurried)
-        self._silence = _Silence(clock)
+        self._all = AllAtOnce(clock, hurried)
+        self._silence = Silence(clock)
         self._left_open: set[str] = set()  # others whose window is to be closed, and that have not heard it
         self._since: dict[str, tuple[str, int]] = {}  # by agent: window and revision that are in the ledger
         self._answering: set[str] = set()  # at the last poll
@@ -304,7 +228,7 @@ class Poller:
                 self._thread.join(within_seconds)
             return
         while self._thread.is_alive() and not self._hurried():
-            self._thread.join(_LOOK_SECONDS)
+            self._thread.join(LOOK_SECONDS)
         if self._thread.is_alive():
             self._thread.join(HURRIED_SECONDS)
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import ray
 
-from energysweep.agent.client import RemoteAgent
 from energysweep.agent.discovery import TargetsFile
+from energysweep.agent.remote import RemoteAgent
 from energysweep.agent.server import DEFAULT_PORT
 from energysweep.core import carbon
 from energysweep.core.errors import EnergysweepError, InputError, LedgerError, NotWritten

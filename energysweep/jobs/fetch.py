@@ -69,12 +69,12 @@ def _arrive(folder: Path, run_id: str | None, fill: Callable[[Path], None]) -> N
             new.mkdir()
             fill(new)
             _check_ledger(new / LEDGER, run_id)
-            if os.path.lexists(folder):
-                folder.rename(old)
             try:
+                if os.path.lexists(folder):
+                    folder.rename(old)
                 new.rename(folder)
-            except OSError:
-                if os.path.lexists(old):
+            except BaseException:  # Ctrl-C, too: the earlier copy is put back
+                if os.path.lexists(old) and not os.path.lexists(folder):
                     old.rename(folder)
                 raise
     except Refused as error:

@@ -21,7 +21,7 @@ from energysweep.core.naming import exact_text
 from energysweep.core.objective import Objective
 from energysweep.ledger.balance import Spread, joules_of
 from energysweep.ledger.configurations import ConfigurationSummary
-from energysweep.ledger.trials import TrialSummary
+from energysweep.ledger.trials import TrialSummary, order
 
 
 class Repeats(Protocol):
@@ -29,6 +29,8 @@ class Repeats(Protocol):
 
     @property
     def parameters(self) -> Mapping[str, Any]: ...
+    @property
+    def hardware(self) -> str: ...
     @property
     def trials(self) -> Sequence[TrialLike]: ...
     @property
@@ -83,7 +85,8 @@ def ranked(configurations: Sequence[_Repeats], objective: Objective | None) -> l
 
     Empty if they do not do the same work: then the least energy is no merit. A configuration that sometimes fails to
     reach the target is cheap only when it is lucky: those that always arrive, as far as their trials have ended, and
-    whose energy is known, are compared, if there are any.
+    whose energy is known, are compared, if there are any. Of equal ones the first by parameters and hardware comes
+    first, in whichever order they were found.
     """
     if not same_work(configurations):
         return []
@@ -92,7 +95,11 @@ def ranked(configurations: Sequence[_Repeats], objective: Objective | None) -> l
     if objective is not None and objective.target is not None:
         always = [(joules, each) for joules, each in found if always_arrives(each.trials)]
         found = always or found
-    return sorted(found, key=lambda pair: pair[0])
+    return sorted(found, key=lambda pair: (pair[0], *_place(pair[1])))
+
+
+def _place(each: Repeats) -> tuple[object, ...]:
+    return order(each.parameters, sorted(each.parameters)), exact_text(each.parameters), each.hardware
 
 
 # Which configurations cannot be told from the cheapest one (``Compared``) ---------------------------------------------

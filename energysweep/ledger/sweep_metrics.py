@@ -120,6 +120,10 @@ class _Repeats:
         return self.row.parameters
 
     @property
+    def hardware(self) -> str:
+        return self.row.hardware
+
+    @property
     def energy_joules(self) -> Spread | None:
         return None  # of trials that run it says nothing: without a target none is the cheapest so far
 
@@ -140,7 +144,7 @@ def cheapest(trials: Iterable[TrialState], varying: Sequence[str], objective: Ob
     groups = grouped(own, lambda trial: (exact_text(trial.row.parameters), trial.row.hardware)).values()
     found = ranked([_Repeats(group[0].row, tuple(map(_observed, group))) for group in groups], objective)
     for joules, first in found[:1]:
-        return Cheapest(configuration_text(first.parameters, varying), first.row.hardware, joules)
+        return Cheapest(configuration_text(first.parameters, varying), first.hardware, joules)
     return None
 
 

@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 from energysweep.accounting.accounts import Sweep
-from energysweep.agent.client import AgentClient, RemoteAgent
+from energysweep.agent.client import AgentClient
 from energysweep.agent.lifecycle import start_agent
 from energysweep.agent.protocol import Hello
+from energysweep.agent.remote import RemoteAgent
 from energysweep.agent.server import AgentServer
 from energysweep.core.runfolder import LEDGER
 from energysweep.driver.poller import AgentLink, Poller

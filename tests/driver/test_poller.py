@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 
 from energysweep.agent import protocol
+from energysweep.agent.remote import whole
 from energysweep.core.errors import AgentError, AgentUnreachable
 from energysweep.core.runfolder import LEDGER
+from energysweep.driver.asking import AllAtOnce
 from energysweep.driver.poller import LAST_SECONDS, Poller
 from energysweep.ledger.intake import Intake
 from energysweep.ledger.run_state import RunState
@@ -268,3 +271,47 @@ def test_what_goes_wrong_with_one_agent_that_is_told_keeps_it_from_no_other(cloc
     poller.close_trial("t", is_over=True)
     assert [url for url, _ in hosts.told] == [hosts.urls[2]]
     assert poller.failures == 1
+
+
+def test_who_waits_for_a_peer_keeps_no_process_alive() -> None:
+    asking = AllAtOnce(FakeClock(), lambda: False)
+    answers = asking.ask(["a", "b", "c"], lambda url: (url, threading.current_thread().daemon))
+    assert [(url, future.result()) for url, future in answers if future is not None] == [
+        (url, (url, True)) for url in "abc"
+    ]
+
+
+def test_an_error_of_one_agent_is_told_where_its_answer_is_taken() -> None:
+    def ask(url: str) -> str:
+        if url == "b":
+            raise AgentUnreachable("gone")
+        return url
+
+    a, b = AllAtOnce(FakeClock(), lambda: False).ask(["a", "b"], ask)
+    assert a[1] is not None
+    assert a[1].result() == "a"
+    assert b[1] is not None
+    with pytest.raises(AgentUnreachable, match="gone"):
+        b[1].result()
+
+
+class Pieces:
+    """An answer that comes in pieces."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = list(pieces)
+
+    def read1(self, _size: int) -> bytes:
+        return self.pieces.pop(0) if self.pieces else b""
+
+
+def test_an_answer_that_comes_byte_by_byte_has_an_end() -> None:
+    pieces: Any = Pieces(b'{"a"', b": 1}")
+    assert whole(pieces, math.inf) == b'{"a": 1}'
+    dribbled: Any = Pieces(*[b" "] * 100)
+    with pytest.raises(TimeoutError, match="not come to its end"):
+        whole(dribbled, -math.inf)
+    assert len(dribbled.pieces) == 99
+    flood: Any = Pieces(*[b" " * 2**26] * 5)
+    with pytest.raises(ValueError, match="more than 268435456 bytes"):
+        whole(flood, math.inf)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -132,6 +132,14 @@ def record(
             ],
             Cheapest("rate=0.2", "cpu", 9.0),
         ),
+        # Equal ones: the first by parameters and hardware, in whichever order they came.
+        (
+            [
+                *(record(10.0, "completed", 9.0, "gpu"), record(2.0, "completed", 9.0, "gpu")),
+                record(2.0, "completed", 9.0, "cpu"),
+            ],
+            Cheapest("rate=2.0", "cpu", 9.0),
+        ),
         # A stage is no configuration, and not one that fails to reach the target.
         (
             [record(0.1, "completed", None, stage="base"), record(0.1, "completed", 10.0)],
@@ -166,6 +174,13 @@ TRIALS = st.lists(
 
 
 @given(trials=TRIALS, target=st.sampled_from([0.5, None]))
+@example(
+    trials=[
+        ({"rate": 0.1, "pretrained": "a"}, "gpu", "pending", "", [(0.75, 0.0)]),
+        ({"rate": 0.1, "pretrained": "a"}, "", "pending", "", [(0.75, 0.0)]),
+    ],
+    target=0.5,
+)
 def test_what_is_the_cheapest_while_a_sweep_runs_is_so_in_its_report(
     trials: list[tuple[dict[str, object], str, TrialStatus, str, list[tuple[float | None, float | None]]]],
     target: float | None,

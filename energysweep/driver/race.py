@@ -21,7 +21,8 @@ from ray.tune.trainable import FunctionTrainable
 from energysweep.core.naming import exact_text
 from energysweep.core.objective import Objective, number
 from energysweep.core.records import ResultRow
-from energysweep.driver.racing import Race, Runner
+from energysweep.driver.arms import Runner
+from energysweep.driver.racing import Race
 from energysweep.driver.schedulers import Scheduler
 from energysweep.sweepfile import Point, SweepSpec, points
 from energysweep.tune.points import KEY

@@ -16,8 +16,9 @@ from ray.tune.search import Searcher
 
 from energysweep.core.objective import Objective
 from energysweep.core.records import ResultRow
+from energysweep.driver.arms import Runner
 from energysweep.driver.race import Racing
-from energysweep.driver.racing import SLACK, Race, Runner
+from energysweep.driver.racing import SLACK, Race
 from energysweep.driver.rehearsal import Curves, Report, rehearse
 from energysweep.driver.schedulers import scheduler
 from energysweep.sweepfile import SweepSpec, points

@@ -181,6 +181,33 @@ class AttemptRow(NamedTuple):
     error: str | None
 
 
+What = Literal["started", "resumed", "paused", "ended", "failed", "waiting", "stopped", "interrupted"]
+
+
+class DecisionRow(NamedTuple):
+    """One choice of the sweep: what became of a trial, or of the whole, and by which rule and numbers.
+
+    Attributes:
+        number: counts a run's decisions from 1, in the order in which they were made.
+        trial: empty for one about the sweep as a whole.
+        why: the rule, by one word, such as ``capped``; empty where there is none.
+        joules: what the rule looked at: what the trial had spent, or what the sweep had been charged with.
+        limit_joules: what it was compared with; None if the rule has no joules to compare with.
+        sweep_joules: what the sweep had been charged with by then, as of the last poll; None if nothing was metered.
+        numbers: what else the rule went by, by names with units.
+    """
+
+    number: Count
+    at: UnixTime
+    trial: str
+    what: What
+    why: str
+    joules: Joules | None
+    limit_joules: Joules | None
+    sweep_joules: Joules | None
+    numbers: dict[str, Any]
+
+
 class SampleRow(NamedTuple):
     """Energy over time, for the picture: the running total of a trial or of a bucket, on one device.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from ray.tune.experiment import Trial
 from energysweep.agent.client import NOTHING_SPENT, Spent
 from energysweep.core.errors import EnergysweepError
 from energysweep.core.objective import number
-from energysweep.core.records import AttemptRow, ResultRow, TrialRow, TrialStatus
+from energysweep.core.records import AttemptRow, DecisionRow, ResultRow, TrialRow, TrialStatus, What
 from energysweep.ledger.run_state import Results, RunState, TrialState
 from energysweep.ledger.store import Ledger
 from energysweep.tune.points import KEY, stage_of
@@ -92,7 +93,7 @@ class Recorder(Callback):
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.unrecorded: dict[str, str] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._ledger = ledger
         self.state = state
         self._began = began
@@ -123,6 +124,50 @@ class Recorder(Callback):
             return NOTHING_SPENT
         startup_joules = self._startup_joules.get(trial)
         return Spent(last.energy_joules or 0.0, last.active_energy_joules or 0.0, startup_joules or 0.0)
+
+    def decide(
+        self,
+        what: What,
+        why: str,
+        trial: str = "",
+        *,
+        joules: float | None = None,
+        limit_joules: float | None = None,
+        **numbers: Any,
+    ) -> None:
+        """Note a decision, in the run's state and in its ledger: the one way in which the driver does. Thread-safe.
+
+        Args:
+            what: became of the trial, or of the sweep.
+            why: the rule, by one word, such as ``capped``.
+            trial: its id; empty for a decision about the sweep as a whole.
+            joules: what the rule looked at: what the trial had spent, or what the sweep had been charged with.
+            limit_joules: what that was compared with.
+            numbers: what else the rule went by, by names with units (``emissions_grams``, ``limit_grams``); a None is
+                left out.
+
+        Raises:
+            LedgerError: it could not be kept.
+        """
+        with self._lock:
+            known = {name: value for name, value in numbers.items() if value is not None}
+            charged = self.state.charged_joules
+            number = self.state.last_decision + 1
+            self._record(
+                decisions=[
+                    DecisionRow(
+                        number,
+                        self._wall_clock(),
+                        trial,
+                        what,
+                        why,
+                        _finite(joules),
+                        _finite(limit_joules),
+                        charged,
+                        known,
+                    )
+                ]
+            )
 
     # Tune's hooks ------------------------------------------------------------------------------------------------
 
@@ -230,9 +275,10 @@ class Recorder(Callback):
         trials: Sequence[TrialRow] = (),
         attempts: Sequence[AttemptRow] = (),
         results: Sequence[ResultRow] = (),
+        decisions: Sequence[DecisionRow] = (),
     ) -> None:
-        self.state.merge([*trials, *attempts, *results])
-        self._ledger.record(trials, attempts, results)
+        self.state.merge([*trials, *attempts, *results, *decisions])
+        self._ledger.record(trials, attempts, results, decisions)
 
     # What others ask -------------------------------------------------------------------------------------------------
 
@@ -279,6 +325,10 @@ def _new_row(trial: Trial) -> TrialRow:
         error=None,
         stage=stage_of(trial.config),
     )
+
+
+def _finite(joules: float | None) -> float | None:
+    return joules if joules is not None and math.isfinite(joules) else None
 
 
 def _result(results: Results) -> dict[str, Any]:

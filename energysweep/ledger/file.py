@@ -19,9 +19,12 @@ from typing import Any, Final
 from energysweep.core.errors import LedgerError, one_line
 
 _APPLICATION_ID: Final = 0x454E5357  # "ENSW", in the file's header: a foreign SQLite file is recognised by it
-_SCHEMA_VERSION: Final = 3
+_SCHEMA_VERSION: Final = 4
 
-_SCHEMA: Final = """
+_DECISIONS: Final = """CREATE TABLE decisions (
+  number INTEGER PRIMARY KEY, at REAL NOT NULL, trial TEXT NOT NULL, what TEXT NOT NULL, why TEXT NOT NULL, joules REAL,
+  limit_joules REAL, sweep_joules REAL, numbers TEXT NOT NULL) WITHOUT ROWID"""
+_SCHEMA: Final = f"""
 CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE energy (
   host TEXT NOT NULL, window TEXT NOT NULL, lease TEXT NOT NULL, device TEXT NOT NULL, component TEXT NOT NULL,
@@ -51,16 +54,18 @@ CREATE TABLE results (
 CREATE TABLE samples (
   series TEXT NOT NULL, elapsed_seconds REAL NOT NULL, joules REAL NOT NULL,
   PRIMARY KEY (series, elapsed_seconds)) WITHOUT ROWID;
+{_DECISIONS};
 """
 
-# What makes a ledger of a version into one of the next. Runs of older energysweeps had no stages, and
-# did not tell start-up apart from work.
+# What makes a ledger of a version into one of the next. Runs of older energysweeps had no stages,
+# did not tell start-up apart from work, and wrote down no decisions.
 _UPGRADES: Final = {
     1: ("ALTER TABLE trials ADD COLUMN stage TEXT NOT NULL DEFAULT ''",),
     2: (
         "ALTER TABLE leases ADD COLUMN startup_seconds REAL",
         "ALTER TABLE leases ADD COLUMN works_elsewhere INTEGER",
     ),
+    3: (_DECISIONS,),
 }
 
 

@@ -13,9 +13,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Generic, TypeVar, get_args, get_type_hints
 
-from energysweep.core.records import AttemptRow, EnergyRow, LeaseRow, MeterRow, ResultRow, SampleRow, TrialRow
+from energysweep.core.records import (
+    AttemptRow,
+    DecisionRow,
+    EnergyRow,
+    LeaseRow,
+    MeterRow,
+    ResultRow,
+    SampleRow,
+    TrialRow,
+)
 
-Row = EnergyRow | MeterRow | LeaseRow | TrialRow | AttemptRow | ResultRow | SampleRow
+Row = EnergyRow | MeterRow | LeaseRow | TrialRow | AttemptRow | ResultRow | SampleRow | DecisionRow
 _Row = TypeVar("_Row", bound=Row)
 
 
@@ -173,4 +182,7 @@ ATTEMPTS: Final = _Newest(
 )
 RESULTS: Final = _Newest("results", ResultRow, ("trial", "iteration"), ("elapsed_seconds",), {}, ("metrics",))
 
-RULES: Final[Sequence[Rule[Any]]] = (ENERGY, METERS, LEASES, TRIALS, ATTEMPTS, RESULTS, SAMPLES)
+# The one driver of a run numbers what it decides; what was written once is not written otherwise.
+DECISIONS: Final = _Newest("decisions", DecisionRow, ("number",), ("at",), {}, ("numbers",))
+
+RULES: Final[Sequence[Rule[Any]]] = (ENERGY, METERS, LEASES, TRIALS, ATTEMPTS, RESULTS, SAMPLES, DECISIONS)

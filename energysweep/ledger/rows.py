@@ -20,6 +20,7 @@ from energysweep.core.records import (
     AttemptRow,
     Count,
     Cpus,
+    DecisionRow,
     EnergyRow,
     GramsPerKwh,
     LeaseRow,
@@ -35,7 +36,7 @@ from energysweep.core.records import (
     readable,
 )
 
-_Row = TypeVar("_Row", EnergyRow, MeterRow, LeaseRow, TrialRow, AttemptRow, ResultRow, SampleRow)
+_Row = TypeVar("_Row", EnergyRow, MeterRow, LeaseRow, TrialRow, AttemptRow, ResultRow, SampleRow, DecisionRow)
 
 
 @dataclass
@@ -111,6 +112,7 @@ TRIALS: Final = Table("trials", TrialRow, json="parameters")
 ATTEMPTS: Final = Table("attempts", AttemptRow, key=2)
 RESULTS: Final = Table("results", ResultRow, key=2, json="metrics")
 SAMPLES: Final = Table("samples", SampleRow, key=2)
+DECISIONS: Final = Table("decisions", DecisionRow, json="numbers")
 
 
 def with_known_leases(rows: Sequence[EnergyRow], leases: Sequence[LeaseRow], damage: Damage) -> list[EnergyRow]:

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 from energysweep.core.buckets import BY_NAME, CHARGED, LEASE_BUCKETS, WORK_BUCKETS
 from energysweep.core.objective import FirstHeld, Objective
-from energysweep.core.records import AttemptRow, EnergyRow, LeaseRow, MeterRow, ResultRow, TrialRow
+from energysweep.core.records import AttemptRow, DecisionRow, EnergyRow, LeaseRow, MeterRow, ResultRow, TrialRow
 from energysweep.ledger import merging
 from energysweep.ledger.store import LedgerData
 from energysweep.meters.kinds import is_model
 
-Merged = EnergyRow | MeterRow | LeaseRow | TrialRow | AttemptRow | ResultRow
+Merged = EnergyRow | MeterRow | LeaseRow | TrialRow | AttemptRow | ResultRow | DecisionRow
 
 
 class Grown(NamedTuple):
@@ -147,6 +147,8 @@ class RunState:
         self.trials: dict[str, TrialRow] = {}
         self._energy: dict[str, dict[tuple[str, ...], EnergyRow]] = {}  # by lease; a node's own under the empty name
         self._attempts: dict[str, dict[int, AttemptRow]] = {}
+        self._decisions: dict[int, DecisionRow] = {}
+        self._decided_of: dict[str, set[int]] = {}  # by trial; of the sweep under the empty name
         self._reports: dict[str, Reports] = {}
         self._leases_of: dict[str, dict[str, None]] = {}
         self._charged: dict[tuple[str, str, str, str, str], float] = {}
@@ -157,7 +159,15 @@ class RunState:
     def of(cls, data: LedgerData, objectives: Mapping[str, Objective | None] | None = None) -> RunState:
         """The state of the run whose rows these are, by these objectives or by those that it noted."""
         state = cls(_objectives_noted(data.run) if objectives is None else objectives)
-        for rows in (data.trials, data.attempts, data.results, data.leases, data.meters, data.energy):
+        for rows in (
+            data.trials,
+            data.attempts,
+            data.results,
+            data.decisions,
+            data.leases,
+            data.meters,
+            data.energy,
+        ):
             state.merge(rows)
         return state
 
@@ -183,6 +193,9 @@ class RunState:
                     _merge(merging.METERS, self.meters, (row.host, row.window, row.device, row.source), row)
                 elif isinstance(row, TrialRow):
                     _merge(merging.TRIALS, self.trials, row.trial, row)
+                elif isinstance(row, DecisionRow):
+                    _merge(merging.DECISIONS, self._decisions, row.number, row)
+                    self._decided_of.setdefault(row.trial, set()).add(row.number)
                 else:
                     _merge(merging.ATTEMPTS, self._attempts.setdefault(row.trial, {}), row.number, row)
         return grown
@@ -297,6 +310,23 @@ class RunState:
         with self._lock:
             attempts = self._attempts.get(trial, {})
             return [attempts[number] for number in sorted(attempts)]
+
+    def decisions_of(self, trial: str) -> list[DecisionRow]:
+        """In their order; those about the sweep as a whole under the empty name."""
+        with self._lock:
+            found = [self._decisions[number] for number in sorted(self._decided_of.get(trial, ()))]
+        return [row for row in found if row.trial == trial]
+
+    def decisions(self) -> list[DecisionRow]:
+        """All of them, in their order."""
+        with self._lock:
+            return [self._decisions[number] for number in sorted(self._decisions)]
+
+    @property
+    def last_decision(self) -> int:
+        """The highest number of a decision; 0 before the first."""
+        with self._lock:
+            return max(self._decisions, default=0)
 
     def leases_of(self, trial: str) -> list[LeaseRow]:
         """In the order in which they were opened."""

@@ -18,12 +18,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from energysweep.core.errors import LedgerError
-from energysweep.core.records import AttemptRow, EnergyRow, LeaseRow, MeterRow, ResultRow, SampleRow, TrialRow, readable
+from energysweep.core.records import (
+    AttemptRow,
+    DecisionRow,
+    EnergyRow,
+    LeaseRow,
+    MeterRow,
+    ResultRow,
+    SampleRow,
+    TrialRow,
+    readable,
+)
 from energysweep.ledger import file, merging, rows
 from energysweep.ledger.file import translated
 from energysweep.ledger.rows import Damage, Table, checked_facts, checked_leases, of_known_trials, with_known_leases
 
-_Row = TypeVar("_Row", EnergyRow, MeterRow, LeaseRow, TrialRow, AttemptRow, ResultRow, SampleRow)
+_Row = TypeVar("_Row", EnergyRow, MeterRow, LeaseRow, TrialRow, AttemptRow, ResultRow, SampleRow, DecisionRow)
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,7 @@ class LedgerData:
     attempts: Sequence[AttemptRow] = ()
     results: Sequence[ResultRow] = ()
     samples: Sequence[SampleRow] = field(default=(), repr=False)
+    decisions: Sequence[DecisionRow] = field(default=(), repr=False)
     damage: Sequence[str] = ()
 
 
@@ -143,8 +154,9 @@ class Ledger:
         trials: Iterable[TrialRow] = (),
         attempts: Iterable[AttemptRow] = (),
         results: Iterable[ResultRow] = (),
+        decisions: Iterable[DecisionRow] = (),
     ) -> None:
-        """Write down what the driver knows of its trials: of each key the row that is further on, by ``merging``."""
+        """Write down what the driver knows and decides: of each key the row that is further on, by ``merging``."""
         with self._transaction() as connection:
             connection.executemany(
                 merging.TRIALS.upsert,
@@ -154,6 +166,10 @@ class Ledger:
             connection.executemany(
                 merging.RESULTS.upsert,
                 (row._replace(metrics=json.dumps(row.metrics)) for row in results),  # type: ignore[arg-type]
+            )
+            connection.executemany(
+                merging.DECISIONS.upsert,
+                (_written(row._replace(numbers=json.dumps(row.numbers))) for row in decisions),  # type: ignore[arg-type]
             )
 
     def read(self) -> LedgerData:
@@ -168,6 +184,7 @@ class Ledger:
             attempts = _read(connection, rows.ATTEMPTS, damage)
             results = _read(connection, rows.RESULTS, damage)
             samples = _read(connection, rows.SAMPLES, damage)
+            decisions = _read(connection, rows.DECISIONS, damage)
         return LedgerData(
             run=facts,
             energy=energy,
@@ -177,6 +194,7 @@ class Ledger:
             attempts=attempts,
             results=results,
             samples=samples,
+            decisions=decisions,
             damage=damage.texts(),
         )
 

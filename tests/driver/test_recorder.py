@@ -136,3 +136,16 @@ def test_a_ledger_that_cannot_be_written_ends_the_sweep(ledger: Ledger) -> None:
     ledger.close()
     with pytest.raises(LedgerError):
         report(recorder, 0.5)
+
+
+def test_a_decision_is_noted_with_its_numbers_and_its_place_also_after_a_restart(ledger: Ledger) -> None:
+    recorder = recorder_of(ledger)
+    report(recorder, 0.25)
+    noted = len(ledger.read().decisions)
+    recorder.decide("paused", "turn", "t", joules=12.5, limit_joules=math.inf, reports=3, nothing=None)
+    resumed = recorder_of(ledger)
+    resumed.decide("stopped", "budget", joules=90.0, limit_joules=88.0)
+    paused, stopped = ledger.read().decisions[noted:]
+    assert paused[:1] + paused[2:] == (noted + 1, "t", "paused", "turn", 12.5, None, None, {"reports": 3})
+    assert stopped[:1] + stopped[2:] == (noted + 2, "", "stopped", "budget", 90.0, 88.0, None, {})
+    assert resumed.state.decisions() == ledger.read().decisions

@@ -54,7 +54,7 @@ def written(folder: Path, data: LedgerData) -> Path:
     folder.mkdir()
     with Ledger.create(folder / LEDGER, **data.run) as ledger:
         ledger.merge(data.energy, data.meters, data.leases, data.samples)
-        ledger.record(data.trials, data.attempts, data.results)
+        ledger.record(data.trials, data.attempts, data.results, data.decisions)
     (folder / "work.py").write_text("def train(config): ...\n", encoding="utf-8")
     (folder / "sweep.yaml").write_text(
         "name: mnist\nworkload: work:train\nobjective: {metric: accuracy, mode: max}\n"

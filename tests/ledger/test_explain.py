@@ -217,4 +217,4 @@ def write(folder: Path, data: LedgerData) -> None:
     with Ledger.create(folder / LEDGER) as ledger:
         ledger.note(**data.run)
         ledger.merge(data.energy, data.meters, data.leases, data.samples)
-        ledger.record(data.trials, data.attempts, data.results)
+        ledger.record(data.trials, data.attempts, data.results, data.decisions)

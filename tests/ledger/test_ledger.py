@@ -14,7 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from energysweep.core.errors import LedgerError
-from energysweep.core.records import AttemptRow, EnergyRow, LeaseRow, MeterRow, ResultRow, SampleRow, TrialRow
+from energysweep.core.records import (
+    AttemptRow,
+    DecisionRow,
+    EnergyRow,
+    LeaseRow,
+    MeterRow,
+    ResultRow,
+    SampleRow,
+    TrialRow,
+)
 from energysweep.ledger.store import Ledger
 from tests.conftest import do_without
 
@@ -24,6 +33,7 @@ LEASE = LeaseRow("l", "boot", "w", "node", "t", 1, 4711, 100.0, None, 2.0, 1.5, 
 PARAMETERS = {"lr": 1e-3, "name": "<ü>", "deep": [1, None]}
 TRIAL = TrialRow("t", PARAMETERS, 0, "cpu", "failed", 2, 1.0, 2.0, "it broke", "pretraining")
 ATTEMPT = AttemptRow("t", 1, 1.0, None, "running", None, None)
+DECISION = DecisionRow(3, 5.0, "t", "ended", "capped", 40.0, 38.0, 950.5, {"reports": 4})
 RESULT = ResultRow("t", 1, 0.5, None, None, {"accuracy": 0.25, "text": "fine"})
 SAMPLE = SampleRow("bucket:overhead", 0.5, 3.0)
 
@@ -64,7 +74,7 @@ def test_all_rows_come_back_as_they_were(path: Path) -> None:
         ledger.note(name="n", started_at=1.5, objective={"metric": "accuracy"}, nothing=None)
         ledger.note(name="again")
         ledger.merge([ENERGY], [METER], [LEASE], [SAMPLE])
-        ledger.record([TRIAL], [ATTEMPT], [RESULT])
+        ledger.record([TRIAL], [ATTEMPT], [RESULT], [DECISION])
     with Ledger.open(path) as ledger:
         data = ledger.read()
         assert ledger.facts() == data.run
@@ -76,6 +86,7 @@ def test_all_rows_come_back_as_they_were(path: Path) -> None:
     assert data.attempts == [ATTEMPT]
     assert data.results == [RESULT]
     assert data.samples == [SAMPLE]
+    assert data.decisions == [DECISION]
 
 
 def test_an_existing_ledger_is_gone_on_with(path: Path) -> None:
@@ -193,15 +204,20 @@ def test_a_ledger_of_another_schema_is_refused(path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 7")
     connection.close()
-    with pytest.raises(LedgerError, match="written with schema 7, this energysweep reads schema 3 and older"):
+    with pytest.raises(LedgerError, match="written with schema 7, this energysweep reads schema 4 and older"):
         Ledger.open(path)
 
 
+TO_SCHEMA_3 = "DROP TABLE decisions; PRAGMA user_version = 3;"
 TO_SCHEMA_2 = (
-    "ALTER TABLE leases DROP COLUMN startup_seconds; ALTER TABLE leases DROP COLUMN works_elsewhere;"
+    f"{TO_SCHEMA_3} ALTER TABLE leases DROP COLUMN startup_seconds; ALTER TABLE leases DROP COLUMN works_elsewhere;"
     "PRAGMA user_version = 2;"
 )
-TO_SCHEMA = {1: f"{TO_SCHEMA_2} ALTER TABLE trials DROP COLUMN stage; PRAGMA user_version = 1;", 2: TO_SCHEMA_2}
+TO_SCHEMA = {
+    1: f"{TO_SCHEMA_2} ALTER TABLE trials DROP COLUMN stage; PRAGMA user_version = 1;",
+    2: TO_SCHEMA_2,
+    3: TO_SCHEMA_3,
+}
 
 
 def as_of_schema(path: Path, version: int) -> None:
@@ -234,17 +250,29 @@ def test_what_schema_2_did_not_tell_apart_stays_unknown(path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", TO_SCHEMA)
+def test_older_ledgers_have_no_decisions_and_take_some_up_once_they_are_gone_on_with(path: Path, version: int) -> None:
+    Ledger.create(path, id="it").close()
+    as_of_schema(path, version)
+    with Ledger.open(path) as ledger:
+        assert (ledger.read().decisions, ledger.read().damage) == ([], ())
+    with Ledger.create(path) as ledger:
+        ledger.record(decisions=[DECISION, DECISION])
+        assert ledger.read_whole().decisions == [DECISION]
+
+
+@pytest.mark.parametrize("version", TO_SCHEMA)
 def test_a_reader_leaves_the_ledger_of_an_older_energysweep_to_its_driver(path: Path, version: int) -> None:
     with Ledger.create(path, id="it") as ledger:
         ledger.merge([ENERGY], [METER], [LEASE], [SAMPLE])
         ledger.record([TRIAL._replace(stage="")])
     as_of_schema(path, version)
-    statement = "INSERT INTO leases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    columns = 14 if version < 3 else 16
+    statement = f"INSERT INTO leases VALUES ({', '.join('?' * columns)})"  # noqa: S608 - question marks
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as driver:  # of that older energysweep
-        driver.execute(statement, LEASE._replace(lease="m")[:14])
+        driver.execute(statement, LEASE._replace(lease="m")[:columns])
         with Ledger.open(path) as ledger:
             data = ledger.read()
-        driver.execute(statement, LEASE._replace(lease="n")[:14])
+        driver.execute(statement, LEASE._replace(lease="n")[:columns])
     assert [lease.lease for lease in data.leases] == ["l", "m"]  # what is still in the log is read as well
     assert (data.trials, data.energy, data.damage) == ([TRIAL._replace(stage="")], [ENERGY], ())
     content = path.read_bytes()
@@ -253,7 +281,7 @@ def test_a_reader_leaves_the_ledger_of_an_older_energysweep_to_its_driver(path: 
     assert path.read_bytes() == content
 
 
-@pytest.mark.parametrize("version", [*TO_SCHEMA, 3])
+@pytest.mark.parametrize("version", [*TO_SCHEMA, 4])
 def test_a_reader_cannot_write(path: Path, version: int) -> None:
     Ledger.create(path, id="it").close()
     if version in TO_SCHEMA:

@@ -6,13 +6,13 @@ import tempfile
 from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from energysweep.core.records import AttemptRow, LeaseRow, TrialRow
+from energysweep.core.records import AttemptRow, LeaseRow, TrialRow, What
 from energysweep.ledger.merging import ATTEMPTS, LEASES, RULES, TRIALS, Rule
 from energysweep.ledger.store import Ledger
 from tests.ledger.test_ledger import ATTEMPT, LEASE, TRIAL
@@ -24,6 +24,8 @@ OBJECTS = st.dictionaries(TEXTS, st.sampled_from([None, True, 1, 1.5, "x", [1]])
 COLUMNS: dict[str, st.SearchStrategy[Any]] = {
     "parameters": OBJECTS,
     "metrics": OBJECTS,
+    "numbers": OBJECTS,
+    "what": st.sampled_from(get_args(What)),
     "gpus": st.sampled_from(["{}", '{"GPU-1": 0.5}']),
     "works_elsewhere": st.sampled_from([None, 0, 1]),
     "status": st.sampled_from(["pending", "running", "completed", "pruned", "failed", "interrupted"]),
@@ -56,7 +58,7 @@ def test_merging_needs_no_order_and_no_more_than_once(rule: Rule[Any], data: st.
 
 
 def written(ledger: Ledger, rule: Rule[Any], told: Sequence[Any]) -> None:
-    if rule.table in ("trials", "attempts", "results"):
+    if rule.table in ("trials", "attempts", "results", "decisions"):
         ledger.record(**{rule.table: told})
     else:
         ledger.merge(**{rule.table: told})

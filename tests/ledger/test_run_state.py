@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 
 from energysweep.core.buckets import LEASE_BUCKETS
 from energysweep.core.objective import Objective
-from energysweep.core.records import AttemptRow, EnergyRow, LeaseRow, MeterRow, ResultRow, TrialRow, TrialStatus
+from energysweep.core.records import (
+    AttemptRow,
+    DecisionRow,
+    EnergyRow,
+    LeaseRow,
+    MeterRow,
+    ResultRow,
+    TrialRow,
+    TrialStatus,
+)
 from energysweep.ledger.run_state import Merged, RunState
 from energysweep.ledger.store import Ledger
 
@@ -89,8 +98,15 @@ RESULT = st.builds(
     st.sampled_from([None, 0.25, 0.75, "high"]),
     st.none() | JOULES,
 )
+DECISION = st.builds(
+    lambda number, at, trial, what: DecisionRow(number, at, trial, what, "", None, None, None, {}),
+    st.integers(1, 9),
+    st.sampled_from([1.0, 2.0]),
+    st.sampled_from(["t", "u", ""]),
+    st.sampled_from(["started", "paused", "resumed"]),
+)
 ROWS: st.SearchStrategy[list[Merged]] = st.lists(
-    st.one_of(ENERGY, OVERHEAD, METER, LEASE, TRIAL, ATTEMPT, RESULT), max_size=30
+    st.one_of(ENERGY, OVERHEAD, METER, LEASE, TRIAL, ATTEMPT, RESULT, DECISION), max_size=30
 )
 
 
@@ -116,6 +132,7 @@ def seen(state: RunState) -> dict[str, Any]:
         "counts": state.counts(),
         "of stage": sorted(row.trial for row in state.of_stage("base")),
         "leases of": {trial: state.leases_of(trial) for trial in "tu"},
+        "decisions": [state.decisions(), state.last_decision, *map(state.decisions_of, ("t", "u", ""))],
         "windows": state.windows(),
         "series": sorted(state.series_of(row) for row in state.energy()),
         "attempt": [state.attempt_at(trial, at) for trial in "tu" for at in (1.0, 10.0, 100.0)],
@@ -140,6 +157,7 @@ def test_it_does_not_matter_what_is_merged_first(a: list[Merged], b: list[Merged
     merged.merge([*right.energy(), *right.meters.values(), *right.leases.values(), *right.trials.values()])
     for trial in "tu":
         merged.merge([*right.attempts_of(trial), *right.reports_of(trial)])
+    merged.merge(right.decisions())
     assert seen(merged) == seen(left)
 
 
@@ -158,6 +176,8 @@ def test_the_ledger_that_was_told_the_same_says_the_same(rows: list[Merged]) -> 
                 ledger.record([row])
             elif isinstance(row, AttemptRow):
                 ledger.record((), [row])
+            elif isinstance(row, DecisionRow):
+                ledger.record(decisions=[row])
             else:
                 ledger.record((), (), [row])
         data = ledger.read()

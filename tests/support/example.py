@@ -17,7 +17,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from energysweep.core.records import AttemptRow, EnergyRow, LeaseRow, MeterRow, ResultRow, SampleRow, TrialRow
+from energysweep.core.records import (
+    AttemptRow,
+    DecisionRow,
+    EnergyRow,
+    LeaseRow,
+    MeterRow,
+    ResultRow,
+    SampleRow,
+    TrialRow,
+)
 from energysweep.ledger.store import LedgerData
 
 HOST, WINDOW, NODE = "boot-1", "window-1", "laptop"
@@ -60,6 +69,7 @@ def example(source: str = "rapl", extra: dict[str, Any] | None = None, **run: An
         attempts=[attempt for trial in trials for attempt in _attempts(*trial)],
         results=[result for trial in trials for result in _results(*trial)],
         samples=_samples(trials),
+        decisions=list(_decisions(trials)),
     )
 
 
@@ -197,6 +207,20 @@ def _results(learning_rate: float, batch_size: int, seed: int) -> Iterator[Resul
         reached = arrives_at is not None and iteration >= arrives_at
         accuracy = round((0.92 if reached else 0.80) + 0.004 * iteration, 4)
         yield ResultRow(trial, iteration, joules / POWER_WATTS, joules, 0.8 * joules, {"accuracy": accuracy})
+
+
+def _decisions(trials: list[_Trial]) -> Iterator[DecisionRow]:
+    """Each is started, one after the other, and ends as it does."""
+    spent = 0.0
+    for place, trial in enumerate(trials):
+        row = _trial_row(*trial, {})
+        joules = sum(spent_per_attempt(*trial))
+        at = STARTED_AT + spent / POWER_WATTS
+        yield DecisionRow(2 * place + 1, at, row.trial, "started", "", None, None, spent, {})
+        spent += joules
+        what, why = {"failed": ("failed", "crash"), "pruned": ("ended", "asha")}.get(row.status, ("ended", "itself"))
+        at = STARTED_AT + spent / POWER_WATTS
+        yield DecisionRow(2 * place + 2, at, row.trial, what, why, joules, None, spent, {})  # type: ignore[arg-type]
 
 
 def _samples(trials: list[_Trial]) -> list[SampleRow]:

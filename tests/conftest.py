@@ -6,6 +6,7 @@ import atexit
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -27,6 +28,10 @@ settings.load_profile("few")
 
 # Ray may write a token into HOME otherwise; and a process that has once asked for tokens can never again do without.
 os.environ["RAY_AUTH_MODE"] = "disabled"
+
+# A shell's background job, as CI may be one, is deaf to Ctrl-C, and so is all that it starts: tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SEED = int(os.environ.get("ENERGYSWEEP_SEED") or random.SystemRandom().randrange(2**32))
 

@@ -31,7 +31,7 @@ from energysweep.core.errors import InputError, one_line
 
 # Ray's own settings are for a machine that has nothing else to do. They are read by the processes that it starts.
 PATIENT = {
-    "RAY_raylet_start_wait_time_s": "180",
+    "RAY_raylet_start_wait_time_s": "5",  # of each look at the raylet: between them it is seen whether it lives
     "RAY_gcs_server_port_wait_time_s": "60",
     "RAY_worker_register_timeout_seconds": "240",
 }
@@ -262,7 +262,7 @@ def _descendants(pid: int) -> set[Root]:
 
 @contextmanager
 def _patience(is_local: bool, before: set[Root]) -> Iterator[None]:
-    """Ray waits for its raylet for 30 s, which stands in its code (2.60) and in no setting: each look waits longer."""
+    """Ray waits for its raylet for 30 s, which stands in its code (2.60), in no setting: its look is many of ours."""
     services = ray._private.services  # noqa: SLF001
     look, until = services.get_node, time.monotonic() + _START_SECONDS
 

@@ -54,12 +54,13 @@ class _Composer(yaml.SafeLoader):
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self._nodes = self._depth = self._directives = 0
+        self._values = self._depth = self._directives = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """Counts, before it is built."""
-        self._nodes += 1
-        if self._nodes > 2 * MAX_VALUES:  # keys are nodes, too
+        # A mapping's node without an index is a key; it has a value that counts.
+        self._values += not (isinstance(parent, yaml.MappingNode) and index is None)
+        if self._values > MAX_VALUES:
             raise yaml.MarkedYAMLError(problem=_TOO_MANY, problem_mark=self.get_mark())
         self._depth += 1
         if self._depth > MAX_DEPTH:

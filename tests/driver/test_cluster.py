@@ -32,7 +32,7 @@ from tests.support.sweeps import TRACE, UNTIL, WORK
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.filterwarnings("default")]
 
 WORKER_IP = "127.0.0.2"
-STARTS_WITHIN = 180  # seconds, of a raylet or a driver
+STARTS_WITHIN = 300  # seconds, of a raylet or a driver
 RAY = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
 
 
@@ -87,6 +87,11 @@ def command_of(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
+
+
+def agents_of(cluster: Cluster, name: str) -> list[int]:
+    """The agent's processes on a host."""
+    return [pid for pid in cluster.processes_of(name) if b"--detach" in command_of(pid)]
 
 
 @contextlib.contextmanager
@@ -147,7 +152,7 @@ def two_raylets(worker: str = "worker", linger: str = "600") -> Iterator[Cluster
     cluster = Cluster(f"127.0.0.1:{port}", folder, environments, {})
     try:
         cluster.start("head", "--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={folder}/ray")
-        wait_for(lambda: listens(port), STARTS_WITHIN)  # a raylet does not wait long for its head
+        wait_for(lambda: listens(port))  # a raylet does not wait long for its head
         yield cluster
     finally:
         for name in environments:
@@ -203,13 +208,20 @@ def sweep_on(cluster: Cluster, sweep_folder: Path, run_id: str, *overrides: str)
     )
 
 
-@pytest.fixture
-def apart() -> Iterator[Cluster]:
-    """Two hosts with addresses of their own, and no agents yet."""
-    with two_raylets() as cluster:
+@pytest.fixture(scope="module")
+def hosts_apart() -> Iterator[Cluster]:
+    """Two hosts with addresses of their own, whose agents do not stay."""
+    with two_raylets(linger="1") as cluster:
         cluster.start("worker", f"--address={cluster.address}", ip=WORKER_IP)
         wait_for_nodes(cluster)
         yield cluster
+
+
+@pytest.fixture
+def apart(hosts_apart: Cluster) -> Cluster:
+    """Two hosts with addresses of their own, and no agents yet, or no more."""
+    wait_for(lambda: not any(agents_of(hosts_apart, name) for name in hosts_apart.environments))
+    return hosts_apart
 
 
 def wait_for_nodes(cluster: Cluster) -> None:
@@ -444,7 +456,7 @@ def test_a_trial_on_a_lost_host_goes_on_elsewhere_and_keeps_its_joules(
             row.joules > 0 for row in data.energy if row.lease in on_worker.values()
         )
 
-    wait_for(well_on_its_way, STARTS_WITHIN)
+    wait_for(well_on_its_way)
     cluster_of_its_own.lose("worker")
     (sweep_folder / "enough").touch()
     ended(sweep)
@@ -480,7 +492,7 @@ def test_a_worker_that_is_killed_keeps_its_joules(cluster: Cluster, sweep_folder
         data = read(folder)
         return len(data.results) >= 8 and any(row.lease and row.joules > 0 for row in data.energy)
 
-    wait_for(well_on_its_way, STARTS_WITHIN)
+    wait_for(well_on_its_way)
     before = read(folder)
     (lease,) = before.leases
     reported = before.results[-1].energy_joules or 0
@@ -507,7 +519,7 @@ def test_an_agent_without_leases_lets_its_node_become_idle(cluster: Cluster, swe
     changes = ("parameters={kind: sleep, seconds: {grid: [1, 1.1]}}", *together(sweep_folder, 2))
     ended(sweep_on(cluster, sweep_folder, "idle", *changes))
 
-    agents = [pid for pid in cluster.processes_of("worker") if b"--detach" in command_of(pid)]
+    agents = agents_of(cluster, "worker")
     assert agents, "the worker's agent is still there"
     code = (
         "import sys, time\n"

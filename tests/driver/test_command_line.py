@@ -94,9 +94,9 @@ def test_a_second_ctrl_c_ends_at_once(sweep_folder: Path) -> None:
     )
     os.killpg(sweep.pid, signal.SIGINT)
     # Tune has heard it, and takes the next one for another. From here on it would wait for the trial, some 10 s.
-    wait_for(lambda: "Wrote the latest version" in ray_log(folder), 60)
+    wait_for(lambda: "Wrote the latest version" in ray_log(folder))
     os.killpg(sweep.pid, signal.SIGINT)
-    _, err = sweep.communicate(timeout=120)
+    _, err = sweep.communicate(timeout=300)
     assert sweep.returncode == 130, err
     assert "Stop signal received" in ray_log(folder)
     assert "Experiment has been interrupted" not in ray_log(folder)  # Tune's last word when it could end as it wanted
@@ -118,7 +118,7 @@ def test_ctrl_c_stops_the_trials_and_writes_the_report_of_what_there_is(sweep_fo
             break
     time.sleep(1)
     os.killpg(sweep.pid, signal.SIGINT)  # as a terminal does
-    out, err = sweep.communicate(timeout=180)
+    out, err = sweep.communicate(timeout=300)
 
     assert sweep.returncode == 130, err
     assert "Traceback" not in err
@@ -173,9 +173,9 @@ def test_a_full_disk_is_one_clear_error_and_what_there_is_survives(sweep_folder:
         text=True,
     )
     folder = small_disk / "it"
-    wait_for(lambda: (folder / LEDGER).exists() and any(row.lease and row.joules for row in read(folder).energy), 180)
+    wait_for(lambda: (folder / LEDGER).exists() and any(row.lease and row.joules for row in read(folder).energy))
     fill(small_disk)
-    _, err = sweep.communicate(timeout=120)
+    _, err = sweep.communicate(timeout=300)
     assert sweep.returncode == 1
     assert "Traceback" not in err
     assert "ledger.sqlite: database or disk is full" in err.splitlines()[-1]
@@ -198,7 +198,7 @@ def test_an_agent_that_is_killed_in_mid_sweep_goes_on_and_no_joule_is_lost(sweep
         text=True,
     )
     folder = sweep_folder / "results" / "it"
-    wait_for(lambda: (folder / LEDGER).exists() and len(read(folder).results) >= 8, 180)
+    wait_for(lambda: (folder / LEDGER).exists() and len(read(folder).results) >= 8)
     (agent,) = [
         int(process.name)
         for process in Path("/proc").iterdir()
@@ -207,9 +207,9 @@ def test_an_agent_that_is_killed_in_mid_sweep_goes_on_and_no_joule_is_lost(sweep
     ]
     os.kill(agent, signal.SIGKILL)
     before = len(read(folder).results)
-    wait_for(lambda: len(read(folder).results) >= before + 8, 120)
+    wait_for(lambda: len(read(folder).results) >= before + 8)
     (sweep_folder / "enough").touch()
-    _, err = sweep.communicate(timeout=180)
+    _, err = sweep.communicate(timeout=300)
     elapsed = time.monotonic() - began
     assert sweep.returncode == 0, err
 

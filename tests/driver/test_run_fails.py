@@ -61,7 +61,7 @@ def test_what_tune_has_left_in_pieces_is_one_line_and_the_report_is_written(
     folder = sweep_folder / "results" / "it"
     driver = start(sweep_folder, f"parameters={{file: {sweep_folder}/enough}}")
     tuner = folder / "tune" / "it" / "tuner.pkl"
-    wait_for(lambda: tuner.exists() and (folder / "ledger.sqlite").exists() and len(read(folder).results) > 3, 300)
+    wait_for(lambda: tuner.exists() and (folder / "ledger.sqlite").exists() and len(read(folder).results) > 3)
     driver.kill()
     driver.wait()
     end_of_orphans()

@@ -152,7 +152,7 @@ def test_a_run_that_is_killed_in_either_part_goes_on_there(counting: Path, part:
     stages = "stages={base: {parameters: {step: 100}}}"
     folder = counting / "results" / "it"
     driver = start(counting, settings, stages, "repeats=2", "max_concurrent_trials=1")
-    wait_for((folder / LEDGER).exists, 180)
+    wait_for((folder / LEDGER).exists)
 
     def deep_in_the_second_trial_of_the_part() -> bool:
         data = read(folder)
@@ -161,7 +161,7 @@ def test_a_run_that_is_killed_in_either_part_goes_on_there(counting: Path, part:
         # A stage's trial that Tune does not know to have ended runs again: what comes after needs its checkpoint.
         return states.get(1) == "running" and "TERMINATED" in tune_states(folder, part)
 
-    kill_at(driver, deep_in_the_second_trial_of_the_part, 180)
+    kill_at(driver, deep_in_the_second_trial_of_the_part)
     before = read(folder)
 
     assert main(["resume", str(folder), "--metrics-port", "0"]) == 0

@@ -34,7 +34,7 @@ def head(home: Path, **environment: str) -> dict[str, str]:
 def test_a_head_that_has_not_got_its_token_does_not_start(tmp_path: Path) -> None:
     command = [str(RAY), "start", "--head", "--port=0", "--include-dashboard=false", "--num-cpus=0"]
     environment = head(tmp_path)
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode != 0
     assert "no authentication token was found" in done.stderr
 

@@ -111,10 +111,10 @@ def cluster(hosts: Hosts, project: Path) -> Iterator[Hosts]:
     """The cluster that ``ray up`` has made."""
     ray(hosts, project, "get-auth-token --generate > /dev/null")
     ray(hosts, project, "up -y deploy/ray/local.yaml")
-    wait_for(lambda: len(_alive(hosts)) == 2, 240)
+    wait_for(lambda: len(_alive(hosts)) == 2)
     yield hosts
     ray(hosts, project, "down -y deploy/ray/local.yaml")
-    wait_for(lambda: not any(_raylets(hosts, name) for name in ("head", "worker")), 240)
+    wait_for(lambda: not any(_raylets(hosts, name) for name in ("head", "worker")))
 
 
 def make_wheel(folder: Path) -> None:
@@ -213,7 +213,7 @@ def test_energysweep_submit_and_ray_job_submit_work_there_too(cluster: Hosts, pr
     tunnel = f"cd {project}; ray dashboard deploy/ray/local.yaml > /tmp/tunnel 2>&1 < /dev/null & echo $!"
     tunnel_pid = client.run(tunnel).stdout
     address = "--address http://127.0.0.1:8265"
-    wait_for(lambda: client.run(f"ray job list {address}", RAY_AUTH_MODE="token").returncode == 0, 120)
+    wait_for(lambda: client.run(f"ray job list {address}", RAY_AUTH_MODE="token").returncode == 0)
 
     def submitted(command: str) -> subprocess.CompletedProcess[str]:
         return client.run(f"cd {project} && {command}", 500, RAY_AUTH_MODE="token")
@@ -270,11 +270,11 @@ def test_ray_up_after_a_change_brings_a_new_version_and_new_agents_to_all_hosts(
     make_wheel(project)
     ray(cluster, project, "up -y deploy/ray/local.yaml")
     for node, (earlier,) in zip(nodes, before, strict=True):
-        wait_for(functools.partial(_has_another, node, earlier), 240)
+        wait_for(functools.partial(_has_another, node, earlier))
     for node in nodes:
         assert node.run(". ~/.profile; energysweep --version").stdout == "energysweep 99.1\n"
         assert len(list((node.folder / "home" / "energysweep-dist").glob("*.whl"))) == 2
-    wait_for(lambda: len(_alive(cluster)) == 2, 240)
+    wait_for(lambda: len(_alive(cluster)) == 2)
     # They went on from the state of those before.
     assert [_node_joules(cluster, name) >= was > 0 for name, was in zip(("head", "worker"), joules, strict=True)] == [
         True,

@@ -115,7 +115,7 @@ def cluster() -> Iterator[JobCluster]:
     )
     cluster = JobCluster(f"http://127.0.0.1:{dashboard}", folder, client)
     try:
-        wait_for(lambda: _takes_jobs(cluster), 240)
+        wait_for(lambda: _takes_jobs(cluster))
         yield cluster
     finally:
         _end_all(f"ENERGYSWEEP_TEST={folder}")
@@ -271,7 +271,7 @@ def test_a_job_that_nobody_waits_for_can_be_joined_stopped_fetched_and_gone_on_w
     assert out == "later\n"
     assert f"energysweep submit --job later --address {cluster.url}" in err
     there = cluster.folder / "results" / "later"
-    wait_for(lambda: (there / "ledger.sqlite").exists() and len(read(there).results) > 5, 240)
+    wait_for(lambda: (there / "ledger.sqlite").exists() and len(read(there).results) > 5)
 
     _, err = ended(cluster.submit(sweep_folder, *options, "--set", "repeats=2"), 2)
     assert "works on later with another sweep" in err

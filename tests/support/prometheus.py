@@ -90,7 +90,7 @@ class Prometheus:
         """An instant query's numbers by one label."""
         return {each["metric"].get(label, ""): float(each["value"][1]) for each in self.query(expression)}
 
-    def wait_for(self, expression: str, seconds: float = 60.0) -> list[dict[str, Any]]:
+    def wait_for(self, expression: str, seconds: float = 300.0) -> list[dict[str, Any]]:
         """Ask until there is a result; fails the test after so many seconds."""
         deadline = time.monotonic() + seconds
         while not (result := self.query(expression)):

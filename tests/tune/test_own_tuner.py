@@ -41,7 +41,7 @@ def home() -> Iterator[Path]:
 @pytest.fixture
 def meters(home: Path) -> tuple[str, ...]:
     """What measures a test's trials, by an agent of its own: that of the test before has gone."""
-    wait_for(lambda: not (home / "agent.sock").exists(), 60)
+    wait_for(lambda: not (home / "agent.sock").exists())
     return (f"replay:{home}/trace.csv",)
 
 

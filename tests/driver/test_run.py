@@ -218,24 +218,6 @@ def test_asha_stops_trials_by_their_joules_and_calls_them_pruned(run_sweep: RunS
         assert all(joules < 60 for joules in energy[:-1])  # the first report at the end was the last
 
 
-def test_optuna_repeats_each_suggestion_on_every_profile(run_sweep: RunSweep) -> None:
-    done = run_sweep(
-        "parameters={kind: sleep, seconds: 0.02, x: {uniform: [0, 1]}}",
-        "search={algorithm: optuna, num_samples: 2, seed: 7}",
-        "repeats=2",
-        "hardware={one: {resources: {cpu: 1}}, two: {resources: {cpu: 2}}}",
-    )
-
-    trials = read_ledger(done).trials
-    assert len(trials) == 2 * 2 * 2
-    by_x: dict[float, list[tuple[str, int | None]]] = {}
-    for trial in trials:
-        by_x.setdefault(trial.parameters["x"], []).append((trial.hardware, trial.seed))
-    assert len(by_x) == 2
-    for places in by_x.values():
-        assert sorted(places) == [("one", 0), ("one", 1), ("two", 0), ("two", 1)]
-
-
 def test_what_a_failed_attempt_spent_after_its_last_checkpoint_is_lost(sweep_folder: Path, run_sweep: RunSweep) -> None:
     (sweep_folder / "work.py").write_text(
         dedent("""\

@@ -15,8 +15,9 @@ from ray.tune.search.optuna import OptunaSearch
 
 from energysweep.driver.asha import Asha
 from energysweep.driver.schedulers import Fifo, StopRule, scheduler
-from energysweep.driver.search import RepeatedSearch
-from energysweep.sweepfile import SweepSpec, load_spec
+from energysweep.driver.search import RepeatedSearch, searcher
+from energysweep.sweepfile import SweepSpec, load_spec, trial_count
+from energysweep.tune.points import KEY, hardware_of, unwrap
 
 USELESS = [None, "n/a", "0.99", True, math.nan, 10**400, [0.99], {"a": 0.99}, np.array([0.9, 0.99]), SimpleNamespace()]
 SWEEP = """
@@ -137,3 +138,24 @@ def test_optuna_learns_the_last_value_of_a_metric_that_not_every_report_has() ->
     search.on_trial_result("t0", {"loss": 0.9})
     search.on_trial_complete("t0", {"loss": 0.9})
     assert [trial.values for trial in study.trials] == [[0.5]]
+
+
+def test_optuna_repeats_each_suggestion_on_every_profile(tmp_path: Path) -> None:
+    spec = spec_of(
+        tmp_path,
+        "parameters={x: {uniform: [0, 1]}, y: 3}",
+        "search={algorithm: optuna, num_samples: 2, seed: 7}",
+        "repeats=2",
+        "hardware={one: {resources: {cpu: 1}}, two: {resources: {cpu: 2}}}",
+    )
+    search = searcher(spec, {})
+    assert search is not None
+    by_x: dict[float, list[tuple[str, int | None]]] = {}
+    for number in range(trial_count(spec).trials):
+        config = search.suggest(f"t{number}")
+        assert isinstance(config, dict)
+        assert unwrap(config) == {"x": unwrap(config)["x"], "y": 3, "seed": config[KEY]["seed"]}
+        by_x.setdefault(unwrap(config)["x"], []).append((hardware_of(config), unwrap(config)["seed"]))
+    assert len(by_x) == 2
+    for places in by_x.values():
+        assert sorted(places) == [("one", 0), ("one", 1), ("two", 0), ("two", 1)]

@@ -164,9 +164,9 @@ def test_under_plain_ray_tune_it_goes_on_from_its_checkpoint_after_a_failure(tmp
             fell.touch()
             raise RuntimeError("fell")
 
-    with plain_ray(num_cpus=2):
+    with plain_ray(num_cpus=1):
         tuner = tune.Tuner(
-            tune.with_resources(fall_after_two_epochs, {"cpu": 2}),
+            tune.with_resources(fall_after_two_epochs, {"cpu": 1}),
             param_space=CONFIG | {"checkpoint_every": 1},
             run_config=tune.RunConfig(
                 storage_path=str(tmp_path / "results"), failure_config=tune.FailureConfig(max_failures=1), verbose=0
@@ -174,7 +174,6 @@ def test_under_plain_ray_tune_it_goes_on_from_its_checkpoint_after_a_failure(tmp
         )
         result = tuner.fit()[0]
 
-    torch.set_num_threads(2)
     assert result.error is None
     assert result.metrics_dataframe is not None
     # The second attempt begins with the third epoch: no report is there twice. Tune may lose those before a failure.

@@ -3,7 +3,8 @@
 The folder holds tables ``task-NAME.csv.gz`` as ``energysweep rehearse --table`` reads them, and ``targets.csv`` with
 the columns ``task`` and ``target_accuracy``. Prints a Markdown table: energy as a part of the grid that stops at its
 target, mean and largest over the tasks, the largest regret of a task, and how often the best was found, each over
-random orders; at first with free starts, then with ones that cost as much as a first report in the median.
+random orders; at first with free starts, then with ones that cost as much as a first report in the median. Without
+targets: energy as a part of the full grid, and by how much the chosen one is worse than the best.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from energysweep.core.objective import Objective
-from energysweep.driver.rehearsal import Curves, read_table, rehearse
+from energysweep.driver.curves import Curves, read_table
+from energysweep.driver.rehearsal import Rehearsal, rehearse
 
 _AT_ONCE = (2, 16)
 _ROWS = (*((name, False) for name in ("fifo", "asha", "race", "cap")), ("race", True), ("cap", True))
+_ROWS_WITHOUT_TARGET = (("fifo", False), ("asha", False), ("race", False), ("race", True))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -28,16 +31,21 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", metavar="FOLDER", type=Path)
     parser.add_argument("--orders", type=int, default=20, help="Each task is rehearsed in so many orders.")
+    parser.add_argument("--without-target", action="store_true", help="Trials are not for the target, but the best.")
     given = parser.parse_args(arguments)
     with (given.folder / "targets.csv").open(newline="") as file:
         targets = {row["task"]: float(row["target_accuracy"]) for row in csv.DictReader(file)}
     tasks = [
-        (read_table(given.folder / f"task-{name}.csv.gz", "val_accuracy"), Objective("val_accuracy", "max", target))
+        (
+            read_table(given.folder / f"task-{name}.csv.gz", "val_accuracy"),
+            Objective("val_accuracy", "max", None if given.without_target else target),
+        )
         for name, target in targets.items()
     ]
-    print("| scheduler | starts | at once | energy | dearest task | largest regret of a task | best found | pauses |")
-    print("|---|---|--:|--:|--:|--:|--:|--:|")
-    for scheduler, starts_cost in _ROWS:
+    regret = "mean regret | largest of a task" if given.without_target else "largest regret of a task"
+    print(f"| scheduler | starts | at once | energy | dearest task | {regret} | best found | pauses |")
+    print(f"|---|---|--:|--:|--:|--:|--:|--:|{'--:|' if given.without_target else ''}")
+    for scheduler, starts_cost in _ROWS_WITHOUT_TARGET if given.without_target else _ROWS:
         for at_once in _AT_ONCE:
             print(_row(scheduler, starts_cost, at_once, tasks, given.orders), flush=True)
     return 0
@@ -56,13 +64,19 @@ def _row(
             for order in range(orders)
         ]
         energies.append(statistics.fmean(each.energy_joules / each.grid_joules for each in found))
-        regrets.append(statistics.fmean(math.inf if each.regret is None else each.regret for each in found))
+        regrets.append(statistics.fmean(_regret(each) for each in found))
         pauses.append(statistics.fmean(each.pauses for each in found))
-        best += sum(each.regret == 1.0 for each in found)
-    mean, dearest, regret = statistics.fmean(energies), max(energies), max(regrets)
+        best += sum(each.regret == 1.0 or each.simple_regret == 0.0 for each in found)
+    without_target = tasks[0][1].target is None
+    regret = f"{statistics.fmean(regrets):.3f} | {max(regrets):.3f}" if without_target else f"{max(regrets):.2f}"
     starts = "a first report" if starts_cost else "free"
-    cells = (scheduler, starts, f"{at_once}", f"{mean:.3f}", f"{dearest:.3f}", f"{regret:.2f}")
+    cells = (scheduler, starts, f"{at_once}", f"{statistics.fmean(energies):.3f}", f"{max(energies):.3f}", regret)
     return f"| {' | '.join(cells)} | {best} of {orders * len(tasks)} | {statistics.fmean(pauses):.0f} |"
+
+
+def _regret(found: Rehearsal) -> float:
+    known = found.regret if found.simple_regret is None else found.simple_regret
+    return math.inf if known is None else known
 
 
 if __name__ == "__main__":

@@ -16,7 +16,9 @@ from energysweep.core.runfolder import LEDGER
 from energysweep.core.terminal import say
 
 if TYPE_CHECKING:
-    from energysweep.driver.rehearsal import Curves, Rehearsal
+    from energysweep.driver.curves import Curves
+    from energysweep.driver.rehearsal import Rehearsal
+    from energysweep.sweepfile.algorithms import SchedulerType
 
 
 def add(commands: Any) -> None:
@@ -41,7 +43,10 @@ def add(commands: Any) -> None:
         help="The curves are played to the scheduler TYPE, as a sweep's file names it; race by default.",
     )
     rehearse.add_argument(
-        "--target", metavar="T", type=_target, help="Trials end at T; at the run's own target by default."
+        "--target",
+        metavar="T",
+        type=_target,
+        help="Trials end at T; at the run's own target by default. Without one, they race for the best metric.",
     )
     rehearse.add_argument(
         "--metric",
@@ -71,10 +76,12 @@ def add(commands: Any) -> None:
 def _rehearse(arguments: argparse.Namespace) -> int:
     if (arguments.folder is None) == (arguments.table is None):
         raise InputError("rehearse needs either the folder of a run, or --table")
-    _check_scheduler(arguments.scheduler)
+    kind = _kind(arguments.scheduler)
     curves, objective = _of_table(arguments) if arguments.table is not None else _of_run(arguments)
     if not objective.metric or objective.metric in TUNES_NAMES | OUR_NAMES:
         raise InputError(f"{objective.metric!r} is no metric that a workload reports", key="--metric")
+    if kind.needs_target and objective.target is None:
+        raise InputError(f"there is no target for {objective.metric}, and {kind.name} needs one", key="--target")
 
     from energysweep.driver.rehearsal import rehearse
 
@@ -105,10 +112,8 @@ def _rehearse(arguments: argparse.Namespace) -> int:
 
 
 def _of_table(arguments: argparse.Namespace) -> tuple[Curves, Objective]:
-    from energysweep.driver.rehearsal import read_table
+    from energysweep.driver.curves import read_table
 
-    if arguments.target is None:
-        raise InputError("a table has no target; give one", key="--target")
     metric = "val_accuracy" if arguments.metric is None else arguments.metric
     objective = Objective(metric, arguments.mode or "max", arguments.target)
     return read_table(arguments.table, metric), objective
@@ -125,12 +130,10 @@ def _of_run(arguments: argparse.Namespace) -> tuple[Curves, Objective]:
         raise InputError("the run has noted no objective; give a metric", key="--metric")
     is_own = own is not None and own.metric == metric
     target = arguments.target if arguments.target is not None else (own.target if own and is_own else None)
-    if target is None:
-        raise InputError(f"the run has no target for {metric}; give one", key="--target")
     mode = arguments.mode or (own.mode if own and is_own else "max")
     objective = Objective(metric, mode, target, own.patience if own and is_own else 1)
 
-    from energysweep.driver.rehearsal import curves_of
+    from energysweep.driver.curves import curves_of
 
     state = RunState.of(data, {"": objective})
     return curves_of(str(arguments.folder), state, data.run.get("varying") or ()), objective
@@ -141,16 +144,22 @@ def _sentences(curves: Curves, objective: Objective, found: Rehearsal) -> list[s
 
     estimated = bool(curves.estimated)
     mark = "\N{ALMOST EQUAL TO} " if estimated else ""
-    goal = f"{objective.metric} {objective.target:g}"
+    has_target = objective.target is not None
+    goal = (
+        f"target {objective.metric} {objective.target:g}" if has_target else f"without a target for {objective.metric}"
+    )
+    grid = "the grid, each of whose trials ends at the target," if has_target else "the full grid"
     ratio = "n/a" if found.ratio is None else f"{mark}{found.ratio:.3f}"
     sentences = [
         f"{found.scheduler} on {curves.of}: {count_text(len(curves.configurations), 'configuration')},"
-        f" {count_text(curves.seeds, 'seed')}, target {goal}",
+        f" {count_text(curves.seeds, 'seed')}, {goal}",
         f"It spends {energy_text(found.energy_joules, estimated=estimated)} in {count_text(found.trials, 'trial')} with"
-        f" {count_text(found.pauses, 'pause')}; the grid, each of whose trials ends at the target, spends"
+        f" {count_text(found.pauses, 'pause')}; {grid} spends"
         f" {energy_text(found.grid_joules, estimated=estimated)}: {ratio} of it.",
     ]
-    if found.chosen is None:
+    if not has_target:
+        sentences.append(_chosen_by_value(curves, objective, found))
+    elif found.chosen is None:
         sentences.append("It finds no configuration that reaches the target.")
     elif (needed := curves.joules_to(objective, found.chosen)) == math.inf:
         sentences.append(f"It chooses {found.chosen}, which does not reach the target with every seed.")
@@ -170,11 +179,25 @@ def _sentences(curves: Curves, objective: Objective, found: Rehearsal) -> list[s
     return sentences
 
 
-def _check_scheduler(name: str) -> None:
+def _chosen_by_value(curves: Curves, objective: Objective, found: Rehearsal) -> str:
+    from energysweep.core.text import number_text
+
+    if found.chosen is None:
+        return f"It finds no configuration that reports {objective.metric}."
+    value = curves.value_of(objective, found.chosen)
+    if value is None or found.simple_regret is None:
+        return f"It chooses {found.chosen}, which does not report {objective.metric} with every seed."
+    by = f"{number_text(found.simple_regret)} worse than " if found.simple_regret > 0 else ""
+    mean = f"{objective.metric} {number_text(value)} in the mean of its seeds"
+    return f"It chooses {found.chosen}: {mean}, {by}the best one."
+
+
+def _kind(name: str) -> SchedulerType:
     from energysweep.sweepfile.algorithms import SCHEDULERS
 
     if name not in SCHEDULERS:
         raise InputError(f"{name!r} is none of {', '.join(SCHEDULERS)}", key="--scheduler")
+    return SCHEDULERS[name]
 
 
 def _target(text: str) -> float:

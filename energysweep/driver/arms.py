@@ -62,6 +62,7 @@ class Course:
     best: float = -math.inf  # the higher, the better, whatever the objective
     records: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))  # values, joules; both rise
     has_failed: bool = False
+    was_pruned: bool = False
 
     @property
     def reached_joules(self) -> float | None:
@@ -154,9 +155,10 @@ class Arms(ABC):
             can_pause: it has left a checkpoint with this report.
         """
 
-    def ended(self, runner: Runner, *, failed: bool = False) -> None:
-        """A trial has ended, by itself or by a rule; ``failed`` says nothing of its arm."""
-        self._enter(runner, "over").has_failed = failed
+    def ended(self, runner: Runner, *, failed: bool = False, pruned: bool = False) -> None:
+        """A trial has ended: by itself, or ``pruned`` by a rule; ``failed`` says nothing of its arm."""
+        course = self._enter(runner, "over")
+        course.has_failed, course.was_pruned = failed, pruned
 
     def paused(self, runner: Runner) -> None:
         """A trial waits to go on, whatever was decided of it: it was interrupted, or failed and is tried again."""

@@ -303,5 +303,5 @@ class Standing:
                 for trial in trials
                 if trial.row.status == "running"
             ),
-            at_most=self._spec.scheduler.kind.needs_target,
+            at_most=self._spec.scheduler.kind.needs_all,
         )

@@ -21,7 +21,8 @@ from ray.tune.trainable import FunctionTrainable
 from energysweep.core.naming import exact_text
 from energysweep.core.objective import Objective, number
 from energysweep.core.records import ResultRow
-from energysweep.driver.arms import Runner
+from energysweep.driver.arms import Arms, Runner
+from energysweep.driver.halving import Halving
 from energysweep.driver.racing import Race
 from energysweep.driver.schedulers import Scheduler
 from energysweep.sweepfile import Point, SweepSpec, points
@@ -36,6 +37,10 @@ CANNOT_PAUSE: Final = (
     "this race does not pause: the workload reported without a checkpoint, so each trial runs until it is ended, as"
     " with type: cap (tune.report(metrics, checkpoint=...) lets a race pause; the built-in workloads do so with"
     " checkpoint_every: 1)"
+)
+WITHOUT_TARGET: Final = (
+    "this race has no objective.target: it is a successive halving on joules, and its winners are those with the best"
+    " objective"
 )
 
 
@@ -65,14 +70,15 @@ class Racing(Scheduler, FIFOScheduler):
         self._places = _places(trials)
         self._parameters = {self._places[_key(*_parts(point))].arm: point.parameters for point in trials}
         arms = {runner.arm for runner in self._places.values()}
-        self.race = Race(self._objective, len(arms), spec.repeats, winners=spec.scheduler.winners, pauses=pauses)
+        rules = Halving if self._objective.target is None else Race
+        self.race: Arms = rules(self._objective, len(arms), spec.repeats, winners=spec.scheduler.winners, pauses=pauses)
         self._pauses = pauses
         self._runners: dict[str, Runner] = {}
         self._trials: dict[Runner, str] = {}
         self._called: dict[str, Trial | None] = {}  # asked for, and not running yet
         self._seen: dict[str, int] = {}  # the last report of each trial, by its number in Tune
         self.reports: Mapping[str, Sequence[ResultRow]] = MappingProxyType({})
-        self.notes: list[str] = []
+        self.notes: list[str] = [] if rules is Race else [WITHOUT_TARGET]
         self.pruned: set[str] = set()
 
     def search(self, wrapped: Sequence[dict[str, Any]]) -> Searcher:
@@ -85,7 +91,7 @@ class Racing(Scheduler, FIFOScheduler):
 
     @property
     def answer(self) -> dict[str, Any] | None:
-        """The parameters of the configuration that has reached the target with all seeds for the least joules."""
+        """The parameters of the configuration that has won."""
         arm = self.race.answer
         return None if arm is None else self._parameters[arm]
 
@@ -103,7 +109,8 @@ class Racing(Scheduler, FIFOScheduler):
             for report in self.reports.get(trial.trial_id, ()):
                 self.race.learn(runner, self._objective.value(report.metrics), report.energy_joules, None)
             if trial.trial_id in self.ended or trial.is_finished():
-                self.race.ended(runner, failed=self.ended.get(trial.trial_id, {}) is None)
+                failed = self.ended.get(trial.trial_id, {}) is None
+                self.race.ended(runner, failed=failed, pruned=trial.trial_id in self.were_pruned)
             else:
                 if self.race.is_open(runner):
                     self.race.paused(runner)
@@ -204,7 +211,7 @@ class Racing(Scheduler, FIFOScheduler):
 
     def _gone(self, trial: Trial, *, failed: bool = False) -> None:
         self._called.pop(trial.trial_id, None)
-        self.race.ended(self._known(trial), failed=failed)
+        self.race.ended(self._known(trial), failed=failed, pruned=trial.trial_id in self.pruned)
 
 
 class _Suggests(Searcher):

@@ -79,9 +79,9 @@ class Race(Arms):
             return decision
         return self._end(runner, decision)
 
-    def ended(self, runner: Runner, *, failed: bool = False) -> None:
+    def ended(self, runner: Runner, *, failed: bool = False, pruned: bool = False) -> None:
         """As ``Arms`` says. One that has not reached the target never will."""
-        super().ended(runner, failed=failed)
+        super().ended(runner, failed=failed, pruned=pruned)
         self._rank_again(runner)
 
     def paused(self, runner: Runner) -> None:

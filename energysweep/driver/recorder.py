@@ -287,6 +287,10 @@ class Recorder(Callback):
         ended = [each for each in self.state.all_trials() if each.row.status in ("completed", "pruned", "failed")]
         return {each.row.trial: None if each.row.status == "failed" else _result(each.results) for each in ended}
 
+    def pruned(self) -> set[str]:
+        """The trials that were stopped for being worse than others, as far as the ledger has it."""
+        return {each.row.trial for each in self.state.all_trials() if each.row.status == "pruned"}
+
     def reports(self) -> dict[str, list[ResultRow]]:
         """Those of each trial so far."""
         return {trial: list(self.state.reports_of(trial)) for trial in self.state.trials}

@@ -26,12 +26,14 @@ class Scheduler(TrialScheduler):
     Attributes:
         pruned: ids of the trials that it stopped for being worse than others, and not for having had enough.
         ended: by trial id, the last result of each that has ended, as far as the ledger knows; None if it failed.
+        were_pruned: those that were pruned in the parts of the run before.
         reports: by trial id, those of the parts of the run before.
         notes: what a person should know of how it goes.
     """
 
     pruned: Collection[str] = ()
     ended: Mapping[str, Mapping[str, Any] | None] = MappingProxyType({})
+    were_pruned: Collection[str] = ()
     reports: Mapping[str, Sequence[ResultRow]] = MappingProxyType({})
     notes: Sequence[str] = ()
 

@@ -135,6 +135,7 @@ def _make_tuner(
         restored.get_run_config().callbacks = [gate, recorder]
         scheduler = restored._tune_config.scheduler  # noqa: SLF001
         scheduler.reports = recorder.reports()
+        scheduler.were_pruned = recorder.pruned()
         # A stage's trials that Tune does not know to have ended run to their end again: what comes after needs their
         # last checkpoint.
         scheduler.ended = {} if stage else recorder.ended_results()

@@ -56,6 +56,11 @@ class ConfigurationSummary:
         missed = [trial.status for trial in self.trials if trial.outcome == "missed"]
         return bool(missed) and set(missed) == {"pruned"}
 
+    @property
+    def cut_short(self) -> bool:
+        """Whether one of its trials was stopped for being worse than others: its energy is not that of a whole one."""
+        return any(trial.status == "pruned" for trial in self.trials)
+
     def _counted(self, outcome: Outcome) -> int | None:
         outcomes = [trial.outcome for trial in self.trials]
         return None if None in outcomes else outcomes.count(outcome)

@@ -36,6 +36,8 @@ class Repeats(Protocol):
     @property
     def energy_joules(self) -> Spread | None: ...
     @property
+    def cut_short(self) -> bool: ...
+    @property
     def energy_to_target_joules(self) -> Spread | None: ...
 
 
@@ -85,8 +87,9 @@ def ranked(configurations: Sequence[_Repeats], objective: Objective | None) -> l
 
     Empty if they do not do the same work: then the least energy is no merit. A configuration that sometimes fails to
     reach the target is cheap only when it is lucky: those that always arrive, as far as their trials have ended, and
-    whose energy is known, are compared, if there are any. Of equal ones the first by parameters and hardware comes
-    first, in whichever order they were found.
+    whose energy is known, are compared, if there are any. Nor is one cheap because a trial of it was stopped early:
+    without a target, those that were not are compared, if there are any. Of equal ones the first by parameters and
+    hardware comes first, in whichever order they were found.
     """
     if not same_work(configurations):
         return []
@@ -95,6 +98,8 @@ def ranked(configurations: Sequence[_Repeats], objective: Objective | None) -> l
     if objective is not None and objective.target is not None:
         always = [(joules, each) for joules, each in found if always_arrives(each.trials)]
         found = always or found
+    else:
+        found = [(joules, each) for joules, each in found if not each.cut_short] or found
     return sorted(found, key=lambda pair: (pair[0], *_place(pair[1])))
 
 

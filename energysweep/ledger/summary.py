@@ -258,7 +258,16 @@ def _without_target(
         sentence = f"{begin} {_between(members, ratio_to_cheapest(dearest, configurations, objective))}"
     if best is not None and best.objective is not None and objective is not None:
         sentence += f"; best {objective.metric}: {number_text(best.objective.mean)} with {best.title}"
-    return Headline(f"{sentence}{failed}.", None, cheapest, dearest, len(members))
+    return Headline(f"{sentence}{_cut_short(configurations)}{failed}.", None, cheapest, dearest, len(members))
+
+
+def _cut_short(configurations: Sequence[ConfigurationSummary]) -> str:
+    """Those that are not compared because a scheduler ended a trial of theirs, where there are others."""
+    cut = sum(1 for each in configurations if each.cut_short)
+    if cut in (0, len(configurations)):
+        return ""
+    were = "was stopped before its end" if cut == 1 else "were stopped before their end"
+    return f"; {cut} of {len(configurations)} configurations {were}, and not compared"
 
 
 def _best(configurations: Sequence[ConfigurationSummary], objective: Objective | None) -> ConfigurationSummary | None:

@@ -128,6 +128,10 @@ class _Repeats:
         return None  # of trials that run it says nothing: without a target none is the cheapest so far
 
     @property
+    def cut_short(self) -> bool:
+        return False  # the same
+
+    @property
     def energy_to_target_joules(self) -> Spread | None:
         return Spread.over(trial.energy_to_target_joules for trial in self.trials)
 

@@ -45,8 +45,8 @@ class SchedulerType:
         does: what it does, after its name.
         keys: of ``scheduler``, beside ``type``: those that it reads.
         ends_at_max_resource: a trial ends when it has used ``max_resource``, which it needs.
-        needs_target: it compares what trials spend to the target, which it needs; and all configurations, before the
-            first trial.
+        needs_target: it compares what trials spend to the target, which it needs.
+        needs_all: it needs all configurations before the first trial; which of their repeats run, it chooses itself.
         made_by: ``module:function`` that makes Tune's scheduler of a sweep.
     """
 
@@ -56,6 +56,7 @@ class SchedulerType:
     keys: Collection[str] = ()
     ends_at_max_resource: bool = False
     needs_target: bool = False
+    needs_all: bool = False
 
     @property
     def stops_early(self) -> bool:
@@ -93,10 +94,10 @@ SCHEDULERS: Final[dict[str, SchedulerType]] = _named(
         ),
         SchedulerType(
             "race",
-            "pauses and goes on, so that all configurations spend the same joules until the winners hold the target",
+            "pauses and goes on, so that configurations spend the same joules until the winners are found",
             "energysweep.driver.race:race",
             keys=("winners",),
-            needs_target=True,
+            needs_all=True,
         ),
         SchedulerType(
             "cap",
@@ -104,6 +105,7 @@ SCHEDULERS: Final[dict[str, SchedulerType]] = _named(
             "energysweep.driver.race:cap",
             keys=("winners",),
             needs_target=True,
+            needs_all=True,
         ),
     )
 )

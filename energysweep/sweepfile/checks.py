@@ -204,16 +204,15 @@ def _check_scheduler(spec: SweepSpec) -> Iterator[Problem]:
     scheduler, kind = spec.scheduler, spec.scheduler.kind
     for key in sorted(scheduler.model_fields_set - {"type", *kind.keys}):
         yield Problem(("scheduler", key), f"has no meaning for type {kind.name}, only for {those(reading(key))}")
-    if kind.needs_target:
-        if spec.objective.target is None:
-            yield Problem(("objective", "target"), f"is missing; {kind.name} compares what it takes to reach it")
-        if spec.search.kind.made_by is not None:
-            known = those([row for row in ALGORITHMS.values() if row.made_by is None])
-            yield Problem(
-                ("scheduler", "type"),
-                f"{kind.name} needs all configurations before the first trial: algorithm {known}, not"
-                f" {spec.search.algorithm}",
-            )
+    if kind.needs_target and spec.objective.target is None:
+        yield Problem(("objective", "target"), f"is missing; {kind.name} compares what it takes to reach it")
+    if kind.needs_all and spec.search.kind.made_by is not None:
+        known = those([row for row in ALGORITHMS.values() if row.made_by is None])
+        yield Problem(
+            ("scheduler", "type"),
+            f"{kind.name} needs all configurations before the first trial: algorithm {known}, not"
+            f" {spec.search.algorithm}",
+        )
     if not kind.ends_at_max_resource:
         return
     if scheduler.max_resource is None:

@@ -17,9 +17,10 @@ from ray.tune.search import Searcher
 from energysweep.core.objective import Objective
 from energysweep.core.records import ResultRow
 from energysweep.driver.arms import Runner
+from energysweep.driver.curves import Curves, Report
 from energysweep.driver.race import Racing
 from energysweep.driver.racing import SLACK, Race
-from energysweep.driver.rehearsal import Curves, Report, rehearse
+from energysweep.driver.rehearsal import rehearse
 from energysweep.driver.schedulers import scheduler
 from energysweep.sweepfile import SweepSpec, points
 from energysweep.tune.points import KEY, wrap
@@ -340,6 +341,7 @@ def test_a_report_that_tune_s_own_rules_ended_is_judged_when_the_trial_is_comple
     controller = Controller()
     a, b = (added(made, search, controller, name) for name in "ab")
     made.on_trial_complete(controller, a, {"accuracy": 0.95, "energy_joules": 3.0, "training_iteration": 1})
+    assert isinstance(made.race, Race)
     assert made.race.cap_joules == 3.0
     assert made.answer == {"size": 0}
     assert made.pruned == set()

@@ -11,7 +11,8 @@ import pytest
 from energysweep.cli import main
 from energysweep.core.errors import InputError
 from energysweep.core.objective import Objective
-from energysweep.driver.rehearsal import Curves, Report, read_table, rehearse
+from energysweep.driver.curves import Curves, Report, read_table
+from energysweep.driver.rehearsal import rehearse
 
 ACCURACY = Objective("accuracy", "max", 0.9)
 HEAD = "configuration,seed,energy_joules,accuracy\n"
@@ -173,12 +174,30 @@ def test_the_command_tells_one_json_object_or_sentences(tmp_path: Path, capsys: 
     assert "It chooses b, which needs 6.00 J: 1.00 times what the best one needs." in said
 
 
+def test_without_a_target_the_command_tells_how_much_worse_the_chosen_one_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    curves = {(name, 0): [Report(1.0, early), Report(9.0, late)] for name, early, late in [("a", 3, 4), ("b", 1, 5)]}
+    table = str(table_of(Curves("two", curves), tmp_path / "two.csv"))
+    command = ["rehearse", "--table", table, "--metric", "accuracy", "--winners", "1"]
+    assert main([*command, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    # One of the two is kept after 1 J, where b has not yet overtaken.
+    expected = {"energy_joules": 10.0, "grid_joules": 18.0, "chosen": "a", "regret": None, "simple_regret": 1.0}
+    assert {name: told[name] for name in expected} == expected
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "1 seed, without a target for accuracy" in said
+    assert "the full grid spends 18.0 J" in said
+    assert "It chooses a: accuracy 4.00 in the mean of its seeds, 1.00 worse than the best one." in said
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         ([], "either the folder of a run, or --table"),
         (["--table", "there-is-none.csv", "--target", "1"], "there is no such file"),
-        (["--table", "there-is-none.csv"], "--target: a table has no target"),
+        (["--table", "a-table.csv", "--metric", "x", "--scheduler", "cap"], "--target: there is no target for x"),
         (["--table", "x.csv", "--target", "nan"], "no number from -1e+300 to 1e+300"),
         (["--table", "x.csv", "--target", "1e308"], "no number from"),
         (["--table", "a-table.csv", "--target", "1", "--metric", ""], "--metric: '' is no metric"),
@@ -196,7 +215,7 @@ def test_what_it_cannot_rehearse_is_told_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write(tmp_path / "a-table.csv", "configuration,seed,energy_joules,,should_checkpoint\n1,0,1,1,1\n")
+    write(tmp_path / "a-table.csv", "configuration,seed,energy_joules,,should_checkpoint,x\n1,0,1,1,1,1\n")
     try:
         code = main(["rehearse", *options])
     except SystemExit as error:

@@ -264,11 +264,12 @@ def test_a_configuration_that_only_sometimes_arrives_is_not_the_cheapest() -> No
 
 
 def test_without_a_target_the_headline_is_about_whole_trials() -> None:
-    # learning_rate=0.001 batch_size=256: 50 J, and 22 J of a trial that was pruned, geometric mean 33.2 J
+    # Not learning_rate=0.001 batch_size=256: 50 J, and 22 J of a trial that was pruned.
     headline = summarise(example(objective={"metric": "accuracy", "mode": "max"})).headline
     assert headline.worst_to_best_energy_ratio is None
-    assert headline.sentence.startswith("A trial took between 33.2 J, the lowest of 9 configurations, and 210 J")
+    assert headline.sentence.startswith("A trial took between 52.4 J, the lowest of 8 configurations, and 210 J")
     assert "best accuracy: 0.96" in headline.sentence
+    assert "; 1 of 9 configurations was stopped before its end, and not compared" in headline.sentence
 
 
 def test_no_configuration_at_the_target_is_said_plainly() -> None:

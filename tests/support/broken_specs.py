@@ -317,10 +317,10 @@ BROKEN = [
         "grace_period (9)",
     ),
     Broken(
-        "a race without a target",
-        good("target: 0.95", "patience: 2").replace("type: fifo", "type: race"),
+        "a cap without a target",
+        good("target: 0.95", "patience: 2").replace("type: fifo", "type: cap"),
         "objective.target",
-        "race",
+        "cap",
     ),
     Broken(
         "a race that optuna chooses for",

@@ -34,7 +34,8 @@ Pue = Annotated[float, Ge(1), Le(MAX_PUE)]
 READ_AT_MOST_EVERY_SECONDS = 0.1
 
 TrialStatus = Literal["pending", "running", "completed", "pruned", "failed", "interrupted"]
-OPEN: frozenset[TrialStatus] = frozenset({"pending", "running", "interrupted"})  # it goes on, now or on a resume
+Standing = TrialStatus | Literal["paused"]  # a running attempt may be paused: the last decision about it tells
+OPEN: frozenset[str] = frozenset({"pending", "running", "paused", "interrupted"})  # it goes on, now or on a resume
 
 
 class EnergyRow(NamedTuple):

@@ -197,6 +197,10 @@ class Arms(ABC):
         """Whether nobody runs, and nobody is to run."""
         return self.running == 0 and self.next() is None
 
+    def joules_of(self, runner: Runner) -> float:
+        """What a trial has spent, as far as it is known."""
+        return self._of(runner).joules
+
     def is_open(self, runner: Runner) -> bool:
         """Whether a trial has not ended."""
         return self._of(runner).state != "over"

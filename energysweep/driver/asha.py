@@ -9,7 +9,7 @@ from typing import Any
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from energysweep.core.objective import number
-from energysweep.driver.schedulers import Scheduler
+from energysweep.driver.schedulers import Decided, Scheduler
 from energysweep.sweepfile import SweepSpec
 
 _WORST = 1e300  # less than the largest float, so that Tune can still interpolate
@@ -45,6 +45,9 @@ class Asha(Scheduler, ASHAScheduler):
         """Tune's hook."""
         used, value = number(result.get(self._resource)), self._judged(result)
         if used is not None and used >= self._maximum:
+            numbers = {"metric": self._resource, "value": used, "limit": self._maximum}
+            joules = number(result.get("energy_joules"))
+            self.decided.append(Decided(trial.trial_id, "ended", "enough", joules, numbers=numbers))
             return str(TrialScheduler.STOP)
         if used is None or value is None:  # a later report may tell
             return str(TrialScheduler.CONTINUE)

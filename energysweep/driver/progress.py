@@ -301,7 +301,7 @@ class Standing:
                     self._state.joules(trial.row.trial),
                 )
                 for trial in trials
-                if trial.row.status == "running"
+                if trial.status == "running"
             ),
             at_most=self._spec.scheduler.kind.needs_all,
         )

@@ -20,11 +20,11 @@ from ray.tune.trainable import FunctionTrainable
 
 from energysweep.core.naming import exact_text
 from energysweep.core.objective import Objective, number
-from energysweep.core.records import ResultRow
-from energysweep.driver.arms import Arms, Runner
+from energysweep.core.records import ResultRow, What
+from energysweep.driver.arms import Arms, Decision, Runner
 from energysweep.driver.halving import Halving
 from energysweep.driver.racing import Race
-from energysweep.driver.schedulers import Scheduler
+from energysweep.driver.schedulers import Decided, Scheduler
 from energysweep.sweepfile import Point, SweepSpec, points
 from energysweep.tune.points import KEY
 
@@ -72,7 +72,7 @@ class Racing(Scheduler, FIFOScheduler):
         arms = {runner.arm for runner in self._places.values()}
         rules = Halving if self._objective.target is None else Race
         self.race: Arms = rules(self._objective, len(arms), spec.repeats, winners=spec.scheduler.winners, pauses=pauses)
-        self._pauses = pauses
+        self._pauses, self._winners = pauses, spec.scheduler.winners
         self._runners: dict[str, Runner] = {}
         self._trials: dict[Runner, str] = {}
         self._called: dict[str, Trial | None] = {}  # asked for, and not running yet
@@ -133,6 +133,8 @@ class Racing(Scheduler, FIFOScheduler):
         )
         if decision.what == "end" and decision.why != "reached":
             self.pruned.add(trial.trial_id)
+        if decision.what != "go on":
+            self._tell("ended" if decision.what == "end" else "paused", decision, trial)
         return str(_IN_TUNES_WORDS[decision.what])
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
@@ -147,8 +149,10 @@ class Racing(Scheduler, FIFOScheduler):
 
     def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
         """It was paused, and nobody needs it any more."""
-        if self.race.is_open(self._known(trial)):
+        runner = self._known(trial)
+        if self.race.is_open(runner):
             self.pruned.add(trial.trial_id)
+            self.decided.append(Decided(trial.trial_id, "ended", "over", self.race.joules_of(runner)))
         self._gone(trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
@@ -162,6 +166,7 @@ class Racing(Scheduler, FIFOScheduler):
         if runner in self._trials:
             trial = live[self._trials[runner]]
             self._called[trial.trial_id] = trial
+            self.decided.append(Decided(trial.trial_id, "resumed", "turn", self.race.joules_of(runner)))
             return trial
         if runner is None and not self._called and self.race.is_over:
             for trial in [trial for trial in live.values() if trial.status == Trial.PAUSED]:
@@ -186,6 +191,8 @@ class Racing(Scheduler, FIFOScheduler):
             return None
         self._runners[trial_id], self._trials[runner] = runner, trial_id
         self._called[trial_id] = None
+        if runner.repeat > 0:
+            self.decided.append(Decided(trial_id, "started", "repeat"))
         return runner
 
     # ------------------------------------------------------------------------------------------------------------------
@@ -198,6 +205,13 @@ class Racing(Scheduler, FIFOScheduler):
             if trial is not None and trial.status == Trial.RUNNING:
                 del self._called[name]
                 self.race.started(self._runners[name])
+
+    def _tell(self, what: What, decision: Decision, trial: Trial) -> None:
+        why: str = decision.why or "turn"
+        if why == "capped" and self._known(trial).repeat > 0:
+            why = "unreliable"
+        numbers = {"winners": self._winners} if why in ("capped", "slower") else {}
+        self.decided.append(Decided(trial.trial_id, what, why, decision.joules, decision.limit_joules, numbers))
 
     def _judged_by(self, result: Mapping[str, Any]) -> tuple[float | None, float | None, float | None]:
         joules, startup_joules = (number(result.get(name)) for name in ("energy_joules", "startup_joules"))

@@ -20,6 +20,7 @@ from energysweep.agent.client import NOTHING_SPENT, Spent
 from energysweep.core.errors import EnergysweepError
 from energysweep.core.objective import number
 from energysweep.core.records import AttemptRow, DecisionRow, ResultRow, TrialRow, TrialStatus, What
+from energysweep.driver.schedulers import Decided
 from energysweep.ledger.run_state import Results, RunState, TrialState
 from energysweep.ledger.store import Ledger
 from energysweep.tune.points import KEY, stage_of
@@ -75,6 +76,7 @@ class Recorder(Callback):
         changed: called after each event.
         clock: monotonic seconds.
         wall_clock: Unix time.
+        newly_decided: what the scheduler has decided since the last call.
 
     Attributes:
         state: the same.
@@ -91,6 +93,7 @@ class Recorder(Callback):
         changed: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
+        newly_decided: Callable[[], Sequence[Decided]] = tuple,
     ) -> None:
         self.unrecorded: dict[str, str] = {}
         self._lock = threading.RLock()
@@ -101,6 +104,9 @@ class Recorder(Callback):
         self._ended = ended
         self._changed = changed
         self._clock, self._wall_clock = clock, wall_clock
+        self._newly_decided = newly_decided
+        self._beginning: dict[str, Decided] = {}  # why trials are to begin, or go on
+        self._end_told: set[str] = set()  # whose end is decided, and who have not ended yet
         self._startup_joules: dict[str, float | None] = {}  # as trials report it; agents know it better
         self._told: set[str] = set()  # trials that ``newly_ended`` has named
 
@@ -190,7 +196,9 @@ class Recorder(Callback):
                 error=None,
             )
             self._told.discard(row.trial)  # it may have ended before, in an interrupted part of the run
+            told = self._beginning_of(row.trial, attempt)
             self._record([row], [attempt])
+            self._note(told)
         self._changed()
 
     @_survives
@@ -206,6 +214,7 @@ class Recorder(Callback):
             before = self.state.trial(row.trial).iterations
             report = ResultRow(row.trial, before + 1, elapsed_seconds, joules, active_joules, own_metrics(result))
             self._record(results=[report])
+            self._take_decided()
         self._changed()
 
     @_survives
@@ -237,11 +246,47 @@ class Recorder(Callback):
 
     def _end(self, trial: Trial, status: TrialStatus, error: str | None, is_last: bool) -> None:
         now = self._wall_clock()
+        self._note_end(trial.trial_id, status, is_last=is_last)
         try:
             self._ended(trial.trial_id, not is_last)
         finally:  # whoever could not be told: the trial has ended
             self._record_end(trial, status, error, is_last, now)
         self._changed()
+
+    # Why trials begin, pause and end, which the scheduler has told before they do ------------------------------------
+
+    def _take_decided(self) -> None:
+        for each in self._newly_decided():
+            if each.what in ("started", "resumed"):
+                self._beginning[each.trial] = each
+            else:
+                if each.what == "ended":
+                    self._end_told.add(each.trial)
+                self._note(each)
+
+    def _note(self, told: Decided) -> None:
+        self.decide(told.what, told.why, told.trial, joules=told.joules, limit_joules=told.limit_joules, **told.numbers)
+
+    def _beginning_of(self, trial: str, attempt: AttemptRow) -> Decided:
+        """Why a trial begins or goes on: by its scheduler, or by what became of its attempt before."""
+        self._take_decided()
+        told, before = self._beginning.pop(trial, None), self.state.attempts_of(trial)[-1:]
+        if not before:
+            return told or Decided(trial, "started", "")
+        joules = self.state.joules(trial) or self.reported(trial).energy_joules
+        if before[0].number == attempt.number:
+            return told or Decided(trial, "resumed", "pause", joules)
+        return Decided(trial, "resumed", "failure" if before[0].outcome == "failed" else "run", joules)
+
+    def _note_end(self, trial: str, status: TrialStatus, *, is_last: bool) -> None:
+        with self._lock:
+            self._take_decided()
+            joules = self.reported(trial).energy_joules
+            if status == "failed":
+                self.decide("failed", "last attempt" if is_last else "tried again", trial, joules=joules)
+            elif trial not in self._end_told:
+                self.decide("ended", "pruned" if status == "pruned" else "itself", trial, joules=joules)
+            self._end_told.discard(trial)
 
     def _record_end(self, trial: Trial, status: TrialStatus, error: str | None, is_last: bool, now: float) -> None:
         with self._lock:
@@ -308,6 +353,8 @@ class Recorder(Callback):
         with self._lock:
             rows = [row for row in self.state.all_rows() if row.status in ("pending", "running")]
             attempts = [attempt for row in rows if (attempt := self._running_attempt(row.trial)) is not None]
+            for attempt in attempts:
+                self.decide("interrupted", "run", attempt.trial, joules=self.reported(attempt.trial).energy_joules)
             self._record(
                 [row._replace(status="interrupted", ended_at=now) for row in rows],
                 [attempt._replace(ended_at=now, outcome="interrupted") for attempt in attempts],

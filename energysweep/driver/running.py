@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from ray.exceptions import RayError
 
@@ -17,13 +17,14 @@ from energysweep.accounting.accounts import Sweep
 from energysweep.agent.discovery import TargetsFile
 from energysweep.core.carbon import Intensity
 from energysweep.core.errors import EnergysweepError, LedgerError, SweepError, one_line
-from energysweep.core.records import TrialRow
+from energysweep.core.records import TrialRow, What
 from energysweep.core.runfolder import RAY_LOG
 from energysweep.driver import placement
 from energysweep.driver.poller import POLL_SECONDS, Answering, OwnAgent, Poller
 from energysweep.driver.progress import Progress, Standing
 from energysweep.driver.recorder import Recorder, without_objective
 from energysweep.driver.run_facts import RunFacts, objectives, shown_first
+from energysweep.driver.schedulers import Decided
 from energysweep.driver.session import StopSignals, logged_to
 from energysweep.ledger.intake import Intake
 from energysweep.ledger.run_state import RunState
@@ -83,12 +84,21 @@ def _left_nothing(stage: str, trial: str) -> str:
 log = logging.getLogger("ray.energysweep")  # into the run folder's ray.log, with Ray's own words
 
 
+_ENDS: Final[Mapping[str, tuple[What, str]]] = {
+    "done": ("ended", "run"),
+    "failed": ("failed", "run"),
+    "interrupted": ("interrupted", "run"),
+}
+
+
 class Trains(Protocol):
     """What carries out trials; ``Tune`` does."""
 
     def fit(self, spec: SweepSpec, stage: str, checkpoints: Checkpoints, recorder: Recorder) -> Mapping[str, str]: ...
 
     def is_pruned(self, trial: str) -> bool: ...
+
+    def newly_decided(self) -> Sequence[Decided]: ...
 
     def newly_said(self) -> Sequence[str]: ...
 
@@ -215,6 +225,7 @@ class RunningSweep:
         outside = self._outside
         self._tune, self._finishing = tune, finishing
         before = ledger.read_whole()
+        self._is_resumed = bool(before.run.get("parts"))
         self._facts = RunFacts(ledger, before.run.get("parts", []), self._started_at)
         # Time in which the sweep did not run is no part of its time.
         began = self._opened - self._facts.earlier_seconds
@@ -238,7 +249,15 @@ class RunningSweep:
             pause=outside.pause,
         )
         self._recorder = Recorder(
-            ledger, self._state, began, tune.is_pruned, self._ended, self._changed, outside.clock, outside.wall_clock
+            ledger,
+            self._state,
+            began,
+            tune.is_pruned,
+            self._ended,
+            self._changed,
+            outside.clock,
+            outside.wall_clock,
+            tune.newly_decided,
         )
         self._recorder.take_over()
         self._standing = Standing(
@@ -262,6 +281,7 @@ class RunningSweep:
             try:
                 with self._signals.interrupting():
                     self._facts.note_beginning(self._run_id, self._spec, self._grid)
+                    self._recorder.decide("resumed" if self._is_resumed else "started", "run")
                     for trial in [*self._state.trials]:
                         self._pin(trial)
                     self._progress.event(self._agent.notes)
@@ -284,6 +304,8 @@ class RunningSweep:
             with self._kept(problems):
                 self._polled()
             status = "interrupted" if self.interrupted else "failed" if problems else "done"
+            with self._kept(problems):
+                self._recorder.decide(*_ENDS[status])
             with self._kept(problems):
                 self._facts.note_end(status, asked_all=self._asked_all)
         return list(dict.fromkeys(problems))
@@ -327,6 +349,7 @@ class RunningSweep:
         """
         problems = self._take_last_readings(POLL_SECONDS)
         with self._kept(problems):
+            self._recorder.decide(*_ENDS["interrupted"])
             self._facts.note_part(self._seconds(), self._poller.notes)
             self._facts.note_end("interrupted", asked_all=self._asked_all)
         return list(dict.fromkeys(problems))

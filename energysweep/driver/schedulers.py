@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from energysweep.core.objective import FirstHeld, reached_limit
-from energysweep.core.records import ResultRow
+from energysweep.core.objective import FirstHeld, number, reached_limit
+from energysweep.core.records import ResultRow, What
 from energysweep.driver.search import made
 from energysweep.sweepfile import SweepSpec
+
+_ENDINGS: Final[Mapping[str, What]] = {TrialScheduler.STOP: "ended", TrialScheduler.PAUSE: "paused"}
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What a scheduler, or a rule of ``stop``, has decided of a trial; ``Recorder.decide`` has its arguments."""
+
+    trial: str
+    what: What
+    why: str
+    joules: float | None = None
+    limit_joules: float | None = None
+    numbers: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Scheduler(TrialScheduler):
@@ -29,6 +44,8 @@ class Scheduler(TrialScheduler):
         were_pruned: those that were pruned in the parts of the run before.
         reports: by trial id, those of the parts of the run before.
         notes: what a person should know of how it goes.
+        kind: its name in sweep files.
+        decided: what it has decided and nobody has written down yet. Why a trial begins is told before it does.
     """
 
     pruned: Collection[str] = ()
@@ -36,6 +53,11 @@ class Scheduler(TrialScheduler):
     were_pruned: Collection[str] = ()
     reports: Mapping[str, Sequence[ResultRow]] = MappingProxyType({})
     notes: Sequence[str] = ()
+    kind: str = ""
+
+    def __init__(self, *settings: Any, **named: Any) -> None:
+        super().__init__(*settings, **named)
+        self.decided: list[Decided] = []
 
     def search(self, wrapped: Sequence[dict[str, Any]]) -> Searcher | None:
         """What asks for the sweep's trials in its own order, if it has one; None: they come as they are.
@@ -53,6 +75,15 @@ class Scheduler(TrialScheduler):
             tune_controller.search_alg.on_trial_complete(trial.trial_id, result, error=result is None)
         super().on_trial_add(tune_controller, trial)
 
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Tune's hook. What Tune's own schedulers decide is told by their name, with the joules of the trial."""
+        decision: str = super().on_trial_result(tune_controller, trial, result)
+        if decision in _ENDINGS:
+            self.decided.append(
+                Decided(trial.trial_id, _ENDINGS[decision], self.kind, number(result.get("energy_joules")))
+            )
+        return decision
+
 
 class Fifo(Scheduler, FIFOScheduler):
     """Runs every trial to its end, in the order in which they come."""
@@ -66,6 +97,7 @@ def fifo(_spec: SweepSpec) -> Fifo:
 def scheduler(spec: SweepSpec) -> Scheduler:
     """The sweep's scheduler."""
     found: Scheduler = made(spec.scheduler.kind.made_by)(spec)
+    found.kind = spec.scheduler.type
     return found
 
 
@@ -74,9 +106,13 @@ class StopRule(Stopper):
 
     Args:
         spec: the sweep.
+
+    Attributes:
+        decided: what it has ended and nobody has written down yet.
     """
 
     def __init__(self, spec: SweepSpec) -> None:
+        self.decided: list[Decided] = []
         self._stop = dict(spec.stop)
         self._objective = spec.objective.rule
         self._stops_at_target = spec.objective.stop_at_target
@@ -84,12 +120,19 @@ class StopRule(Stopper):
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether the trial ends with this result."""
-        if any(reached_limit(result.get(metric), limit) for metric, limit in self._stop.items()):
-            return True
+        joules = number(result.get("energy_joules"))
+        for metric, limit in self._stop.items():
+            if reached_limit(result.get(metric), limit):
+                numbers = {"metric": metric, "value": number(result.get(metric)), "limit": limit}
+                self.decided.append(Decided(trial_id, "ended", "stop", joules, numbers=numbers))
+                return True
         if not self._stops_at_target:
             return False
         held = self._held.setdefault(trial_id, FirstHeld(self._objective.patience))
-        return held.see(self._objective.reached_by(self._objective.value(result)), None)
+        if held.see(self._objective.reached_by(self._objective.value(result)), None):
+            self.decided.append(Decided(trial_id, "ended", "reached", joules))
+            return True
+        return False
 
     def stop_all(self) -> bool:
         """Never all at once."""

@@ -51,6 +51,7 @@ class Tune:
         self._spec, self._folder = spec, folder
         self._gate, self._signals = gate, signals
         self._scheduler: schedulers.Scheduler | None = None
+        self._stop: schedulers.StopRule | None = None
         self._said = 0  # of its notes
 
     @cached_property
@@ -64,7 +65,7 @@ class Tune:
         if self._spec.storage is None:  # for this user only: Tune keeps the trainable there, which has the run's key
             own.mkdir(mode=0o700, exist_ok=True)
         name = f"{self._run_id}~{stage}" if stage else self._run_id  # no run id holds a tilde
-        tuner, self._scheduler = _make_tuner(
+        tuner, self._scheduler, self._stop = _make_tuner(
             spec, name, storage, self._trainable, recorder, self._gate, stage, checkpoints
         )
         self._said = 0
@@ -74,6 +75,15 @@ class Tune:
     def is_pruned(self, trial: str) -> bool:
         """Whether its scheduler has stopped a trial for being worse than others."""
         return self._scheduler is not None and trial in self._scheduler.pruned
+
+    def newly_decided(self) -> Sequence[schedulers.Decided]:
+        """What its scheduler and its rules of ``stop`` have decided since the last call."""
+        found: list[schedulers.Decided] = []
+        for each in (self._stop, self._scheduler):
+            if each is not None:
+                found += each.decided
+                each.decided.clear()
+        return found
 
     def newly_said(self) -> Sequence[str]:
         """What its scheduler has told since the last call, for a person."""
@@ -91,8 +101,8 @@ def _make_tuner(
     gate: Callback,
     stage: str = "",
     checkpoints: Checkpoints | None = None,
-) -> tuple[tune.Tuner, schedulers.Scheduler]:
-    """The Tuner of a sweep and its scheduler.
+) -> tuple[tune.Tuner, schedulers.Scheduler, schedulers.StopRule]:
+    """The Tuner of a sweep, its scheduler, and its rules of ``stop``.
 
     Args:
         spec: the sweep, or the one that a stage is.
@@ -132,14 +142,16 @@ def _make_tuner(
             raise SweepError(f"what Ray Tune has kept of this run in {path} cannot be read ({problem})") from error
         # Tune has no public way to give a restored Tuner new callbacks; those of the first run died with it.
         restored = tuner._local_tuner  # noqa: SLF001
-        restored.get_run_config().callbacks = [gate, recorder]
+        run_config = restored.get_run_config()
+        run_config.callbacks = [gate, recorder]
         scheduler = restored._tune_config.scheduler  # noqa: SLF001
         scheduler.reports = recorder.reports()
         scheduler.were_pruned = recorder.pruned()
         # A stage's trials that Tune does not know to have ended run to their end again: what comes after needs their
         # last checkpoint.
         scheduler.ended = {} if stage else recorder.ended_results()
-        return tuner, scheduler
+        return tuner, scheduler, run_config.stop
+    stop = schedulers.StopRule(spec)
     tuner = tune.Tuner(
         trainable,
         param_space=space,
@@ -154,13 +166,13 @@ def _make_tuner(
         run_config=tune.RunConfig(
             name=name,
             storage_path=storage,
-            stop=schedulers.StopRule(spec),
+            stop=stop,
             failure_config=tune.FailureConfig(max_failures=spec.max_failures),
             callbacks=[gate, recorder],
             verbose=0,
         ),
     )
-    return tuner, scheduler
+    return tuner, scheduler, stop
 
 
 def _last_checkpoints(results: tune.ResultGrid, storage: str) -> Mapping[str, str]:

@@ -14,7 +14,16 @@ from typing import Any, NamedTuple
 
 from energysweep.core.buckets import BY_NAME, CHARGED, LEASE_BUCKETS, WORK_BUCKETS
 from energysweep.core.objective import FirstHeld, Objective
-from energysweep.core.records import AttemptRow, DecisionRow, EnergyRow, LeaseRow, MeterRow, ResultRow, TrialRow
+from energysweep.core.records import (
+    AttemptRow,
+    DecisionRow,
+    EnergyRow,
+    LeaseRow,
+    MeterRow,
+    ResultRow,
+    Standing,
+    TrialRow,
+)
 from energysweep.ledger import merging
 from energysweep.ledger.store import LedgerData
 from energysweep.meters.kinds import is_model
@@ -106,10 +115,20 @@ class Reports:
 
 @dataclass(frozen=True, slots=True)
 class TrialState:
-    """One trial, as far as it has come; ``results`` is what its reports come to."""
+    """One trial, as far as it has come; ``results`` is what its reports come to.
+
+    Attributes:
+        is_paused: the last decision about it was to pause it.
+    """
 
     row: TrialRow
     results: Results
+    is_paused: bool = False
+
+    @property
+    def status(self) -> Standing:
+        """How it stands. Its row says that it runs, also while it is paused and draws nothing."""
+        return "paused" if self.is_paused and self.row.status == "running" else self.row.status
 
     @property
     def iterations(self) -> int:
@@ -270,7 +289,7 @@ class RunState:
     def counts(self) -> dict[str, int]:
         """Number of trials by state."""
         with self._lock:
-            states: list[str] = [row.status for row in self.trials.values()]
+            states: list[str] = [trial.status for trial in self.all_trials()]
         return {state: states.count(state) for state in sorted(set(states))}
 
     def best(self) -> float | None:
@@ -289,7 +308,8 @@ class RunState:
             row = self.trials[trial]
             reports = self._reports.get(trial)
             objective = self.objectives.get(row.stage)
-            return TrialState(row, reports.results(objective) if reports else Results.by(objective))
+            results = reports.results(objective) if reports else Results.by(objective)
+            return TrialState(row, results, [each.what for each in self.decisions_of(trial)[-1:]] == ["paused"])
 
     def all_rows(self) -> list[TrialRow]:
         """All trials, as the driver has told of them."""

@@ -21,7 +21,7 @@ from energysweep.core.records import (
     AttemptRow,
     EnergyRow,
     LeaseRow,
-    TrialStatus,
+    Standing,
 )
 from energysweep.ledger.balance import emissions_grams, joined_sources, quotient, startup_joules
 from energysweep.ledger.run_state import RunState, TrialState
@@ -133,7 +133,7 @@ class TrialSummary:
     parameters: dict[str, Any]
     seed: int | None
     hardware: str
-    status: TrialStatus
+    status: Standing
     attempts: int
     nodes: tuple[str, ...]
     energy_joules: float | None
@@ -243,7 +243,7 @@ def _trial(
         parameters=row.parameters,
         seed=row.seed,
         hardware=row.hardware,
-        status=row.status,
+        status=trial.status,
         attempts=row.attempts,
         nodes=tuple(sorted({lease.node for lease, _ in booked})),
         energy_joules=energy_joules,

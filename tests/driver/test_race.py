@@ -109,6 +109,16 @@ def test_trials_pause_and_go_on_where_they_were_and_only_winners_are_repeated(ra
     for trial in state.all_trials():
         steps = [report.metrics["at"] for report in state.reports_of(trial.row.trial)]
         assert steps == list(range(1, len(steps) + 1))  # nothing was done twice, nothing was lost
+        decided = [each.what for each in state.decisions_of(trial.row.trial)]
+        assert decided[0] == "started"
+        assert decided[-1] == "ended"
+        # Whoever is paused goes on, or is ended where it is.
+        assert decided[1:-1] == ["paused", "resumed"] * (len(decided) // 2 - 1) + ["paused"] * (len(decided) % 2)
+        by_cap = [each for each in state.decisions_of(trial.row.trial) if each.why == "capped"]
+        assert all(each.joules and each.limit_joules for each in by_cap)
+    assert [(each.what, each.why) for each in state.decisions_of("")] == [("started", "run"), ("ended", "run")]
+    spent = [each.sweep_joules or 0.0 for each in state.decisions()]
+    assert spent == sorted(spent)
     # Some trial worked under several leases, between which it was paused.
     assert max(Counter(lease.trial for lease in data.leases).values()) > 1
     assert CANNOT_PAUSE not in progress.events

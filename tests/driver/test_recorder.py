@@ -14,6 +14,7 @@ from ray import cloudpickle
 from energysweep.core.errors import LedgerError
 from energysweep.core.objective import Objective
 from energysweep.driver.recorder import Recorder, without_objective
+from energysweep.driver.schedulers import Decided
 from energysweep.ledger.run_state import RunState, TrialState
 from energysweep.ledger.store import Ledger
 from energysweep.sweepfile import Point
@@ -145,7 +146,81 @@ def test_a_decision_is_noted_with_its_numbers_and_its_place_also_after_a_restart
     recorder.decide("paused", "turn", "t", joules=12.5, limit_joules=math.inf, reports=3, nothing=None)
     resumed = recorder_of(ledger)
     resumed.decide("stopped", "budget", joules=90.0, limit_joules=88.0)
-    paused, stopped = ledger.read().decisions[noted:]
+    paused, interrupted, stopped = ledger.read().decisions[noted:]
+    assert (interrupted.number, interrupted.trial, interrupted.what) == (noted + 2, "t", "interrupted")
     assert paused[:1] + paused[2:] == (noted + 1, "t", "paused", "turn", 12.5, None, None, {"reports": 3})
-    assert stopped[:1] + stopped[2:] == (noted + 2, "", "stopped", "budget", 90.0, 88.0, None, {})
+    assert stopped[:1] + stopped[2:] == (noted + 3, "", "stopped", "budget", 90.0, 88.0, None, {})
     assert resumed.state.decisions() == ledger.read().decisions
+
+
+def deciding(ledger: Ledger, decided: list[Decided], **pruned: bool) -> Recorder:
+    """A recorder that is told by a scheduler, which has decided these."""
+
+    def taken() -> list[Decided]:
+        found = [*decided]
+        decided.clear()
+        return found
+
+    state = RunState({"": Objective("accuracy", "max", 0.5)})
+    noted = lambda trial: pruned.get(trial, False)  # noqa: E731 - a name for what it is
+    recorder = Recorder(ledger, state, 0.0, noted, lambda *_: None, lambda: None, newly_decided=taken)
+    recorder.take_over()
+    return recorder
+
+
+def noted_of(ledger: Ledger) -> list[tuple[str, str, float | None]]:
+    return [(row.what, row.why, row.joules) for row in ledger.read().decisions]
+
+
+def test_each_start_pause_and_end_of_a_trial_is_noted_with_its_reason(ledger: Ledger) -> None:
+    decided: list[Decided] = []
+    recorder, trial = deciding(ledger, decided), trial_of()
+    recorder.on_trial_start(0, [], trial)
+    decided.append(Decided("t", "paused", "turn", 1.5))
+    recorder.on_trial_result(0, [], trial, {"accuracy": 0.25, "energy_joules": 1.5})
+    assert (trial_in(recorder).status, trial_in(recorder).row.status) == ("paused", "running")
+    assert recorder.state.counts() == {"paused": 1}
+    decided.append(Decided("t", "resumed", "turn", 1.5))  # told when it is called, noted when it goes on
+    assert recorder.state.counts() == {"paused": 1}
+    recorder.on_trial_start(0, [], trial)
+    assert recorder.state.counts() == {"running": 1}
+    decided.append(Decided("t", "ended", "capped", 3.0, 2.0, {"winners": 2}))
+    recorder.on_trial_result(0, [], trial, {"accuracy": 0.25, "energy_joules": 3.0})
+    recorder.on_trial_complete(0, [], trial)
+    assert noted_of(ledger) == [
+        ("started", "", None),
+        ("paused", "turn", 1.5),
+        ("resumed", "turn", 1.5),
+        ("ended", "capped", 3.0),
+    ]
+    assert ledger.read().decisions[-1].numbers == {"winners": 2}
+    assert RunState.of(ledger.read()).decisions() == recorder.state.decisions()
+
+
+def test_ends_and_starts_that_no_scheduler_tells_of_are_noted_by_what_became_of_the_trial(ledger: Ledger) -> None:
+    recorder = deciding(ledger, [], u=True)
+    trial = trial_of(error_file="none")
+    recorder.on_trial_start(0, [], trial)
+    recorder.on_trial_result(0, [], trial, {"accuracy": 0.25, "energy_joules": 2.0})
+    recorder.on_trial_recover(0, [], trial)
+    recorder.on_trial_start(0, [], trial)
+    recorder.interrupt()
+    recorder.on_trial_start(0, [], trial)
+    recorder.on_trial_complete(0, [], trial)
+    recorder.on_trial_start(0, [], trial_of("u"))
+    recorder.on_trial_complete(0, [], trial_of("u"))
+    recorder.on_trial_start(0, [], trial_of("v", "none"))
+    recorder.on_trial_error(0, [], trial_of("v", "none"))
+    assert [(what, why) for what, why, _ in noted_of(ledger)] == [
+        ("started", ""),
+        ("failed", "tried again"),
+        ("resumed", "failure"),
+        ("interrupted", "run"),
+        ("resumed", "run"),
+        ("ended", "itself"),
+        ("started", ""),
+        ("ended", "pruned"),
+        ("started", ""),
+        ("failed", "last attempt"),
+    ]
+    assert {joules for _, _, joules in noted_of(ledger)[1:6]} == {2.0}

@@ -22,6 +22,7 @@ from energysweep.driver.poller import Poller
 from energysweep.driver.progress import Status
 from energysweep.driver.recorder import Recorder
 from energysweep.driver.running import Outside, RunningSweep
+from energysweep.driver.schedulers import Decided
 from energysweep.driver.session import StopSignals
 from energysweep.ledger.store import Ledger
 from energysweep.simulation.node import Node
@@ -195,6 +196,9 @@ class SimulatedSweep:
 
     def is_pruned(self, trial: str) -> bool:
         return False
+
+    def newly_decided(self) -> list[Decided]:
+        return []
 
     def newly_said(self) -> list[str]:
         return []

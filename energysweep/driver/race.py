@@ -25,6 +25,7 @@ from energysweep.driver.arms import Arms, Decision, Runner
 from energysweep.driver.halving import Halving
 from energysweep.driver.racing import Race
 from energysweep.driver.schedulers import Decided, Scheduler
+from energysweep.driver.spreading import spread
 from energysweep.sweepfile import Point, SweepSpec, points
 from energysweep.tune.points import KEY
 
@@ -66,7 +67,7 @@ class Racing(Scheduler, FIFOScheduler):
         super().__init__()
         self._objective: Objective = spec.objective.rule
         self._at_once = spec.max_concurrent_trials or float("inf")
-        trials = points(spec)
+        trials = points(spec) if pauses else _spread(points(spec))
         self._places = _places(trials)
         self._parameters = {self._places[_key(*_parts(point))].arm: point.parameters for point in trials}
         arms = {runner.arm for runner in self._places.values()}
@@ -250,6 +251,16 @@ class _Suggests(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing."""
+
+
+def _spread(trials: Sequence[Point]) -> list[Point]:
+    """With the configurations in the order in which they are to begin; those of each stay in theirs."""
+    groups: dict[str, list[Point]] = {}
+    for point in trials:
+        groups.setdefault(_key(point.parameters, point.hardware), []).append(point)
+    members = list(groups.values())
+    order = spread([{**group[0].parameters, "": group[0].hardware} for group in members])
+    return [point for place in order for point in members[place]]
 
 
 def _places(trials: Sequence[Point]) -> dict[str, Runner]:

@@ -1,0 +1,68 @@
+"""In which order configurations begin that run one after the other: spread over the space.
+
+Who comes early sets the limit for all others. In the order of a grid all slow learning rates come first; spread over
+the space, some that are good come early, whichever those are.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from energysweep.core.naming import exact_text
+
+_MAX_POINTS: Final = 500  # of more, all distances take too long; a random order is spread well enough
+
+
+def spread(configurations: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Their places in the order in which they are to begin: each next one is the farthest from all before.
+
+    The first is the one in the middle. A number counts by its rank among the values of its parameter, so that scales
+    do not matter; of all other values only whether they are the same. The same configurations give the same order.
+
+    Args:
+        configurations: their parameters.
+    """
+    if len(configurations) > _MAX_POINTS:
+        order = list(range(len(configurations)))
+        random.Random(0).shuffle(order)  # noqa: S311 - repeatable, not secret
+        return order
+    if not configurations:
+        return []
+    points = _points(configurations)
+    middle = [statistics.fmean(column) for column in zip(*points, strict=True)]
+    order = [min(range(len(points)), key=lambda place: _distance(points[place], middle))]
+    nearest = {place: math.inf for place in range(len(points)) if place != order[0]}
+    while nearest:
+        last = points[order[-1]]
+        nearest = {place: min(so_far, _distance(points[place], last)) for place, so_far in nearest.items()}
+        order.append(max(nearest, key=lambda place: nearest[place]))
+        del nearest[order[-1]]
+    return order
+
+
+def _distance(one: Sequence[float], other: Sequence[float]) -> float:
+    return round(math.dist(one, other), 9)  # so that of equally far ones the first is meant
+
+
+def _points(configurations: Sequence[Mapping[str, Any]]) -> list[tuple[float, ...]]:
+    """A place in space for each: one axis from 0 to 1 for a parameter of numbers, one for each value of another."""
+    names = sorted({name for each in configurations for name in each})
+    columns: list[list[float]] = [[0.0] * len(configurations)]
+    for name in names:
+        values = [each.get(name) for each in configurations]
+        if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
+            columns.append(_ranks(values))
+        else:
+            texts = [exact_text(value) for value in values]
+            # Two that differ are as far apart as the least and the largest number.
+            columns += [[0.5**0.5 * (text == value) for text in texts] for value in dict.fromkeys(texts)]
+    return list(zip(*columns, strict=True))
+
+
+def _ranks(values: Sequence[Any]) -> list[float]:
+    places = {value: place for place, value in enumerate(sorted(set(values)))}
+    return [places[value] / max(1, len(places) - 1) for value in values]

@@ -287,7 +287,12 @@ class Standing:
             counts=counts,
             metric=metric,
             best=self._state.best(),
-            cheapest_at_target=cheapest(trials, self._varying, self._spec.objective.rule),
+            cheapest_at_target=cheapest(
+                trials,
+                self._varying,
+                self._spec.objective.rule,
+                only_winners_repeat=self._spec.scheduler.kind.needs_all,
+            ),
             watts=self._poller.watts,
             joules=joules,
             grams=None if joules is None else self._grid.emissions_grams(joules),

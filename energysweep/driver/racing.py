@@ -22,11 +22,11 @@ from __future__ import annotations
 
 import heapq
 import math
-import statistics
 from typing import Final
 
 from energysweep.core.objective import Objective
 from energysweep.driver.arms import GO_ON, Arms, Course, Decision, Runner, State
+from energysweep.ledger.balance import Spread, joules_of
 
 SLACK: Final = 4.0
 
@@ -191,8 +191,10 @@ class Race(Arms):
             courses = [self._of(Runner(arm, repeat)) for repeat in range(self._repeats)]
             needed = [course.reached_joules for course in courses if not course.has_failed]
             known = [joules for joules in needed if joules is not None]
-            if known and len(known) == len(needed):
-                found.append((statistics.fmean(known), arm))
+            spread = Spread.over(known)
+            if spread is not None and len(known) == len(needed):
+                mean = joules_of(spread)  # by which reports compare
+                found.append((spread.mean if mean is None else mean, arm))
         return found
 
     def _rank(self) -> None:

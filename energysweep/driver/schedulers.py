@@ -69,6 +69,7 @@ class Scheduler(TrialScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Tune's hook, called before it queues the trial by its status."""
+        retry_lost_starts(tune_controller)
         if trial.trial_id in self.ended and not trial.is_finished():
             trial.set_status(Trial.TERMINATED)
             result = self.ended[trial.trial_id]
@@ -83,6 +84,36 @@ class Scheduler(TrialScheduler):
                 Decided(trial.trial_id, _ENDINGS[decision], self.kind, number(result.get("energy_joules")))
             )
         return decision
+
+
+def retry_lost_starts(tune_controller: Any) -> None:
+    """Let Tune try a trial again whose worker dies while it is handed over to it, as it does with all others.
+
+    A worker that has ended a trial is told to ``reset`` itself for the next one. If it dies then, with its host for
+    example, Tune (2.60) looks at the status of that trial: one that is still pending fails for good, whatever
+    ``max_failures`` says, and one that was paused waits for ever. Here it counts as running, as it does in Tune's own
+    answer to a worker that dies while it is created.
+
+    Args:
+        tune_controller: Tune's; nothing happens to one that resets no workers, or that was given before.
+    """
+    if not isinstance(getattr(tune_controller, "_resetting_trials", None), set):
+        return
+    fails = tune_controller._trial_task_failure  # noqa: SLF001 - Tune has no public way
+    if getattr(fails, "retries_lost_starts", False):
+        return
+
+    def task_failed(trial: Trial, exception: Exception) -> None:
+        if trial in tune_controller._resetting_trials:  # noqa: SLF001
+            tune_controller._resetting_trials.discard(trial)  # noqa: SLF001
+            if trial.status in (Trial.PENDING, Trial.PAUSED):
+                tune_controller._set_trial_status(trial, Trial.RUNNING)  # noqa: SLF001
+                if trial in tune_controller._staged_trials:  # noqa: SLF001
+                    tune_controller._unstage_trial_with_resources(trial)  # noqa: SLF001
+        fails(trial, exception)
+
+    task_failed.retries_lost_starts = True  # type: ignore[attr-defined]
+    tune_controller._trial_task_failure = task_failed  # noqa: SLF001
 
 
 class Fifo(Scheduler, FIFOScheduler):

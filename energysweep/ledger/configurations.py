@@ -25,6 +25,7 @@ class ConfigurationSummary:
         tied_with_cheapest: its energy cannot be told from that of the cheapest one (see ``analysis/extremes.py``);
             False for that one, None where a single repeat leaves it open. Both are None in a sweep whose
             configurations do not do the same work: its energies are not ranked.
+        unconfirmed: the sweep repeats only its winners, and this is none: one lucky trial makes it no answer.
     """
 
     config: str
@@ -34,6 +35,7 @@ class ConfigurationSummary:
     trials: tuple[TrialSummary, ...]
     pareto: bool | None = False
     tied_with_cheapest: bool | None = False
+    unconfirmed: bool = False
 
     @property
     def ended(self) -> tuple[TrialSummary, ...]:

@@ -38,6 +38,8 @@ class Repeats(Protocol):
     @property
     def cut_short(self) -> bool: ...
     @property
+    def unconfirmed(self) -> bool: ...
+    @property
     def energy_to_target_joules(self) -> Spread | None: ...
 
 
@@ -88,7 +90,8 @@ def ranked(configurations: Sequence[_Repeats], objective: Objective | None) -> l
     Empty if they do not do the same work: then the least energy is no merit. A configuration that sometimes fails to
     reach the target is cheap only when it is lucky: those that always arrive, as far as their trials have ended, and
     whose energy is known, are compared, if there are any. Nor is one cheap because a trial of it was stopped early:
-    without a target, those that were not are compared, if there are any. Of equal ones the first by parameters and
+    without a target, those that were not are compared, if there are any. Where only winners are repeated, these are
+    compared. Of equal ones the first by parameters and
     hardware comes first, in whichever order they were found.
     """
     if not same_work(configurations):
@@ -100,6 +103,7 @@ def ranked(configurations: Sequence[_Repeats], objective: Objective | None) -> l
         found = always or found
     else:
         found = [(joules, each) for joules, each in found if not each.cut_short] or found
+    found = [(joules, each) for joules, each in found if not each.unconfirmed] or found
     return sorted(found, key=lambda pair: (pair[0], *_place(pair[1])))
 
 

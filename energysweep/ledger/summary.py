@@ -22,6 +22,7 @@ from energysweep.ledger.ranking import ranked, ratio_to_cheapest, same_work, wit
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import LedgerData
 from energysweep.ledger.trials import TrialSummary, order, summarise_trials
+from energysweep.sweepfile.algorithms import SCHEDULERS
 
 
 def summarise(data: LedgerData, carbon: Intensity | None = None) -> Summary:
@@ -43,7 +44,8 @@ def summary_of(state: RunState, data: LedgerData, carbon: Intensity | None = Non
     trials = summarise_trials(state, names, intensity)
     own_trials = [trial for trial in trials if not trial.stage]
     found = extent(run, trials)
-    configurations = with_ties(configurations_of(own_trials, objective, names), objective)
+    groups = configurations_of(own_trials, objective, names, only_winners_repeat=_only_winners_repeat(run))
+    configurations = with_ties(groups, objective)
     return Summary(
         sweep=str(run.get("id", "")),
         name=str(run.get("name", run.get("id", ""))),
@@ -133,14 +135,30 @@ def stages_of(trials: Iterable[TrialSummary], objectives: Mapping[str, Objective
     return tuple(StageSummary(name, metrics.get(name), tuple(groups[name])) for name in names)
 
 
+def _only_winners_repeat(run: Mapping[str, Any]) -> bool:
+    kind = SCHEDULERS.get(((run.get("spec") or {}).get("scheduler") or {}).get("type", ""))
+    return kind is not None and kind.needs_all
+
+
 def configurations_of(
-    trials: Iterable[TrialSummary], objective: Objective | None, names: Sequence[str]
+    trials: Iterable[TrialSummary],
+    objective: Objective | None,
+    names: Sequence[str],
+    *,
+    only_winners_repeat: bool = False,
 ) -> tuple[ConfigurationSummary, ...]:
     """The trials by their parameters and hardware, in order, with the Pareto front marked.
 
     Where they do not do the same work there is no front, and no tie.
+
+    Args:
+        trials: the sweep's own.
+        objective: of the sweep.
+        names: the parameters that differ.
+        only_winners_repeat: others have fewer trials because they are none, and not because the sweep is not over.
     """
     groups = grouped(trials, lambda trial: (exact_text(trial.parameters), trial.hardware))
+    most = max((len(members) for members in groups.values()), default=0)
     several_hardware = len({hardware for _, hardware in groups}) > 1
     configurations = [
         ConfigurationSummary(
@@ -149,6 +167,7 @@ def configurations_of(
             parameters=members[0].parameters,
             hardware=hardware,
             trials=tuple(members),
+            unconfirmed=only_winners_repeat and len(members) < most,
         )
         for (_, hardware), members in groups.items()
     ]

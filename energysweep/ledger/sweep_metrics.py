@@ -90,7 +90,10 @@ def sweep_numbers(state: RunState, about: About) -> Iterator[SweepNumber]:
         yield SWEEP_BEST, (objective.metric,), best
 
     trials = [trial for trial in state.all_trials() if not trial.row.stage]
-    found = cheapest(trials, about.varying, objective) if objective is not None else None
+    found = None
+    if objective is not None:
+        only_winners_repeat = about.scheduler is not None and about.scheduler.kind.needs_all
+        found = cheapest(trials, about.varying, objective, only_winners_repeat=only_winners_repeat)
     if found is not None:
         yield SWEEP_CHEAPEST, (found.config, found.hardware), found.energy_joules
 
@@ -114,6 +117,7 @@ class _Repeats:
 
     row: TrialRow
     trials: tuple[Observation, ...]
+    unconfirmed: bool
 
     @property
     def parameters(self) -> Mapping[str, Any]:
@@ -136,17 +140,25 @@ class _Repeats:
         return Spread.over(trial.energy_to_target_joules for trial in self.trials)
 
 
-def cheapest(trials: Iterable[TrialState], varying: Sequence[str], objective: Objective) -> Cheapest | None:
+def cheapest(
+    trials: Iterable[TrialState], varying: Sequence[str], objective: Objective, *, only_winners_repeat: bool = False
+) -> Cheapest | None:
     """The configuration whose trials took the least to reach the target, as a report of this moment would rank it.
 
     Args:
         trials: so far.
         varying: the parameters that differ between configurations.
         objective: the sweep's.
+        only_winners_repeat: as of ``summary.configurations_of``.
     """
     own = (trial for trial in trials if not trial.row.stage)
     groups = grouped(own, lambda trial: (exact_text(trial.row.parameters), trial.row.hardware)).values()
-    found = ranked([_Repeats(group[0].row, tuple(map(_observed, group))) for group in groups], objective)
+    most = max(map(len, groups), default=0)
+    repeats = [
+        _Repeats(group[0].row, tuple(map(_observed, group)), only_winners_repeat and len(group) < most)
+        for group in groups
+    ]
+    found = ranked(repeats, objective)
     for joules, first in found[:1]:
         return Cheapest(configuration_text(first.parameters, varying), first.hardware, joules)
     return None

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from energysweep.core.records import EnergyRow
+from energysweep.core.records import EnergyRow, LeaseRow
 from energysweep.core.runfolder import LEDGER
 from energysweep.ledger.store import LedgerData
 from energysweep.report import summarise
 from energysweep.report.not_measured import not_measured
+from tests.driver.test_race import STEPS, check_race
 from tests.driver.test_resume import read, wait_for
 from tests.support.ledgers import window_seconds
 from tests.support.ports import free_port
@@ -511,6 +513,47 @@ def test_a_worker_that_is_killed_keeps_its_joules(cluster: Cluster, sweep_folder
     assert spent[first.lease] >= reported > 0  # its work until it was killed; how much that is, other load decides
     assert trial.startup_joules is not None
     assert trial.energy_joules + trial.startup_joules == pytest.approx(sum(spent.values()))
+    assert balanced(data)
+
+
+def test_a_race_goes_on_when_a_worker_is_killed_and_a_host_is_lost(
+    cluster_of_its_own: Cluster, sweep_folder: Path
+) -> None:
+    (sweep_folder / "steps.py").write_text(STEPS)
+    folder = sweep_folder / "results" / "race"
+    sweep = sweep_on(
+        cluster_of_its_own,
+        sweep_folder,
+        "race",
+        "workload=steps.py:train",
+        "parameters={rate: {grid: [0.02, 0.05, 0.15, 0.4]}}",
+        "objective={metric: accuracy, mode: max, target: 0.8}",
+        "repeats=2",
+        "scheduler={type: race, winners: 2}",
+        "max_concurrent_trials=2",
+        "max_failures=4",
+        f"storage={folder}-tune",
+    )
+
+    def reports_on(node: str) -> list[LeaseRow]:
+        """Leases there of trials that have reported and may still work."""
+        if not (folder / LEDGER).exists():
+            return []
+        data = read(folder)
+        reported = Counter(row.trial for row in data.results)
+        return [lease for lease in data.leases if lease.node == node and reported[lease.trial] >= 2]
+
+    wait_for(lambda: len(reports_on("worker")) > 1)
+    with contextlib.suppress(ProcessLookupError):  # a worker that was paused may have gone
+        os.kill(reports_on("head")[-1].pid if reports_on("head") else reports_on("worker")[-1].pid, signal.SIGKILL)
+    wait_for(lambda: len(read(folder).results) >= 12)
+    cluster_of_its_own.lose("worker")
+    ended(sweep)
+
+    data = read(folder)
+    check_race(data)
+    assert {lease.node for lease in data.leases} == {"head", "worker"}
+    assert all(row.status in ("completed", "pruned") for row in data.trials)
     assert balanced(data)
 
 

@@ -116,7 +116,8 @@ def test_ctrl_c_stops_the_trials_and_writes_the_report_of_what_there_is(sweep_fo
     for line in sweep.stderr:
         if line.startswith("completed: "):
             break
-    time.sleep(1)
+    folder = sweep_folder / "results" / "it"
+    wait_for(lambda: len({row.trial for row in read(folder).results}) > 1)  # another one works
     os.killpg(sweep.pid, signal.SIGINT)  # as a terminal does
     out, err = sweep.communicate(timeout=300)
 

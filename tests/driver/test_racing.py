@@ -162,7 +162,7 @@ def test_the_winners_are_repeated_and_the_answer_is_the_cheapest_of_them() -> No
     begin(field, one(1, 1))
     assert field.next() is None
     assert not field.is_over
-    assert field.reported(one(0, 1), 0.95, 31.0).why == "reached"  # 20.5 J in the mean
+    assert field.reported(one(0, 1), 0.95, 39.0).why == "reached"  # 19.7 J in the mean, by which reports compare
     assert field.reported(one(1, 1), 0.95, 19.0).why == "reached"  # 19.5 J
     assert field.is_over
     assert field.answer == 1

@@ -155,6 +155,13 @@ def test_the_cheapest_configuration_is_told_by_the_mean_of_its_trials(
     assert (told and told.energy_joules) == pytest.approx(found and found.energy_joules)
 
 
+def test_where_only_winners_repeat_one_lucky_trial_is_no_answer() -> None:
+    lucky = record(0.1, "completed", 10.0)
+    winner = [record(0.2, "completed", 20.0), record(0.2, "completed", 45.0)]
+    told = [cheapest([lucky, *winner], ["rate"], TARGET, only_winners_repeat=only) for only in (False, True)]
+    assert [each and each.config for each in told] == ["rate=0.1", "rate=0.2"]
+
+
 STATUSES: tuple[TrialStatus, ...] = ("pending", "running", "completed", "pruned", "failed", "interrupted")
 REPORTS = st.lists(
     st.tuples(st.sampled_from([0.25, 0.75, None]), st.sampled_from([None, 0.0, 1.0, 8.0, 27.0])), max_size=3

@@ -31,7 +31,7 @@ from tests.support.ledgers import window_seconds
 from tests.support.ports import free_port
 from tests.support.sweeps import TRACE, UNTIL, WORK
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.filterwarnings("default")]
 
 WORKER_IP = "127.0.0.2"
 STARTS_WITHIN = 300  # seconds, of a raylet or a driver
@@ -108,13 +108,6 @@ def two_hosts(worker: str = "worker") -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """Two hosts, for all tests that leave both as they are; their agents stay, too."""
-    with two_hosts() as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def cluster_of_its_own() -> Iterator[Cluster]:
-    """Two hosts, one of which the test may lose."""
     with two_hosts() as cluster:
         yield cluster
 
@@ -214,14 +207,16 @@ def sweep_on(cluster: Cluster, sweep_folder: Path, run_id: str, *overrides: str)
 def hosts_apart() -> Iterator[Cluster]:
     """Two hosts with addresses of their own, whose agents do not stay."""
     with two_raylets(linger="1") as cluster:
-        cluster.start("worker", f"--address={cluster.address}", ip=WORKER_IP)
-        wait_for_nodes(cluster)
         yield cluster
 
 
 @pytest.fixture
 def apart(hosts_apart: Cluster) -> Cluster:
-    """Two hosts with addresses of their own, and no agents yet, or no more."""
+    """Two hosts with addresses of their own, and no agents yet, or no more. The test may lose the worker."""
+    worker = hosts_apart.processes.get("worker")
+    if worker is None or worker.poll() is not None:
+        hosts_apart.start("worker", f"--address={hosts_apart.address}", ip=WORKER_IP)
+        wait_for_nodes(hosts_apart)
     wait_for(lambda: not any(agents_of(hosts_apart, name) for name in hosts_apart.environments))
     return hosts_apart
 
@@ -435,13 +430,11 @@ def bucket(data: LedgerData, name: str, node: str) -> float:
     return sum(row.joules for row in rows_of(data, node) if row.bucket == name)
 
 
-def test_a_trial_on_a_lost_host_goes_on_elsewhere_and_keeps_its_joules(
-    cluster_of_its_own: Cluster, sweep_folder: Path
-) -> None:
+def test_a_trial_on_a_lost_host_goes_on_elsewhere_and_keeps_its_joules(apart: Cluster, sweep_folder: Path) -> None:
     (sweep_folder / "work.py").write_text(UNTIL)
     folder = sweep_folder / "results" / "lost"
     sweep = sweep_on(
-        cluster_of_its_own,
+        apart,
         sweep_folder,
         "lost",
         f"parameters={{file: {sweep_folder}/enough, number: {{grid: [1, 2]}}}}",
@@ -459,7 +452,7 @@ def test_a_trial_on_a_lost_host_goes_on_elsewhere_and_keeps_its_joules(
         )
 
     wait_for(well_on_its_way)
-    cluster_of_its_own.lose("worker")
+    apart.lose("worker")
     (sweep_folder / "enough").touch()
     ended(sweep)
 

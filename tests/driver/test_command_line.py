@@ -23,7 +23,7 @@ from tests.driver.test_resume import read, wait_for
 from tests.support.ledgers import window_seconds
 from tests.support.sweeps import UNTIL
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(1200)]
 
 RUN = [sys.executable, "-m", "energysweep", "run", "sweep.yaml", "--run-id", "it", "--metrics-port", "0"]
 

@@ -48,7 +48,7 @@ pytestmark = [
     pytest.mark.ray,
     pytest.mark.slow,
     pytest.mark.filterwarnings("default"),
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
 ]
 
 HEAD_IP = get_node_ip_address()  # what Ray tells a driver that runs here

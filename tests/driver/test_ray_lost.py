@@ -64,13 +64,11 @@ def both_have_reported(folder: Path, reports: int) -> bool:
 
 def own(driver: subprocess.Popen[Any], name: str) -> Root:
     """A process of the driver's own Ray."""
-    for process in scan(PROC).values():
-        if (
-            process.parent == driver.pid
-            and process.alive
-            and (PROC / str(process.pid) / "comm").read_text().strip() == name
-        ):
-            return process.root
+    for children in (PROC / str(driver.pid) / "task").glob("*/children"):
+        for pid in map(int, children.read_text().split()):
+            process = read_process(PROC, pid)
+            if process and process.alive and (PROC / str(pid) / "comm").read_text().strip() == name:
+                return process.root
     raise AssertionError(name)
 
 

@@ -190,7 +190,7 @@ def test_ray_submit_runs_the_quickstart_and_its_report_comes_back(cluster: Hosts
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_failed_sweep_fails_ray_submit(cluster: Hosts, project: Path) -> None:
     sweep = "submit deploy/ray/local.yaml deploy/ray/sweep.py sweeps"
     said = ray(cluster, project, f"{sweep}/missing.yaml", code=1)
@@ -206,7 +206,7 @@ def test_a_failed_sweep_fails_ray_submit(cluster: Hosts, project: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_energysweep_submit_and_ray_job_submit_work_there_too(cluster: Hosts, project: Path) -> None:
     # The dashboard listens on the head's loopback only: this is its tunnel's end.
     client = cluster.client
@@ -243,7 +243,7 @@ def test_energysweep_submit_and_ray_job_submit_work_there_too(cluster: Hosts, pr
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_cluster_made_by_ray_up_is_closed_to_who_has_no_token(cluster: Hosts) -> None:
     head = cluster.hosts["head"]
     done = head.run("ray job list --address http://127.0.0.1:8265", RAY_AUTH_MODE="disabled")
@@ -257,7 +257,7 @@ def test_a_cluster_made_by_ray_up_is_closed_to_who_has_no_token(cluster: Hosts) 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_ray_up_after_a_change_brings_a_new_version_and_new_agents_to_all_hosts(cluster: Hosts, project: Path) -> None:
     nodes = [cluster.hosts[name] for name in ("head", "worker")]
     before = [_agents(node) for node in nodes]

@@ -47,7 +47,7 @@ def train(config):
 
 def slow(test: Callable[..., None]) -> Callable[..., None]:
     """Marks what needs a cluster; the start of that is part of the first test's time."""
-    return pytest.mark.slow(pytest.mark.timeout(900)(test))
+    return pytest.mark.slow(pytest.mark.timeout(1800)(test))
 
 
 @dataclass

@@ -21,7 +21,7 @@ from tests.support.prometheus import Prometheus, bring_back
 from tests.support.screen import WIDTHS, bundle, measured, page
 from tests.support.seen_sweeps import METRIC, PARAMETER
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 SWEEP, CONFIGURATIONS, NODES = dashboards()
 ALL = {dashboard["uid"]: dashboard for dashboard in dashboards()}

@@ -15,7 +15,7 @@ import pytest
 from energysweep.monitoring import Json, dashboards
 from tests.conftest import need
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 KINDS = {"bargauge": "BarGauge", "stat": "Stat", "table": "Table", "timeseries": "TimeSeries", "xychart": "XYChart"}
 

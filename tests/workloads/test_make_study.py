@@ -17,7 +17,7 @@ from tests.support import published
 ROOT = Path(__file__).parents[2]
 # One repeat, small models, a target that is soon reached.
 SHORTER = "repeats=1 parameters.width=8 parameters.epochs=3 objective.target=0.5"
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def make_study(**variables: str) -> str:

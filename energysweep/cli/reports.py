@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from typing import TYPE_CHECKING, Any
 
 from energysweep.cli.common import add_command, add_run_folder, check_output, path, run_folder
@@ -43,15 +44,21 @@ def add(commands: Any) -> None:
     )
 
     explain = add_command(
-        commands, "explain", _explain, "prints a trial's receipt, from its leases down to the meter readings"
+        commands,
+        "explain",
+        _explain,
+        "says what became of a trial and why, with its receipt, from its leases down to the meter readings",
     )
     add_run_folder(explain)
     _add_carbon(explain)
     explain.add_argument(
         "trial",
         metavar="TRIAL",
-        help="TRIAL is its id, a unique beginning of it, or its configuration as reports and dashboards have it.",
+        nargs="?",
+        help="TRIAL is its id, a unique beginning of it, or its configuration as reports and dashboards have it."
+        " Without it, the decisions of the whole run are counted.",
     )
+    explain.add_argument("--json", action="store_true", help="One JSON object is printed.")
 
 
 def _add_carbon(parser: argparse.ArgumentParser) -> None:
@@ -130,8 +137,20 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 def _explain(arguments: argparse.Namespace) -> int:
     from energysweep.ledger.store import read_ledger
-    from energysweep.report import explain, receipt_text
+    from energysweep.report import choices_text, explain, explain_run, receipt_text
 
-    receipt = explain(read_ledger(run_folder(arguments.folder) / LEDGER), arguments.trial, _grid(arguments))
-    show(receipt_text(receipt))
+    grid = _grid(arguments)
+    data = read_ledger(run_folder(arguments.folder) / LEDGER)
+    if arguments.trial is None:
+        choices = explain_run(data)
+        if arguments.json:
+            say(json.dumps(choices.to_dict(), indent=2, default=str))
+        else:
+            show(choices_text(choices))
+        return 0
+    receipt = explain(data, arguments.trial, grid)
+    if arguments.json:
+        say(json.dumps(receipt.to_dict(), indent=2, default=str))
+    else:
+        show(receipt_text(receipt))
     return 0

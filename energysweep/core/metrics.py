@@ -122,6 +122,13 @@ TRIAL_REPORTS = _family(
 )
 SWEEP_INFO = _of_sweep("info", "gauge", ("name", "owner"), "Always 1: the name and owner of a sweep.", is_constant=True)
 SWEEP_TRIALS = _of_sweep("trials", "gauge", ("state",), "Number of trials of a sweep by state.")
+SWEEP_DECISIONS = _of_sweep(
+    "decisions_total",
+    "counter",
+    ("what", "why"),
+    "How often something was decided of trials. what: started, resumed, paused, ended, failed,"
+    " interrupted, ...; why: the rule, such as capped, slower, reached, turn.",
+)
 SWEEP_BEST = _of_sweep(
     "best", "gauge", ("metric",), "The best of the trials' last values of a metric.", may_be_negative=True
 )

@@ -6,14 +6,15 @@ import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from energysweep.core.buckets import BUCKETS, LEASE_APART, WORK_BUCKETS
 from energysweep.core.carbon import Intensity
 from energysweep.core.errors import InputError
 from energysweep.core.naming import parse
 from energysweep.core.records import AttemptRow, EnergyRow, LeaseRow
-from energysweep.ledger.balance import MeterSummary, meter
+from energysweep.ledger.balance import MeterSummary, finite, meter
+from energysweep.ledger.decisions import Told, counted, told
 from energysweep.ledger.model import Summary
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import LedgerData
@@ -105,6 +106,7 @@ class Receipt:
         damage: what of the ledger could not be read, so that it is in no line.
         attempts: in order; every lease is in one of them.
         windows: those in which it held a lease, in the order of their first lease.
+        decisions: what became of it and why, in order; empty for a run of an older energysweep.
     """
 
     sweep: str
@@ -112,6 +114,70 @@ class Receipt:
     damage: tuple[str, ...]
     attempts: tuple[AttemptReceipt, ...]
     windows: tuple[WindowBalance, ...]
+    decisions: tuple[Told, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As one object of JSON; numbers are not rounded, and what is missing is null."""
+        trial = self.trial
+        said: dict[str, Any] = finite(
+            {
+                "run_id": self.sweep,
+                "trial": trial.trial,
+                "configuration": trial.config,
+                "parameters": trial.parameters,
+                "seed": trial.seed,
+                "hardware": trial.hardware,
+                "status": trial.status,
+                "attempts": trial.attempts,
+                "energy_joules": trial.energy_joules,
+                "startup_joules": trial.startup_joules,
+                "lost_joules": trial.lost_joules,
+                "energy_to_target_joules": trial.energy_to_target_joules,
+                "estimated": trial.estimated,
+                "decisions": [each.to_dict() for each in self.decisions],
+                "damage": list(self.damage),
+            }
+        )
+        return said
+
+
+@dataclass(frozen=True, slots=True)
+class RunChoices:
+    """What a whole run has decided.
+
+    Attributes:
+        counts: how often what was decided of trials, and by which rule.
+        of_run: what was decided of the run itself, in order.
+    """
+
+    sweep: str
+    counts: tuple[tuple[str, str, int], ...]
+    of_run: tuple[Told, ...]
+    damage: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As one object of JSON."""
+        said: dict[str, Any] = finite(
+            {
+                "run_id": self.sweep,
+                "counts": [{"what": what, "why": why, "number": number} for what, why, number in self.counts],
+                "decisions": [each.to_dict() for each in self.of_run],
+                "damage": list(self.damage),
+            }
+        )
+        return said
+
+
+def explain_run(data: LedgerData) -> RunChoices:
+    """What a run has decided, counted by rule."""
+    state = RunState.of(data)
+    counts = counted(state.decisions())
+    return RunChoices(
+        sweep=str(data.run.get("id", "")),
+        counts=tuple((what, why, number) for (what, why), number in counts.items()),
+        of_run=told(state.decisions_of(""), estimated=state.estimated),
+        damage=tuple(data.damage),
+    )
 
 
 def explain(data: LedgerData, name: str, carbon: Intensity | None = None) -> Receipt:
@@ -138,6 +204,7 @@ def explain(data: LedgerData, name: str, carbon: Intensity | None = None) -> Rec
         damage=summary.damage,
         attempts=_attempts(state, trial, leases),
         windows=tuple(_window(state, host, window, own) for host, window in windows),
+        decisions=told(state.decisions_of(trial.trial), estimated=trial.estimated),
     )
 
 

@@ -16,6 +16,7 @@ from energysweep.core.carbon import Intensity
 from energysweep.core.metrics import (
     SWEEP_BEST,
     SWEEP_CHEAPEST,
+    SWEEP_DECISIONS,
     SWEEP_EMISSIONS,
     SWEEP_END,
     SWEEP_ENERGY,
@@ -29,6 +30,7 @@ from energysweep.core.naming import configuration_text, exact_text
 from energysweep.core.objective import Objective, outcome
 from energysweep.core.records import TrialRow
 from energysweep.ledger.balance import Spread
+from energysweep.ledger.decisions import counted
 from energysweep.ledger.ranking import ranked
 from energysweep.ledger.run_state import RunState, TrialState, with_never_begun, with_waiting
 from energysweep.sweepfile import Scheduler
@@ -79,12 +81,7 @@ def sweep_numbers(state: RunState, about: About) -> Iterator[SweepNumber]:
     if about.ended_at is not None:
         yield SWEEP_END, (), about.ended_at
 
-    counts = state.counts()
-    is_over = about.ended_at is not None
-    shown = with_never_begun(counts, about.planned) if is_over else with_waiting(counts, about.planned)
-    for status, number in shown.items():
-        yield SWEEP_TRIALS, (status,), float(number)
-
+    yield from _counts(state, about)
     objective, best = state.objectives.get(""), state.best()
     if objective is not None and best is not None:
         yield SWEEP_BEST, (objective.metric,), best
@@ -109,6 +106,17 @@ def sweep_numbers(state: RunState, about: About) -> Iterator[SweepNumber]:
     saved = saved_joules(efforts, about.scheduler) if about.scheduler is not None else None
     if saved is not None:
         yield SWEEP_SAVED, (), saved
+
+
+def _counts(state: RunState, about: About) -> Iterator[SweepNumber]:
+    """Of trials by their states, and of what was decided of them."""
+    counts = state.counts()
+    is_over = about.ended_at is not None
+    shown = with_never_begun(counts, about.planned) if is_over else with_waiting(counts, about.planned)
+    for status, number in shown.items():
+        yield SWEEP_TRIALS, (status,), float(number)
+    for (what, why), number in counted(state.decisions()).items():
+        yield SWEEP_DECISIONS, (what, why), float(number)
 
 
 @dataclass(frozen=True, slots=True)

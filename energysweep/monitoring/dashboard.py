@@ -8,6 +8,7 @@ from energysweep import __version__
 from energysweep.core.metrics import (
     NODE_ENERGY,
     SWEEP_BEST,
+    SWEEP_DECISIONS,
     SWEEP_END,
     SWEEP_ENERGY,
     SWEEP_START,
@@ -43,12 +44,18 @@ _HIDDEN = 2
 
 
 def dashboard(
-    uid: str, title: str, description: str, variables: Sequence[Json], rows: Sequence[tuple[str, Sequence[Panel]]]
+    uid: str,
+    title: str,
+    description: str,
+    variables: Sequence[Json],
+    rows: Sequence[tuple[str, Sequence[Panel]]],
+    marks: Sequence[Json] = (),
 ) -> Json:
     """A dashboard in Grafana's classic JSON.
 
     Args:
         rows: a heading and panels each, which are placed from left to right and go on below when 24 columns are full.
+        marks: annotations beside those of a sweep's beginning and end.
     """
     return {
         "uid": uid,
@@ -63,7 +70,9 @@ def dashboard(
         "timezone": "browser",
         "fiscalYearStartMonth": 0,
         "links": [_links()],
-        "annotations": {"list": [_mark("Sweep begins", SWEEP_START, "green"), _mark("Sweep ends", SWEEP_END, "red")]},
+        "annotations": {
+            "list": [_mark("Sweep begins", SWEEP_START, "green"), _mark("Sweep ends", SWEEP_END, "red"), *marks]
+        },
         "templating": {"list": [_datasource(), *variables]},
         "panels": _placed(rows),
     }
@@ -143,6 +152,28 @@ def _mark(name: str, metric: Family, color: str) -> Json:
         "titleFormat": name,
         "textFormat": "{{sweep}}",
         "tagKeys": "sweep",
+    }
+
+
+def mark_decisions() -> Json:
+    """Annotations where trials were ended by a rule, reached the target, or failed; not at starts, pauses and ends."""
+    where = f'{SWEEPS}, what!~"started|resumed|paused", why!="itself"'
+    counts, before = (
+        f"max by (sweep, what, why) ({SWEEP_DECISIONS}{{{where}}}{offset})" for offset in ("", " offset 1m")
+    )
+    return {
+        "name": "Decisions about trials",
+        "datasource": DATASOURCE,
+        "enable": True,
+        "hide": False,
+        "iconColor": "blue",
+        # A count begins with the first decision of its kind: there is nothing before it to subtract.
+        "expr": f"({counts} - {before} > 0) or ({counts} unless {before})",
+        "step": "60s",
+        "useValueForTime": False,
+        "titleFormat": "{{what}} ({{why}})",
+        "textFormat": "{{sweep}}",
+        "tagKeys": "what,why",
     }
 
 

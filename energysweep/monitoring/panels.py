@@ -69,6 +69,7 @@ OWNERS: Mapping[str, tuple[str, str]] = {TRIALS: ("Trials", BY_NAME[WORK_BUCKETS
 STATES: Mapping[str, tuple[str, str]] = {
     "completed": ("completed", "green"),
     "running": ("running", "blue"),
+    "paused": ("paused", "light-blue"),
     "pending": ("pending", "#a0a4a8"),
     "pruned": ("pruned", "yellow"),
     "interrupted": ("interrupted", "purple"),

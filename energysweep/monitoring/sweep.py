@@ -22,6 +22,7 @@ from energysweep.monitoring.dashboard import (
     choose_sweep,
     dashboard,
     how_sweeps_are_measured,
+    mark_decisions,
 )
 from energysweep.monitoring.panels import (
     CONFIGURATION,
@@ -103,6 +104,7 @@ def sweep_dashboard() -> Json:
             ),
             ("Trials within the time range (${measured:text})", [_trials()]),
         ],
+        [mark_decisions()],
     )
 
 
@@ -233,7 +235,7 @@ def _states() -> Panel:
     states = f"max by (state) ({now(SWEEP_TRIALS, SWEEPS)})"
     return timeseries(
         "Trials by state",
-        "How many trials wait, run, have ended or failed, as the sweep's driver tells.",
+        "How many trials wait, run, are paused, have ended or failed, as the sweep's driver tells.",
         "short",
         "no driver told of this sweep in this time range",
         over_time("A", states, "{{state}}"),

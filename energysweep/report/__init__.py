@@ -8,7 +8,7 @@ from energysweep.core.carbon import Intensity
 from energysweep.core.errors import EnergysweepError, NotWritten
 from energysweep.core.runfolder import CONFIGURATIONS, REPORT, SUMMARY, TRIALS
 from energysweep.ledger.model import Summary
-from energysweep.ledger.receipt import Receipt, explain
+from energysweep.ledger.receipt import Receipt, explain, explain_run
 from energysweep.ledger.store import LedgerData
 from energysweep.ledger.summary import summarise
 from energysweep.report.compare import (
@@ -21,18 +21,20 @@ from energysweep.report.compare import (
 )
 from energysweep.report.files import configurations_csv, summary_json, trials_csv, write_whole
 from energysweep.report.html import report_html
-from energysweep.report.terminal import receipt_text, terminal_table
+from energysweep.report.terminal import choices_text, receipt_text, terminal_table
 
 __all__ = [
     "Comparison",
     "Receipt",
     "Summary",
+    "choices_text",
     "combined_html",
     "combined_markdown",
     "combined_table",
     "compare",
     "comparison_table",
     "explain",
+    "explain_run",
     "receipt_text",
     "summarise",
     "terminal_table",

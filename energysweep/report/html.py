@@ -45,7 +45,7 @@ def report_html(summary: Summary, data: LedgerData, grafana_url: str | None = No
     grafana_url = grafana_url or data.run.get("grafana")
     return render(
         "report.html.j2",
-        figures(summary, data.samples),
+        figures(summary, data.samples, data.decisions),
         summary=summary,
         totals=summary.totals,
         started=_utc(summary.started_at),

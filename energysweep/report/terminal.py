@@ -27,7 +27,7 @@ from energysweep.ledger.balance import MeterSummary, joules_of, mean_of
 from energysweep.ledger.configurations import ConfigurationSummary, StageSummary
 from energysweep.ledger.model import Summary
 from energysweep.ledger.ranking import compared_mean, note, some_open
-from energysweep.ledger.receipt import AttemptReceipt, DeviceBalance, LeaseReceipt, Receipt, WindowBalance
+from energysweep.ledger.receipt import AttemptReceipt, DeviceBalance, LeaseReceipt, Receipt, RunChoices, WindowBalance
 from energysweep.ledger.trials import TrialSummary
 from energysweep.meters.kinds import is_model
 from energysweep.report.answers import sentence
@@ -48,6 +48,8 @@ def receipt_lines(receipt: Receipt) -> list[str]:
     """The receipt, line by line; what stands at the margin is a heading."""
     lines = [f"Receipt of trial {receipt.trial.trial} of {receipt.sweep or NOT_AVAILABLE}", *_trial(receipt.trial)]
     lines += [f"The ledger is damaged: {each}" for each in receipt.damage]
+    if receipt.decisions:
+        lines += ["", "What became of it", *(f"  {_utc(each.row.at)}  {each.sentence}" for each in receipt.decisions)]
     for attempt in receipt.attempts:
         lines += ["", *_attempt(attempt)]
     lines += ["", *_sums(receipt)]
@@ -55,6 +57,19 @@ def receipt_lines(receipt: Receipt) -> list[str]:
         lines += ["", *_window(window)]
     width = max(line.find(_COLUMN) for line in lines)
     return [_aligned(line, width) for line in lines]
+
+
+def choices_text(choices: RunChoices) -> RenderableType:
+    """What a run has decided, for a terminal."""
+    lines = [f"Decisions of {choices.sweep or NOT_AVAILABLE}"]
+    lines += [f"The ledger is damaged: {each}" for each in choices.damage]
+    lines += [f"  {_utc(each.row.at)}  {each.sentence}" for each in choices.of_run]
+    if not choices.counts:
+        lines.append("  None about a trial is noted: the run is of an older energysweep, or no trial has begun.")
+    else:
+        lines += ["", "Of trials"]
+        lines += [f"  {number:>7,} {what}{f' ({why})' if why else ''}" for what, why, number in choices.counts]
+    return Group(*(Text(line, style="" if line.startswith(" ") else "bold") for line in lines))
 
 
 def _aligned(line: str, width: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from energysweep.cli import main
 from energysweep.core.buckets import BUCKETS
 from energysweep.core.errors import InputError
+from energysweep.core.records import DecisionRow
 from energysweep.core.runfolder import LEDGER
 from energysweep.ledger.store import Ledger, LedgerData
 from energysweep.report import explain, summarise
@@ -218,3 +220,48 @@ def write(folder: Path, data: LedgerData) -> None:
         ledger.note(**data.run)
         ledger.merge(data.energy, data.meters, data.leases, data.samples)
         ledger.record(data.trials, data.attempts, data.results, data.decisions)
+
+
+def test_a_receipt_says_what_became_of_the_trial_and_by_which_numbers() -> None:
+    data = example()
+    rows = [
+        DecisionRow(90, 1_700_000_050.0, PRUNED, "paused", "turn", 12.3, None, 50.0, {}),
+        DecisionRow(91, 1_700_000_060.5, PRUNED, "ended", "capped", 40.1, 38.0, 90.0, {"winners": 3}),
+    ]
+    lines = lines_of(replace(data, decisions=rows), PRUNED)
+    begin = lines.index("What became of it")
+    assert lines[begin + 1 : begin + 4] == [
+        "  2023-11-14 22:14:10.000 UTC  paused at 12.3 J: others had spent less",
+        "  2023-11-14 22:14:20.500 UTC  ended at 40.1 J by the cap: the 3rd-cheapest reached the target with 38.0 J",
+        "",
+    ]
+    assert "What became of it" not in lines_of(replace(data, decisions=[]), PRUNED)
+
+
+def test_the_command_counts_a_run_s_decisions_and_gives_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = DecisionRow(99, 1_700_000_099.0, "", "ended", "run", None, None, 2000.0, {})
+    data = example()
+    write(tmp_path, replace(data, decisions=[*data.decisions, run]))
+    assert main(["explain", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "  2023-11-14 22:14:59.000 UTC  the run ended at 2,000 J" in out
+    assert re.search(r"^ +1 ended \(asha\)$", out, re.MULTILINE)
+    assert re.search(r"^ +18 started$", out, re.MULTILINE)
+    assert main(["explain", str(tmp_path), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert {"what": "ended", "why": "asha", "number": 1} in said["counts"]
+    assert said["decisions"] == [{**run._asdict(), "sentence": "the run ended at 2,000 J"}]
+    assert main(["explain", str(tmp_path), PRUNED, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["trial"], said["status"], said["energy_joules"]) == (PRUNED, "pruned", pytest.approx(22.0))
+    assert [each["what"] for each in said["decisions"]] == ["started", "ended"]
+
+
+def test_a_run_of_an_older_energysweep_says_that_it_noted_no_decisions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, replace(example(), decisions=[]))
+    assert main(["explain", str(tmp_path)]) == 0
+    assert "None about a trial is noted" in capsys.readouterr().out

@@ -69,6 +69,11 @@ def test_a_sweep_that_runs_has_trials_that_wait_and_no_end() -> None:
     assert sum(over[SWEEP_TRIALS.name].values()) == sum(runs[SWEEP_TRIALS.name].values()) == 100
 
 
+def test_what_was_decided_of_trials_is_counted_by_rule() -> None:
+    counts = numbers()["energysweep_sweep_decisions_total"]
+    assert counts == {("started", ""): 18, ("ended", "itself"): 17, ("ended", "asha"): 1}
+
+
 def test_it_says_of_the_cheapest_and_the_best_what_the_report_says() -> None:
     data = example()
     told = summarise(data).headline.cheapest

@@ -17,6 +17,7 @@ from energysweep.core.metrics import FAMILIES
 from energysweep.core.records import TrialStatus
 from energysweep.monitoring import TAG, VERSION_TAG, Json, dashboards, export
 from energysweep.monitoring.panels import OWNERS, STATES
+from energysweep.monitoring.sweep import sweep_dashboard
 from tests.support.grafana import panels
 
 EXPORTED = Path(__file__).parents[2] / "deploy" / "grafana" / "dashboards"
@@ -202,7 +203,7 @@ def test_what_is_known_has_the_same_name_and_colour_whatever_else_there_is(
 
 
 def test_every_state_and_every_bucket_of_a_node_is_known() -> None:
-    assert STATES.keys() == set(get_args(TrialStatus))
+    assert STATES.keys() == {*get_args(TrialStatus), "paused"}
     (family,) = (each for each in FAMILIES if each.name == "energysweep_node_bucket_energy_joules_total")
     told = re.findall(r"\w+", family.help.partition("bucket: ")[2])
     assert OWNERS.keys() == set(told) - {"or"}
@@ -275,9 +276,18 @@ def test_series_of_trials_are_made_one_before_they_are_summed(dashboard: Json) -
 
 @every_dashboard
 def test_the_beginning_and_the_end_of_a_sweep_are_marked(dashboard: Json) -> None:
-    marks = dashboard["annotations"]["list"]
+    marks = dashboard["annotations"]["list"][:2]
     assert [re.findall(r"_sweep_([a-z]+)_timestamp", mark["expr"]) for mark in marks] == [["start"], ["end"]]
     assert all(mark["useValueForTime"] and mark["expr"].startswith("1000 * ") for mark in marks)
+
+
+def test_the_dashboard_of_a_sweep_marks_what_was_decided_of_trials_and_the_first_of_each_kind() -> None:
+    [mark] = sweep_dashboard()["annotations"]["list"][2:]
+    counts = 'max by (sweep, what, why) (energysweep_sweep_decisions_total{sweep=~"$sweep", what!~'
+    assert mark["expr"].startswith(f"({counts}")
+    assert mark["expr"].count("offset 1m") == 2
+    assert " unless " in mark["expr"]
+    assert mark["titleFormat"] == "{{what}} ({{why}})"
 
 
 @every_panel

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from energysweep.core.records import SampleRow
+from energysweep.core.records import DecisionRow, SampleRow
 from energysweep.ledger.model import Summary
 from energysweep.report.charts.base import Figure
 from energysweep.report.charts.configurations import energy_against_objective, energy_to_target, parameters_at_work
+from energysweep.report.charts.decisions import decisions
 from energysweep.report.charts.effects import interaction, main_effects
 from energysweep.report.charts.energy import energy_by_purpose, power_by_trial
 from energysweep.report.charts.grid import heatmaps
 from energysweep.report.charts.regimes import break_evens, hardware, shared_models
 
 
-def figures(summary: Summary, samples: Sequence[SampleRow]) -> list[Figure]:
+def figures(summary: Summary, samples: Sequence[SampleRow], decided: Sequence[DecisionRow] = ()) -> list[Figure]:
     """All charts that this sweep gives rise to, in reading order."""
     return _drawn(
         energy_against_objective(summary),
@@ -23,6 +24,7 @@ def figures(summary: Summary, samples: Sequence[SampleRow]) -> list[Figure]:
         main_effects(summary),
         interaction(summary),
         *parameters_at_work(summary),
+        decisions(summary, decided),
         *break_evens(summary),
         shared_models(summary),
         hardware(summary),

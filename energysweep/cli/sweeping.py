@@ -54,6 +54,7 @@ def add(commands: Any) -> None:
     add_metrics_port(resume)
     add_file_sd(resume, "the sweep's agents")
     _add_ray_restarts(resume)
+    add_set(resume)
 
     validate = add_command(commands, "validate", _validate, "checks a sweep's file and says how many trials it makes")
     validate.add_argument(
@@ -107,13 +108,14 @@ def _run(arguments: argparse.Namespace) -> int:
 def _resume(arguments: argparse.Namespace) -> int:
     from energysweep.driver.run_facts import to_resume
 
-    to_resume(arguments.folder)  # what is wrong with it is told before Ray is imported
+    to_resume(arguments.folder, arguments.overrides)  # what is wrong with it is told before Ray is imported
 
     from energysweep.driver.progress import progress_for_terminal
     from energysweep.driver.run import resume
 
     done = resume(
         arguments.folder,
+        overrides=arguments.overrides,
         address=arguments.address,
         metrics_port=arguments.metrics_port,
         file_sd=arguments.file_sd,

@@ -114,6 +114,9 @@ class Arms(ABC):
         repeats: trials of each winner.
         winners: how many are confirmed with the other seeds.
         pauses: a trial can be paused and go on later; otherwise each runs until a rule ends it.
+
+    Attributes:
+        closing: the budget holds no other than those that confirm a winner.
     """
 
     def __init__(
@@ -127,6 +130,7 @@ class Arms(ABC):
         self._first = [self._course() for _ in range(arms)]
         self._confirming: dict[Runner, Course] = {}
         self._running: set[Runner] = set()
+        self.closing = False
 
     # What trials tell ------------------------------------------------------------------------------------------------
 
@@ -186,6 +190,11 @@ class Arms(ABC):
     @abstractmethod
     def answer(self) -> int | None:
         """The arm that has won."""
+
+    @property
+    def reserve_joules(self) -> float:
+        """What it takes to confirm the answer, which a budget keeps for that."""
+        return 0.0
 
     @property
     def running(self) -> int:

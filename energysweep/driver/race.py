@@ -11,12 +11,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from ray.tune import Trainable
 from ray.tune.experiment import Trial
 from ray.tune.result import SHOULD_CHECKPOINT, TRAINING_ITERATION
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
-from ray.tune.trainable import FunctionTrainable
 
 from energysweep.core.naming import exact_text
 from energysweep.core.objective import Objective, number
@@ -24,7 +22,7 @@ from energysweep.core.records import ResultRow, What
 from energysweep.driver.arms import Arms, Decision, Runner
 from energysweep.driver.halving import Halving
 from energysweep.driver.racing import Race
-from energysweep.driver.schedulers import Decided, Scheduler
+from energysweep.driver.schedulers import Decided, Scheduler, saves_when_asked
 from energysweep.driver.spreading import spread
 from energysweep.sweepfile import Point, SweepSpec, points
 from energysweep.tune.points import KEY
@@ -124,7 +122,7 @@ class Racing(Scheduler, FIFOScheduler):
         """Tune's hook."""
         self._note_started()
         self._seen[trial.trial_id] = result.get(TRAINING_ITERATION, 0)
-        can_pause = bool(result.get(SHOULD_CHECKPOINT)) or _saves_when_asked(trial)
+        can_pause = bool(result.get(SHOULD_CHECKPOINT)) or saves_when_asked(trial)
         if self._pauses and not can_pause and CANNOT_PAUSE not in self.notes:
             self.notes.append(CANNOT_PAUSE)
         decision = self.race.reported(
@@ -169,10 +167,38 @@ class Racing(Scheduler, FIFOScheduler):
             self._called[trial.trial_id] = trial
             self.decided.append(Decided(trial.trial_id, "resumed", "turn", self.race.joules_of(runner)))
             return trial
-        if runner is None and not self._called and self.race.is_over:
+        if runner is None and not self._called and self.race.is_over and not self.race.closing:
             for trial in [trial for trial in live.values() if trial.status == Trial.PAUSED]:
                 tune_controller.stop_trial(trial)
         return None
+
+    # What a budget asks ----------------------------------------------------------------------------------------------
+
+    @property
+    def pauses(self) -> bool:
+        """As ``Scheduler`` says."""
+        return self._pauses and CANNOT_PAUSE not in self.notes
+
+    @property
+    def reserve_joules(self) -> float:
+        """What it takes to confirm the answer."""
+        return self.race.reserve_joules
+
+    def is_reserved(self, trial: Trial | None) -> bool:
+        """Whether it confirms a winner."""
+        runner = self.race.next() if trial is None else self._known(trial)
+        return runner is not None and runner.repeat > 0
+
+    def close(self) -> None:
+        """Only winners are confirmed from now on: who was asked for and waits is not."""
+        self.race.closing = True
+        for name, trial in [*self._called.items()]:
+            if trial is not None and trial.status == Trial.PAUSED:
+                del self._called[name]
+
+    def held(self, trial: Trial) -> None:
+        """It waits."""
+        self.race.paused(self._known(trial))
 
     def debug_string(self) -> str:
         """Tune's hook."""
@@ -287,13 +313,3 @@ def _place(wrapped: Mapping[str, Any]) -> str:
 
 def _key(*parts: Any) -> str:
     return exact_text(parts)
-
-
-def _saves_when_asked(trial: Trial) -> bool:
-    """Whether Tune gets a checkpoint of the trial whenever it wants one: of a class that knows how to save itself."""
-    trainable = trial.get_trainable_cls()
-    return (
-        trainable is not None
-        and not issubclass(trainable, FunctionTrainable)
-        and trainable.save_checkpoint is not Trainable.save_checkpoint
-    )

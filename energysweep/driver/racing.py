@@ -29,6 +29,7 @@ from energysweep.driver.arms import GO_ON, Arms, Course, Decision, Runner, State
 from energysweep.ledger.balance import Spread, joules_of
 
 SLACK: Final = 4.0
+SPREAD: Final = 1.25  # by which a repeat may need more than the first one, as far as a budget provides for it
 
 
 class Race(Arms):
@@ -113,7 +114,7 @@ class Race(Arms):
     def next(self) -> Runner | None:
         """As ``Arms`` says."""
         cap = self.cap_joules
-        ready = self._least_that_waits(cap)
+        ready = None if self.closing else self._least_that_waits(cap)
         at_work = (self._first[runner.arm] for runner in self._running if runner.repeat == 0)
         racing = [course.joules for course in at_work if course.needs_joules <= cap]
         behind = min([*racing, math.inf if ready is None else self._first[ready].joules], default=math.inf)
@@ -142,6 +143,16 @@ class Race(Arms):
     def answer(self) -> int | None:
         """The arm that has reached the target with all its repeats for the least joules in the mean."""
         return min(self._confirmed(), default=(math.inf, None))[1]
+
+    @property
+    def reserve_joules(self) -> float:
+        """As ``Arms`` says: of the cheapest so far, what its repeats are still taken to need."""
+        if self.answer is not None or not self._ranked:
+            return 0.0
+        needed, arm = self._ranked[0]
+        courses = [self._of(Runner(arm, repeat)) for repeat in range(1, self._repeats)]
+        rest = [max(0.0, SPREAD * needed - course.joules) for course in courses if course.state != "over"]
+        return sum(rest) + self._usual_startup_joules * len(rest)
 
     # The rules -------------------------------------------------------------------------------------------------------
 

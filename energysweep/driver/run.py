@@ -114,6 +114,7 @@ def run(
 def resume(
     folder: Path,
     *,
+    overrides: Sequence[str] = (),
     address: str | None = None,
     metrics_port: int = DEFAULT_PORT,
     file_sd: Path | None = None,
@@ -125,13 +126,14 @@ def resume(
 
     Args:
         folder: the run folder.
+        overrides: ``key.path=value`` each, of the sweep's budget and price: nothing else of a run can change.
         address, metrics_port, file_sd, progress, start_again, tell: as in ``run``.
 
     Raises:
         InputError: there is no such run.
         SweepError, LedgerError: as in ``run``.
     """
-    _, spec = to_resume(folder)
+    _, spec = to_resume(folder, overrides)
     how = _How(address, metrics_port, file_sd, progress or Silent(), start_again, tell or _only_say)
     return _work(spec, lambda: (folder.absolute(), False), how)
 
@@ -337,8 +339,12 @@ def _id_of(folder: Path) -> str:
 
 
 def _portable(spec: SweepSpec) -> str:
-    """The sweep's text without where its code lies: on a cluster that is another folder for every job."""
-    return spec.to_yaml().replace(spec.working_dir or str(spec.folder), ".")
+    """The sweep's text without where its code lies: on a cluster that is another folder for every job.
+
+    Nor its budget and price: a run can go on with others.
+    """
+    same = spec.model_copy(update={"budget": None, "price": None, "working_dir": spec.working_dir or str(spec.folder)})
+    return same.to_bare_yaml().replace(spec.working_dir or str(spec.folder), ".")
 
 
 def _done(run_id: str, spec: SweepSpec, folder: Path) -> Run | None:

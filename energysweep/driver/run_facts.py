@@ -9,13 +9,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from energysweep import sweepfile as specs
 from energysweep.agent.proof import new_key
+from energysweep.core import carbon
 from energysweep.core.carbon import Intensity
-from energysweep.core.errors import InputError
+from energysweep.core.errors import InputError, one_line
 from energysweep.core.runfolder import LEDGER, RUN_KEY, SWEEP_FILE
+from energysweep.driver.budgeting import check_begins, spending_of
+from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import Ledger
 from energysweep.sweepfile import Objective, SweepSpec, load_spec
 
@@ -84,6 +87,10 @@ class RunFacts:
         self._ledger.note(
             parts=self._parts(ended=False), duration_seconds=self.earlier_seconds + seconds, meters=dict(meters)
         )
+
+    def note_budget(self, end: Mapping[str, Any]) -> None:
+        """What its budget has left open, if that has ended it."""
+        self._ledger.note(budget=dict(end))
 
     def note_end(self, status: str, *, asked_all: bool) -> None:
         """How it ended, and whether every agent that answers has been asked to the end."""
@@ -156,15 +163,38 @@ def _versions() -> dict[str, str]:
 # Before Ray is started -----------------------------------------------------------------------------------------------
 
 
-def to_resume(folder: Path) -> tuple[str, SweepSpec]:
+CHANGEABLE: Final = ("budget", "price")
+"""The keys of a sweep that a run can go on with other values of."""
+
+
+def to_resume(folder: Path, overrides: Sequence[str] = ()) -> tuple[str, SweepSpec]:
     """The id and the sweep of a run that is to go on.
 
+    Args:
+        folder: of the run.
+        overrides: as after ``--set``, of the keys in ``CHANGEABLE``.
+
     Raises:
-        InputError: this is no run folder, or its sweep is wrong.
+        InputError: this is no run folder, its sweep is wrong, another key is to change, or its budget is spent.
         LedgerError: its ledger is damaged: what is written on top of it could not be trusted.
     """
     if not (folder / LEDGER).is_file():
         raise InputError(f"this is no run folder: it has no {LEDGER}", file=str(folder))
+    for option in overrides:
+        key = option.partition("=")[0].strip().partition(".")[0]
+        if key not in CHANGEABLE:
+            raise InputError(
+                f"a run goes on as it began: only {' and '.join(CHANGEABLE)} can change",
+                file=f"--set {one_line(option, 200)}",
+            )
     with Ledger.open(folder / LEDGER) as ledger:
-        run_id = str(ledger.read_whole().run["id"])
-    return run_id, load_spec(folder / SWEEP_FILE)
+        data = ledger.read_whole()
+    spec = load_spec(folder / SWEEP_FILE, overrides)
+    if spec.budget is not None and data.run.get("status") != "done":
+        state = RunState.of(data)
+        grid = carbon.resolve(**spec.carbon.model_dump())
+        seconds = float(data.run.get("duration_seconds") or 0.0)
+        spending = spending_of(spec, grid, state, lambda: seconds)
+        if spending is not None:
+            check_begins(spending, spec, str(folder))
+    return str(data.run["id"]), spec

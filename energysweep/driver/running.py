@@ -16,16 +16,20 @@ from energysweep import sweepfile as specs
 from energysweep.accounting.accounts import Sweep
 from energysweep.agent.discovery import TargetsFile
 from energysweep.core.carbon import Intensity
-from energysweep.core.errors import EnergysweepError, LedgerError, SweepError, one_line
-from energysweep.core.records import TrialRow, What
+from energysweep.core.errors import LedgerError, one_line
+from energysweep.core.records import OPEN, TrialRow, What
 from energysweep.core.runfolder import RAY_LOG
 from energysweep.driver import placement
+from energysweep.driver.budget import Spending
+from energysweep.driver.budgeting import ending, numbers_of, spending_of, stopped_text
 from energysweep.driver.poller import POLL_SECONDS, Answering, OwnAgent, Poller
 from energysweep.driver.progress import Progress, Standing
 from energysweep.driver.recorder import Recorder, without_objective
 from energysweep.driver.run_facts import RunFacts, objectives, shown_first
 from energysweep.driver.schedulers import Decided
 from energysweep.driver.session import StopSignals, logged_to
+from energysweep.driver.tuner import why_tune_gave_up
+from energysweep.ledger.budget import STOPPED
 from energysweep.ledger.intake import Intake
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import Ledger
@@ -94,7 +98,9 @@ _ENDS: Final[Mapping[str, tuple[What, str]]] = {
 class Trains(Protocol):
     """What carries out trials; ``Tune`` does."""
 
-    def fit(self, spec: SweepSpec, stage: str, checkpoints: Checkpoints, recorder: Recorder) -> Mapping[str, str]: ...
+    def fit(
+        self, spec: SweepSpec, stage: str, checkpoints: Checkpoints, recorder: Recorder, spending: Spending | None
+    ) -> Mapping[str, str]: ...
 
     def is_pruned(self, trial: str) -> bool: ...
 
@@ -260,6 +266,7 @@ class RunningSweep:
             tune.newly_decided,
         )
         self._recorder.take_over()
+        self._spending = spending_of(self._spec, self._grid, self._state, lambda: outside.clock() - began)
         self._standing = Standing(
             self._spec, self._grid, self._state, self._poller, began, self._started_at, outside.clock
         )
@@ -296,7 +303,7 @@ class RunningSweep:
                 self.interrupted = True
             except Exception as error:  # of Tune, Ray, the storage or ourselves: any
                 log.exception("Ray Tune gave up")
-                failures = [str(_told(error))]
+                failures = [str(why_tune_gave_up(error))]
             self._finishing()
             failures += self._take_last_readings()
             problems = [*self._problems(), *failures]
@@ -305,7 +312,11 @@ class RunningSweep:
                 self._polled()
             status = "interrupted" if self.interrupted else "failed" if problems else "done"
             with self._kept(problems):
-                self._recorder.decide(*_ENDS[status])
+                if status == "done" and self._spending is not None and self._spending.stopped:
+                    status = STOPPED
+                    self._note_stop(self._spending, folder)
+                else:
+                    self._recorder.decide(*_ENDS[status])
             with self._kept(problems):
                 self._facts.note_end(status, asked_all=self._asked_all)
         return list(dict.fromkeys(problems))
@@ -323,7 +334,8 @@ class RunningSweep:
         finally:  # also when it ends at once: a terminal wants its cursor back
             self._progress.stop()
         with self._kept(problems):
-            self.interrupted |= self._recorder.interrupt()
+            were_open = self._recorder.interrupt()
+            self.interrupted |= were_open and not self._is_stopped
         return problems
 
     @contextmanager
@@ -366,11 +378,24 @@ class RunningSweep:
 
     def _fit(self) -> None:
         def fit(spec: SweepSpec, stage: str, checkpoints: Checkpoints) -> Mapping[str, str]:
-            return self._tune.fit(spec, stage, checkpoints, self._recorder)
+            if self._is_stopped:
+                return {}
+            return self._tune.fit(spec, stage, checkpoints, self._recorder, self._spending)
 
         checkpoints, self._stage_problems = _run_stages(self._spec, fit, self._state.of_stage)
         if checkpoints is not None:
             fit(self._spec, "", checkpoints)
+
+    @property
+    def _is_stopped(self) -> bool:
+        """Whether the budget has ended it."""
+        return self._spending is not None and self._spending.stopped
+
+    def _note_stop(self, spending: Spending, folder: Path) -> None:
+        end = ending(spending, self._spec, self._state)
+        self._facts.note_budget(end)
+        self._recorder.decide("stopped", "budget", **numbers_of(spending))
+        self._progress.event(stopped_text(spending, end, str(folder), estimated=self._state.estimated))
 
     def _seconds(self) -> float:
         """How long this part has taken: until its windows were closed."""
@@ -408,6 +433,8 @@ class RunningSweep:
             row = trial.row
             if row.status == "failed":
                 problems.append(f"trial {row.trial} failed{because(row.error)}")
+            elif self._is_stopped and row.status in OPEN:
+                continue  # it goes on with a larger budget
             elif trial.iterations == 0:
                 problems.append(f"trial {row.trial} reported no result")
             elif (why := without_objective(trial, wanted[row.stage].metric)) is not None:
@@ -415,14 +442,3 @@ class RunningSweep:
         for name, reason in self._recorder.unrecorded.items():
             problems.append(f"trial {name}: not all that it told could be taken down{because(reason)}")
         return problems
-
-
-def _told(error: BaseException) -> EnergysweepError:
-    """What a run was given up for: our own error, if there is one below Tune's, a traceback; else its last line."""
-    below: BaseException | None = error
-    while below is not None:
-        if isinstance(below, EnergysweepError):
-            return below
-        below = below.__cause__ or below.__context__
-    last = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-    return SweepError(f"Ray Tune gave up: {one_line(last[0])}")

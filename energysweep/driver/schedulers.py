@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
+from ray.tune import Trainable
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
+from ray.tune.trainable import FunctionTrainable
 
 from energysweep.core.objective import FirstHeld, number, reached_limit
 from energysweep.core.records import ResultRow, What
@@ -58,6 +60,28 @@ class Scheduler(TrialScheduler):
     def __init__(self, *settings: Any, **named: Any) -> None:
         super().__init__(*settings, **named)
         self.decided: list[Decided] = []
+
+    # What a budget asks (``within_budget``); most schedulers keep no reserve.
+
+    @property
+    def pauses(self) -> bool:
+        """Whether a trial pauses at its reports and loses nothing, so that a start is one up to the next report."""
+        return False
+
+    @property
+    def reserve_joules(self) -> float:
+        """What the budget keeps for trials that the answer needs."""
+        return 0.0
+
+    def is_reserved(self, trial: Trial | None) -> bool:
+        """Whether a trial is one of these; None: the next new one."""
+        return False
+
+    def close(self) -> None:
+        """The budget holds no trial any more but these."""
+
+    def held(self, trial: Trial) -> None:
+        """The budget has paused a trial that was to go on."""
 
     def search(self, wrapped: Sequence[dict[str, Any]]) -> Searcher | None:
         """What asks for the sweep's trials in its own order, if it has one; None: they come as they are.
@@ -114,6 +138,16 @@ def retry_lost_starts(tune_controller: Any) -> None:
 
     task_failed.retries_lost_starts = True  # type: ignore[attr-defined]
     tune_controller._trial_task_failure = task_failed  # noqa: SLF001
+
+
+def saves_when_asked(trial: Trial) -> bool:
+    """Whether Tune gets a checkpoint of the trial whenever it wants one: of a class that knows how to save itself."""
+    trainable = trial.get_trainable_cls()
+    return (
+        trainable is not None
+        and not issubclass(trainable, FunctionTrainable)
+        and trainable.save_checkpoint is not Trainable.save_checkpoint
+    )
 
 
 class Fifo(Scheduler, FIFOScheduler):

@@ -7,20 +7,27 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune import Callback, Trainable
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
 
 from energysweep import sweepfile as specs
-from energysweep.core.errors import SweepError, one_line
+from energysweep.core.errors import EnergysweepError, SweepError, one_line
 from energysweep.core.runfolder import TUNE_STATE
 from energysweep.driver import placement, schedulers, search
+from energysweep.driver.budget import Group, Spending
 from energysweep.driver.recorder import Recorder
 from energysweep.driver.session import StopSignals
 from energysweep.driver.storage import inside
+from energysweep.driver.within_budget import AsksWithinBudget, BudgetSpent, WithinBudget
 from energysweep.sweepfile import SweepSpec
 from energysweep.tune.points import KEY, Checkpoints, wrap
 from energysweep.tune.trainable import can_be_reused
 from energysweep.tune.trial import Metering, metered_class
+
+_MOST_WAITING = 200  # as many trials as Tune has wait itself
 
 
 class Tune:
@@ -58,7 +65,9 @@ class Tune:
     def _trainable(self) -> type[Trainable]:
         return metered_class(self._workload, self._metering, placement.request(self._spec.profiles))
 
-    def fit(self, spec: SweepSpec, stage: str, checkpoints: Checkpoints, recorder: Recorder) -> Mapping[str, str]:
+    def fit(
+        self, spec: SweepSpec, stage: str, checkpoints: Checkpoints, recorder: Recorder, spending: Spending | None
+    ) -> Mapping[str, str]:
         """Run the trials of a spec that have not ended yet, for a stage; returns the last checkpoints by trial id."""
         own = self._folder / TUNE_STATE
         storage = self._spec.storage or str(own)
@@ -66,11 +75,14 @@ class Tune:
             own.mkdir(mode=0o700, exist_ok=True)
         name = f"{self._run_id}~{stage}" if stage else self._run_id  # no run id holds a tilde
         tuner, self._scheduler, self._stop = _make_tuner(
-            spec, name, storage, self._trainable, recorder, self._gate, stage, checkpoints
+            spec, name, storage, self._trainable, recorder, self._gate, stage, checkpoints, spending
         )
         self._said = 0
         with self._signals.with_tune():
-            return _last_checkpoints(tuner.fit(), storage)
+            try:
+                return _last_checkpoints(tuner.fit(), storage)
+            except BudgetSpent:
+                return {}
 
     def is_pruned(self, trial: str) -> bool:
         """Whether its scheduler has stopped a trial for being worse than others."""
@@ -101,6 +113,7 @@ def _make_tuner(
     gate: Callback,
     stage: str = "",
     checkpoints: Checkpoints | None = None,
+    spending: Spending | None = None,
 ) -> tuple[tune.Tuner, schedulers.Scheduler, schedulers.StopRule]:
     """The Tuner of a sweep, its scheduler, and its rules of ``stop``.
 
@@ -113,6 +126,7 @@ def _make_tuner(
         gate: lets Tune's events pass to it.
         stage: the stage.
         checkpoints: what the stages before have left.
+        spending: the sweep's budget, None if it has none.
 
     Raises:
         SweepError: what an interrupted run has left of Tune's state cannot be read.
@@ -132,6 +146,7 @@ def _make_tuner(
             samples = 1
         else:
             at_once = None  # Tune would count those that are paused, too
+    groups = [(stage, hardware) for hardware in spec.profiles]
     path = inside(storage, name)
     if tune.Tuner.can_restore(path):
         # Failed trials have had their attempts; finished ones stay as they are.
@@ -144,7 +159,14 @@ def _make_tuner(
         restored = tuner._local_tuner  # noqa: SLF001
         run_config = restored.get_run_config()
         run_config.callbacks = [gate, recorder]
-        scheduler = restored._tune_config.scheduler  # noqa: SLF001
+        config = restored._tune_config  # noqa: SLF001
+        if isinstance(config.scheduler, WithinBudget):
+            config.scheduler.spending = spending
+            scheduler = config.scheduler.inner
+        else:
+            scheduler = config.scheduler
+            if spending is not None:
+                config.scheduler, config.search_alg = _within(spending, scheduler, config.search_alg, groups)
         scheduler.reports = recorder.reports()
         scheduler.were_pruned = recorder.pruned()
         # A stage's trials that Tune does not know to have ended run to their end again: what comes after needs their
@@ -152,12 +174,17 @@ def _make_tuner(
         scheduler.ended = {} if stage else recorder.ended_results()
         return tuner, scheduler, run_config.stop
     stop = schedulers.StopRule(spec)
+    started: TrialScheduler = scheduler
+    if spending is not None:
+        started, searcher = _within(spending, scheduler, searcher, groups)
+        if searcher is None and at_once is None:  # all that wait for the budget would be there at once
+            at_once = max(_MOST_WAITING, int(ray.cluster_resources().get("CPU", 1)))
     tuner = tune.Tuner(
         trainable,
         param_space=space,
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=scheduler,
+            scheduler=started,
             num_samples=samples,
             max_concurrent_trials=at_once,
             reuse_actors=can_be_reused(trainable),
@@ -173,6 +200,14 @@ def _make_tuner(
         ),
     )
     return tuner, scheduler, stop
+
+
+def _within(
+    spending: Spending, scheduler: schedulers.Scheduler, searcher: Searcher | None, groups: list[Group]
+) -> tuple[WithinBudget, Searcher | None]:
+    """The scheduler and the search of a sweep, within its budget."""
+    within = WithinBudget(scheduler, spending, groups)
+    return within, None if searcher is None else AsksWithinBudget(searcher, within)
 
 
 def _last_checkpoints(results: tune.ResultGrid, storage: str) -> Mapping[str, str]:
@@ -191,3 +226,14 @@ def _place(storage: str, path: str) -> str:
     scheme, _, rest = storage.partition("://")
     _, mark, query = rest.partition("?")
     return f"{scheme}://{path}{mark}{query}"
+
+
+def why_tune_gave_up(error: BaseException) -> EnergysweepError:
+    """What a run was given up for: our own error, if there is one below Tune's, a traceback; else its last line."""
+    below: BaseException | None = error
+    while below is not None:
+        if isinstance(below, EnergysweepError):
+            return below
+        below = below.__cause__ or below.__context__
+    last = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+    return SweepError(f"Ray Tune gave up: {one_line(last[0])}")

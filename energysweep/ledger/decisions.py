@@ -23,6 +23,7 @@ _OF_TRIALS: Final[Mapping[tuple[str, str], str]] = {
     ("paused", "turn"): "paused{at}: others had spent less",
     ("paused", "capped"): "paused{at} by the cap: {capped}; it goes on only if one of the winners fails",
     ("paused", "halved"): "paused{at}: others were better at the rung of {limit}",
+    ("paused", "budget"): "stopped{at}: the budget does not hold its next report beside those of the others",
     ("ended", "halved"): "ended{at}: others were better at the rung of {limit}",
     ("ended", "reached"): "reached the target{at}",
     ("ended", "capped"): "ended{at} by the cap: {capped}",

@@ -17,6 +17,7 @@ from energysweep.core.carbon import Intensity
 from energysweep.core.objective import Objective
 from energysweep.core.text import count_text
 from energysweep.ledger.balance import MeterSummary, Part, Totals, finite
+from energysweep.ledger.budget import STOPPED
 from energysweep.ledger.configurations import ConfigurationSummary, StageSummary, with_geometric_mean
 from energysweep.ledger.ranking import same_work
 from energysweep.ledger.trials import TrialSummary
@@ -30,7 +31,7 @@ class Extent:
     """The trials of a run, counted.
 
     Attributes:
-        status: of the run: ``running``, ``done``, ``failed`` or ``interrupted``.
+        status: of the run: ``running``, ``done``, ``failed``, ``interrupted`` or ``stopped by budget``.
         planned: how many trials it makes, those of its stages included; at least as many as it has begun.
         ended: how many ran to their end or were stopped for being worse than others.
         failed: how many gave up.
@@ -82,6 +83,8 @@ def open_text(found: Extent) -> str:
     how = "energysweep resume RUN_DIR goes on with what is left"
     if found.status == "running":
         return f"The run has not ended: {many}. If its driver was killed, {how}."
+    if found.status == STOPPED:
+        return f"Stopped by its budget: {many}; energysweep resume RUN_DIR --set budget.KIND=MORE goes on."
     return f"{'Interrupted' if found.status == 'interrupted' else 'Not all was run'}: {many}; {how}."
 
 

@@ -10,8 +10,9 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Final, Generic, Literal, TypeVar
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
+from annotated_types import Gt, Le
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from energysweep.core.buckets import BY_NAME, HOST_BUCKETS
@@ -23,6 +24,7 @@ from energysweep.core.records import (
     DecisionRow,
     EnergyRow,
     GramsPerKwh,
+    Joules,
     LeaseRow,
     MeterRow,
     Patience,
@@ -181,8 +183,27 @@ class _Search(BaseModel):
     metrics: dict[str, Any] | None = None
 
 
+class _Price(BaseModel):
+    per_kwh: Annotated[float, Gt(0), Le(1e300)]
+    currency: str = "EUR"
+
+
+class _BudgetEnd(BaseModel, extra="forbid"):
+    """What ``driver.budgeting.ending`` has noted."""
+
+    ended_early: Count
+    open: Count
+    more_joules: Joules | None
+    trial_joules: Joules | None
+    from_trials: Count
+    over_joules: Joules
+
+
 class _Spec(BaseModel):
     """What a report takes of the sweep; the rest is only shown."""
+
+    budget: dict[Literal["energy_joules", "emissions_grams", "cost", "duration_seconds"], float | None] | None = None
+    price: _Price | None = None
 
     workload: str | None = None
     command: list[str] | None = None
@@ -202,7 +223,8 @@ _FACTS: Final[Mapping[str, Any]] = {
     "spec": _Spec | None,
     "started_at": UnixTime | None,
     "duration_seconds": Seconds | None,
-    "status": Literal["running", "done", "failed", "interrupted"],
+    "status": Literal["running", "done", "failed", "interrupted", "stopped by budget"],
+    "budget": _BudgetEnd | None,
     "planned_trials": Count,
     "objective": _Objective | None,
     "stages": dict[str, _Stage],

@@ -23,6 +23,8 @@ from energysweep.sweepfile.yaml import KeyPath, Problem, listed, quoted, shown
 
 MAX_TRIALS = 100_000  # far above what one sweep can run; a slip of the keyboard makes millions
 
+_CURRENCY = 10
+
 _MAX_DRAWN = 2**53  # Optuna draws in doubles
 
 _WORKLOAD = re.compile(r"(?:.+\.py|[^\W\d]\w*(?:\.[^\W\d]\w*)*):[^\W\d]\w*(?:\.[^\W\d]\w*)*")
@@ -51,8 +53,7 @@ def check(spec: SweepSpec) -> Iterator[Problem]:
     for name, profile in spec.hardware.items():
         yield from _check_resources(("hardware", name, "resources"), profile.resources)
     yield from _check_carbon(spec)
-    if spec.budget is not None:
-        yield Problem(("budget",), "budget is not supported yet; remove it")
+    yield from _check_budget(spec)
     yield from _check_meters(spec)
     count = trial_count(spec)
     if count.trials > MAX_TRIALS:
@@ -251,6 +252,24 @@ def _check_carbon(spec: SweepSpec) -> Iterator[Problem]:
             carbon.resolve(country=given.country, region=given.region, pue=given.pue)
         except InputError as error:
             yield Problem(("carbon", key), error.problem)
+
+
+def _check_budget(spec: SweepSpec) -> Iterator[Problem]:
+    if spec.price is not None and (len(spec.price.currency) > _CURRENCY or not spec.price.currency.isprintable()):
+        yield Problem(("price", "currency"), f"must be a word of at most {_CURRENCY} characters")
+    budget = spec.budget
+    if budget is None:
+        return
+    if not budget.limits:
+        yield Problem(("budget",), f"has no limit: give one or more of {', '.join(type(budget).model_fields)}")
+    if budget.emissions_grams is not None:
+        if spec.carbon.country is None and spec.carbon.grams_per_kwh is None:
+            text = "needs carbon: {country: ...} or {grams_per_kwh: ...}; the world's average is no grid to stop by"
+            yield Problem(("budget", "emissions_grams"), text)
+        elif spec.carbon.grams_per_kwh == 0:
+            yield Problem(("budget", "emissions_grams"), "can never be spent: carbon.grams_per_kwh is 0")
+    if budget.cost is not None and spec.price is None:
+        yield Problem(("budget", "cost"), "needs price: {per_kwh: ..., currency: ...}")
 
 
 def _check_meters(spec: SweepSpec) -> Iterator[Problem]:

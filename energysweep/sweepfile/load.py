@@ -22,6 +22,7 @@ from energysweep.sweepfile.model import (
     Carbon,
     Hardware,
     Objective,
+    Price,
     Results,
     Scheduler,
     Search,
@@ -53,6 +54,7 @@ _MODELS: dict[KeyPath, type[BaseModel]] = {
     ("stages", "*", "objective"): Objective,
     ("carbon",): Carbon,
     ("budget",): Budget,
+    ("price",): Price,
 }
 _MAX_DETAILS = 100
 _LISTS, _MAPPINGS = "be a list", "be a mapping"

@@ -270,12 +270,37 @@ class Carbon(_Model):
 
 
 class Budget(_Model):
-    """Not supported yet."""
+    """What the sweep may use in all its parts together; it ends when one of these is spent."""
 
-    energy_joules: Positive | None = None
-    """Joules that the sweep may use."""
+    energy_joules: Annotated[Positive, Field(le=records.MAX_JOULES)] | None = None
+    """Joules that it may be charged with: trials, their start-up and overhead, also of what is lost or pruned."""
     emissions_grams: Positive | None = None
-    """Grams of CO2e that the sweep may cause."""
+    """Grams of CO2e of these joules; needs a grid under carbon."""
+    cost: Positive | None = None
+    """What these joules may cost, in the currency of price."""
+    duration_seconds: Positive | None = None
+    """How long the sweep may run; the time between its parts does not count."""
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Those that are given, by their names."""
+        return self.model_dump(exclude_none=True)
+
+
+def _no_table(value: Any) -> Any:
+    if isinstance(value, str):
+        message = "must be a number, the price of a kilowatt-hour; a table of hours is not read"
+        raise PydanticCustomError("price", "{message}", {"message": message})
+    return value
+
+
+class Price(_Model):
+    """What energy costs."""
+
+    per_kwh: Annotated[Positive, BeforeValidator(_no_table)]
+    """Price of a kilowatt-hour, a number. The building's share (carbon.pue) is paid for, too."""
+    currency: Text = "EUR"
+    """Its currency, a short word for people, such as EUR."""
 
 
 def _listed(value: Any) -> Any:
@@ -338,7 +363,9 @@ class SweepSpec(_Model):
     carbon: Carbon = Carbon()
     """The grid that the energy came from."""
     budget: Budget | None = None
-    """Not supported yet."""
+    """What the sweep may use at most."""
+    price: Price | None = None
+    """What energy costs."""
     meters: Annotated[Sequence[str], Field(min_length=1, description=f"Each of {METERS}; auto stands alone.")] = [AUTO]
     idle_power_watts: Mapping[Component, Annotated[records.Watts, _Finite]] = {}
     """Idle power of a host's cpu, dram and gpu, if it is known."""

@@ -18,6 +18,7 @@ from energysweep.accounting.accounts import Sweep
 from energysweep.agent import protocol
 from energysweep.agent.discovery import TargetsFile
 from energysweep.core import carbon
+from energysweep.driver.budget import Spending
 from energysweep.driver.poller import Poller
 from energysweep.driver.progress import Status
 from energysweep.driver.recorder import Recorder
@@ -182,7 +183,10 @@ class SimulatedSweep:
 
     # In place of Tune ------------------------------------------------------------------------------------------------
 
-    def fit(self, spec: SweepSpec, stage: str, checkpoints: Checkpoints, recorder: Recorder) -> Mapping[str, str]:
+    def fit(
+        self, spec: SweepSpec, stage: str, checkpoints: Checkpoints, recorder: Recorder, spending: Spending | None
+    ) -> Mapping[str, str]:
+        self.spending = spending
         self._recorder = recorder
         self.gone_on_from = dict(checkpoints)
         found = {
@@ -235,6 +239,15 @@ class SimulatedSweep:
     def complete(self, trial: str) -> None:
         self._recorder.on_trial_complete(0, [], self._trial(trial))
         self.world.leave(trial)
+
+    def fail(self, trial: str) -> None:
+        """Its worker dies, and Tune tries it again."""
+        self.world.leave(trial)
+        self._recorder.on_trial_recover(0, [], self._trial(trial))
+
+    def config(self, trial: str) -> dict[str, Any]:
+        """Its config in Tune."""
+        return dict(self._configs[trial])
 
     def lose(self, trial: str) -> None:
         """Its node is lost, and Tune hears that its worker died."""

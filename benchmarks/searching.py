@@ -15,6 +15,7 @@ import math
 import statistics
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from energysweep.core.objective import Objective
@@ -33,15 +34,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--orders", type=int, default=20, help="Each task is rehearsed in so many orders.")
     parser.add_argument("--without-target", action="store_true", help="Trials are not for the target, but the best.")
     given = parser.parse_args(arguments)
-    with (given.folder / "targets.csv").open(newline="") as file:
-        targets = {row["task"]: float(row["target_accuracy"]) for row in csv.DictReader(file)}
-    tasks = [
-        (
-            read_table(given.folder / f"task-{name}.csv.gz", "val_accuracy"),
-            Objective("val_accuracy", "max", None if given.without_target else target),
-        )
-        for name, target in targets.items()
-    ]
+    tasks = tasks_of(given.folder)
+    if given.without_target:
+        tasks = [(curves, replace(objective, target=None)) for curves, objective in tasks]
     regret = "mean regret | largest of a task" if given.without_target else "largest regret of a task"
     print(f"| scheduler | starts | at once | energy | dearest task | {regret} | best found | pauses |")
     print(f"|---|---|--:|--:|--:|--:|--:|--:|{'--:|' if given.without_target else ''}")
@@ -49,6 +44,16 @@ def main(arguments: Sequence[str]) -> int:
         for at_once in _AT_ONCE:
             print(_row(scheduler, starts_cost, at_once, tasks, given.orders), flush=True)
     return 0
+
+
+def tasks_of(folder: Path) -> list[tuple[Curves, Objective]]:
+    """The tables of a folder, each with its target."""
+    with (folder / "targets.csv").open(newline="") as file:
+        targets = {row["task"]: float(row["target_accuracy"]) for row in csv.DictReader(file)}
+    return [
+        (read_table(folder / f"task-{name}.csv.gz", "val_accuracy"), Objective("val_accuracy", "max", target))
+        for name, target in targets.items()
+    ]
 
 
 def _row(

@@ -120,6 +120,14 @@ def count(text: str) -> int:
     return int(text)
 
 
+def at_least_one(text: str) -> int:
+    """The type of an option that is a number of things, of which there must be one."""
+    found = count(text)
+    if found < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return found
+
+
 def port(text: str) -> int:
     """The type of an option that is a port."""
     if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65535:

@@ -8,7 +8,7 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from energysweep.cli.common import add_command, count, path, run_folder
+from energysweep.cli.common import add_command, at_least_one, count, path, run_folder
 from energysweep.core.errors import InputError
 from energysweep.core.objective import OUR_NAMES, TUNES_NAMES, Objective, number
 from energysweep.core.records import MAX_TARGET
@@ -16,6 +16,7 @@ from energysweep.core.runfolder import LEDGER
 from energysweep.core.terminal import say
 
 if TYPE_CHECKING:
+    from energysweep.analysis.forecast import Forecast
     from energysweep.driver.curves import Curves
     from energysweep.driver.rehearsal import Rehearsal
     from energysweep.sweepfile.algorithms import SchedulerType
@@ -59,10 +60,10 @@ def add(commands: Any) -> None:
         help="The metric is to be large (max) or small (min); max in a table, and as the objective in a run.",
     )
     rehearse.add_argument(
-        "--winners", metavar="N", type=_at_least_one, default=3, help="A race or cap confirms N of them; 3 by default."
+        "--winners", metavar="N", type=at_least_one, default=3, help="A race or cap confirms N of them; 3 by default."
     )
     rehearse.add_argument(
-        "--concurrent", metavar="N", type=_at_least_one, default=1, help="N trials run at once; 1 by default."
+        "--concurrent", metavar="N", type=at_least_one, default=1, help="N trials run at once; 1 by default."
     )
     rehearse.add_argument(
         "--order",
@@ -83,9 +84,9 @@ def _rehearse(arguments: argparse.Namespace) -> int:
     if kind.needs_target and objective.target is None:
         raise InputError(f"there is no target for {objective.metric}, and {kind.name} needs one", key="--target")
 
-    from energysweep.driver.rehearsal import rehearse
+    from energysweep.driver.forecasting import rehearsed
 
-    found = rehearse(
+    found, interval = rehearsed(
         curves,
         objective,
         arguments.scheduler,
@@ -99,6 +100,10 @@ def _rehearse(arguments: argparse.Namespace) -> int:
                 {
                     **asdict(found),
                     "ratio": found.ratio,
+                    "low": interval.low,
+                    "high": interval.high,
+                    "startup_joules": curves.startup_joules,
+                    "resume_joules": curves.resume_joules,
                     "stopped": curves.stopped,
                     "left_out": curves.left_out,
                     "estimated": curves.estimated,
@@ -107,7 +112,7 @@ def _rehearse(arguments: argparse.Namespace) -> int:
             )
         )
     else:
-        say("\n".join(_sentences(curves, objective, found)))
+        say("\n".join(_sentences(curves, objective, found, interval)))
     return 0
 
 
@@ -136,10 +141,10 @@ def _of_run(arguments: argparse.Namespace) -> tuple[Curves, Objective]:
     from energysweep.driver.curves import curves_of
 
     state = RunState.of(data, {"": objective})
-    return curves_of(str(arguments.folder), state, data.run.get("varying") or ()), objective
+    return curves_of(str(arguments.folder), state, data.run), objective
 
 
-def _sentences(curves: Curves, objective: Objective, found: Rehearsal) -> list[str]:
+def _sentences(curves: Curves, objective: Objective, found: Rehearsal, interval: Forecast) -> list[str]:
     from energysweep.core.text import count_text, energy_text, number_text
 
     estimated = bool(curves.estimated)
@@ -157,6 +162,13 @@ def _sentences(curves: Curves, objective: Objective, found: Rehearsal) -> list[s
         f" {count_text(found.pauses, 'pause')}; {grid} spends"
         f" {energy_text(found.grid_joules, estimated=estimated)}: {ratio} of it.",
     ]
+    low, high = (energy_text(joules, estimated=estimated) for joules in (interval.low, interval.high))
+    sentences.append(f"Another run of it would spend {low} to {high} in 9 of 10 cases.")
+    if curves.startup_joules or curves.resume_joules:
+        starts = energy_text(curves.startup_joules, estimated=estimated)
+        sentences.append(f"Each start of a trial is counted as {starts}{_of_resuming(curves, estimated)}.")
+    elif curves.resume_joules is None and found.pauses:
+        sentences.append(f"Starts cost nothing there{_of_resuming(curves, estimated)}.")
     if not has_target:
         sentences.append(_chosen_by_value(curves, objective, found))
     elif found.chosen is None:
@@ -177,6 +189,15 @@ def _sentences(curves: Curves, objective: Objective, found: Rehearsal) -> list[s
             " so these energies are at least so high."
         )
     return sentences
+
+
+def _of_resuming(curves: Curves, estimated: bool) -> str:
+    from energysweep.core.text import energy_text
+
+    if curves.resume_joules is None:
+        return "; what going on from a pause costs nobody has measured: between nothing and a first report"
+    more = energy_text(curves.resume_joules, estimated=estimated)
+    return f", going on from a pause as {more} more" if curves.resume_joules else ""
 
 
 def _chosen_by_value(curves: Curves, objective: Objective, found: Rehearsal) -> str:
@@ -208,10 +229,3 @@ def _target(text: str) -> float:
     if value is None or abs(value) > MAX_TARGET:
         raise argparse.ArgumentTypeError(f"{text!r} is no number from {-MAX_TARGET:g} to {MAX_TARGET:g}")
     return value
-
-
-def _at_least_one(text: str) -> int:
-    found = count(text)
-    if found < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return found

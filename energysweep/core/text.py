@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from energysweep.core.carbon import JOULES_PER_KWH
@@ -71,6 +71,12 @@ def power_text(watts: float | None, *, estimated: bool = False, brief: bool = Fa
     return NOT_AVAILABLE if watts is None else _marked(f"{number_text(watts)} W", estimated, brief)
 
 
+def clock_text(seconds: float) -> str:
+    """Minutes and seconds: ``2:05``."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"
+
+
 class Interval(Protocol):
     """A value with the ends of its interval; None where there is none."""
 
@@ -80,6 +86,22 @@ class Interval(Protocol):
     def low(self) -> float | None: ...
     @property
     def high(self) -> float | None: ...
+
+
+class Forecast(Protocol):
+    """What a quantity will be, with the interval that holds it."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+
+
+def forecast_text(forecast: Forecast, text: Callable[[float], str]) -> str:
+    """A forecast with its interval, each as ``text`` writes the quantity: ``≈ 1,240 J (980 J to 1,500 J)``."""
+    return f"≈ {text(forecast.value)} ({text(forecast.low)} to {text(forecast.high)})"
 
 
 def ratio_text(ratio: Interval, *, estimated: bool = False) -> str:

@@ -9,14 +9,14 @@ import math
 import statistics
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from energysweep.core.errors import InputError
 from energysweep.core.inputs import decoded, read_bytes
-from energysweep.core.naming import configuration_text
+from energysweep.core.naming import configuration_text, exact_text
 from energysweep.core.objective import Objective, first_held, number
 from energysweep.core.records import MAX_JOULES, OPEN
 from energysweep.ledger.run_state import RunState
@@ -43,6 +43,8 @@ class Curves:
         stopped: how many trials had been stopped before their end: what they would have cost beyond is not known.
         left_out: how many configurations lack a seed that others have: they could not be confirmed, and do not run.
         estimated: the joules are partly of an estimate; None of a table, which does not tell.
+        startup_joules: of one start of a trial.
+        resume_joules: of going on from a pause, as part of the trial's own energy; None if nobody has measured it.
     """
 
     of: str
@@ -50,6 +52,8 @@ class Curves:
     stopped: int = 0
     left_out: int = 0
     estimated: bool | None = None
+    startup_joules: float = 0.0
+    resume_joules: float | None = 0.0
 
     @property
     def configurations(self) -> list[str]:
@@ -120,18 +124,19 @@ def read_table(path: Path, metric: str) -> Curves:
     return Curves(path.name, kept, left_out=left_out)
 
 
-def curves_of(name: str, state: RunState, varying: Sequence[str]) -> Curves:
+def curves_of(name: str, state: RunState, facts: Mapping[str, Any]) -> Curves:
     """The curves of a run's own configurations. Reports whose energy nobody knows are left out.
 
     Args:
         name: of the run.
         state: of the run.
-        varying: the parameters that differ between its configurations.
+        facts: what its driver noted.
 
     Raises:
         InputError: no trial has reported with its energy.
     """
     objective = state.objectives.get("")
+    varying = facts.get("varying") or ()
     seeds: dict[str, int] = defaultdict(int)
     found: dict[tuple[str, int], list[Report]] = {}
     stopped = 0
@@ -152,7 +157,46 @@ def curves_of(name: str, state: RunState, varying: Sequence[str]) -> Curves:
         raise InputError("no trial has ended that reported with its energy", file=name)
     kept, left_out = _with_all_seeds(found)
     estimated = any(is_model(meter.source) for meter in state.meters.values())
-    return Curves(name, kept, stopped, left_out, estimated)
+    resuming = joules_of_resuming(state, facts)
+    return Curves(name, kept, stopped, left_out, estimated, joules_of_a_start([state]), resuming)
+
+
+def joules_of_a_start(states: Iterable[RunState]) -> float:
+    """What it took in the mean to start a trial, anew or from a pause, before it began to work."""
+    found = [
+        (sum(sums["startup"] for sums in state.booked(row.trial).values()), len(state.leases_of(row.trial)))
+        for state in states
+        for row in state.all_rows()
+    ]
+    starts = sum(number for _, number in found)
+    return math.fsum(joules for joules, _ in found) / starts if starts else 0.0
+
+
+def joules_of_resuming(state: RunState, facts: Mapping[str, Any]) -> float | None:
+    """What a report that came after a pause cost more than others of its configuration, in the median of these.
+
+    Args:
+        state: of a run.
+        facts: what its driver noted.
+
+    Returns:
+        None if no trial of it went on from a pause, or if the run itself was interrupted: other clocks then.
+    """
+    if len(facts.get("parts") or ()) > 1:
+        return None
+    began_at = facts.get("started_at") or 0.0
+    costs: dict[str, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
+    for row in state.of_stage(""):
+        resumed = [lease.opened_at - began_at for lease in state.leases_of(row.trial)[1:]]
+        joules = seconds = 0.0
+        for report in state.reports_of(row.trial):
+            if report.energy_joules is None:
+                continue
+            is_after = any(seconds < at <= report.elapsed_seconds for at in resumed)
+            costs[exact_text((row.parameters, row.hardware))][is_after].append(max(0.0, report.energy_joules - joules))
+            joules, seconds = max(joules, report.energy_joules), report.elapsed_seconds
+    extras = [statistics.fmean(after) - statistics.fmean(plain) for plain, after in costs.values() if plain and after]
+    return max(0.0, statistics.median(extras)) if extras else None
 
 
 def _with_all_seeds(

@@ -19,7 +19,7 @@ from energysweep.core.carbon import Intensity
 from energysweep.core.naming import trial_text
 from energysweep.core.records import OPEN
 from energysweep.core.terminal import console, note
-from energysweep.core.text import emissions_text, energy_text, power_text
+from energysweep.core.text import clock_text, emissions_text, energy_text, power_text
 from energysweep.driver.poller import Poller
 from energysweep.driver.run_facts import owner
 from energysweep.ledger.run_state import RunState
@@ -218,13 +218,10 @@ def _facts(status: Status) -> list[tuple[str, str]]:
     grams = emissions_text(status.grams, estimated=status.estimated)
     facts.append(("energy", f"{energy}, {grams} of CO2e"))
     left = status.seconds_left
-    facts.append(("time", _clock(status.elapsed_seconds) + ("" if left is None else f", about {_clock(left)} left")))
+    facts.append(
+        ("time", clock_text(status.elapsed_seconds) + ("" if left is None else f", about {clock_text(left)} left"))
+    )
     return facts
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d}"
 
 
 # How a sweep stands while it runs: for the person who watches it, and for the dashboards -----------------------------

@@ -12,7 +12,7 @@ import math
 import random
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +45,7 @@ class Rehearsal:
             mean over its seeds of the best value that it reports.
         trials: how many began.
         pauses: how often one was paused.
+        last_joules: when the last one ended, as the joules that a trial spends in so long.
     """
 
     scheduler: str
@@ -55,6 +56,7 @@ class Rehearsal:
     simple_regret: float | None
     trials: int
     pauses: int
+    last_joules: float
 
     @property
     def ratio(self) -> float | None:
@@ -74,17 +76,23 @@ def rehearse(
     at_once: int = 1,
     order_seed: int | None = None,
     startup_joules: float = 0.0,
+    resume_joules: float = 0.0,
+    settings: Mapping[str, Any] | None = None,
+    stops_at_target: bool = True,
 ) -> Rehearsal:
     """Play the curves to a scheduler.
 
     Args:
         curves: of every configuration that there is.
-        objective: if it has a target, every trial ends there.
-        scheduler_type: of ``sweepfile.SCHEDULERS``, with its defaults.
+        objective: if it has a target, every trial ends there, unless ``stops_at_target`` is false.
+        scheduler_type: of ``sweepfile.SCHEDULERS``, with its defaults, where ``settings`` gives no others.
         winners: of a race or cap.
         at_once: how many trials run at the same time.
         order_seed: the configurations come in an order drawn by this seed; None: in that of the curves.
         startup_joules: what each start of a trial costs, new or from a pause.
+        resume_joules: what a trial spends on going on from a pause before it trains again, as part of its own energy.
+        settings: of the scheduler, other keys of the sweep's file.
+        stops_at_target: trials end at the target.
     """
     names = curves.configurations
     if order_seed is not None:
@@ -92,6 +100,7 @@ def rehearse(
     used: dict[str, Any] = {"type": scheduler_type}
     if "winners" in SCHEDULERS[scheduler_type].keys:
         used["winners"] = winners
+    used |= settings or {}
     spec = SweepSpec.model_validate(
         {
             "name": "rehearsal",
@@ -101,7 +110,7 @@ def rehearse(
                 "metric": objective.metric,
                 "mode": objective.mode,
                 "target": objective.target,
-                "stop_at_target": objective.target is not None,
+                "stop_at_target": stops_at_target and objective.target is not None,
                 "patience": objective.patience,
             },
             "repeats": curves.seeds,
@@ -109,7 +118,7 @@ def rehearse(
             "max_concurrent_trials": at_once,
         }
     )
-    stage = _Stage(spec, curves, at_once, startup_joules)
+    stage = _Stage(spec, curves, at_once, startup_joules, resume_joules)
     stage.play()
     chosen = stage.chosen()
     regret = simple_regret = None
@@ -129,6 +138,7 @@ def rehearse(
         simple_regret,
         len(stage.trials),
         stage.pauses,
+        stage.now_joules,
     )
 
 
@@ -154,6 +164,7 @@ class _StandIn:
     status: str = Trial.PENDING
     done: int = 0  # reports
     starts: int = 0
+    resumed_joules: float = 0.0  # beyond its curve
     last_result: dict[str, Any] = field(default_factory=dict)
 
     def set_status(self, status: str) -> None:
@@ -166,11 +177,14 @@ class _StandIn:
 class _Stage:
     """Tune's controller, as far as schedulers and searchers talk to it, in simulated time."""
 
-    def __init__(self, spec: SweepSpec, curves: Curves, at_once: int, startup_joules: float) -> None:
+    def __init__(
+        self, spec: SweepSpec, curves: Curves, at_once: int, startup_joules: float, resume_joules: float
+    ) -> None:
         self._objective = spec.objective.rule
         self._curves = curves.by_trial
         self._at_once = at_once
         self._startup_joules = startup_joules
+        self._resume_joules = resume_joules
         self._stop = StopRule(spec)
         self._scheduler: Scheduler = scheduler(spec)
         every: list[Point] = points(spec)
@@ -178,7 +192,7 @@ class _Stage:
         self.search_alg = self._scheduler.search(wrapped)
         self._waiting = [] if self.search_alg is not None else wrapped
         self._events: list[tuple[float, int, _StandIn]] = []
-        self._now = 0.0
+        self.now_joules = 0.0
         self.trials: list[_StandIn] = []
         self.spent_joules = 0.0
         self.pauses = 0
@@ -207,7 +221,7 @@ class _Stage:
                 self._begin(trial)
             if not self._events:
                 return
-            self._now, _, trial = heapq.heappop(self._events)
+            self.now_joules, _, trial = heapq.heappop(self._events)
             self._report(trial)
 
     def chosen(self) -> str | None:
@@ -257,14 +271,16 @@ class _Stage:
     def _begin(self, trial: _StandIn) -> None:
         trial.status = Trial.RUNNING
         trial.starts += 1
-        self.spent_joules += self._startup_joules
-        self._train(trial, self._startup_joules)
+        again = self._resume_joules if trial.starts > 1 else 0.0
+        trial.resumed_joules += again
+        self.spent_joules += self._startup_joules + again
+        self._train(trial, self._startup_joules + again)
 
     def _train(self, trial: _StandIn, extra_joules: float = 0.0) -> None:
         """The same power for all: joules are the time."""
         before = trial.curve[trial.done - 1].joules if trial.done else 0.0
         takes = trial.curve[trial.done].joules - before if trial.done < len(trial.curve) else 0.0
-        heapq.heappush(self._events, (self._now + extra_joules + takes, int(trial.trial_id), trial))
+        heapq.heappush(self._events, (self.now_joules + extra_joules + takes, int(trial.trial_id), trial))
 
     def _report(self, trial: _StandIn) -> None:
         if trial.done == len(trial.curve):  # it has nothing more to say
@@ -275,7 +291,7 @@ class _Stage:
         trial.done += 1
         trial.last_result = {
             TRAINING_ITERATION: trial.done,
-            "energy_joules": report.joules,
+            "energy_joules": report.joules + trial.resumed_joules,
             "startup_joules": trial.starts * self._startup_joules,
             SHOULD_CHECKPOINT: True,
             **({} if report.value is None else {self._objective.metric: report.value}),

@@ -73,6 +73,20 @@ def test_what_starts_cost_is_paid_at_each_start_and_makes_pauses_fewer() -> None
     assert dear.grid_joules == free.grid_joules + 5.0 * 10
 
 
+def test_what_going_on_from_a_pause_costs_is_part_of_the_trial_s_own_energy() -> None:
+    free = rehearse(FIVE, ACCURACY, "race", winners=1)
+    dear = rehearse(FIVE, ACCURACY, "race", winners=1, resume_joules=3.0)
+    assert dear.energy_joules > free.energy_joules
+    assert rehearse(FIVE, ACCURACY, "cap", resume_joules=9.0) == rehearse(FIVE, ACCURACY, "cap")  # it never pauses
+
+
+def test_trials_may_run_beyond_the_target_and_the_time_is_that_of_the_last_one() -> None:
+    whole = rehearse(FIVE, ACCURACY, "fifo", stops_at_target=False, at_once=10)
+    assert whole.energy_joules == 2 * 20 * (2 + 1 + 4 + 4 + 2)
+    assert whole.last_joules == 80  # the longest, side by side with the others
+    assert rehearse(FIVE, ACCURACY, "fifo").last_joules == 212
+
+
 def test_nobody_reaches_a_target_beyond_all() -> None:
     found = rehearse(FIVE, Objective("accuracy", "max", 2.0), "race")
     assert (found.chosen, found.regret) == (None, None)
@@ -168,9 +182,12 @@ def test_the_command_tells_one_json_object_or_sentences(tmp_path: Path, capsys: 
     expected = {"scheduler": "cap", "energy_joules": 76.0, "grid_joules": 212.0, "chosen": "b", "regret": 1.0}
     assert {name: told[name] for name in expected} == expected
     assert told["ratio"] == pytest.approx(76 / 212)
+    assert 50 < told["low"] <= 76 < told["high"] < 212
+    assert (told["startup_joules"], told["resume_joules"]) == (0.0, 0.0)
     assert main(command) == 0
     said = capsys.readouterr().out
     assert "spends 76.0 J in 8 trials" in said
+    assert "Another run of it would spend" in said
     assert "It chooses b, which needs 6.00 J: 1.00 times what the best one needs." in said
 
 

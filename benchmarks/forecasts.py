@@ -1,0 +1,89 @@
+"""How often forecasts hold what comes, on tables of learning curves: ``python -m benchmarks.forecasts FOLDER``.
+
+The folder is one as ``benchmarks.searching`` takes it. Of every configuration the first reports of one seed are known,
+as after the first rung of a race; the rest is forecast, and then played. Prints a Markdown table: in how many of the
+tasks the truth lay in the 90 % interval, how wide that was (its upper end over its lower one, in the median), and what
+was forecast over what came (the geometric mean).
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.searching import tasks_of
+from energysweep.analysis.forecast import Forecast, Known
+from energysweep.core.objective import Objective
+from energysweep.driver.curves import Curves
+from energysweep.driver.evidence import Evidence, Power
+from energysweep.driver.forecasting import WORLDS, Way, planned
+from energysweep.driver.rehearsal import rehearse
+from energysweep.sweepfile import SweepSpec
+
+_WAYS = (Way("fifo", stops_at_target=False), *(Way(name, stops_at_target=True) for name in ("fifo", "race", "cap")))
+_AT_ONCE = 2
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Forecast every task."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", metavar="FOLDER", type=Path)
+    parser.add_argument("--reports", type=int, nargs="+", default=[3, 6], help="So many are known of each trial.")
+    parser.add_argument("--worlds", type=int, default=WORLDS, help="Each forecast is made of so many.")
+    given = parser.parse_args(arguments)
+    tasks = tasks_of(given.folder)
+    print("| sweep | known reports | held by the interval | width | forecast over truth |")
+    print("|---|--:|--:|--:|--:|")
+    for reports in given.reports:
+        held = 0
+        for way in _WAYS:
+            row, number = _row(way, tasks, reports, given.worlds)
+            held += number
+            print(row, flush=True)
+        print(f"| together | {reports} | {held} of {len(tasks) * len(_WAYS)} | | |", flush=True)
+    return 0
+
+
+def _row(way: Way, tasks: Sequence[tuple[Curves, Objective]], reports: int, worlds: int) -> tuple[str, int]:
+    found = [(_forecast(curves, objective, way, reports, worlds), curves, objective) for curves, objective in tasks]
+    truths = [_truth(curves, objective, way) for _, curves, objective in found]
+    forecasts = [forecast for forecast, *_ in found]
+    held = sum(each.contains(truth) for each, truth in zip(forecasts, truths, strict=True))
+    width = statistics.median(each.high / each.low for each in forecasts)
+    off = math.exp(
+        statistics.fmean(math.log(each.value / truth) for each, truth in zip(forecasts, truths, strict=True))
+    )
+    return f"| {way.name} | {reports} | {held} of {len(tasks)} | {width:.2f} | {off:.2f} |", held
+
+
+def _forecast(curves: Curves, objective: Objective, way: Way, reports: int, worlds: int) -> Forecast:
+    spec = SweepSpec.model_validate(
+        {
+            "name": "forecast",
+            "workload": "forecast:train",
+            "parameters": {"configuration": {"grid": curves.configurations}},
+            "objective": {"metric": objective.metric, "mode": objective.mode, "target": objective.target},
+            "repeats": curves.seeds,
+            "max_concurrent_trials": _AT_ONCE,
+        }
+    )
+    known = []
+    for name in curves.configurations:
+        curve = curves.by_trial[name, 0]
+        first = curve[:reports]
+        known.append({0: Known([each.joules for each in first], [each.value for each in first], len(curve))})
+    evidence = Evidence(known, (), length_is_known=True, power=Power(), estimated=False, again=False)
+    return planned(spec, evidence, way, count=worlds).joules
+
+
+def _truth(curves: Curves, objective: Objective, way: Way) -> float:
+    played = rehearse(curves, objective, way.scheduler, at_once=_AT_ONCE, stops_at_target=way.stops_at_target)
+    return played.energy_joules
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,235 @@
+"""The command that says beforehand what a sweep will cost: plan."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from energysweep.cli.common import add_address, add_command, add_metrics_port, add_set, at_least_one, path, run_folder
+from energysweep.core.errors import InputError, SweepError
+from energysweep.core.runfolder import LEDGER
+from energysweep.core.terminal import note, say
+
+if TYPE_CHECKING:
+    from energysweep.analysis.forecast import Forecast
+    from energysweep.core.carbon import Intensity
+    from energysweep.driver.evidence import Evidence
+    from energysweep.driver.forecasting import Planned
+    from energysweep.sweepfile import SweepSpec
+
+_UNKNOWN = (
+    "Unknown: nothing has been measured of this workload. What would tell: an earlier run of it (--from RUN_DIR), or a"
+    " pilot of a few reports (--pilot 3), which is metered and paid for"
+)
+
+
+def add(commands: Any) -> None:
+    """Add it to the command line."""
+    plan = add_command(commands, "plan", _plan, "says beforehand what a sweep will cost under each scheduler")
+    plan.add_argument("sweep", metavar="SWEEP.yaml", type=path, help="This file says what the sweep is.")
+    _add_from(plan, "The forecast is made from the run in RUN_DIR, of the same workload. May be given several times.")
+    plan.add_argument(
+        "--pilot",
+        metavar="N",
+        type=at_least_one,
+        help="N configurations are run for a few reports each, as a run of their own, and tell what the rest costs.",
+    )
+    plan.add_argument(
+        "--pilot-reports",
+        metavar="N",
+        type=at_least_one,
+        default=3,
+        help="A pilot's trials make N reports; 3 by default.",
+    )
+    plan.add_argument(
+        "--reports",
+        metavar="N",
+        type=at_least_one,
+        help="A trial that nobody stops makes N reports; by default as earlier ones that ran to their end.",
+    )
+    plan.add_argument(
+        "--output",
+        metavar="DIR",
+        type=path,
+        default=Path("results"),
+        help="A pilot's folder is made in DIR; in results by default.",
+    )
+    add_address(plan)
+    add_metrics_port(plan)
+    add_set(plan)
+    plan.add_argument("--json", action="store_true", help="One JSON object is printed instead of sentences.")
+
+
+def _add_from(parser: argparse.ArgumentParser, text: str) -> None:
+    """The option --from."""
+    parser.add_argument("--from", metavar="RUN_DIR", dest="earlier", type=path, action="append", default=[], help=text)
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from energysweep.core import carbon
+    from energysweep.sweepfile import check_search, check_workload, count_sentence, load_spec
+
+    spec = load_spec(arguments.sweep, arguments.overrides)
+    check_workload(spec)
+    check_search(spec)
+    grid = carbon.resolve(**spec.carbon.model_dump())
+    if arguments.earlier and arguments.pilot:
+        raise InputError("give either --from or --pilot, not both", key="--pilot")
+    planned_spec = _with_reports(spec, arguments.reports)
+    pilot = None
+    if arguments.pilot:
+        pilot = _piloted(arguments, spec)
+        folders = [pilot[0]]
+    else:
+        folders = arguments.earlier
+    if not folders:
+        if arguments.json:
+            say(json.dumps({"sweep": spec.name, "unknown": f"{_UNKNOWN}.", "plans": []}))
+        else:
+            say(f"{spec.name}: {count_sentence(spec)}\n{_UNKNOWN}.")
+        return 0
+    found = _evidence_of(planned_spec, folders)
+
+    from energysweep.driver.forecasting import planned, ways
+
+    plans = [planned(planned_spec, found, way) for way in ways(planned_spec)]
+    if arguments.json:
+        say(json.dumps(_json(spec, grid, found, plans, folders, pilot), allow_nan=False))
+    else:
+        say("\n".join([f"{spec.name}: {count_sentence(spec)}", *_sentences(spec, grid, found, plans, folders, pilot)]))
+    return 0
+
+
+def _with_reports(spec: SweepSpec, reports: int | None) -> SweepSpec:
+    """The sweep, each of whose trials makes so many reports at the most."""
+    if reports is None:
+        return spec
+    at_most = min(reports, spec.stop.get("training_iteration", reports))
+    return spec.model_copy(update={"stop": {**spec.stop, "training_iteration": at_most}})
+
+
+def _evidence_of(spec: SweepSpec, folders: list[Path]) -> Evidence:
+    """What the runs in these folders say about a sweep.
+
+    Raises:
+        InputError: one is of no use, or none tells how many reports a trial makes.
+    """
+    from energysweep.driver.evidence import of_earlier_runs
+    from energysweep.ledger.run_state import RunState
+    from energysweep.ledger.store import read_ledger
+
+    runs = []
+    for folder in folders:
+        data = read_ledger(run_folder(folder) / LEDGER)
+        runs.append((str(folder), RunState.of(data, {"": spec.objective.rule}), data.run))
+    found = of_earlier_runs(spec, runs)
+    if not found.length_is_known:
+        raise InputError(
+            "nobody knows how many reports a trial makes: no trial of the runs ended by itself, and the sweep has no"
+            " stop.training_iteration; say how many",
+            key="--reports",
+        )
+    return found
+
+
+def _piloted(arguments: argparse.Namespace, spec: SweepSpec) -> tuple[Path, float | None]:
+    """Run a pilot; its folder, and what it was charged."""
+    from energysweep.sweepfile.pilot import pilot_of
+
+    pilot = pilot_of(spec, arguments.pilot, arguments.pilot_reports)
+
+    from energysweep.driver.progress import progress_for_terminal
+    from energysweep.driver.run import run
+    from energysweep.ledger.run_state import RunState
+    from energysweep.ledger.store import read_ledger
+
+    done = run(
+        pilot,
+        address=arguments.address,
+        output=arguments.output,
+        metrics_port=arguments.metrics_port,
+        progress=progress_for_terminal(),
+    )
+    for problem in done.problems:
+        note(f"energysweep: {problem}")
+    if done.interrupted:
+        raise SweepError(f"the pilot was interrupted; what it has measured: energysweep plan ... --from {done.folder}")
+    return done.folder, RunState.of(read_ledger(done.folder / LEDGER)).charged_joules
+
+
+def _sentences(
+    spec: SweepSpec,
+    grid: Intensity,
+    found: Evidence,
+    plans: list[Planned],
+    folders: list[Path],
+    pilot: tuple[Path, float | None] | None,
+) -> list[str]:
+    from energysweep.core.text import clock_text, emissions_text, energy_text, forecast_text
+    from energysweep.driver.evidence import said
+    from energysweep.driver.forecasting import own_way
+
+    lines = []
+    if pilot is not None:
+        lines.append(f"The pilot spent {energy_text(pilot[1], estimated=found.estimated)}: {pilot[0]}")
+    lines.append(said(found, "the pilot" if pilot else ", ".join(map(str, folders))))
+    lines += found.notes
+    if found.estimated:
+        lines.append("The joules that it rests on are partly of an estimate.")
+    own = own_way(spec)
+    names = [f"{each.way.name}{' (the file)' if each.way == own else ''}" for each in plans]
+    for name, each in zip(names, plans, strict=True):
+        grams = _grams(grid, each.joules)
+        parts = [
+            forecast_text(each.joules, energy_text),
+            f"{forecast_text(grams, emissions_text)} of CO2e",
+            "n/a" if each.seconds is None else forecast_text(each.seconds, clock_text),
+        ]
+        lines.append(f"{name.ljust(max(map(len, names)))}  {', '.join(parts)}")
+    if own is None:
+        lines.append(f"What {spec.scheduler.type} will cost cannot be rehearsed.")
+    lines.append("Each interval holds what comes in 9 of 10 cases.")
+    return lines
+
+
+def _json(
+    spec: SweepSpec,
+    grid: Intensity,
+    found: Evidence,
+    plans: list[Planned],
+    folders: list[Path],
+    pilot: tuple[Path, float | None] | None,
+) -> dict[str, Any]:
+    from energysweep.analysis.forecast import LEVEL
+    from energysweep.driver.forecasting import own_way
+
+    own = own_way(spec)
+    return {
+        "sweep": spec.name,
+        "from": [str(folder) for folder in folders],
+        "pilot": None if pilot is None else {"run": str(pilot[0]), "energy_joules": pilot[1]},
+        "trials": found.trials,
+        "configurations": len(found.configurations),
+        "seen": found.seen,
+        "estimated": found.estimated,
+        "notes": list(found.notes),
+        "level": LEVEL,
+        "plans": [
+            {
+                "scheduler": each.way.scheduler,
+                "stops_at_target": each.way.stops_at_target,
+                "is_own": each.way == own,
+                "energy_joules": asdict(each.joules),
+                "emissions_grams": asdict(_grams(grid, each.joules)),
+                "duration_seconds": None if each.seconds is None else asdict(each.seconds),
+            }
+            for each in plans
+        ],
+    }
+
+
+def _grams(grid: Intensity, joules: Forecast) -> Forecast:
+    return joules.times(grid.emissions_grams(1.0))

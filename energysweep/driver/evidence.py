@@ -1,0 +1,298 @@
+"""What earlier runs, a pilot, or the first reports of a run say about the trials that a sweep will make."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any, Final
+
+from energysweep.analysis.forecast import Known
+from energysweep.core.errors import InputError
+from energysweep.core.naming import exact_text
+from energysweep.core.objective import Objective, first_held
+from energysweep.core.records import OPEN, TrialRow
+from energysweep.core.text import count_text
+from energysweep.driver.curves import joules_of_a_start, joules_of_resuming
+from energysweep.ledger.run_state import RunState
+from energysweep.sweepfile import SweepSpec, points, trial_count, varying
+
+_BUILT_IN: Final = "energysweep.workloads."
+_EPOCHS: Final = "epochs"  # of the built-in workloads, which report once in each
+_CHANGES_NO_CURVE: Final = frozenset((_EPOCHS, "checkpoint_every"))  # of theirs
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of a sweep's trials before they have run.
+
+    Attributes:
+        configurations: of the sweep, in their order, by hardware profile; of each the trials that are known, by seed.
+        others: configurations that are known and not the sweep's.
+        length_is_known: somebody knows how many reports a trial makes that nobody stops; otherwise it is taken to be
+            as many as the longest has made.
+        power: what trials draw beyond their curves.
+        estimated: some of it is of an estimate.
+        again: it is of earlier runs, which are done anew; otherwise of this one.
+        notes: what a person should know of it.
+    """
+
+    configurations: Sequence[Mapping[int, Known]]
+    others: Sequence[Mapping[int, Known]]
+    length_is_known: bool
+    power: Power
+    estimated: bool
+    again: bool
+    notes: tuple[str, ...] = ()
+
+    @property
+    def seen(self) -> int:
+        """How many of the configurations have a known trial."""
+        return sum(1 for own in self.configurations if own)
+
+    @property
+    def trials(self) -> int:
+        """On how many trials it rests."""
+        return sum(len(own) for own in (*self.configurations, *self.others))
+
+
+@dataclass(frozen=True)
+class Power:
+    """What trials draw beyond their curves, and how fast.
+
+    Attributes:
+        startup_joules: of one start of a trial.
+        resume_joules: of going on from a pause, as part of the trial's own energy; None if no trial has.
+        report_joules: of a trial's first report, in the median: no more than that is going on from a pause taken to
+            cost, if nobody knows.
+        watts: of a trial at work, in the mean; None if nobody knows how long they took.
+        overhead_watts: of the sweep beside its trials.
+        at_once: how many trials worked at the same time, about.
+        stage_joules: of one trial of each stage.
+    """
+
+    startup_joules: float = 0.0
+    resume_joules: float | None = 0.0
+    report_joules: float = 0.0
+    watts: float | None = None
+    overhead_watts: float = 0.0
+    at_once: int = 1
+    stage_joules: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    key: str | None  # of the configuration, as the sweep would write it; None: the sweep has none like it
+    group: str
+    parameters: Mapping[str, Any]
+    seed: int
+    joules: list[float]
+    values: list[float | None]
+    ran_out: bool  # it ended by itself, and not at the target: no report is missing
+
+
+def of_earlier_runs(spec: SweepSpec, runs: Sequence[tuple[str, RunState, Mapping[str, Any]]]) -> Evidence:
+    """What earlier runs say about a sweep.
+
+    Args:
+        spec: the sweep.
+        runs: the name of each, its rows, and what its driver noted.
+
+    Raises:
+        InputError: a run is of another workload, or of no use.
+    """
+    notes: list[str] = []
+    trials: list[_Trial] = []
+    for name, state, facts in runs:
+        _check_workload(spec, name, facts)
+        told = _trials(spec, state, facts)
+        if not told:
+            raise InputError("no trial has reported with its energy: nobody can tell what others would cost", file=name)
+        if facts.get("status") != "done":
+            notes.append(f"{name} was not run to its end: what it has counts.")
+        if differing := _differing_constants(spec, state):
+            notes.append(f"{name} had other constants ({differing}): its trials may be like those of the sweep or not.")
+        trials += told
+    power = _power([state for _, state, _ in runs], [facts for *_, facts in runs], trials)
+    if missing := [stage for stage in spec.stages if stage not in power.stage_joules]:
+        raise InputError(f"none of the runs has a trial of stage {missing[0]}", key="--from")
+    estimated = any(state.estimated for _, state, _ in runs)
+    return _gathered(spec, trials, power, estimated=estimated, again=True, notes=notes)
+
+
+def of_this_run(spec: SweepSpec, state: RunState, facts: Mapping[str, Any]) -> Evidence | None:
+    """What the trials of a run have told so far of those to come; None if nothing."""
+    trials = _trials(spec, state, facts)
+    if not trials:
+        return None
+    return _gathered(spec, trials, _power([state], [facts], trials), estimated=state.estimated, again=False, notes=())
+
+
+def _gathered(
+    spec: SweepSpec, trials: Sequence[_Trial], power: Power, *, estimated: bool, again: bool, notes: Sequence[str]
+) -> Evidence:
+    groups: dict[str, list[_Trial]] = defaultdict(list)
+    for trial in trials:
+        groups[trial.group].append(trial)
+    ran_out = {group: [len(each.joules) for each in members if each.ran_out] for group, members in groups.items()}
+    usual = max((made for lengths in ran_out.values() for made in lengths), default=None)
+    longest = max(len(trial.joules) for trial in trials)
+    known_by_group: dict[str, dict[int, Known]] = {}
+    for group, members in groups.items():
+        wanted = [_length(spec, trial.parameters) or max(ran_out[group], default=usual) or longest for trial in members]
+        known_by_group[group] = {
+            place if again else trial.seed: _known(trial, length, spec)
+            for place, (trial, length) in enumerate(zip(members, wanted, strict=True))
+        }
+    arms = _arms(spec)
+    found: list[Mapping[int, Known]] = []
+    if arms is None:  # the search chooses them as it goes
+        count = trial_count(spec)
+        found = [] if again else [*known_by_group.values()]
+        found += [{}] * max(0, count.configurations * count.hardware - len(found))
+        others = [*known_by_group.values()] if again else []
+    else:
+        by_key = {members[0].key: known_by_group[group] for group, members in groups.items()}
+        found = [by_key.get(arm, {}) for arm in arms]
+        inside = set(arms)
+        others = [known_by_group[group] for group, members in groups.items() if members[0].key not in inside]
+    is_known = usual is not None or all(_length(spec, trial.parameters) is not None for trial in trials)
+    return Evidence(found, others, is_known, power, estimated, again, tuple(dict.fromkeys(notes)))
+
+
+def _known(trial: _Trial, length: int, spec: SweepSpec) -> Known:
+    most = _length(spec, trial.parameters)
+    made = len(trial.joules) if most is None else min(len(trial.joules), most)
+    whole = (
+        made if trial.ran_out and (most is None or most >= len(trial.joules)) and most is None else max(length, made)
+    )
+    return Known(trial.joules[:made], trial.values[:made], whole)
+
+
+def _length(spec: SweepSpec, parameters: Mapping[str, Any]) -> int | None:
+    """How many reports a trial makes, as the sweep says; None if it does not."""
+    said = [limit for metric, limit in spec.stop.items() if metric == "training_iteration" and limit >= 1]
+    epochs = spec.parameters.get(_EPOCHS) if (spec.workload or "").startswith(_BUILT_IN) else None
+    if _EPOCHS in varying(spec):
+        epochs = parameters.get(_EPOCHS)
+    if isinstance(epochs, int) and epochs >= 1:
+        said.append(epochs)
+    return int(min(said)) if said else None
+
+
+# A run's trials ------------------------------------------------------------------------------------------------------
+
+
+def _trials(spec: SweepSpec, state: RunState, facts: Mapping[str, Any]) -> list[_Trial]:
+    """Those of a run's own configurations that have told what a report cost."""
+    found = (_trial(spec, state, row, facts) for row in sorted(state.of_stage(""), key=lambda row: row.seed or 0))
+    return [trial for trial in found if trial is not None]
+
+
+def _trial(spec: SweepSpec, state: RunState, row: TrialRow, facts: Mapping[str, Any]) -> _Trial | None:
+    objective = spec.objective.rule
+    joules: list[float] = []
+    values: list[float | None] = []
+    for report in state.reports_of(row.trial):
+        if report.energy_joules is None:  # by the next one it is known
+            continue
+        joules.append(max(report.energy_joules, joules[-1] if joules else 0.0))
+        values.append(objective.value(report.metrics))
+    if not joules:
+        return None
+    group = exact_text((_compared(spec, row.parameters), row.hardware))
+    key = group if _is_told_apart(spec, row, facts) else None
+    ended = row.status == "completed" and not _at_target(objective, values) and not _stopped_otherwise(spec, facts)
+    return _Trial(key, group, row.parameters, row.seed or 0, joules, values, ended)
+
+
+def _at_target(objective: Objective, values: Sequence[float | None]) -> bool:
+    """Whether its last report was the one that held the target."""
+    place = first_held((objective.reached_by(value) for value in values), objective.patience)
+    return place is not None and place + objective.patience >= len(values)
+
+
+def _stopped_otherwise(spec: SweepSpec, facts: Mapping[str, Any]) -> bool:
+    stop = (facts.get("spec") or {}).get("stop") or {}
+    return bool(stop) and stop != dict(spec.stop)
+
+
+def _compared(spec: SweepSpec, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters by which configurations are the same, by name."""
+    built_in = (spec.workload or "").startswith(_BUILT_IN)
+    ignored = _CHANGES_NO_CURVE - set(varying(spec)) if built_in else frozenset()
+    return {name: parameters[name] for name in sorted(parameters) if name in spec.parameters and name not in ignored}
+
+
+def _is_told_apart(spec: SweepSpec, row: TrialRow, facts: Mapping[str, Any]) -> bool:
+    """Whether a trial has all that varies here, and nothing varied there that is not a parameter here."""
+    return set(varying(spec)) <= set(row.parameters) and set(facts.get("varying") or ()) <= set(spec.parameters)
+
+
+def _arms(spec: SweepSpec) -> list[str] | None:
+    if spec.search.kind.made_by is not None:
+        return None
+    return list(dict.fromkeys(exact_text((_compared(spec, each.parameters), each.hardware)) for each in points(spec)))
+
+
+def _check_workload(spec: SweepSpec, name: str, facts: Mapping[str, Any]) -> None:
+    theirs = _program(facts.get("spec") or {})
+    ours = _program(spec.model_dump(mode="json"))
+    if theirs != ours:
+        raise InputError(f"is a run of another workload ({theirs or 'unknown'}; the sweep's is {ours})", file=name)
+
+
+def _program(spec: Mapping[str, Any]) -> str:
+    """The workload, wherever its file lies."""
+    if command := spec.get("command"):
+        return f"command {' '.join(str(part) for part in command)}"
+    path, colon, attribute = str(spec.get("workload") or "").rpartition(":")
+    return f"{PurePath(path).name}{colon}{attribute}"
+
+
+def _differing_constants(spec: SweepSpec, state: RunState) -> str:
+    ours = {name: value for name, value in _compared(spec, spec.parameters).items() if name not in varying(spec)}
+    theirs: dict[str, set[str]] = defaultdict(set)
+    for row in state.of_stage(""):
+        for name, value in _compared(spec, row.parameters).items():
+            if name in ours and exact_text(value) != exact_text(ours[name]):
+                theirs[name].add(str(value))
+    return ", ".join(f"{name} {' and '.join(sorted(found))}" for name, found in theirs.items())
+
+
+def _power(states: Sequence[RunState], facts: Sequence[Mapping[str, Any]], trials: Sequence[_Trial]) -> Power:
+    held = startup = work = overhead = seconds = 0.0
+    stages: dict[str, list[float]] = defaultdict(list)
+    for state, noted in zip(states, facts, strict=True):
+        of_run = 0.0
+        for row in state.all_rows():
+            leases = state.leases_of(row.trial)
+            own_startup = sum(sums["startup"] for sums in state.booked(row.trial).values())
+            own = state.joules(row.trial) or 0.0
+            startup += own_startup
+            held += sum(lease.held_seconds for lease in leases)
+            work, of_run = work + own, of_run + own + own_startup
+            if row.stage and row.status not in OPEN:
+                stages[row.stage].append(own + own_startup)
+        seconds += noted.get("duration_seconds") or 0.0
+        overhead += max(0.0, (state.charged_joules or 0.0) - of_run)
+    resuming = (joules_of_resuming(state, noted) for state, noted in zip(states, facts, strict=True))
+    known = [joules for joules in resuming if joules is not None]
+    return Power(
+        startup_joules=joules_of_a_start(states),
+        resume_joules=statistics.median(known) if known else None,
+        report_joules=statistics.median(trial.joules[0] for trial in trials),
+        watts=(work + startup) / held if held > 0 and work > 0 else None,
+        overhead_watts=overhead / seconds if seconds > 0 else 0.0,
+        at_once=max(1, round(held / seconds)) if seconds > 0 else 1,
+        stage_joules={stage: sum(each) / len(each) for stage, each in stages.items()},
+    )
+
+
+def said(found: Evidence, source: str) -> str:
+    """On what it rests, in a sentence."""
+    seen = f"{found.seen} of {count_text(len(found.configurations), 'configuration')}"
+    rest = "" if found.seen == len(found.configurations) else "; the others are taken to be like those that are known"
+    return f"From {source}: {count_text(found.trials, 'trial')}, of {seen} of the sweep{rest}."

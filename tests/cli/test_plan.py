@@ -1,0 +1,122 @@
+"""What ``energysweep plan`` says: of earlier runs, and of what tells nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from energysweep.cli import main
+from tests.support.earlier_runs import SWEEP, Told, write_run, write_sweep
+
+# To the target: 20 J, 40 J, never within 5 reports of 10 J.
+GRID = [
+    Told({"rate": 0.1}, 10.0, [0.5, 0.91, 0.92, 0.93, 0.94]),
+    Told({"rate": 0.2}, 10.0, [0.3, 0.5, 0.8, 0.92, 0.93]),
+    Told({"rate": 0.4}, 10.0, [0.1, 0.12, 0.1, 0.12, 0.1]),
+]
+
+
+def plans(folder: Path, capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
+    assert main(["plan", str(folder / "sweep.yaml"), *options, "--json"]) == 0
+    told: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return told
+
+
+def test_each_scheduler_is_forecast_from_a_run_of_the_grid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_sweep(tmp_path)
+    run = write_run(tmp_path / "run", GRID)
+    told = plans(tmp_path, capsys, "--from", str(run))
+    assert (told["trials"], told["configurations"], told["seen"], told["estimated"]) == (3, 3, 3, False)
+    expected = {("fifo", False): 150.0, ("fifo", True): 110.0}
+    found = {(each["scheduler"], each["stops_at_target"]): each for each in told["plans"]}
+    assert list(found) == [("fifo", False), ("fifo", True), ("race", True), ("cap", True)]
+    for way, joules in expected.items():
+        energy = found[way]["energy_joules"]
+        assert energy["low"] < joules < energy["high"] < 1.5 * energy["low"], way
+        assert energy["value"] == pytest.approx(joules, rel=0.05)
+        assert found[way]["emissions_grams"]["value"] == pytest.approx(energy["value"] * 1e-4)  # 360 g per kWh
+        assert found[way]["duration_seconds"]["value"] == pytest.approx(energy["value"] / 10, rel=0.01)
+
+
+def test_every_forecast_number_has_its_interval_and_says_that_it_is_about(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_sweep(tmp_path)
+    run = write_run(tmp_path / "run", GRID, source="estimate")
+    assert main(["plan", str(tmp_path / "sweep.yaml"), "--from", str(run)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "planned: 3 configurations = 3 trials"
+    assert said[1] == f"From {run}: 3 trials, of 3 of 3 configurations of the sweep."
+    assert said[2] == "The joules that it rests on are partly of an estimate."
+    rows = [line for line in said if line.startswith(("fifo", "race", "cap"))]
+    assert len(rows) == 4
+    assert rows[0].startswith("fifo (the file) ")
+    numbers = [row.replace("each to the target", "").count(" to ") for row in rows]
+    assert [row.count("≈") for row in rows] == numbers
+    assert numbers == [3, 3, 2, 3]  # how long a race's pauses take nobody has measured
+    assert rows[2].endswith("n/a")
+
+
+def test_without_a_target_the_grid_and_the_race_for_the_best_are_forecast(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_sweep(tmp_path, SWEEP.replace(", target: 0.9", ""))
+    told = plans(tmp_path, capsys, "--from", str(write_run(tmp_path / "run", GRID)))
+    assert [each["scheduler"] for each in told["plans"]] == ["fifo", "race"]
+
+
+def test_what_nobody_has_measured_is_unknown_and_what_would_tell_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_sweep(tmp_path)
+    assert main(["plan", str(tmp_path / "sweep.yaml")]) == 0
+    said = capsys.readouterr().out
+    assert "Unknown" in said
+    assert "--from RUN_DIR" in said
+    assert "--pilot 3" in said
+    assert plans(tmp_path, capsys)["plans"] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--from", "none"], "none: there is no such folder"),
+        (["--from", "."], ".: this is no run folder: it has no ledger.sqlite"),
+        (["--from", "short"], "--reports: nobody knows how many reports a trial makes"),
+        (["--from", "short", "--pilot", "2"], "--pilot: give either --from or --pilot, not both"),
+        (["--pilot", "0"], "must be at least 1"),
+        (["--from", "short", "--reports", "no"], "no number of times"),
+        (
+            ["--pilot", "2", "--set", "parameters.pretrained={from: base}", "--set", "stages.base.parameters.rate=1"],
+            "has no pilot",
+        ),
+    ],
+)
+def test_what_cannot_be_planned_is_told_in_one_line(
+    options: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_sweep(tmp_path)
+    write_run(tmp_path / "short", [Told({"rate": 0.1}, 10.0, [0.5, 0.95])])
+    try:
+        code = main(["plan", "sweep.yaml", *options])
+    except SystemExit as error:
+        code = int(str(error.code))
+    assert code == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.count("\n") == 1
+
+
+def test_how_long_a_trial_is_can_be_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_sweep(tmp_path)
+    run = write_run(tmp_path / "run", [Told({"rate": 0.1}, 10.0, [0.5, 0.95])])
+    [whole, *_] = plans(tmp_path, capsys, "--from", str(run), "--reports", "10")["plans"]
+    assert whole["energy_joules"]["value"] == pytest.approx(300, rel=0.4)

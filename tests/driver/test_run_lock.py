@@ -260,9 +260,8 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("second", ["resume", "run"])
 def test_of_two_drivers_that_go_on_with_a_killed_run_one_is_refused_and_nothing_is_trained_twice(
-    sweep_folder: Path, second: str
+    sweep_folder: Path,
 ) -> None:
     (sweep_folder / "work.py").write_text(STEPS)
     folder = sweep_folder / "results" / "it"
@@ -274,19 +273,16 @@ def test_of_two_drivers_that_go_on_with_a_killed_run_one_is_refused_and_nothing_
     end_of_orphans()
     assert (folder / DRIVER_LOCK).exists()
 
-    command = [sys.executable, "-m", "energysweep", "resume", str(folder)]
-    if second == "run":
-        options = [part for override in overrides for part in ("--set", override)]
-        command = [sys.executable, "-m", "energysweep", "run", "sweep.yaml", "--run-id", "it", *options]
+    options = [part for override in overrides for part in ("--set", override)]
     drivers = [
         subprocess.Popen(
-            [*command, "--metrics-port", "0"],
+            [sys.executable, "-m", "energysweep", *command, "--metrics-port", "0"],
             cwd=sweep_folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for _ in range(2)
+        for command in (["resume", str(folder)], ["run", "sweep.yaml", "--run-id", "it", *options])
     ]
     told = [driver.communicate(timeout=300) for driver in drivers]
     assert sorted(driver.returncode for driver in drivers) == [0, 2]

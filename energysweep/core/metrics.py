@@ -156,9 +156,14 @@ SWEEP_SAVED = _of_sweep(
     "saved_energy_joules",
     "gauge",
     (),
-    "An estimate of what early stopping has saved: what the pruned trials would have used to their end, less what"
-    " they used.",
+    "An estimate of what stopping trials early has saved: what they would have used to their end (of a race or cap:"
+    " what the full grid with all repeats would have used to the target), less what they used. None where nobody knows"
+    " how long a full trial is: then there is only the lower end.",
 )
+SWEEP_SAVED_LEAST = _of_sweep(
+    "saved_energy_least_joules", "gauge", (), "The lower end of the interval of that estimate."
+)
+SWEEP_SAVED_MOST = _of_sweep("saved_energy_most_joules", "gauge", (), "The upper end of the interval of that estimate.")
 SWEEP_START = _of_sweep("start_timestamp_seconds", "gauge", (), "When the sweep began (Unix time).", is_constant=True)
 SWEEP_END = _of_sweep("end_timestamp_seconds", "gauge", (), "When the sweep ended (Unix time).")
 NODE_ENERGY = _family(

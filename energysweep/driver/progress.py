@@ -17,12 +17,14 @@ from energysweep import sweepfile as specs
 from energysweep.accounting.accounts import SweepSample
 from energysweep.core.carbon import Intensity
 from energysweep.core.naming import trial_text
+from energysweep.core.objective import number
 from energysweep.core.records import OPEN
 from energysweep.core.terminal import console, note
 from energysweep.core.text import clock_text, emissions_text, energy_text, power_text
 from energysweep.driver.poller import Poller
 from energysweep.driver.run_facts import owner
 from energysweep.ledger.run_state import RunState
+from energysweep.ledger.saving import Plan
 from energysweep.ledger.sweep_metrics import About, Cheapest, cheapest, sweep_numbers
 from energysweep.sweepfile import SweepSpec
 from energysweep.tune.points import row_text
@@ -262,7 +264,7 @@ class Standing:
             owner=owner(),
             planned=specs.trial_count(spec).trials,
             varying=self._varying,
-            scheduler=spec.scheduler,
+            plan=Plan(spec.scheduler, spec.repeats, number(spec.stop.get("training_iteration"))),
             intensity=grid,
             started_at=started_at,
         )

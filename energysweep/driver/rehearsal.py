@@ -20,10 +20,11 @@ from ray.tune.experiment import Trial
 from ray.tune.result import SHOULD_CHECKPOINT, TRAINING_ITERATION
 from ray.tune.schedulers import TrialScheduler
 
+from energysweep.analysis.early_stopping import Tried
 from energysweep.core.objective import Objective, first_held
 from energysweep.driver.curves import Curves, Report, joules_to
 from energysweep.driver.race import Racing
-from energysweep.driver.schedulers import Scheduler, StopRule, scheduler
+from energysweep.driver.schedulers import Decided, Scheduler, StopRule, scheduler
 from energysweep.sweepfile import Point, SweepSpec, points
 from energysweep.sweepfile.algorithms import SCHEDULERS
 from energysweep.tune.points import KEY, wrap
@@ -46,6 +47,8 @@ class Rehearsal:
         trials: how many began.
         pauses: how often one was paused.
         last_joules: when the last one ended, as the joules that a trial spends in so long.
+        tried: all trials, as far as they came.
+        decided: what the scheduler, or the target, decided of them.
     """
 
     scheduler: str
@@ -57,6 +60,8 @@ class Rehearsal:
     trials: int
     pauses: int
     last_joules: float
+    tried: tuple[Tried, ...] = ()
+    decided: tuple[Decided, ...] = ()
 
     @property
     def ratio(self) -> float | None:
@@ -139,6 +144,8 @@ def rehearse(
         len(stage.trials),
         stage.pauses,
         stage.now_joules,
+        stage.tried(),
+        tuple(stage.decided),
     )
 
 
@@ -240,6 +247,28 @@ class _Stage:
         if self._objective.target is None:
             return min(needed, key=lambda name: statistics.fmean(needed[name]), default=None)
         return min(needed, key=lambda name: (-len(needed[name]), statistics.fmean(needed[name])), default=None)
+
+    def tried(self) -> tuple[Tried, ...]:
+        """All trials, as far as they came."""
+        found = []
+        for trial in self.trials:
+            reports = trial.curve[: trial.done]
+            found.append(
+                Tried(
+                    trial.config[KEY]["parameters"]["configuration"],
+                    "pruned" if trial.trial_id in self._scheduler.pruned else "completed",
+                    joules_to(self._objective, reports) < math.inf,
+                    len(reports),
+                    reports[-1].joules if reports else 0.0,
+                    (reports[-1].joules - reports[0].joules) / (len(reports) - 1) if len(reports) > 1 else None,
+                )
+            )
+        return tuple(found)
+
+    @property
+    def decided(self) -> list[Decided]:
+        """In the order of each teller; the rule of the target apart."""
+        return [*self._stop.decided, *self._scheduler.decided]
 
     def _costs(self, reports: Sequence[Report]) -> float:
         """What trials are compared by: the less, the better; infinite of one that says nothing."""

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from energysweep.analysis import Effects, Quantity, all_effects, multitask, pretraining, side_by_side
+from energysweep.analysis.early_stopping import Saved
 from energysweep.analysis.intervals import Estimate
 from energysweep.core.carbon import Intensity
 from energysweep.core.objective import Objective
@@ -147,6 +148,7 @@ class Summary:
         unmeasured_gpus: GPUs that trials held and no meter counted: node, name, and how many trials.
         extent: how far it has come; what is open.
         damage: what of the ledger could not be read and is left out, one line for each table.
+        saved: what stopping trials early has not spent, an estimate; None if nothing was, or it cannot be told.
         workload: what was trained, as the sweep names it; empty if it is not known.
     """
 
@@ -170,6 +172,7 @@ class Summary:
     unmeasured_gpus: tuple[tuple[str, str, int], ...] = ()
     stages: tuple[StageSummary, ...] = ()
     workload: str = ""
+    saved: Saved | None = None
     damage: tuple[str, ...] = ()
 
     @property
@@ -219,6 +222,7 @@ class Summary:
             "configurations": [configuration.to_dict() for configuration in self.configurations],
             "stages": [stage.to_dict() for stage in self.stages],
             "headline": self.headline.to_dict(),
+            "saved": None if self.saved is None else self.saved.to_dict(),
             "analyses": self._analyses(),
             "parts": [part.to_dict() for part in self.parts],
             "meters": [asdict(meter) for meter in self.meters],

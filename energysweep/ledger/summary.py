@@ -20,6 +20,7 @@ from energysweep.ledger.configurations import ConfigurationSummary, StageSummary
 from energysweep.ledger.model import Extent, Headline, Summary, extent, open_text
 from energysweep.ledger.ranking import ranked, ratio_to_cheapest, same_work, with_ties
 from energysweep.ledger.run_state import RunState
+from energysweep.ledger.saving import Plan, saved
 from energysweep.ledger.store import LedgerData
 from energysweep.ledger.trials import TrialSummary, order, summarise_trials
 from energysweep.sweepfile.algorithms import SCHEDULERS
@@ -42,6 +43,7 @@ def summary_of(state: RunState, data: LedgerData, carbon: Intensity | None = Non
     objective = state.objectives[""]
     names = shown_parameters(data)
     trials = summarise_trials(state, names, intensity)
+    plan = Plan.noted(run)
     own_trials = [trial for trial in trials if not trial.stage]
     found = extent(run, trials)
     groups = configurations_of(own_trials, objective, names, only_winners_repeat=_only_winners_repeat(run))
@@ -72,6 +74,7 @@ def summary_of(state: RunState, data: LedgerData, carbon: Intensity | None = Non
         unmeasured_gpus=_unmeasured_gpus(state),
         stages=stages_of(trials, state.objectives),
         damage=tuple(data.damage),
+        saved=None if plan is None else saved(state, plan, is_over=found.status != "running"),
         workload=_workload(run.get("spec") or {}),
     )
 

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from energysweep.analysis.early_stopping import Effort, saved_joules
 from energysweep.analysis.trials import Observation, grouped
 from energysweep.core.carbon import Intensity
 from energysweep.core.metrics import (
@@ -22,6 +21,8 @@ from energysweep.core.metrics import (
     SWEEP_ENERGY,
     SWEEP_INFO,
     SWEEP_SAVED,
+    SWEEP_SAVED_LEAST,
+    SWEEP_SAVED_MOST,
     SWEEP_START,
     SWEEP_TRIALS,
     Family,
@@ -33,7 +34,7 @@ from energysweep.ledger.balance import Spread
 from energysweep.ledger.decisions import counted
 from energysweep.ledger.ranking import ranked
 from energysweep.ledger.run_state import RunState, TrialState, with_never_begun, with_waiting
-from energysweep.sweepfile import Scheduler
+from energysweep.ledger.saving import Plan, saved
 
 SweepNumber = tuple[Family, tuple[str, ...], float]
 """The family, the values of its labels without the sweep, and the number."""
@@ -46,7 +47,7 @@ class About:
     Attributes:
         planned: how many trials it makes.
         varying: the parameters that differ between its configurations.
-        scheduler: None if nobody knows it any more.
+        plan: its scheduler and what it would have run without; None if nobody knows it any more.
         intensity: of the grid, None if nobody said.
         started_at, ended_at: Unix time; ``ended_at`` is None while it runs.
     """
@@ -55,7 +56,7 @@ class About:
     owner: str
     planned: int
     varying: Sequence[str]
-    scheduler: Scheduler | None
+    plan: Plan | None
     intensity: Intensity | None
     started_at: float
     ended_at: float | None = None
@@ -89,7 +90,7 @@ def sweep_numbers(state: RunState, about: About) -> Iterator[SweepNumber]:
     trials = [trial for trial in state.all_trials() if not trial.row.stage]
     found = None
     if objective is not None:
-        only_winners_repeat = about.scheduler is not None and about.scheduler.kind.needs_all
+        only_winners_repeat = about.plan is not None and about.plan.scheduler.kind.needs_all
         found = cheapest(trials, about.varying, objective, only_winners_repeat=only_winners_repeat)
     if found is not None:
         yield SWEEP_CHEAPEST, (found.config, found.hardware), found.energy_joules
@@ -102,10 +103,16 @@ def sweep_numbers(state: RunState, about: About) -> Iterator[SweepNumber]:
     for bucket, emissions in grams.items():
         yield SWEEP_EMISSIONS, (bucket,), emissions
 
-    efforts = (Effort(trial.row.status, trial.iterations, state.joules(trial.row.trial)) for trial in trials)
-    saved = saved_joules(efforts, about.scheduler) if about.scheduler is not None else None
-    if saved is not None:
-        yield SWEEP_SAVED, (), saved
+    yield from _saved(state, about)
+
+
+def _saved(state: RunState, about: About) -> Iterator[SweepNumber]:
+    found = saved(state, about.plan, is_over=about.ended_at is not None) if about.plan is not None else None
+    if found is not None:
+        yield SWEEP_SAVED_LEAST, (), found.low
+        for family, joules in ((SWEEP_SAVED, found.joules), (SWEEP_SAVED_MOST, found.high)):
+            if joules is not None:
+                yield family, (), joules
 
 
 def _counts(state: RunState, about: About) -> Iterator[SweepNumber]:

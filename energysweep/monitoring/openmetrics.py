@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.registry import Collector
-from pydantic import ValidationError
 
 from energysweep.accounting.accounts import ShownMetrics
 from energysweep.core.buckets import CHARGED_APART, TRIALS, WORK_BUCKETS
@@ -51,10 +50,10 @@ from energysweep.core.records import (
 from energysweep.ledger.course import Course, RunClock, Sample, course_between, course_of, every_step, running_totals
 from energysweep.ledger.model import planned_trials
 from energysweep.ledger.run_state import RunState
+from energysweep.ledger.saving import Plan
 from energysweep.ledger.store import LedgerData
 from energysweep.ledger.summary import shown_parameters
 from energysweep.ledger.sweep_metrics import About, sweep_numbers
-from energysweep.sweepfile import Scheduler
 
 # What a finished sweep was charged with, over time: its own counters, of trials, start-up and overhead together ------
 
@@ -319,7 +318,7 @@ def _sweep_samples(
         owner=str(run.get("owner", "")),
         planned=planned_trials(run, len(state.trials)),
         varying=shown_parameters(data),
-        scheduler=_scheduler(run),
+        plan=Plan.noted(run),
         intensity=intensity,
         started_at=started_at,
         ended_at=end,
@@ -336,11 +335,3 @@ def _sweep_samples(
 
 def _id(run: Mapping[str, Any]) -> str:
     return str(run.get("id", ""))
-
-
-def _scheduler(run: Mapping[str, Any]) -> Scheduler | None:
-    """The sweep's; None if the ledger has none that could be one."""
-    try:
-        return Scheduler.model_validate((run.get("spec") or {}).get("scheduler") or {})
-    except ValidationError:
-        return None

@@ -8,6 +8,8 @@ from energysweep.core.metrics import (
     SWEEP_CHEAPEST,
     SWEEP_ENERGY,
     SWEEP_SAVED,
+    SWEEP_SAVED_LEAST,
+    SWEEP_SAVED_MOST,
     SWEEP_TRIALS,
     TRIAL_APART_ENERGY,
     TRIAL_ENERGY,
@@ -147,12 +149,16 @@ def _so_far() -> list[Panel]:
         ),
         stat(
             "≈ Saved",
-            "By early stopping: what the trials that a scheduler stopped early would have used beyond that, had they"
-            " gone on like the trials that were not stopped. Always an estimate: nobody has run them to their end.",
+            "What the trials that a scheduler stopped early would have used beyond that; of a race or cap, against the"
+            " full grid with all repeats to the target. Always an estimate, with its interval from least to most:"
+            " nobody has run them to their end. Where nobody knows how long a full trial is, the least alone.",
             "joule",
             "nothing was stopped early",
-            at_end("A", f"sum({latest(SWEEP_SAVED, SWEEPS)})", "saved"),
+            at_end("A", f"sum({latest(SWEEP_SAVED, SWEEPS)})", "about"),
+            at_end("B", f"sum({latest(SWEEP_SAVED_LEAST, SWEEPS)})", "least"),
+            at_end("C", f"sum({latest(SWEEP_SAVED_MOST, SWEEPS)})", "most"),
             width=3,
+            text="value_and_name",
         ),
         table(
             "$measured Cheapest at target so far",

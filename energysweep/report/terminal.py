@@ -28,6 +28,7 @@ from energysweep.ledger.configurations import ConfigurationSummary, StageSummary
 from energysweep.ledger.model import Summary
 from energysweep.ledger.ranking import compared_mean, note, some_open
 from energysweep.ledger.receipt import AttemptReceipt, DeviceBalance, LeaseReceipt, Receipt, RunChoices, WindowBalance
+from energysweep.ledger.saving import saved_text
 from energysweep.ledger.trials import TrialSummary
 from energysweep.meters.kinds import is_model
 from energysweep.report.answers import sentence
@@ -268,7 +269,7 @@ def terminal_table(summary: Summary) -> RenderableType:
         table.add_row(*(Text(cell) for cell in _cells(each, summary)))
     # Text, not str: rich would read a user's [brackets] as its own markup.
     stages = [_stage_note(stage) for stage in summary.stages]
-    startup = [_startup_note(summary), untold_note(summary)]
+    startup = [_startup_note(summary), untold_note(summary), _saved_note(summary)]
     notes = [*stages, *startup, note(summary.configurations, summary.objective), *not_measured(summary)]
     below = [Text(f"Note: {each}", style="dim") for each in notes if each]
     return Group(Text(sentence(summary), style="bold"), Text(), table, *([Text(), *below] if below else []))
@@ -278,6 +279,12 @@ def _stage_note(stage: StageSummary) -> str:
     energy = energy_text(stage.total_energy_joules, estimated=stage.estimated)
     trials = "1 trial" if len(stage.trials) == 1 else f"{len(stage.trials)} trials"
     return f"stage {stage.stage} took {energy} in {trials} before these."
+
+
+def _saved_note(summary: Summary) -> str | None:
+    if summary.saved is None:
+        return None
+    return f"saved {saved_text(summary.saved, estimated=summary.estimated)}, against {summary.saved.against}."
 
 
 def _startup_note(summary: Summary) -> str | None:

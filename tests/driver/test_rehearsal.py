@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from energysweep.analysis.early_stopping import saved_at_target
 from energysweep.cli import main
 from energysweep.core.errors import InputError
 from energysweep.core.objective import Objective
 from energysweep.driver.curves import Curves, Report, read_table
 from energysweep.driver.rehearsal import rehearse
+from energysweep.driver.schedulers import Decided
 
 ACCURACY = Objective("accuracy", "max", 0.9)
 HEAD = "configuration,seed,energy_joules,accuracy\n"
@@ -241,3 +243,46 @@ def test_what_it_cannot_rehearse_is_told_in_one_line(
     told = capsys.readouterr().err
     assert said in told
     assert told.count("\n") == 1
+
+
+def told(kind: str, winners: int = 3) -> list[Decided]:
+    return [*rehearse(FIVE, ACCURACY, kind, winners=winners).decided]
+
+
+def test_a_cap_tells_by_which_numbers_it_ends_a_trial() -> None:
+    ends = [each for each in told("cap") if each.what == "ended" and each.why != "reached"]
+    # d and e are over 12 J after one more report, at 12 J.
+    assert [(each.why, each.joules, each.limit_joules) for each in ends] == [("capped", 12.0, 12.0)] * 2
+    assert [each.numbers for each in ends] == [{"winners": 3}] * 2
+    # What reaches the target is ended by the sweep's own rule here; the winners are repeated.
+    assert sorted(each.joules or 0.0 for each in told("cap") if each.why == "reached") == [6, 6, 8, 8, 12, 12]
+    assert [each.what for each in told("cap") if each.why == "repeat"] == ["started"] * 3
+
+
+def test_every_pause_of_a_race_is_told_and_every_end() -> None:
+    decided = told("race", winners=1)
+    pauses = [each for each in decided if each.what == "paused"]
+    assert len(pauses) == rehearse(FIVE, ACCURACY, "race", winners=1).pauses
+    assert {(each.why, each.limit_joules) for each in pauses} <= {("turn", None), ("capped", 6.0)}
+    ends = [each for each in decided if each.what == "ended"]
+    assert len({each.trial for each in ends}) == len(ends) == 6
+    # b and its repeat arrive, one was slower; the others are ended where they are paused when the race is over.
+    assert sorted(each.why for each in ends) == ["over"] * 3 + ["reached"] * 2 + ["slower"]
+
+
+def test_asha_tells_whom_it_ends() -> None:
+    decided = told("asha")
+    assert {(each.what, each.why) for each in decided} <= {("ended", "asha"), ("ended", "reached"), ("ended", "enough")}
+    assert any(each.why == "asha" and each.joules for each in decided)
+
+
+@pytest.mark.parametrize("kind", ["race", "cap"])
+def test_what_a_race_saves_lies_in_the_interval_that_it_tells(kind: str) -> None:
+    found = rehearse(FIVE, ACCURACY, kind)
+    saved = saved_at_target(found.tried, FIVE.seeds, full_reports=20)
+    assert saved is not None
+    assert saved.high is not None
+    assert saved.low <= found.grid_joules - found.energy_joules <= saved.high
+    least = saved_at_target(found.tried, FIVE.seeds)
+    assert least is not None
+    assert least.low <= found.grid_joules - found.energy_joules

@@ -369,3 +369,27 @@ def test_a_target_is_reached_from_one_side_or_the_other(value: float, target: fl
     high, low = Objective("m", "max", target), Objective("m", "min", target)
     assert high.reached_by(value) or low.reached_by(value)
     assert (high.reached_by(value) and low.reached_by(value)) == (value == target)
+
+
+def test_the_summary_says_what_was_saved_with_its_interval_and_against_what() -> None:
+    # Of asha: one trial was pruned after 4 reports at 5.5 J each, where the others made 10; at least nothing.
+    said = summarise(example()).to_dict()["saved"]
+    assert said == {
+        "joules": pytest.approx(33.0),
+        "low": 0.0,
+        "high": pytest.approx(33.0),
+        "against": "every trial run to its end",
+    }
+    assert summarise(example(spec={"scheduler": {"type": "fifo"}})).to_dict()["saved"] is None
+
+
+def test_a_race_s_saving_is_told_against_the_grid_that_stops_at_the_target() -> None:
+    spec = {"scheduler": {"type": "race"}, "repeats": 2, "stop": {"training_iteration": 10}}
+    saved = summarise(example(spec=spec)).saved
+    assert saved is not None
+    assert saved.joules is not None
+    assert saved.high is not None
+    # The pruned trial has spent 22 J in 4 reports; 6 more at its own 5.5 J make 55 J.
+    assert saved.joules == pytest.approx(33 / math.log(55 / 22) - 22)
+    assert 0 < saved.low < saved.joules < saved.high < 33
+    assert saved.against == "the full grid with all repeats, each trial stopped at the target"

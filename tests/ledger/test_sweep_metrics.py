@@ -15,6 +15,7 @@ from energysweep.agent.protocol import Update, within_bounds
 from energysweep.core.carbon import Intensity
 from energysweep.core.metrics import FAMILIES, SWEEP_BEST, SWEEP_CHEAPEST, SWEEP_END, SWEEP_FAMILIES, SWEEP_TRIALS
 from energysweep.ledger.run_state import RunState
+from energysweep.ledger.saving import Plan
 from energysweep.ledger.summary import summarise
 from energysweep.ledger.sweep_metrics import About, sweep_numbers
 from energysweep.monitoring.openmetrics import openmetrics
@@ -28,7 +29,7 @@ ABOUT = About(
     owner="me",
     planned=30,
     varying=("learning_rate", "batch_size"),
-    scheduler=Scheduler(type="asha"),
+    plan=Plan(Scheduler(type="asha")),
     intensity=GRID,
     started_at=100.0,
     ended_at=200.0,

@@ -18,6 +18,7 @@ from energysweep.core.text import count_text
 from energysweep.driver.curves import joules_of_a_start, joules_of_resuming
 from energysweep.ledger.run_state import RunState
 from energysweep.sweepfile import SweepSpec, points, trial_count, varying
+from energysweep.sweepfile.leaves import leaves
 
 _BUILT_IN: Final = "energysweep.workloads."
 _EPOCHS: Final = "epochs"  # of the built-in workloads, which report once in each
@@ -174,7 +175,7 @@ def _known(trial: _Trial, length: int, spec: SweepSpec) -> Known:
 def _length(spec: SweepSpec, parameters: Mapping[str, Any]) -> int | None:
     """How many reports a trial makes, as the sweep says; None if it does not."""
     said = [limit for metric, limit in spec.stop.items() if metric == "training_iteration" and limit >= 1]
-    epochs = spec.parameters.get(_EPOCHS) if (spec.workload or "").startswith(_BUILT_IN) else None
+    epochs = _values(spec).get(_EPOCHS) if (spec.workload or "").startswith(_BUILT_IN) else None
     if _EPOCHS in varying(spec):
         epochs = parameters.get(_EPOCHS)
     if isinstance(epochs, int) and epochs >= 1:
@@ -223,12 +224,19 @@ def _compared(spec: SweepSpec, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters by which configurations are the same, by name."""
     built_in = (spec.workload or "").startswith(_BUILT_IN)
     ignored = _CHANGES_NO_CURVE - set(varying(spec)) if built_in else frozenset()
-    return {name: parameters[name] for name in sorted(parameters) if name in spec.parameters and name not in ignored}
+    known = _values(spec)
+    return {name: parameters[name] for name in sorted(parameters) if name in known and name not in ignored}
+
+
+def _values(spec: SweepSpec) -> dict[str, Any]:
+    """The sweep's constants and distributions, by the names that configurations have them by."""
+    return {leaf.name: leaf.value for leaf in leaves(spec.parameters)}
 
 
 def _is_told_apart(spec: SweepSpec, row: TrialRow, facts: Mapping[str, Any]) -> bool:
     """Whether a trial has all that varies here, and nothing varied there that is not a parameter here."""
-    return set(varying(spec)) <= set(row.parameters) and set(facts.get("varying") or ()) <= set(spec.parameters)
+    always = {leaf.name for leaf in leaves(spec.parameters) if leaf.varies and not leaf.conditions}
+    return always <= set(row.parameters) and set(facts.get("varying") or ()) <= set(_values(spec))
 
 
 def _arms(spec: SweepSpec) -> list[str] | None:
@@ -253,7 +261,7 @@ def _program(spec: Mapping[str, Any]) -> str:
 
 
 def _differing_constants(spec: SweepSpec, state: RunState) -> str:
-    ours = {name: value for name, value in _compared(spec, spec.parameters).items() if name not in varying(spec)}
+    ours = {name: value for name, value in _compared(spec, _values(spec)).items() if name not in varying(spec)}
     theirs: dict[str, set[str]] = defaultdict(set)
     for row in state.of_stage(""):
         for name, value in _compared(spec, row.parameters).items():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
 from energysweep.driver.search import Suggester
-from energysweep.sweepfile import Choice, LogUniform, RandInt, SweepSpec, Uniform
+from energysweep.sweepfile import SweepSpec
+from energysweep.sweepfile.distributions import Distribution
+from energysweep.sweepfile.leaves import Space, leaves
 
 
 def make(spec: SweepSpec) -> Suggester:
@@ -17,31 +18,31 @@ def make(spec: SweepSpec) -> Suggester:
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     metrics = dict(spec.search.metrics or {spec.objective.metric: spec.objective.mode})
-    space, constants = {}, {}
-    for name, parameter in spec.parameters.items():
-        domain = _domain(parameter)
-        if domain is None:
-            constants[name] = parameter
-        else:
-            space[name] = domain
     several = len(metrics) > 1
     searcher = OptunaSearch(
-        space=space,
+        space=_DefinedByRun(Space(leaves(spec.parameters))),
         metric=list(metrics) if several else next(iter(metrics)),
         mode=list(metrics.values()) if several else next(iter(metrics.values())),
         sampler=optuna.samplers.TPESampler(seed=spec.search.seed),
     )
-    return Suggester(searcher, tuple(metrics), constants)
+    return Suggester(searcher, tuple(metrics))
 
 
-def _domain(parameter: Any) -> Any:
-    match parameter:
-        case Choice(choice=values):
-            return tune.choice(list(values))
-        case Uniform(uniform=(low, high)):
-            return tune.uniform(low, high)
-        case LogUniform(loguniform=(low, high)):
-            return tune.loguniform(low, high)
-        case RandInt(randint=(low, high)):
-            return tune.randint(low, high)
-    return None
+class _DefinedByRun:
+    """Asks a trial of Optuna's for one parameter after the other: for those that exist beside the values so far.
+
+    Args:
+        space: the parameters.
+    """
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+
+    def __call__(self, trial: Any) -> dict[str, Any]:
+        """A configuration, by dotted names."""
+        found: dict[str, Any] = {}
+        for leaf in self._space.ordered:
+            if self._space.exists(leaf, found):
+                is_drawn = isinstance(leaf.value, Distribution)
+                found[leaf.name] = leaf.value.suggest(trial, leaf.name) if is_drawn else leaf.value
+        return {leaf.name: found[leaf.name] for leaf in self._space.leaves if leaf.name in found}

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from ray.tune.search import Searcher
 
 from energysweep.core.objective import number
-from energysweep.sweepfile import Point, SweepSpec, check_search
+from energysweep.sweepfile import SweepSpec, check_search, point, seeds
+from energysweep.sweepfile.leaves import leaves
 from energysweep.tune.points import KEY, Checkpoints, wrap
 
 
@@ -18,14 +19,12 @@ class Suggester(NamedTuple):
     """What the module of a search makes.
 
     Attributes:
-        searcher: Tune's; suggests values of the parameters that vary.
+        searcher: Tune's; suggests configurations, whole and by dotted names.
         metrics: what it learns from.
-        constants: the parameters that it does not draw.
     """
 
     searcher: Searcher
     metrics: tuple[str, ...]
-    constants: Mapping[str, Any]
 
 
 def searcher(spec: SweepSpec, checkpoints: Checkpoints) -> Searcher | None:
@@ -45,13 +44,14 @@ def searcher(spec: SweepSpec, checkpoints: Checkpoints) -> Searcher | None:
     if spec.search.kind.made_by is None:
         return None
     suggester: Suggester = made(spec.search.kind.made_by)(spec)
-    seeds: list[int | None] = [None] if spec.repeats == 1 else list(range(spec.repeats))
-    places = [(hardware, seed) for seed in seeds for hardware in spec.profiles]
+    places = [(hardware, seed) for seed in seeds(spec) for hardware in spec.profiles]
+
+    names = [leaf.name for leaf in leaves(spec.parameters)]
 
     def points(suggestion: Mapping[str, Any]) -> list[dict[str, Any]]:
-        parameters = {**suggester.constants, **suggestion}
-        tried = (Point(parameters, hardware, seed) for hardware, seed in places)
-        return [wrap(point, spec.command is not None, "", checkpoints) for point in tried]
+        suggestion = {name: suggestion[name] for name in names if name in suggestion}
+        tried = (point(spec, suggestion, hardware, seed) for hardware, seed in places)
+        return [wrap(each, spec.command is not None, "", checkpoints) for each in tried]
 
     return RepeatedSearch(suggester.searcher, suggester.metrics, points)
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 from energysweep.core.errors import InputError, one_line
@@ -14,9 +12,12 @@ from energysweep.core.objective import OUR_NAMES, TUNES_NAMES
 from energysweep.core.records import MAX_CPUS
 from energysweep.meters.kinds import AUTO, find_kind, trace_path
 from energysweep.sweepfile.algorithms import ALGORITHMS, reading, those
+from energysweep.sweepfile.conditions import check_conditions
+from energysweep.sweepfile.distributions import Distribution, Grid, not_nan
 from energysweep.sweepfile.foreign import check_foreign
-from energysweep.sweepfile.model import Choice, Grid, LogUniform, RandInt, SweepSpec, Uniform
-from energysweep.sweepfile.space import large_text, trial_count
+from energysweep.sweepfile.leaves import NESTED_NAME, Leaf, leaves
+from energysweep.sweepfile.model import SweepSpec
+from energysweep.sweepfile.space import TooMany, large_text, trial_count
 from energysweep.sweepfile.stages import check_stages
 from energysweep.sweepfile.workload import placeholders
 from energysweep.sweepfile.yaml import KeyPath, Problem, listed, quoted, shown
@@ -24,8 +25,6 @@ from energysweep.sweepfile.yaml import KeyPath, Problem, listed, quoted, shown
 MAX_TRIALS = 100_000  # far above what one sweep can run; a slip of the keyboard makes millions
 
 _CURRENCY = 10
-
-_MAX_DRAWN = 2**53  # Optuna draws in doubles
 
 _WORKLOAD = re.compile(r"(?:.+\.py|[^\W\d]\w*(?:\.[^\W\d]\w*)*):[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 
@@ -35,16 +34,11 @@ def check(spec: SweepSpec) -> Iterator[Problem]:
     yield from _check_program(spec)
     yield from _check_environment(("environment",), spec.environment)
     yield from _check_runtime_env(spec.runtime_env)
-    for name, parameter in spec.parameters.items():
-        yield from _check_parameter_name(spec, ("parameters", name))
-        yield from _check_values(("parameters", name), parameter)
-        yield from check_foreign(("parameters", name), parameter)
-        yield from _check_algorithm(spec, name, parameter)
+    yield from _check_parameters(spec, ("parameters",), spec.parameters)
+    for leaf in leaves(spec.parameters):
+        yield from _check_algorithm(spec, leaf)
     for stage, content in spec.stages.items():
-        for name, parameter in content.parameters.items():
-            yield from _check_parameter_name(spec, ("stages", stage, "parameters", name))
-            yield from _check_values(("stages", stage, "parameters", name), parameter)
-            yield from check_foreign(("stages", stage, "parameters", name), parameter)
+        yield from _check_parameters(spec, ("stages", stage, "parameters"), content.parameters)
     yield from check_stages(spec)
     yield from _check_search(spec)
     yield from _check_scheduler(spec)
@@ -55,7 +49,28 @@ def check(spec: SweepSpec) -> Iterator[Problem]:
     yield from _check_carbon(spec)
     yield from _check_budget(spec)
     yield from _check_meters(spec)
-    count = trial_count(spec)
+    yield from _check_count(spec)
+
+
+def _check_parameters(spec: SweepSpec, path: KeyPath, parameters: Mapping[str, Any]) -> Iterator[Problem]:
+    for name in parameters:
+        yield from _check_parameter_name(spec, (*path, name))
+    for leaf in leaves(parameters):
+        yield from _check_leaf(path, leaf)
+
+
+def _check_count(spec: SweepSpec) -> Iterator[Problem]:
+    wrong = False
+    for problem in check_conditions(spec.parameters):
+        wrong = True
+        yield problem
+    if wrong:
+        return
+    try:
+        count = trial_count(spec)
+    except TooMany as error:
+        yield Problem(("parameters",), str(error))
+        return
     if count.trials > MAX_TRIALS:
         yield Problem(("parameters",), f"makes {large_text(count.trials)} trials; at most {MAX_TRIALS} are allowed")
 
@@ -68,9 +83,12 @@ def _check_program(spec: SweepSpec) -> Iterator[Problem]:
             yield Problem(("workload",), f"must be module:attr or path.py:attr, not {quoted(spec.workload)}")
     elif spec.command is None:
         yield Problem((), "has neither workload (module:attr or path.py:attr) nor command; exactly one is needed")
-    known = dict.fromkeys([*spec.parameters, "seed", "hardware"])
+    found = leaves(spec.parameters)
+    known = dict.fromkeys([*spec.parameters, *(leaf.name for leaf in found), "seed", "hardware"])
     for index, argument in enumerate(spec.command or ()):
-        yield from _check_placeholders(known, index, argument)
+        names = yield from _check_placeholders(known, index, argument)
+        if index == 0 and (some := names & {leaf.name for leaf in found if leaf.conditions}):
+            yield Problem(("command", 0), f"the program itself is always there: {min(some)} exists only with its when")
     if spec.results is not None:
         yield from _check_patterns(spec, spec.results.pattern)
 
@@ -100,15 +118,17 @@ def _check_patterns(spec: SweepSpec, patterns: Sequence[str]) -> Iterator[Proble
         yield Problem(("objective", "metric"), f"no group of results.pattern is called {metric} (there is {known})")
 
 
-def _check_placeholders(known: Mapping[str, None], index: int, argument: str) -> Iterator[Problem]:
+def _check_placeholders(known: Mapping[str, None], index: int, argument: str) -> Generator[Problem, None, set[str]]:
+    """Yields problems; returns the names."""
     try:
         names = placeholders(argument)
     except ValueError as error:
         yield Problem(("command", index), f"{error} in {quoted(argument)}")
-        return
+        return set()
     for name in dict.fromkeys(names):
         if name not in known:
             yield Problem(("command", index), f"{{{one_line(name)}}} is no parameter (known: {listed(known)})")
+    return set(names)
 
 
 def _check_environment(path: KeyPath, variables: Mapping[str, str]) -> Iterator[Problem]:
@@ -139,52 +159,32 @@ def _check_parameter_name(spec: SweepSpec, path: KeyPath) -> Iterator[Problem]:
         yield Problem(path, "{hardware} in a command is the hardware profile; use another name")
 
 
-def _check_values(path: KeyPath, parameter: Any) -> Iterator[Problem]:
-    match parameter:
-        case Grid(grid=values):
-            seen: set[str] = set()
-            for index, value in enumerate(values):
-                text = json.dumps(value, sort_keys=True)
-                if text in seen:
-                    yield Problem((*path, "grid", index), f"{shown(value)} stands here twice")
-                seen.add(text)
-            yield from _check_nan((*path, "grid"), list(values))
-        case Choice(choice=values):
-            yield from _check_nan((*path, "choice"), list(values))
-        case Uniform(uniform=(low, high)) if low >= high or math.isinf(high - low):
-            what = "low < high" if low >= high else "a width that is finite"
-            yield Problem((*path, "uniform"), f"must be [low, high] with {what}, not [{low}, {high}]")
-        case LogUniform(loguniform=(low, high)) if low >= high:
-            yield Problem((*path, "loguniform"), f"must be [low, high] with low < high, not [{low}, {high}]")
-        case RandInt(randint=(low, high)) if low >= high:
-            yield Problem((*path, "randint"), f"must be [low, high] with low < high, not [{low}, {high}]")
-        case RandInt(randint=(low, high)) if max(abs(low), abs(high)) > _MAX_DRAWN:
-            yield Problem((*path, "randint"), f"must lie within -2^53 and 2^53, not [{low}, {high}]")
-        case constant:
-            yield from _check_nan(path, constant)
+def _check_leaf(path: KeyPath, leaf: Leaf) -> Iterator[Problem]:
+    here = (*path, *leaf.path)
+    for index, key in enumerate(leaf.path[1:], start=1):
+        if isinstance(key, str) and not NESTED_NAME.fullmatch(key):
+            text = "a name inside of a parameter that is searched is letters, digits, underscores and dashes"
+            yield Problem((*path, *leaf.path[: index + 1]), text)
+    if isinstance(leaf.value, Distribution):
+        yield from (Problem((*here, leaf.value.key(), *below), text) for below, text in leaf.value.wrong())
+    else:
+        yield from (Problem((*here, *below), text) for below, text in not_nan((), leaf.value))
+    yield from check_foreign(here, leaf.value)
 
 
-def _check_nan(path: KeyPath, value: Any) -> Iterator[Problem]:
-    if isinstance(value, float) and math.isnan(value):
-        yield Problem(path, "must be a value, not .nan")
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _check_nan((*path, index), item)
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from _check_nan((*path, key), item)
-
-
-def _check_algorithm(spec: SweepSpec, name: str, parameter: Any) -> Iterator[Problem]:
-    kind = spec.search.kind
-    match parameter:
-        case Choice() | Uniform() | LogUniform() | RandInt() if not kind.draws:
-            key = next(iter(type(parameter).model_fields))
-            drawing = those([row for row in ALGORITHMS.values() if row.draws])
-            text = f"{key} needs search.algorithm {drawing}; under algorithm {kind.name} only grid and constants work"
-            yield Problem(("parameters", name, key), text)
-        case Grid() if not kind.takes_grids:
-            yield Problem(("parameters", name, "grid"), f"{kind.name} draws its values; use choice instead of grid")
+def _check_algorithm(spec: SweepSpec, leaf: Leaf) -> Iterator[Problem]:
+    kind, drawn = spec.search.kind, leaf.value
+    if not isinstance(drawn, Distribution):
+        return
+    path = ("parameters", *leaf.path, drawn.key())
+    if drawn.draws and not kind.draws:
+        drawing = those([row for row in ALGORITHMS.values() if row.draws])
+        text = (
+            f"{drawn.key()} needs search.algorithm {drawing}; under algorithm {kind.name} only grid and constants work"
+        )
+        yield Problem(path, text)
+    elif isinstance(drawn, Grid) and not kind.takes_grids:
+        yield Problem(path, f"{kind.name} draws its values; use choice instead of grid")
 
 
 def _check_search(spec: SweepSpec) -> Iterator[Problem]:

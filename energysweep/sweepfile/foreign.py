@@ -5,11 +5,12 @@ A trial that gets the mapping ``{loguniform: [1e-5, 0.1]}`` as its learning rate
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from energysweep.sweepfile.model import DISTRIBUTIONS, Choice, Distribution, Grid
+from energysweep.sweepfile.distributions import Choice, Distribution, Grid
+from energysweep.sweepfile.parameters import is_written_as_distribution
+from energysweep.sweepfile.translation import CALL, ENDS, NUMBERS, VALUES, here, plain
 from energysweep.sweepfile.yaml import KeyPath, Problem, shown
 
 # Other tools' keys of a whole sweep, and what they are here.
@@ -48,16 +49,12 @@ _OTHER_NAMES = (
     "type value log q step mu sigma mean std scale base logscale isint default probabilities count prior dtype"
 )
 _DRAWN, _TYPES, _OTHERS = (frozenset(names.split()) for names in (_DRAWN_NAMES, _TYPE_NAMES, _OTHER_NAMES))
-_CALLED = _DRAWN | {"range", "arange", "linspace", "logspace"}  # Hydra's range(1, 10); a key of that name is none
+CALLED = _DRAWN | {"range", "arange", "linspace", "logspace"}  # Hydra's range(1, 10); a key of that name is none
 # Keys that describe a distribution, and the pairs of them that are its ends.
-_ENDS = (("min", "max"), ("low", "high"), ("lower", "upper"), ("minval", "maxval"), ("minvalue", "maxvalue"))
-_VALUES = ("values", "choices", "vals", "bounds", "categories")
 _NAMES = frozenset({"distribution", "parametertype", "feasiblespace"})
-_DESCRIBING = {*_VALUES, *_NAMES, *_OTHERS, *(end for pair in _ENDS for end in pair)}
+_DESCRIBING = {*VALUES, *_NAMES, *_OTHERS, *(end for pair in ENDS for end in pair)}
 _ELSEWHERE = "a distribution as other tools write one"
 
-_CALL = re.compile(r"\s*(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*)\s*\(.*\)\s*", re.DOTALL)
-_NUMBERS = re.compile(r"\s*[-+]?[\d.]+(?:[eE][-+]?\d+)?\s*(?:,\s*[-+]?[\d.]+(?:[eE][-+]?\d+)?\s*)+")
 _LONGEST = 10_000  # characters of a text that may be a call: nobody writes a longer one
 
 
@@ -81,7 +78,7 @@ def _in(name: KeyPath, path: KeyPath, value: Any, *, certain: bool) -> Iterator[
     """Every distribution in a value; ``certain``: only what cannot be a constant as well."""
     kind = _kind(value, certain=certain, nested=path != name)
     if kind is not None:
-        yield Problem(path, f"{shown(value)} is {kind}; {_instead(name, path, _here(value))}")
+        yield Problem(path, f"{shown(value)} is {kind}; {_instead(name, path, here(value))}")
     elif isinstance(value, Mapping):
         for key, item in value.items():
             yield from _in(name, (*path, key), item, certain=certain)
@@ -90,35 +87,16 @@ def _in(name: KeyPath, path: KeyPath, value: Any, *, certain: bool) -> Iterator[
             yield from _in(name, (*path, index), item, certain=certain)
 
 
-def _instead(name: KeyPath, path: KeyPath, here: str) -> str:
+def _instead(name: KeyPath, path: KeyPath, written: str) -> str:
     as_it_is = f"to give it as it is, write {name[-1]}: {{grid: [...]}}, a grid of one value, around the whole value"
-    if path == name:
-        return f"here it is written {name[-1]}: {here}; {as_it_is}"
-    flat = "_".join(str(key) for key in path[len(name) - 1 :] if key not in ("grid", "choice"))
-    flat = re.sub(r"\W", "_", flat)[:60]
-    return (
-        f"inside another value nothing is searched yet: make it a parameter of its own, {flat}: {here}, from which the"
-        f" workload builds the whole; {as_it_is}"
-    )
-
-
-def _here(value: Any) -> str:
-    """How a distribution is written in a sweep, as far as its other spelling tells."""
-    if isinstance(value, str) and _NUMBERS.fullmatch(value):
-        return f"{{grid: [{shown(value)[1:-1]}]}}"
-    if isinstance(value, Mapping):
-        plain = {_plain(key): item for key, item in value.items()}
-        for name in DISTRIBUTIONS:
-            if isinstance(plain.get(name), list):
-                return f"{{{name}: {shown(plain[name])}}}"
-        for key in (*_VALUES, "gridsearch"):
-            if isinstance(plain.get(key), list) and key != "bounds":
-                return f"{{grid: {shown(plain[key])}}}"
-        for low, high in _ENDS:
-            if low in plain and high in plain:
-                is_log = plain.get("log") is True or "log" in _plain(plain.get("distribution", ""))
-                return f"{{{'loguniform' if is_log else 'uniform'}: {shown([plain[low], plain[high]])}}}"
-    return f"{{grid: [1, 2]}}, or with {', '.join(DISTRIBUTIONS[1:-1])} or {DISTRIBUTIONS[-1]}"
+    inside = path[len(name) :]
+    if inside and inside[0] in ("grid", "choice"):
+        of = name[-1]
+        return (
+            f"inside one of several values nothing is searched: write {of}: {{name: {{{inside[0]}: [a, b]}},"
+            f" {inside[-1]}: {{when: {{{of}.name: a}}, {written.removeprefix('{')}}}; {as_it_is}"
+        )
+    return f"here it is written {path[-1]}: {written}; {as_it_is}"
 
 
 def _kind(value: Any, *, certain: bool, nested: bool) -> str | None:
@@ -126,20 +104,20 @@ def _kind(value: Any, *, certain: bool, nested: bool) -> str | None:
         return _kind_of_text(value, certain=certain)
     if not isinstance(value, Mapping):
         return None
-    if nested and any(key in value for key in DISTRIBUTIONS):
+    if nested and is_written_as_distribution(value):
         return "a distribution"
     if len(value) == 1:
         return _kind_of_one(*next(iter(value.items())), certain=certain)
-    return _ELSEWHERE if _is_described({_plain(key): item for key, item in value.items()}, certain=certain) else None
+    return _ELSEWHERE if _is_described({plain(key): item for key, item in value.items()}, certain=certain) else None
 
 
 def _kind_of_one(key: str, held: Any, *, certain: bool) -> str | None:
     """Of a mapping with a single key."""
-    if _plain(key) in _DRAWN and isinstance(held, list | Mapping):
+    if plain(key) in _DRAWN and isinstance(held, list | Mapping):
         return "a distribution"
     if key == "parameters" and isinstance(held, Mapping):
         return "a nested search space, as W&B writes one"
-    return _ELSEWHERE if _plain(key) in _VALUES and isinstance(held, list) and not certain else None
+    return _ELSEWHERE if plain(key) in VALUES and isinstance(held, list) and not certain else None
 
 
 def _is_described(value: Mapping[str, Any], *, certain: bool) -> bool:
@@ -148,9 +126,9 @@ def _is_described(value: Mapping[str, Any], *, certain: bool) -> bool:
         return True
     if not value.keys() <= _DESCRIBING:
         return False
-    has_ends = any(low in value and high in value for low, high in _ENDS)
-    has_values = any(isinstance(value.get(key), list) for key in _VALUES)
-    named = _plain(value.get("distribution", value.get("type", "")))
+    has_ends = any(low in value and high in value for low, high in ENDS)
+    has_values = any(isinstance(value.get(key), list) for key in VALUES)
+    named = plain(value.get("distribution", value.get("type", "")))
     if value.keys() & _NAMES or (named in _TYPES and (has_ends or has_values)):
         return True
     return not certain and (has_ends or has_values)
@@ -159,13 +137,9 @@ def _is_described(value: Mapping[str, Any], *, certain: bool) -> bool:
 def _kind_of_text(text: str, *, certain: bool) -> str | None:
     if len(text) > _LONGEST or not (text.rstrip().endswith(")") or "," in text):
         return None
-    call = _CALL.fullmatch(text)
-    if call is not None and _plain(call[1]) in _CALLED:
+    call = CALL.fullmatch(text)
+    if call is not None and plain(call[1]) in CALLED:
         return "a text that looks like a call of Ray Tune's, Optuna's or Hydra's"
-    if not certain and _NUMBERS.fullmatch(text):
+    if not certain and NUMBERS.fullmatch(text):
         return "a text, and no list: numbers with commas between them need brackets, and a decimal has a point"
     return None
-
-
-def _plain(name: Any) -> str:
-    return str(name)[:60].lower().replace("_", "").replace("-", "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,7 @@ from energysweep.core.errors import InputError, one_line
 from energysweep.core.inputs import checked_path, read_text
 from energysweep.meters.kinds import trace_path, with_trace
 from energysweep.sweepfile.checks import check
+from energysweep.sweepfile.distributions import DISTRIBUTIONS
 from energysweep.sweepfile.foreign import ELSEWHERE
 from energysweep.sweepfile.model import (
     Budget,
@@ -29,6 +30,7 @@ from energysweep.sweepfile.model import (
     Stage,
     SweepSpec,
 )
+from energysweep.sweepfile.parameters import TAGS
 from energysweep.sweepfile.stages import with_absolute_origins
 from energysweep.sweepfile.yaml import (
     MAX_DEPTH,
@@ -79,9 +81,9 @@ _RULES = {  # by pydantic's type of error; completed from its context
     "string_pattern_mismatch": "be 1 to 60 letters, digits, dots, dashes or underscores, a letter or digit first",
     "string_too_short": "not be empty",
     "string_type": "be text",
-    "too_long": "be [low, high]",
+    "too_long": "be {shape}",
     "too_short": "not be empty",
-    "tuple_type": "be a list [low, high]",
+    "tuple_type": "be a list {shape}",
 }
 
 
@@ -107,14 +109,13 @@ def _problem(detail: ErrorDetails) -> Problem:
 
 def _key_path(location: KeyPath) -> KeyPath:
     """The location without what pydantic adds: the tag of a union's member, and [key] for an error of a key itself."""
-    for depth in (0, 2):  # the sweep's parameters, and a stage's
-        if location[depth : depth + 1] == ("parameters",) and (depth == 0 or location[0] == "stages"):
-            location = (*location[: depth + 2], *location[depth + 3 :])
+    if "parameters" in (location[:1], location[2:3])[location[:1] == ("stages",)]:
+        location = tuple(key for key in location if key not in TAGS)
     return location[:-1] if len(location) > 1 and location[-1] == "[key]" else location
 
 
 def _must(kind: str, detail: ErrorDetails) -> str:
-    context: Mapping[str, Any] = detail.get("ctx", {})
+    context = {**detail.get("ctx", {}), "shape": _shape(_key_path(detail["loc"]))}
     given = detail["input"]
     text = f"must {_RULES[kind].format_map(context)}, not {shown(given)}"
     if kind == "string_type" and isinstance(given, int | float):
@@ -124,9 +125,15 @@ def _must(kind: str, detail: ErrorDetails) -> str:
     return text
 
 
+def _shape(path: KeyPath) -> str:
+    """How the distribution at a key is written."""
+    found = DISTRIBUTIONS.get(str(path[-1])) if path else None
+    return found.shape if found else "[low, high]"
+
+
 def _missing(path: KeyPath) -> Problem:
     if path and isinstance(path[-1], int):  # [low, high] of one number
-        return Problem(path[:-1], "must be [low, high]")
+        return Problem(path[:-1], f"must be {_shape(path[:-1])}")
     description = _model_at(path[:-1]).model_fields[str(path[-1])].description or ""
     return Problem(path, f"is missing ({description.rstrip('.')})")
 

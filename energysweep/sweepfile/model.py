@@ -6,23 +6,10 @@ The models check one key at a time; rules between keys are in ``checks``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    JsonValue,
-    PrivateAttr,
-    Strict,
-    Tag,
-    WithJsonSchema,
-)
+from pydantic import BeforeValidator, Field, JsonValue, PrivateAttr
 from pydantic_core import PydanticCustomError
 
 from energysweep.core import records
@@ -31,7 +18,9 @@ from energysweep.meters.base import Component
 from energysweep.meters.kinds import ALLOWED as METERS
 from energysweep.meters.kinds import AUTO
 from energysweep.sweepfile.algorithms import ALGORITHMS, SCHEDULERS, Algorithm, SchedulerType, said
-from energysweep.sweepfile.yaml import Document, listed, write_document
+from energysweep.sweepfile.distributions import Model, Number, Positive
+from energysweep.sweepfile.parameters import Parameter
+from energysweep.sweepfile.yaml import Document, write_document
 
 Mode = Literal["min", "max"]
 if TYPE_CHECKING:
@@ -42,128 +31,11 @@ else:
     SchedulerName = Literal[tuple(SCHEDULERS)]
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$")]
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Finite = Field(allow_inf_nan=False)
 Text = Annotated[str, Field(min_length=1)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
-
-
-class Grid(_Model):
-    """Every value is tried."""
-
-    grid: Annotated[Sequence[JsonValue], Field(min_length=1)]
-    """The values, each once."""
-
-
-class Choice(_Model):
-    """One of the values is drawn (algorithms random and optuna)."""
-
-    choice: Annotated[Sequence[JsonValue], Field(min_length=1)]
-    """The values; all are equally likely."""
-
-
-class Uniform(_Model):
-    """A number is drawn from a range (algorithms random and optuna)."""
-
-    uniform: Annotated[tuple[Number, Number], Strict(strict=False)]
-    """Lowest and highest value."""
-
-
-class LogUniform(_Model):
-    """A number whose logarithm is drawn from a range (algorithms random and optuna)."""
-
-    loguniform: Annotated[tuple[Positive, Positive], Strict(strict=False)]
-    """Lowest and highest value, both above 0."""
-
-
-class RandInt(_Model):
-    """A whole number is drawn from a range (algorithms random and optuna)."""
-
-    randint: Annotated[tuple[int, int], Strict(strict=False)]
-    """Lowest value, and the first one above the range."""
-
-
-Distribution = Grid | Choice | Uniform | LogUniform | RandInt
-DISTRIBUTIONS = ("grid", "choice", "uniform", "loguniform", "randint")
-_FOREIGN = {
-    "min",
-    "max",
-    "low",
-    "high",
-    "lower",
-    "upper",
-    "value",
-    "values",
-    "distribution",
-    "range",
-    "log",
-    "q",
-    "step",
-}
-
-
-def _known_distribution(value: Any) -> Any:
-    if not isinstance(value, dict) or (len(value) == 1 and set(value) <= set(DISTRIBUTIONS)):
-        return value
-    near = [match for key in islice(value, 10) for match in get_close_matches(key[:30], DISTRIBUTIONS, n=1)]
-    if value and not near and not any(key in value for key in DISTRIBUTIONS) and not _looks_like_a_distribution(value):
-        return value
-    hint = f"; did you mean {near[0]}?" if near and len(value) == 1 else ""
-    allowed = ", ".join(DISTRIBUTIONS)
-    message = f"has the keys {listed(value) if value else '(none)'}{hint}"
-    message += f" (allowed: a constant, or a mapping with exactly one of {allowed}; a constant that looks like one: "
-    message += "{grid: [{...}]})"
-    # Braces would be taken for fields of the message.
-    raise PydanticCustomError("distribution", "{message}", {"message": message})
-
-
-def _looks_like_a_distribution(value: dict[str, Any]) -> bool:
-    """``{values: [1, 2]}``, ``{min: 0, max: 1}``: how other tools write one, and no constant."""
-    return (len(value) == 1 and isinstance(next(iter(value.values())), list)) or set(value) <= _FOREIGN
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, BaseModel):
-        return f"<{next(iter(type(value).model_fields))}>"
-    if isinstance(value, dict) and len(value) == 1 and set(value) <= set(DISTRIBUTIONS):
-        return f"<{next(iter(value))}>"
-    return "<constant>"
-
-
-Parameter = Annotated[
-    Annotated[Grid, Tag("<grid>")]
-    | Annotated[Choice, Tag("<choice>")]
-    | Annotated[Uniform, Tag("<uniform>")]
-    | Annotated[LogUniform, Tag("<loguniform>")]
-    | Annotated[RandInt, Tag("<randint>")]
-    | Annotated[
-        JsonValue,
-        Tag("<constant>"),
-        WithJsonSchema(
-            {
-                "description": "A constant.",
-                "anyOf": [
-                    {"type": ["string", "number", "boolean", "null", "array"]},
-                    {
-                        "type": "object",
-                        "minProperties": 1,
-                        "propertyNames": {"not": {"enum": list(DISTRIBUTIONS)}},
-                        "not": {"maxProperties": 1, "additionalProperties": {"type": "array"}},
-                    },
-                ],
-            }
-        ),
-    ],
-    Discriminator(_kind),
-    BeforeValidator(_known_distribution),
-]
-
-
-class Objective(_Model):
+class Objective(Model):
     """What a configuration is judged by."""
 
     metric: Text
@@ -183,7 +55,7 @@ class Objective(_Model):
         return Rule(self.metric, self.mode, self.target, self.patience)
 
 
-class Search(_Model):
+class Search(Model):
     """How configurations are chosen."""
 
     algorithm: Annotated[AlgorithmName, Field(description=said(ALGORITHMS))] = "grid"
@@ -200,7 +72,7 @@ class Search(_Model):
         return ALGORITHMS[self.algorithm]
 
 
-class Scheduler(_Model):
+class Scheduler(Model):
     """Which trials are stopped early."""
 
     type: Annotated[SchedulerName, Field(description=said(SCHEDULERS))] = "fifo"
@@ -221,7 +93,7 @@ class Scheduler(_Model):
         return SCHEDULERS[self.type]
 
 
-class Hardware(_Model):
+class Hardware(Model):
     """What every trial of a hardware profile reserves."""
 
     resources: Mapping[str, Positive] = {"cpu": 1.0}
@@ -245,7 +117,7 @@ class Hardware(_Model):
         return {name: amount for name, amount in self.resources.items() if name not in ("cpu", "gpu")}
 
 
-class Stage(_Model):
+class Stage(Model):
     """What runs before the sweep's configurations, once for each repeat and hardware profile, such as a pretraining."""
 
     parameters: Mapping[str, Parameter] = {}
@@ -256,7 +128,7 @@ class Stage(_Model):
     """When its trials end; by default as the sweep's."""
 
 
-class Carbon(_Model):
+class Carbon(Model):
     """The grid that the energy came from; the world's average if nothing is given."""
 
     country: Text | None = None
@@ -269,7 +141,7 @@ class Carbon(_Model):
     """Power usage effectiveness: what the building draws for each joule of the computers."""
 
 
-class Budget(_Model):
+class Budget(Model):
     """What the sweep may use in all its parts together; it ends when one of these is spent."""
 
     energy_joules: Annotated[Positive, Field(le=records.MAX_JOULES)] | None = None
@@ -294,7 +166,7 @@ def _no_table(value: Any) -> Any:
     return value
 
 
-class Price(_Model):
+class Price(Model):
     """What energy costs."""
 
     per_kwh: Annotated[Positive, BeforeValidator(_no_table)]
@@ -307,7 +179,7 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-class Results(_Model):
+class Results(Model):
     """How a command reports, if it prints no JSON."""
 
     pattern: Annotated[
@@ -316,7 +188,7 @@ class Results(_Model):
     """Regular expressions, one or a list. A named group, (?P<accuracy>[0-9.]+), is a metric; the last reports."""
 
 
-class SweepSpec(_Model):
+class SweepSpec(Model):
     """A sweep: what is trained, in which configurations, on what hardware. Made by ``load_spec``.
 
     Paths (of ``workload``, ``working_dir``, ``storage`` and replay traces) are absolute once loaded.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from energysweep.core.errors import InputError
-from energysweep.sweepfile.model import Choice, Grid, Scheduler, Search, SweepSpec
+from energysweep.sweepfile.distributions import Choice, Grid
+from energysweep.sweepfile.leaves import changed
+from energysweep.sweepfile.model import Scheduler, Search, SweepSpec
 from energysweep.sweepfile.space import points, trial_count, varying
 
 _TRIED_SEEDS: Final = 50
@@ -26,10 +28,7 @@ def pilot_of(spec: SweepSpec, configurations: int, reports: int) -> SweepSpec:
         raise InputError(
             "a sweep with stages has no pilot, which would run them whole; give an earlier run", key="--pilot"
         )
-    parameters = {
-        name: Choice(choice=parameter.grid) if isinstance(parameter, Grid) else parameter
-        for name, parameter in spec.parameters.items()
-    }
+    parameters = {name: changed(parameter, _drawn) for name, parameter in spec.parameters.items()}
     count = min(configurations, trial_count(spec).configurations) if varying(spec) else 1
     drawn = [
         spec.model_copy(
@@ -48,5 +47,9 @@ def pilot_of(spec: SweepSpec, configurations: int, reports: int) -> SweepSpec:
     return max(drawn, key=_different)  # the first of several
 
 
+def _drawn(parameter: Any) -> Any:
+    return Choice(choice=parameter.grid, when=parameter.when) if isinstance(parameter, Grid) else parameter
+
+
 def _different(spec: SweepSpec) -> int:
-    return sum(len({repr(point.parameters[name]) for point in points(spec)}) for name in varying(spec))
+    return sum(len({repr(point.parameters.get(name)) for point in points(spec)}) for name in varying(spec))

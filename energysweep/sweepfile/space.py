@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from energysweep.sweepfile.model import Choice, Grid, LogUniform, Parameter, RandInt, SweepSpec, Uniform
+from energysweep.core.naming import exact_text
+from energysweep.sweepfile.distributions import Distribution, Grid
+from energysweep.sweepfile.leaves import Leaf, Space, is_nested, leaves, together
+from energysweep.sweepfile.model import SweepSpec
+
+_MOST_STEPS = 500_000  # of combining grids under conditions; 100,000 configurations take fewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,14 +22,21 @@ class Point:
     """One trial to run.
 
     Attributes:
-        parameters: the configuration, without ``seed``.
+        parameters: the configuration by names (``optimizer.lr``), without ``seed``.
         hardware: the name of its hardware profile, empty if the sweep names none.
         seed: the number of the repeat; None if the sweep has one repeat only.
+        nested: the configuration as the sweep has written it, if that is nested; None: as it is in ``parameters``.
     """
 
     parameters: dict[str, Any]
     hardware: str
     seed: int | None
+    nested: dict[str, Any] | None = None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What the workload gets, without ``seed``."""
+        return self.parameters if self.nested is None else self.nested
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +75,36 @@ def points(spec: SweepSpec) -> list[Point]:
     """
     if spec.search.kind.made_by is not None:
         raise ValueError(f"{spec.search.algorithm} chooses its configurations while the sweep runs")
-    configurations = list(_configurations(spec))
-    seeds = [None] if spec.repeats == 1 else range(spec.repeats)
     return [
-        Point(dict(parameters), hardware, seed)
-        for seed, parameters, hardware in product(seeds, configurations, spec.profiles)
+        point(spec, parameters, hardware, seed)
+        for seed, parameters, hardware in product(seeds(spec), list(_configurations(spec)), spec.profiles)
     ]
 
 
+def seeds(spec: SweepSpec) -> list[int | None]:
+    """Those of the repeats; of a single one None."""
+    return [None] if spec.repeats == 1 else list(range(spec.repeats))
+
+
+def point(spec: SweepSpec, parameters: Mapping[str, Any], hardware: str, seed: int | None) -> Point:
+    """A trial of a configuration."""
+    nested = together(spec.parameters, parameters) if any(map(is_nested, spec.parameters.values())) else None
+    return Point(dict(parameters), hardware, seed, nested)
+
+
 def trial_count(spec: SweepSpec) -> Count:
-    """How many trials the sweep makes, without making them."""
-    grids = (len(values.grid) for values in spec.parameters.values() if isinstance(values, Grid))
-    configurations = math.prod(grids) * (spec.search.num_samples or 1)
+    """How many trials the sweep makes, without making them.
+
+    Raises:
+        TooMany: its conditions make more combinations than can be followed.
+    """
+    space = Space(leaves(spec.parameters))
+    grids = [leaf for leaf in space.ordered if isinstance(leaf.value, Grid)]
+    if any(leaf.conditions for leaf in grids):
+        combinations = len(_combinations(space))
+    else:
+        combinations = math.prod(len(leaf.value.grid) for leaf in grids)
+    configurations = combinations * (spec.search.num_samples or 1)
     return Count(configurations, spec.repeats, len(spec.profiles), len(spec.stages))
 
 
@@ -96,46 +126,70 @@ def count_sentence(spec: SweepSpec) -> str:
 
 
 def varying(spec: SweepSpec) -> tuple[str, ...]:
-    """The names of the parameters that differ between configurations, in the order of the file."""
-    return tuple(name for name, parameter in spec.parameters.items() if _varies(parameter))
+    """The names of the parameters that may differ between configurations, in the order of the file."""
+    return tuple(leaf.name for leaf in leaves(spec.parameters) if leaf.varies)
+
+
+class TooMany(ValueError):
+    """More combinations than a sweep may have."""
 
 
 def _configurations(spec: SweepSpec) -> Iterator[dict[str, Any]]:
-    """Every combination of the grids, with the rest drawn anew for each, ``num_samples`` times over (as Tune does)."""
+    """Every combination of the grids, with the rest drawn anew for each, ``num_samples`` times over (as Tune does).
+
+    What does not exist beside the others is drawn, too: so a condition changes nothing else.
+    """
     rng = random.Random(spec.search.seed)  # noqa: S311  repeatable, not secret
-    grids = {name: values.grid for name, values in spec.parameters.items() if isinstance(values, Grid)}
+    space = Space(leaves(spec.parameters))
+    combinations = _combinations(space)
     for _ in range(spec.search.num_samples or 1):
-        for combination in product(*grids.values()):
-            fixed = dict(zip(grids, combination, strict=True))
-            yield {
-                name: fixed[name] if name in fixed else _draw(parameter, rng)
-                for name, parameter in spec.parameters.items()
-            }
+        for combination in combinations:
+            yield space.existing({leaf.name: _value(leaf, combination, rng) for leaf in space.leaves})
 
 
-def _draw(parameter: Parameter, rng: random.Random) -> Any:
-    match parameter:
-        case Choice(choice=values):
-            return rng.choice(values)
-        case Uniform(uniform=(low, high)):
-            return rng.uniform(low, high)
-        case LogUniform(loguniform=(low, high)):
-            # exp(log(x)) may miss x by a rounding error.
-            return min(max(math.exp(rng.uniform(math.log(low), math.log(high))), low), high)
-        case RandInt(randint=(low, high)):
-            return rng.randrange(low, high)
+def _value(leaf: Leaf, combination: Mapping[str, Any], rng: random.Random) -> Any:
+    match leaf.value:
+        case Grid():
+            return combination.get(leaf.name)  # of one that does not exist, nothing
+        case Distribution() as drawn:
+            return drawn.draw(rng)
         case constant:
             return constant
 
 
-def _varies(parameter: Parameter) -> bool:
-    match parameter:
-        case Grid(grid=values) | Choice(choice=values):
-            return len(values) > 1
-        case RandInt(randint=(low, high)):
-            return high - low > 1
-        case _:
-            return isinstance(parameter, Uniform | LogUniform)
+def _combinations(space: Space) -> list[dict[str, Any]]:
+    """Every combination of the grids, by name: the last in the file changes fastest.
+
+    Raises:
+        TooMany: with conditions, it takes more steps than can be waited for.
+    """
+    grids = {leaf.name: leaf.value.grid for leaf in space.ordered if isinstance(leaf.value, Grid)}
+    if not any(leaf.conditions for leaf in space.leaves if leaf.name in grids):
+        return [dict(zip(grids, values, strict=True)) for values in product(*grids.values())]
+    values = {
+        leaf.name: {exact_text(value): value for value in grids.get(leaf.name, [leaf.value])}
+        for leaf in space.ordered
+        if leaf.name in grids or not isinstance(leaf.value, Distribution)  # no grid depends on what is drawn
+    }
+    found: list[dict[str, str]] = [{}]
+    steps = 0
+    for leaf in space.ordered:
+        texts = list(values.get(leaf.name, ()))
+        longer: list[dict[str, str]] = []
+        for combination in found:
+            steps += 1
+            if not texts or not space.exists_beside(leaf, combination):
+                longer.append(combination)
+            elif len(texts) == 1:
+                combination[leaf.name] = texts[0]
+                longer.append(combination)
+            else:
+                steps += len(combination) * len(texts)
+                longer += [{**combination, leaf.name: text} for text in texts]
+            if steps > _MOST_STEPS:
+                raise TooMany("its conditions make more combinations than can be followed")
+        found = longer
+    return [{name: values[name][text] for name, text in texts.items() if name in grids} for texts in found]
 
 
 def large_text(number: int) -> str:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from energysweep.core.inputs import checked_path, is_folder, is_there
-from energysweep.sweepfile.model import Choice, Distribution, Grid, Scheduler, Search, SweepSpec
+from energysweep.sweepfile.distributions import Choice, Distribution, Grid
+from energysweep.sweepfile.leaves import is_nested
+from energysweep.sweepfile.model import Scheduler, Search, SweepSpec
 from energysweep.sweepfile.yaml import KeyPath, Problem, did_you_mean, listed, quoted
 
 PRETRAINED = "pretrained"  # the parameter that says what a trial goes on from
@@ -28,7 +30,7 @@ def stage_spec(spec: SweepSpec, name: str) -> SweepSpec:
     constants = {
         key: value
         for key, value in spec.parameters.items()
-        if not isinstance(value, Distribution) and key != PRETRAINED
+        if not isinstance(value, Distribution) and not is_nested(value) and key != PRETRAINED
     }
     return spec.model_copy(
         update={
@@ -70,10 +72,11 @@ def with_absolute_origins(
 
     match changed.get(PRETRAINED):
         case Grid(grid=values):
-            changed[PRETRAINED] = Grid(grid=[absolute(value, "grid", index) for index, value in enumerate(values)])
+            values = [absolute(value, "grid", index) for index, value in enumerate(values)]
+            changed[PRETRAINED] = changed[PRETRAINED].model_copy(update={"grid": values})
         case Choice(choice=values):
             values = [absolute(value, "choice", index) for index, value in enumerate(values)]
-            changed[PRETRAINED] = Choice(choice=values)
+            changed[PRETRAINED] = changed[PRETRAINED].model_copy(update={"choice": values})
         case Mapping() as value:
             changed[PRETRAINED] = absolute(value)
     return changed
@@ -99,7 +102,7 @@ def check_stages(spec: SweepSpec) -> Iterator[Problem]:
     for name, stage in spec.stages.items():
         path = ("stages", name, "parameters")
         for key, value in stage.parameters.items():
-            if isinstance(value, Distribution):
+            if isinstance(value, Distribution) or is_nested(value):
                 yield Problem((*path, key), "a stage is one configuration: give a constant")
         used |= yield from _check_origins(spec, path, stage.parameters, earlier)
         objective = stage.objective
@@ -116,6 +119,12 @@ def _check_origins(
 ) -> Generator[Problem, None, set[str]]:
     """Yields problems; returns the names of the stages that are gone on from."""
     used: set[str] = set()
+    if is_nested(parameters.get(PRETRAINED)):
+        problem = (
+            f"is one value, whole: {{grid: [null, {{from: base, {FREEZE}: true}}]}}; inside of it nothing is searched"
+        )
+        yield Problem((*path, PRETRAINED), problem)
+        return used
     for where, value in _values((*path, PRETRAINED), parameters.get(PRETRAINED)):
         if not isinstance(value, Mapping) or FROM not in value:
             continue  # a workload of the user's own may mean something else by it

@@ -11,7 +11,7 @@ import string
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from energysweep.core.inputs import is_file
+from energysweep.sweepfile.leaves import NESTED_NAME
 from energysweep.sweepfile.model import SweepSpec
 from energysweep.sweepfile.yaml import did_you_mean
 
@@ -281,13 +282,17 @@ def find_workload(spec: SweepSpec) -> tuple[Callable[..., Any], Imported]:
 def render_command(command: Sequence[str], values: Mapping[str, object]) -> list[str]:
     """Fill the values into a command's arguments; ``{{`` and ``}}`` become braces.
 
-    Texts go in as they are, everything else as JSON (``true``, ``0.001``, ``[1, 2]``).
+    Texts go in as they are, everything else as JSON (``true``, ``0.001``, ``[1, 2]``). An argument that names a
+    parameter which the configuration does not have is left out.
+
+    Args:
+        command: the program and its arguments.
+        values: the configuration; ``{optimizer.lr}`` is what it holds at ``optimizer`` under ``lr``.
 
     Raises:
-        KeyError: a placeholder without a value.
         ValueError: braces that do not match, or a placeholder that is not a plain name.
     """
-    return [_render(argument, values) for argument in command]
+    return [text for argument in command if (text := _render(argument, values)) is not None]
 
 
 def placeholders(argument: str) -> list[str]:
@@ -296,20 +301,37 @@ def placeholders(argument: str) -> list[str]:
     Raises:
         ValueError: braces that do not match, or a placeholder that is not a plain name.
     """
-    names = []
-    for _, name, form, conversion in string.Formatter().parse(argument):
-        if name is None:
-            continue
-        if not name.isidentifier() or form or conversion:
+    return [name for _, name in _parts(argument) if name is not None]
+
+
+def _parts(argument: str) -> Iterator[tuple[str, str | None]]:
+    """Text, and the name that follows it."""
+    for text, name, form, conversion in string.Formatter().parse(argument):
+        first, *others = ("",) if name is None else name.split(".")
+        if name is not None and (
+            not first.isidentifier() or not all(NESTED_NAME.fullmatch(each) for each in others) or form or conversion
+        ):
             raise ValueError("a placeholder is a plain {name}; write {{ and }} for braces")
-        names.append(name)
-    return names
+        yield text, name
 
 
-def _render(argument: str, values: Mapping[str, object]) -> str:
-    placeholders(argument)  # refuses what format() would understand in its own way
-    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
-    return argument.format_map(texts)
+def _render(argument: str, values: Mapping[str, object]) -> str | None:
+    found = []
+    for text, name in _parts(argument):
+        found.append(text)
+        if name is not None:
+            try:
+                value = _at(values, name)
+            except (LookupError, TypeError):  # it does not exist, or what should hold it does not
+                return None
+            found.append(value if isinstance(value, str) else json.dumps(value))
+    return "".join(found)
+
+
+def _at(values: Any, name: str) -> Any:
+    for key in name.split("."):
+        values = values[int(key) if isinstance(values, list) and key.isdecimal() else key]
+    return values
 
 
 def _module_of_name(spec: SweepSpec, name: str) -> Imported:

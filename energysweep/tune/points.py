@@ -4,6 +4,8 @@ A grid or random sweep knows its trials beforehand. Each goes through Tune as on
 {"parameters": ..., "hardware": ..., "seed": ...}}``, and comes out as the flat config that the workload expects. Under
 Optuna the searcher makes such a value of each suggestion.
 
+A configuration has its parameters by dotted names (``optimizer.lr``); the workload gets it nested as it was written.
+
 A point that goes on from a stage keeps the stage's name in its parameters, by which it is known in the ledger; the
 workload gets the place of the checkpoint.
 """
@@ -42,7 +44,7 @@ def wrap(point: Point, is_command: bool, stage: str = "", checkpoints: Checkpoin
     found = (checkpoints or {}).get(key)
     return {
         "parameters": point.parameters,
-        "given": point.parameters if found is None else with_origin(point.parameters, found),
+        "given": point.config if found is None else with_origin(point.config, found),
         "hardware": point.hardware,
         "seed": point.seed,
         "stage": stage,

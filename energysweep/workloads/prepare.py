@@ -74,7 +74,7 @@ def _settings(spec: SweepSpec, workload: ModuleType) -> Iterator[TrainingSetting
     """Those of all its trials and stages."""
     for part in (spec, *(stage_spec(spec, name) for name in spec.stages)):
         for point in points(part):
-            yield workload.Settings.from_config(point.parameters)
+            yield workload.Settings.from_config(point.config)
 
 
 def _read(workload: ModuleType, settings: Any) -> Data:

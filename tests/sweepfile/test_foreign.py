@@ -21,22 +21,24 @@ def load(folder: Path, parameters: str, more: str = "") -> object:
 @pytest.mark.parametrize(
     ("parameters", "key", "instead"),
     [
-        # inside of a constant
-        ("o: {name: adam, lr: {loguniform: [1e-5, 1e-1]}}", "o.lr", "o_lr: {loguniform: [1e-05, 0.1]}"),
-        ("o: {a: {b: {c: {uniform: [0, 1]}}}}", "o.a.b.c", "o_a_b_c: {uniform: [0, 1]}"),
-        ("layers: [{grid: [16, 32]}, 8]", "layers[0]", "layers_0: {grid: [16, 32]}"),
-        ("o: {betas: {choice: [[0.9, 0.99], [0.9, 0.999]]}, x: 1}", "o.betas", "o_betas: {choice:"),
+        # half of one of ours
         ("o: {grid: x, other: y}", "o", "exactly one of grid"),
-        ("o: {inner: {randint: 5, other: y}}", "o.inner", "inside another value nothing is searched yet"),
+        ("o: {inner: {randint: 5, other: y}}", "o.inner", "exactly one of grid"),
         # Ray Tune
-        ("train: {wd: {grid_search: [0, 0.1]}}", "train.wd", "train_wd: {grid: [0, 0.1]}"),
-        ("lr: tune.loguniform(1e-4, 1e-1)", "lr", "a call"),
-        ("o: {lr: 'ray.tune.choice([1, 2])'}", "o.lr", "a call"),
+        ("train: {wd: {grid_search: [0, 0.1]}}", "train.wd", "wd: {grid: [0, 0.1]}"),
+        ("lr: tune.loguniform(1e-4, 1e-1)", "lr", "here it is written lr: {loguniform: [1e-4, 1e-1]}"),
+        ("w: 'tune.qlograndint(8, 64, 8)'", "w", "w: {qlograndint: [8, 64, 8]}"),
+        ("w: tune.randn(0, 1)", "w", "w: {normal: [0, 1]}"),
+        ("w: 'tune.sample_from(lambda spec: spec.config.x)'", "w", "a call"),
+        ("o: {lr: 'ray.tune.choice([1, 2])'}", "o.lr", "lr: {choice: [1, 2]}"),
         # W&B
-        ("momentum: {distribution: normal, mu: 0.9, sigma: 0.01}", "momentum", "other tools"),
+        ("momentum: {distribution: normal, mu: 0.9, sigma: 0.01}", "momentum", "momentum: {normal: [0.9, 0.01]}"),
+        ("n: {distribution: q_log_uniform_values, min: 8, max: 64, q: 8}", "n", "{qloguniform: [8, 64, 8]}"),
+        ("n: {distribution: int_uniform, min: 1, max: 4}", "n", "{randint: [1, 5]}"),
+        ("d: {distribution: q_uniform, min: 0, max: 1, q: 0.25}", "d", "{quniform: [0, 1, 0.25]}"),
         ("o: {lr: {distribution: log_uniform_values, min: 1e-4, max: 0.1}}", "o.lr", "{loguniform: [0.0001, 0.1]}"),
-        ("o: {lr: {min: 0, max: 0.1}}", "o.lr", "o_lr: {uniform: [0, 0.1]}"),
-        ("o: {lr: {values: [1, 2]}}", "o.lr", "o_lr: {grid: [1, 2]}"),
+        ("o: {lr: {min: 0, max: 0.1}}", "o.lr", "lr: {uniform: [0, 0.1]}"),
+        ("o: {lr: {values: [1, 2]}}", "o.lr", "lr: {grid: [1, 2]}"),
         ("model: {parameters: {lr: {min: 0, max: 1}}}", "model", "nested search space"),
         # Hydra
         ("dropout: interval(0, 0.5)", "dropout", "a call"),
@@ -48,9 +50,17 @@ def load(folder: Path, parameters: str, more: str = "") -> object:
         ("lr: {type: float, low: 1e-5, high: 0.1, log: true}", "lr", "{loguniform: [1e-05, 0.1]}"),
         ("o: {lr: {type: range, bounds: [0, 1]}}", "o.lr", "other tools"),
         ("o: {lr: {_type: choice, _value: [1, 2]}}", "o.lr", "other tools"),
-        ("lr: trial.suggest_float('lr', 0, 1)", "lr", "a call"),
+        ("lr: trial.suggest_float('lr', 0, 1)", "lr", "lr: {uniform: [0, 1]}"),
+        ("n: trial.suggest_int('n', 1, 4)", "n", "{randint: [1, 5]}"),
+        ("n: {type: int, low: 1, high: 4}", "n", "{randint: [1, 5]}"),
+        ("n: {type: int, low: 16, high: 64, step: 16}", "n", "{qrandint: [16, 64, 16]}"),
+        ("n: {_type: quniform, _value: [0, 1, 0.5]}", "n", "{quniform: [0, 1, 0.5]}"),
         # among several values of a grid
-        ("o: {grid: [{name: adam, lr: {loguniform: [1, 2]}}, {name: sgd}]}", "o.grid[0].lr", "o_0_lr: {loguniform"),
+        (
+            "o: {grid: [{name: adam, lr: {loguniform: [1, 2]}}, {name: sgd}]}",
+            "o.grid[0].lr",
+            "when: {o.name: a}, logun",
+        ),
         ("o: {grid: [adam, 'tune.uniform(0, 1)']}", "o.grid[1]", "a call"),
     ],
 )
@@ -109,7 +119,7 @@ def test_values_that_only_a_search_could_mean_are_told_from_values_that_both_cou
 
 def test_a_stage_s_parameters_are_looked_into_too(tmp_path: Path) -> None:
     stages = "stages: {base: {parameters: {o: {lr: {uniform: [0, 1]}}}}}\n"
-    with pytest.raises(InputError, match=r"stages\.base\.parameters\.o\.lr"):
+    with pytest.raises(InputError, match=r"stages\.base\.parameters\.o: a stage is one configuration"):
         load(tmp_path, "pretrained: {from: base}", stages)
 
 

@@ -32,6 +32,8 @@ parameters:
   learning_rate: {loguniform: [1e-5, 1e-1]}
   momentum: {uniform: [0.5, 0.99]}
   layers: {randint: [1, 5]}
+  nested: {width: {qlograndint: [8, 64, 8]}, list: [1, {normal: [0, 1]}], when: {batch: 16}}
+  steps: {when: {nested.width: [8, 16], batch: 16}, quniform: [0, 1, 0.1]}
   optimizer: {choice: [adam, {name: sgd, nesterov: true}]}
   batch: &batch {grid: [16, 32]}
   other: *batch
@@ -258,6 +260,36 @@ def hand_made() -> Iterator[tuple[str, bytes]]:
             + "}"
         ),
         "nested constants": filled("parameters: {x: [" + "{lr: {loguniform: [1, 2]}}," * 3000 + "]}"),
+        "deep distributions": filled(
+            "parameters: {x: " + "{a: " * 50 + "[" + "{b: 1}," * 8000 + "{grid: [1]}]" + "}" * 51 + "\n"
+        ),
+        "a circle of conditions": filled(
+            "parameters: {"
+            + ",".join(f"p{i}: {{when: {{p{(i + 1) % 2500}: 1}}, grid: [1]}}" for i in range(2500))
+            + "}"
+        ),
+        "a chain of conditions": filled(
+            "parameters: {p0: {grid: [1, 2]}, "
+            + ",".join(f"p{i}: {{when: {{p{i - 1}: 1}}, grid: [1, 2]}}" for i in range(1, 2200))
+            + "}"
+        ),
+        "one for each value": filled(
+            "parameters: {x: {grid: ["
+            + ",".join(map(str, range(2000)))
+            + "]}, "
+            + ",".join(f"p{i}: {{when: {{x: {i}}}, grid: [1, 2]}}" for i in range(2000))
+            + "}"
+        ),
+        "many values of a condition": filled(
+            "parameters: {x: {grid: [1, 2]}, y: {when: {x: [" + "1," * 19_000 + "]}, grid: [1]}}"
+        ),
+        "conditions on nothing": filled(
+            "parameters: {" + ",".join(f"p{i}: {{when: {{q{i}: 1}}, grid: [1]}}" for i in range(2500)) + "}"
+        ),
+        "steps without end": filled(
+            "search: {algorithm: random, num_samples: 2}\nparameters: {x: {quniform: [-1e308, 1e308, 1e-308]},"
+            " y: {qnormal: [1e307, 1, 1e-308]}, z: {qloguniform: [1e-308, 1e308, 1e-308]}}"
+        ),
         "a long workload": "workload: " + "a." * 450_000 + "b:c\nname: a\nobjective: {metric: s, mode: max}\n",
         "a long file name": HEAD.replace("work.py", "x" * 900_000 + ".py"),
         "a workload of .py": HEAD.replace("work.py", ".py" * 300_000),

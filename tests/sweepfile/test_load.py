@@ -11,7 +11,8 @@ import pytest
 from pydantic import ValidationError
 
 from energysweep.core.errors import InputError
-from energysweep.sweepfile import Carbon, Grid, Hardware, SweepSpec, json_schema, load_spec
+from energysweep.sweepfile import Carbon, Hardware, SweepSpec, json_schema, load_spec
+from energysweep.sweepfile.distributions import Grid
 from energysweep.sweepfile.yaml import read_document
 from tests.support.broken_specs import GOOD, Broken, good
 

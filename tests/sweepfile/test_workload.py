@@ -195,12 +195,13 @@ def test_values_with_braces_stay_as_they_are() -> None:
     assert render_command(["{a}"], {"a": "{b}", "b": "no"}) == ["{b}"]
 
 
-def test_a_placeholder_without_a_value_is_an_error() -> None:
-    with pytest.raises(KeyError):
-        render_command(["{absent}"], {})
+def test_an_argument_of_a_parameter_that_does_not_exist_is_left_out() -> None:
+    command = ["train", "--lr={optimizer.lr}", "--momentum={optimizer.momentum}", "--width={layers.0}", "{a}"]
+    config = {"optimizer": {"lr": 0.1}, "layers": [8]}
+    assert render_command(command, config) == ["train", "--lr=0.1", "--width=8"]
 
 
-@pytest.mark.parametrize("argument", ["{", "}", "{}", "{a.b}", "{a[0]}", "{a!r}", "{a:>9}"])
+@pytest.mark.parametrize("argument", ["{", "}", "{}", "{a..b}", "{a[0]}", "{a!r}", "{a:>9}"])
 def test_only_plain_names_are_placeholders(argument: str) -> None:
     with pytest.raises(ValueError, match=r"brace|expected|Single|encountered"):
         render_command([argument], {"a": 1})

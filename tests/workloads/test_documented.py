@@ -10,7 +10,8 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from energysweep.sweepfile import Grid, load_spec, trial_count
+from energysweep.sweepfile import load_spec, trial_count
+from energysweep.sweepfile.distributions import Grid
 from energysweep.workloads import images, prepare, sensors, text
 from energysweep.workloads.training import TrainingSettings
 

@@ -17,7 +17,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from energysweep.core.runfolder import LEDGER
 from energysweep.report import summarise
 from energysweep.report.answers import study_answers
-from energysweep.sweepfile import Grid, SweepSpec, load_spec, points, stage_spec
+from energysweep.sweepfile import SweepSpec, load_spec, points, stage_spec
+from energysweep.sweepfile.distributions import Grid
 from energysweep.workloads.prepare import WORKLOADS
 from tests.driver.test_resume import in_the_midst_of_a_later_trial, kill_at, read, wait_for
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from energysweep.core.carbon import Intensity
     from energysweep.driver.evidence import Evidence
     from energysweep.driver.forecasting import Planned
+    from energysweep.ledger.budget import Budget
     from energysweep.sweepfile import SweepSpec
 
 _UNKNOWN = (
@@ -30,7 +32,7 @@ def add(commands: Any) -> None:
     """Add it to the command line."""
     plan = add_command(commands, "plan", _plan, "says beforehand what a sweep will cost under each scheduler")
     plan.add_argument("sweep", metavar="SWEEP.yaml", type=path, help="This file says what the sweep is.")
-    _add_from(plan, "The forecast is made from the run in RUN_DIR, of the same workload. May be given several times.")
+    add_from(plan, "The forecast is made from the run in RUN_DIR, of the same workload. May be given several times.")
     plan.add_argument(
         "--pilot",
         metavar="N",
@@ -63,7 +65,7 @@ def add(commands: Any) -> None:
     plan.add_argument("--json", action="store_true", help="One JSON object is printed instead of sentences.")
 
 
-def _add_from(parser: argparse.ArgumentParser, text: str) -> None:
+def add_from(parser: argparse.ArgumentParser, text: str) -> None:
     """The option --from."""
     parser.add_argument("--from", metavar="RUN_DIR", dest="earlier", type=path, action="append", default=[], help=text)
 
@@ -91,7 +93,7 @@ def _plan(arguments: argparse.Namespace) -> int:
         else:
             say(f"{spec.name}: {count_sentence(spec)}\n{_UNKNOWN}.")
         return 0
-    found = _evidence_of(planned_spec, folders)
+    found = evidence_of(planned_spec, folders)
 
     from energysweep.driver.forecasting import planned, ways
 
@@ -111,7 +113,7 @@ def _with_reports(spec: SweepSpec, reports: int | None) -> SweepSpec:
     return spec.model_copy(update={"stop": {**spec.stop, "training_iteration": at_most}})
 
 
-def _evidence_of(spec: SweepSpec, folders: list[Path]) -> Evidence:
+def evidence_of(spec: SweepSpec, folders: list[Path]) -> Evidence:
     """What the runs in these folders say about a sweep.
 
     Raises:
@@ -128,9 +130,9 @@ def _evidence_of(spec: SweepSpec, folders: list[Path]) -> Evidence:
     found = of_earlier_runs(spec, runs)
     if not found.length_is_known:
         raise InputError(
-            "nobody knows how many reports a trial makes: no trial of the runs ended by itself, and the sweep has no"
-            " stop.training_iteration; say how many",
-            key="--reports",
+            "nobody knows how many reports a trial makes, because no trial of the runs ended by itself; say it with"
+            " stop.training_iteration (of plan also --reports)",
+            key="--from",
         )
     return found
 
@@ -180,17 +182,24 @@ def _sentences(
     if found.estimated:
         lines.append("The joules that it rests on are partly of an estimate.")
     own = own_way(spec)
+    budget = _budget(spec, grid)
     names = [f"{each.way.name}{' (the file)' if each.way == own else ''}" for each in plans]
     for name, each in zip(names, plans, strict=True):
         grams = _grams(grid, each.joules)
         parts = [
             forecast_text(each.joules, energy_text),
             f"{forecast_text(grams, emissions_text)} of CO2e",
+            *(
+                [forecast_text(cost, partial(budget.text, "cost"))]
+                if budget and (cost := _cost(budget, each.joules))
+                else []
+            ),
             "n/a" if each.seconds is None else forecast_text(each.seconds, clock_text),
         ]
         lines.append(f"{name.ljust(max(map(len, names)))}  {', '.join(parts)}")
     if own is None:
         lines.append(f"What {spec.scheduler.type} will cost cannot be rehearsed.")
+    lines += _of_budget(budget, plans)
     lines.append("Each interval holds what comes in 9 of 10 cases.")
     return lines
 
@@ -207,6 +216,7 @@ def _json(
     from energysweep.driver.forecasting import own_way
 
     own = own_way(spec)
+    budget = _budget(spec, grid)
     return {
         "sweep": spec.name,
         "from": [str(folder) for folder in folders],
@@ -224,6 +234,8 @@ def _json(
                 "is_own": each.way == own,
                 "energy_joules": asdict(each.joules),
                 "emissions_grams": asdict(_grams(grid, each.joules)),
+                "cost": None if budget is None or (cost := _cost(budget, each.joules)) is None else asdict(cost),
+                "budget": {} if budget is None else _verdicts(budget, each),
                 "duration_seconds": None if each.seconds is None else asdict(each.seconds),
             }
             for each in plans
@@ -233,3 +245,39 @@ def _json(
 
 def _grams(grid: Intensity, joules: Forecast) -> Forecast:
     return joules.times(grid.emissions_grams(1.0))
+
+
+# Its budget ----------------------------------------------------------------------------------------------------------
+
+
+def _budget(spec: SweepSpec, grid: Intensity) -> Budget | None:
+    from energysweep.ledger.budget import Budget
+
+    return Budget.noted({"spec": spec.model_dump(mode="json")}, grid)
+
+
+def _cost(budget: Budget, joules: Forecast) -> Forecast | None:
+    each = budget.per_joule("cost")
+    return None if each is None else joules.times(each)
+
+
+def _verdicts(budget: Budget, plan: Planned) -> dict[str, str]:
+    """By kind of limit: whether it ``holds`` the sweep, ``may not``, ``does not``, or ``unknown``."""
+    found = {}
+    for kind, limit in budget.limits.items():
+        each = budget.per_joule(kind)
+        needs = plan.seconds if kind == "duration_seconds" else None if each is None else plan.joules.times(each)
+        if needs is None:
+            found[kind] = "unknown"
+        else:
+            found[kind] = "holds" if needs.high <= limit else "does not" if needs.low > limit else "may not"
+    return found
+
+
+def _of_budget(budget: Budget | None, plans: list[Planned]) -> list[str]:
+    words = {"holds": "holds", "may not": "may not hold", "does not": "does not hold", "unknown": "may or may not hold"}
+    lines = []
+    for kind, limit in budget.limits.items() if budget else ():
+        by_way = [f"{words[_verdicts(budget, each)[kind]]} {each.way.name}" for each in plans] if budget else []
+        lines.append(f"The budget of {budget.text(kind, limit) if budget else ''} {'; '.join(by_way)}.")
+    return lines

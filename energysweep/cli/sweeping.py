@@ -23,11 +23,13 @@ from energysweep.cli.common import (
     count,
     path,
 )
+from energysweep.cli.planning import add_from, evidence_of
 from energysweep.core.errors import InputError
 from energysweep.core.terminal import flush, note, say, show
 
 if TYPE_CHECKING:
     from energysweep.driver.run import Run
+    from energysweep.sweepfile import SweepSpec
 
 
 def add(commands: Any) -> None:
@@ -46,6 +48,7 @@ def add(commands: Any) -> None:
     add_metrics_port(run)
     add_file_sd(run, "the sweep's agents")
     _add_ray_restarts(run)
+    add_from(run, "What the run will be charged is forecast from the run in RUN_DIR, and scored at its end.")
     add_set(run)
 
     resume = add_command(commands, "resume", _resume, "resumes an interrupted run, and loses no joule")
@@ -91,6 +94,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from energysweep.driver.progress import progress_for_terminal
     from energysweep.driver.run import run
 
+    forecast = _forecast(spec, arguments.earlier) if arguments.earlier else None
     done = run(
         spec,
         address=arguments.address,
@@ -101,8 +105,25 @@ def _run(arguments: argparse.Namespace) -> int:
         progress=progress_for_terminal(),
         start_again=_start_again(arguments),
         tell=_tell,
+        forecast=forecast,
     )
     return _tell(done)
+
+
+def _forecast(spec: SweepSpec, folders: list[Path]) -> dict[str, float] | None:
+    from energysweep.core.text import energy_text, forecast_text
+    from energysweep.driver.forecasting import own_way, planned
+
+    found = evidence_of(spec, folders)
+    way = own_way(spec)
+    if way is None:
+        note(f"no forecast: what {spec.scheduler.type} will cost cannot be rehearsed")
+        return None
+    joules = planned(spec, found, way).joules
+    for each in found.notes:
+        note(each)
+    note(f"forecast: {forecast_text(joules, energy_text)}")
+    return {"joules": joules.value, "low": joules.low, "high": joules.high}
 
 
 def _resume(arguments: argparse.Namespace) -> int:

@@ -82,6 +82,7 @@ def run(
     progress: Progress | None = None,
     start_again: Callable[[Path, str], None] | None = None,
     tell: Callable[[Run], int] | None = None,
+    forecast: Mapping[str, float] | None = None,
 ) -> Run:
     """Run a sweep to its end and write its report; resume it if the run id has begun already.
 
@@ -100,13 +101,14 @@ def run(
         tell: if the run has to be ended while its own thread waits for a Ray that has gone, says how it stands and
             returns the exit code of this process, which ends then: nobody can leave such a Ray. None: on standard
             error, 1.
+        forecast: what the run is thought to be charged: ``joules``, ``low`` and ``high``; it is scored at the end.
 
     Raises:
         InputError: the workload cannot be loaded, no node can serve a hardware profile, or another sweep has this id.
         SweepError: nothing could be run.
         LedgerError: the run folder cannot be written.
     """
-    how = _How(address, metrics_port, file_sd, progress or Silent(), start_again, tell or _only_say)
+    how = _How(address, metrics_port, file_sd, progress or Silent(), start_again, tell or _only_say, forecast)
     named = checked_id(run_id) if run_id else None
     return _work(spec, lambda: _folder(output.absolute(), named, spec), how)
 
@@ -148,6 +150,7 @@ class _How:
     progress: Progress
     start_again: Callable[[Path, str], None] | None
     tell: Callable[[Run], int]
+    forecast: Mapping[str, float] | None = None
 
 
 def _work(spec: SweepSpec, place: Callable[[], tuple[Path, bool]], how: _How) -> Run:
@@ -195,6 +198,8 @@ def _work(spec: SweepSpec, place: Callable[[], tuple[Path, bool]], how: _How) ->
                 with watch.beginning() as begun:  # a folder with a ledger in it is one that the watch can end
                     ledger = opened.enter_context(_fill_folder(folder, spec, key, facts))
                     ledger.note(grafana=grafana_url)
+                    if how.forecast is not None and "forecast" not in ledger.facts():  # the first one is scored
+                        ledger.note(forecast=how.forecast)
                     sweep.take_up(ledger, tune, watch.finishing)
                     begun(_Begun(run_id, spec, folder, sweep, ledger, ray_process, how))
                 problems = sweep.run(folder)

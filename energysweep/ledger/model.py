@@ -131,6 +131,49 @@ class Headline:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What was forecast of the run before it began, and what came of it.
+
+    Attributes:
+        joules: that it would be charged; ``low`` and ``high`` are the ends of the 90 % interval.
+        charged_joules: that it was; None while it has not ended as planned, or if nobody knows.
+    """
+
+    joules: float
+    low: float
+    high: float
+    charged_joules: float | None
+
+    @property
+    def ratio(self) -> float | None:
+        """What it was charged over what was forecast."""
+        return None if self.charged_joules is None or self.joules <= 0 else self.charged_joules / self.joules
+
+    @property
+    def held(self) -> bool | None:
+        """Whether what it was charged lies in the interval."""
+        return None if self.charged_joules is None else self.low <= self.charged_joules <= self.high
+
+    @classmethod
+    def noted(cls, run: Mapping[str, Any], charged_joules: float | None) -> Forecast | None:
+        """As the driver noted it; None if it did not, or if that is damaged."""
+        told = run.get("forecast")
+        ends = [told.get(name) for name in ("joules", "low", "high")] if isinstance(told, dict) else []
+        numbers = [float(end) for end in ends if isinstance(end, int | float)]
+        if len(numbers) != 3:
+            return None
+        joules, low, high = numbers
+        return cls(joules, low, high, charged_joules if run.get("status") == "done" else None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its entry in summary.json."""
+        scored = None
+        if self.charged_joules is not None:
+            scored = {"charged_joules": self.charged_joules, "ratio": self.ratio, "held": self.held}
+        return {"joules": self.joules, "low": self.low, "high": self.high, "scored": scored}
+
+
 @dataclass(frozen=True)
 class Summary:
     """A whole sweep.
@@ -147,6 +190,7 @@ class Summary:
         unheard_nodes: where trials ran when the driver was killed: nobody asked their agents any more.
         unmeasured_gpus: GPUs that trials held and no meter counted: node, name, and how many trials.
         extent: how far it has come; what is open.
+        forecast: what was forecast of it before it began; None if nothing was.
         damage: what of the ledger could not be read and is left out, one line for each table.
         saved: what stopping trials early has not spent, an estimate; None if nothing was, or it cannot be told.
         workload: what was trained, as the sweep names it; empty if it is not known.
@@ -174,6 +218,7 @@ class Summary:
     workload: str = ""
     saved: Saved | None = None
     damage: tuple[str, ...] = ()
+    forecast: Forecast | None = None
 
     @property
     def has_target(self) -> bool:
@@ -227,6 +272,7 @@ class Summary:
             "parts": [part.to_dict() for part in self.parts],
             "meters": [asdict(meter) for meter in self.meters],
             "carbon": None if self.carbon is None else asdict(self.carbon),
+            "forecast": None if self.forecast is None else self.forecast.to_dict(),
             "damage": list(self.damage),
         }
         said: dict[str, Any] = finite(summary)

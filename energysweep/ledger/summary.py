@@ -17,7 +17,7 @@ from energysweep.core.objective import Objective
 from energysweep.core.text import TIMES, count_text, energy_text, number_text, or_more_text
 from energysweep.ledger.balance import joules_of, meter, parts, total, totals
 from energysweep.ledger.configurations import ConfigurationSummary, StageSummary
-from energysweep.ledger.model import Extent, Headline, Summary, extent, open_text
+from energysweep.ledger.model import Extent, Forecast, Headline, Summary, extent, open_text
 from energysweep.ledger.ranking import ranked, ratio_to_cheapest, same_work, with_ties
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.saving import Plan, saved
@@ -76,6 +76,7 @@ def summary_of(state: RunState, data: LedgerData, carbon: Intensity | None = Non
         damage=tuple(data.damage),
         saved=None if plan is None else saved(state, plan, is_over=found.status != "running"),
         workload=_workload(run.get("spec") or {}),
+        forecast=Forecast.noted(run, state.charged_joules),
     )
 
 

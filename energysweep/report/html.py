@@ -25,7 +25,7 @@ from energysweep.ledger.model import Summary
 from energysweep.ledger.ranking import note, some_open
 from energysweep.ledger.store import LedgerData
 from energysweep.ledger.trials import OUTCOMES
-from energysweep.report.answers import MEANS_NOTE, answers, sentence
+from energysweep.report.answers import MEANS_NOTE, answers, scored, sentence
 from energysweep.report.charts import figures
 from energysweep.report.charts.base import Figure
 from energysweep.report.not_measured import ENOUGH_COVERAGE, not_measured, untold_note
@@ -52,6 +52,7 @@ def report_html(summary: Summary, data: LedgerData, grafana_url: str | None = No
         grafana=sweep_link(grafana_url, summary.sweep, *summary.span()) if grafana_url else None,
         limits=limits(summary),
         sentence=sentence(summary),
+        forecast=scored(summary),
         answers=answers(summary),
         means_note=MEANS_NOTE,
         gaps=not_measured(summary),

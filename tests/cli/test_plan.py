@@ -85,7 +85,7 @@ def test_what_nobody_has_measured_is_unknown_and_what_would_tell_is_said(
     [
         (["--from", "none"], "none: there is no such folder"),
         (["--from", "."], ".: this is no run folder: it has no ledger.sqlite"),
-        (["--from", "short"], "--reports: nobody knows how many reports a trial makes"),
+        (["--from", "short"], "--from: nobody knows how many reports a trial makes"),
         (["--from", "short", "--pilot", "2"], "--pilot: give either --from or --pilot, not both"),
         (["--pilot", "0"], "must be at least 1"),
         (["--from", "short", "--reports", "no"], "no number of times"),
@@ -120,3 +120,20 @@ def test_how_long_a_trial_is_can_be_given(tmp_path: Path, capsys: pytest.Capture
     run = write_run(tmp_path / "run", [Told({"rate": 0.1}, 10.0, [0.5, 0.95])])
     [whole, *_] = plans(tmp_path, capsys, "--from", str(run), "--reports", "10")["plans"]
     assert whole["energy_joules"]["value"] == pytest.approx(300, rel=0.4)
+
+
+def test_money_and_the_budget_are_told_where_the_sweep_has_a_price(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # 0.36 of a kWh: 1e-7 for each joule.
+    more = "price: {per_kwh: 0.36, currency: CHF}\nbudget: {energy_joules: 130, cost: 0.0005, duration_seconds: 1}\n"
+    write_sweep(tmp_path, SWEEP + more)
+    run = write_run(tmp_path / "run", GRID)
+    whole, to_target, *_ = plans(tmp_path, capsys, "--from", str(run))["plans"]
+    assert whole["cost"]["high"] == pytest.approx(whole["energy_joules"]["high"] * 1e-7)
+    assert whole["budget"] == {"energy_joules": "may not", "cost": "holds", "duration_seconds": "does not"}
+    assert to_target["budget"]["cost"] == "holds"
+    assert main(["plan", str(tmp_path / "sweep.yaml"), "--from", str(run)]) == 0
+    said = capsys.readouterr().out
+    assert "The budget of 130 J may not hold fifo; " in said
+    assert " CHF (" in said

@@ -8,7 +8,7 @@ from typing import Final
 
 from energysweep.analysis import StudyEnergy, study_energy
 from energysweep.core.buckets import APART, TRIALS
-from energysweep.core.text import count_text, emissions_text, energy_text, percent_text
+from energysweep.core.text import count_text, emissions_text, energy_text, number_text, percent_text
 from energysweep.ledger.balance import total
 from energysweep.ledger.model import Summary, open_text
 from energysweep.report.answers.regimes import hardware_lines, multitask_lines, pretraining_lines
@@ -93,3 +93,17 @@ def purposes(cost: StudyEnergy) -> tuple[tuple[str, float | None], ...]:
         for bucket in APART
     )
     return ((TRIALS, cost.trials_energy_joules), *apart)
+
+
+def scored(summary: Summary) -> str | None:
+    """What was forecast of a run, and how far off that was; None if nothing was."""
+    forecast = summary.forecast
+    if forecast is None:
+        return None
+    ends = f"{energy_text(forecast.low)} to {energy_text(forecast.high)}"
+    said = f"Forecast before it began: \N{ALMOST EQUAL TO} {energy_text(forecast.joules)} ({ends})."
+    if forecast.charged_joules is None:
+        return said
+    charged = energy_text(forecast.charged_joules, estimated=summary.estimated)
+    times = "" if forecast.ratio is None else f", {number_text(forecast.ratio)} times that"
+    return f"{said} It was charged {charged}{times}: {'within' if forecast.held else 'outside'} the interval."

@@ -47,7 +47,7 @@ _OF_SWEEP: Final[Mapping[tuple[str, str], str]] = {
     ("interrupted", "run"): "the run was interrupted{at}",
     ("failed", "run"): "the run ended{at}, with problems",
     ("ended", "run"): "the run ended{at}",
-    ("stopped", "budget"): "stopped{at} by the budget of {limit}",
+    ("stopped", "budget"): "the run stopped{at} by its budget ({budget})",
 }
 
 
@@ -101,7 +101,7 @@ def _sentence(row: DecisionRow, *, estimated: bool) -> str:
     values = {name: _number(value) for name, value in row.numbers.items()}
     if row.limit_joules is not None:
         values |= {"limit": limit, "quarter": energy_text(row.limit_joules / 4, estimated=estimated)}
-    values |= {"at": at, "joules": known, "capped": _capped(row, limit)}
+    values |= {"budget": _budget(row, values, limit), "at": at, "joules": known, "capped": _capped(row, limit)}
     return template.format_map(_Known(values))
 
 
@@ -111,6 +111,13 @@ def _capped(row: DecisionRow, limit: str) -> str:
     needed = f"the {nth}cheapest reached the target with {limit}"
     is_beyond = row.joules is None or row.limit_joules is None or row.joules > row.limit_joules
     return needed if is_beyond else f"{needed}, and one more report would take it beyond that"
+
+
+def _budget(row: DecisionRow, values: Mapping[str, str], limit: str) -> str:
+    """``energy_joules 88 of 90, cost 1.20 of 2.50``: each limit with what was charged."""
+    kinds = [name.removeprefix("limit_") for name in row.numbers if name.startswith("limit_")]
+    each = [f"{kind} {values.get(f'charged_{kind}', 'n/a')} of {values[f'limit_{kind}']}" for kind in kinds]
+    return ", ".join(each) or limit
 
 
 def _ordinal(number: int) -> str:

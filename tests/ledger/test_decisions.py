@@ -49,7 +49,13 @@ def words(each: DecisionRow, *, estimated: bool = False) -> str:
         (row("ended", "hyperband", 7.0, 6.0, rung=2), "ended at 7.00 J by hyperband (limit 6.00 J, rung 2)"),
         (row("waiting", ""), "waiting"),
         (row("resumed", "run")._replace(trial=""), "the run was resumed at 100 J"),
-        (row("stopped", "budget", 90.0, 88.0)._replace(trial=""), "stopped at 90.0 J by the budget of 88.0 J"),
+        (row("stopped", "budget", 90.0, 88.0)._replace(trial=""), "the run stopped at 90.0 J by its budget (88.0 J)"),
+        (
+            row("stopped", "budget", 90.0, limit_cost=2.5, charged_cost=1.25, limit_emissions_grams=4.0)._replace(
+                trial=""
+            ),
+            "the run stopped at 90.0 J by its budget (cost 1.25 of 2.50, emissions_grams n/a of 4)",
+        ),
     ],
 )
 def test_a_decision_is_told_with_the_numbers_it_was_made_by(decision: DecisionRow, sentence: str) -> None:

@@ -1,13 +1,15 @@
-"""Optuna's search of a sweep, with its tree-structured Parzen estimator."""
+"""Optuna's search of a sweep, with the sampler that it names."""
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from ray.tune.search.optuna import OptunaSearch
 
 from energysweep.driver.search import Suggester
 from energysweep.sweepfile import SweepSpec
+from energysweep.sweepfile.algorithms import SAMPLERS
 from energysweep.sweepfile.distributions import Distribution
 from energysweep.sweepfile.leaves import Space, leaves
 
@@ -17,15 +19,24 @@ def make(spec: SweepSpec) -> Suggester:
     import optuna  # noqa: PLC0415 - an extra
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # Tune takes a slow suggestion for training; it may be a sampler that imports SciPy, or a busy host.
+    warnings.filterwarnings("ignore", message="Define-by-run function", category=UserWarning)
     metrics = dict(spec.search.metrics or {spec.objective.metric: spec.objective.mode})
     several = len(metrics) > 1
     searcher = OptunaSearch(
         space=_DefinedByRun(Space(leaves(spec.parameters))),
         metric=list(metrics) if several else next(iter(metrics)),
         mode=list(metrics.values()) if several else next(iter(metrics.values())),
-        sampler=optuna.samplers.TPESampler(seed=spec.search.seed),
+        sampler=_sampler(optuna.samplers, spec),
     )
     return Suggester(searcher, tuple(metrics))
+
+
+def _sampler(samplers: Any, spec: SweepSpec) -> Any:
+    made_by = getattr(samplers, SAMPLERS[spec.search.sampler].made_by)
+    quiet = {"warn_independent_sampling": False} if spec.search.sampler in ("cmaes", "qmc") else {}
+    with warnings.catch_warnings(action="ignore"):  # some are called experimental, years after they came
+        return made_by(seed=spec.search.seed, **quiet)
 
 
 class _DefinedByRun:

@@ -38,6 +38,24 @@ class Algorithm:
 
 
 @dataclass(frozen=True, slots=True)
+class Sampler:
+    """What Optuna chooses by.
+
+    Attributes:
+        made_by: the class of ``optuna.samplers``.
+        does: what it does, after its name.
+        several_metrics: it can optimise several metrics together.
+        packages: what it imports beside Optuna.
+    """
+
+    name: str
+    made_by: str
+    does: str
+    several_metrics: bool = True
+    packages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class SchedulerType:
     """How trials are stopped early.
 
@@ -82,6 +100,17 @@ ALGORITHMS: Final[dict[str, Algorithm]] = _named(
         ),
     )
 )
+SAMPLERS: Final[dict[str, Sampler]] = _named(
+    (
+        Sampler("tpe", "TPESampler", "is the tree-structured Parzen estimator"),
+        Sampler("random", "RandomSampler", "learns nothing"),
+        Sampler("nsga2", "NSGAIISampler", "is evolution, for several metrics"),
+        Sampler("nsga3", "NSGAIIISampler", "is evolution, for many metrics"),
+        Sampler("gp", "GPSampler", "is a Gaussian process", packages=("scipy", "torch")),
+        Sampler("cmaes", "CmaEsSampler", "is CMA-ES, for numbers", several_metrics=False, packages=("cmaes",)),
+        Sampler("qmc", "QMCSampler", "spreads evenly and learns nothing", packages=("scipy",)),
+    )
+)
 SCHEDULERS: Final[dict[str, SchedulerType]] = _named(
     (
         SchedulerType("fifo", "lets every trial finish", "energysweep.driver.schedulers:fifo"),
@@ -111,7 +140,7 @@ SCHEDULERS: Final[dict[str, SchedulerType]] = _named(
 )
 
 
-def said(rows: dict[str, Algorithm] | dict[str, SchedulerType]) -> str:
+def said(rows: dict[str, Algorithm] | dict[str, SchedulerType] | dict[str, Sampler]) -> str:
     """What they do, in one sentence: ``grid tries all combinations, random draws them.``"""
     return ", ".join(f"{row.name} {row.does}" for row in rows.values()) + "."
 

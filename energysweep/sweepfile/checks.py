@@ -11,7 +11,7 @@ from energysweep.core.inputs import is_file
 from energysweep.core.objective import OUR_NAMES, TUNES_NAMES
 from energysweep.core.records import MAX_CPUS
 from energysweep.meters.kinds import AUTO, find_kind, trace_path
-from energysweep.sweepfile.algorithms import ALGORITHMS, reading, those
+from energysweep.sweepfile.algorithms import ALGORITHMS, SAMPLERS, reading, those
 from energysweep.sweepfile.conditions import check_conditions
 from energysweep.sweepfile.distributions import Distribution, Grid, not_nan
 from energysweep.sweepfile.foreign import check_foreign
@@ -199,6 +199,12 @@ def _check_search(spec: SweepSpec) -> Iterator[Problem]:
     if not kind.several_metrics and search.metrics is not None:
         able = those([row for row in ALGORITHMS.values() if row.several_metrics])
         yield Problem(("search", "metrics"), f"only algorithm {able} optimises several metrics")
+    sampler = SAMPLERS[search.sampler]
+    if "sampler" in search.model_fields_set and kind.name != "optuna":
+        yield Problem(("search", "sampler"), "is Optuna's; it needs algorithm optuna")
+    elif len(search.metrics or ()) > 1 and not sampler.several_metrics:
+        able = those([row for row in SAMPLERS.values() if row.several_metrics])
+        yield Problem(("search", "sampler"), f"{sampler.name} optimises one metric only; of several, {able}")
 
 
 def _check_scheduler(spec: SweepSpec) -> Iterator[Problem]:

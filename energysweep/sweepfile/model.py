@@ -17,7 +17,7 @@ from energysweep.core.objective import Objective as Rule
 from energysweep.meters.base import Component
 from energysweep.meters.kinds import ALLOWED as METERS
 from energysweep.meters.kinds import AUTO
-from energysweep.sweepfile.algorithms import ALGORITHMS, SCHEDULERS, Algorithm, SchedulerType, said
+from energysweep.sweepfile.algorithms import ALGORITHMS, SAMPLERS, SCHEDULERS, Algorithm, SchedulerType, said
 from energysweep.sweepfile.distributions import Model, Number, Positive
 from energysweep.sweepfile.parameters import Parameter
 from energysweep.sweepfile.yaml import Document, write_document
@@ -26,9 +26,11 @@ Mode = Literal["min", "max"]
 if TYPE_CHECKING:
     AlgorithmName: TypeAlias = str
     SchedulerName: TypeAlias = str
+    SamplerName: TypeAlias = str
 else:
     AlgorithmName = Literal[tuple(ALGORITHMS)]
     SchedulerName = Literal[tuple(SCHEDULERS)]
+    SamplerName = Literal[tuple(SAMPLERS)]
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$")]
 _Finite = Field(allow_inf_nan=False)
@@ -63,6 +65,7 @@ class Search(Model):
     """How many configurations are drawn; with grids, for each of their combinations. Not of algorithm grid."""
     seed: int = 0
     """Seed of the drawing."""
+    sampler: Annotated[SamplerName, Field(description=f"optuna: what it chooses by. {said(SAMPLERS)}")] = "tpe"
     metrics: Annotated[Mapping[str, Mode], Field(min_length=1)] | None = None
     """The metrics to optimise together, each min or max, if the algorithm can; by default the objective."""
 

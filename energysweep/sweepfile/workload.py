@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from energysweep.core.inputs import is_file
+from energysweep.sweepfile.algorithms import SAMPLERS
 from energysweep.sweepfile.leaves import NESTED_NAME
 from energysweep.sweepfile.model import SweepSpec
 from energysweep.sweepfile.yaml import did_you_mean
@@ -242,6 +244,11 @@ def check_search(spec: SweepSpec) -> None:
     except ImportError:
         problem = f"{package} is not installed: pip install 'energysweep[{package}]'"
         raise spec.document.error(problem, ("search", "algorithm")) from None
+    sampler = SAMPLERS[spec.search.sampler]
+    missing = [each for each in sampler.packages if find_spec(each) is None]
+    if missing:
+        problem = f"{sampler.name} needs what is not installed: pip install {' '.join(missing)}"
+        raise spec.document.error(problem, ("search", "sampler"))
 
 
 def load_workload(spec: SweepSpec) -> Callable[..., Any]:

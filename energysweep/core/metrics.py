@@ -164,6 +164,16 @@ SWEEP_SAVED_LEAST = _of_sweep(
     "saved_energy_least_joules", "gauge", (), "The lower end of the interval of that estimate."
 )
 SWEEP_SAVED_MOST = _of_sweep("saved_energy_most_joules", "gauge", (), "The upper end of the interval of that estimate.")
+SWEEP_BUDGET_LIMIT = _of_sweep(
+    "budget_limit",
+    "gauge",
+    ("kind",),
+    "A limit of a sweep's budget, over all its parts. kind: energy_joules, emissions_grams, cost or duration_seconds,"
+    " in that unit.",
+)
+SWEEP_BUDGET_CHARGED = _of_sweep(
+    "budget_charged", "gauge", ("kind",), "What is charged against that limit so far, in the same unit."
+)
 SWEEP_START = _of_sweep("start_timestamp_seconds", "gauge", (), "When the sweep began (Unix time).", is_constant=True)
 SWEEP_END = _of_sweep("end_timestamp_seconds", "gauge", (), "When the sweep ended (Unix time).")
 NODE_ENERGY = _family(

@@ -10,7 +10,7 @@ from energysweep import sweepfile as specs
 from energysweep.core.carbon import Intensity
 from energysweep.core.errors import InputError
 from energysweep.core.records import OPEN
-from energysweep.core.text import count_text
+from energysweep.core.text import count_text, duration_text
 from energysweep.driver.budget import NOTHING, Amount, Group, Spending
 from energysweep.ledger.budget import Budget
 from energysweep.ledger.run_state import RunState
@@ -44,7 +44,7 @@ class _StateAccounts:
         return sum(sum(buckets.values()) for buckets in self._state.booked(trial).values())
 
 
-def _budget_of(spec: SweepSpec, grid: Intensity) -> Budget | None:
+def budget_of(spec: SweepSpec, grid: Intensity) -> Budget | None:
     """The limits of a sweep, None if it has none."""
     if spec.budget is None:
         return None
@@ -65,7 +65,7 @@ def spending_of(
         state: the run, as far as it has come.
         elapsed_seconds: for how long it has run.
     """
-    budget = _budget_of(spec, grid)
+    budget = budget_of(spec, grid)
     if budget is None:
         return None
     spending = Spending(budget, _StateAccounts(state, elapsed_seconds), dict(_most_reports(spec)))
@@ -186,6 +186,22 @@ def numbers_of(spending: Spending) -> dict[str, Any]:
     for kind, each in spending.charges().items():
         numbers |= {f"charged_{kind}": each.charged, f"limit_{kind}": each.limit}
     return numbers
+
+
+def left_text(budget: Budget, joules: float | None, seconds: float, *, estimated: bool) -> str:
+    """What is left, and when it ends at the power so far."""
+    charges = budget.charges(joules, seconds)
+    texts = [
+        f"{budget.text(kind, max(0.0, each.left), estimated=estimated)} of {budget.text(kind, each.limit)} left"
+        if each.left is not None
+        else f"{budget.text(kind, each.limit)}"
+        for kind, each in charges.items()
+    ]
+    shares = [each.charged / each.limit for each in charges.values() if each.charged]
+    if shares and seconds > 0 and max(shares) < 1:
+        rest = seconds / max(shares) - seconds
+        texts.append(f"about {duration_text(rest)} at the power so far")
+    return ", ".join(texts)
 
 
 def stopped_text(spending: Spending, end: Mapping[str, Any], folder: str, *, estimated: bool) -> str:

@@ -21,6 +21,7 @@ from energysweep.core.objective import number
 from energysweep.core.records import OPEN
 from energysweep.core.terminal import console, note
 from energysweep.core.text import clock_text, emissions_text, energy_text, power_text
+from energysweep.driver.budgeting import budget_of, left_text
 from energysweep.driver.poller import Poller
 from energysweep.driver.run_facts import owner
 from energysweep.ledger.run_state import RunState
@@ -62,6 +63,7 @@ class Status:
         elapsed_seconds: since the sweep began.
         running: the trials at work.
         at_most: there may be fewer trials: a race repeats only its winners.
+        budget: what is left of it; None without one.
     """
 
     trials: int
@@ -76,6 +78,7 @@ class Status:
     elapsed_seconds: float
     running: tuple[RunningTrial, ...]
     at_most: bool = False
+    budget: str | None = None
 
     @property
     def done(self) -> int:
@@ -219,6 +222,8 @@ def _facts(status: Status) -> list[tuple[str, str]]:
     energy = energy_text(status.joules, estimated=status.estimated)
     grams = emissions_text(status.grams, estimated=status.estimated)
     facts.append(("energy", f"{energy}, {grams} of CO2e"))
+    if status.budget is not None:
+        facts.append(("budget", status.budget))
     left = status.seconds_left
     facts.append(
         ("time", clock_text(status.elapsed_seconds) + ("" if left is None else f", about {clock_text(left)} left"))
@@ -259,6 +264,7 @@ class Standing:
         self._poller = poller
         self._began = began
         self._clock = clock
+        self._budget = budget_of(spec, grid)
         self._about = About(
             name=spec.name,
             owner=owner(),
@@ -267,11 +273,12 @@ class Standing:
             plan=Plan(spec.scheduler, spec.repeats, number(spec.stop.get("training_iteration"))),
             intensity=grid,
             started_at=started_at,
+            budget=self._budget,
         )
 
     def samples(self, ended_at: float | None) -> list[SweepSample]:
         """What dashboards show of the sweep now; ``ended_at`` is None while it runs."""
-        about = replace(self._about, ended_at=ended_at)
+        about = replace(self._about, ended_at=ended_at, duration_seconds=self._clock() - self._began)
         return [SweepSample(family.name, labels, value) for family, labels, value in sweep_numbers(self._state, about)]
 
     def status(self) -> Status:
@@ -280,6 +287,9 @@ class Standing:
         joules = self._state.charged_joules
         metric = self._spec.objective.metric
         counts = self._state.counts()
+        seconds = self._clock() - self._began
+        estimated = self._state.estimated
+        budget = self._budget
         return Status(
             # More than planned, if a driver was killed before Tune had written its state: trials began anew.
             trials=max(specs.trial_count(self._spec).trials, sum(counts.values())),
@@ -295,8 +305,9 @@ class Standing:
             watts=self._poller.watts,
             joules=joules,
             grams=None if joules is None else self._grid.emissions_grams(joules),
-            estimated=self._state.estimated,
-            elapsed_seconds=self._clock() - self._began,
+            estimated=estimated,
+            elapsed_seconds=seconds,
+            budget=None if budget is None else left_text(budget, joules, seconds, estimated=estimated),
             running=tuple(
                 RunningTrial(
                     row_text(trial.row, self._varying),

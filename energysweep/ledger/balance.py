@@ -140,6 +140,11 @@ class Totals:
     emissions_grams: float | None
     untold_startup_trials: int | None = None
 
+    @property
+    def charged_joules(self) -> float | None:
+        """What the sweep is charged with."""
+        return total(self.buckets[bucket.name] for bucket in BUCKETS if bucket.is_charged)
+
     def to_dict(self) -> dict[str, Any]:
         """Its entry in summary.json, where each bucket has a key."""
         return {

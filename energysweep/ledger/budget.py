@@ -16,7 +16,7 @@ from energysweep.core.text import duration_text, emissions_text, energy_text, nu
 STOPPED: Final = "stopped by budget"
 """The status of a run that its budget has ended."""
 
-_NAMES: Final = {
+BUDGET_NAMES: Final = {
     "energy_joules": "energy",
     "emissions_grams": "emissions",
     "cost": "cost",
@@ -56,11 +56,16 @@ class Budget:
     def noted(cls, run: Mapping[str, Any], intensity: Intensity | None) -> Budget | None:
         """That of a run, by the sweep that its driver noted; None if it has neither budget nor price."""
         spec = run.get("spec") or {}
-        limits = {kind: float(spec["budget"][kind]) for kind in _NAMES if (spec.get("budget") or {}).get(kind)}
+        limits = {kind: float(spec["budget"][kind]) for kind in BUDGET_NAMES if (spec.get("budget") or {}).get(kind)}
         price = spec.get("price") or {}
         if not limits and not price:
             return None
         return cls(limits, intensity, price.get("per_kwh"), price.get("currency", "EUR"))
+
+    @property
+    def price(self) -> dict[str, Any] | None:
+        """As in the sweep's file."""
+        return None if self.per_kwh is None else {"per_kwh": self.per_kwh, "currency": self.currency}
 
     def per_joule(self, kind: str) -> float | None:
         """What a joule comes to of a kind; None if it is not known."""

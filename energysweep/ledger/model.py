@@ -18,7 +18,7 @@ from energysweep.core.carbon import Intensity
 from energysweep.core.objective import Objective
 from energysweep.core.text import count_text
 from energysweep.ledger.balance import MeterSummary, Part, Totals, finite
-from energysweep.ledger.budget import STOPPED
+from energysweep.ledger.budget import STOPPED, Budget, Charge
 from energysweep.ledger.configurations import ConfigurationSummary, StageSummary, with_geometric_mean
 from energysweep.ledger.ranking import same_work
 from energysweep.ledger.trials import TrialSummary
@@ -193,6 +193,8 @@ class Summary:
         forecast: what was forecast of it before it began; None if nothing was.
         damage: what of the ledger could not be read and is left out, one line for each table.
         saved: what stopping trials early has not spent, an estimate; None if nothing was, or it cannot be told.
+        budget: what it may spend, and the price of energy; None if it has neither.
+        budget_end: what a budget that ended it has left open, as its driver noted; None if it did not.
         workload: what was trained, as the sweep names it; empty if it is not known.
     """
 
@@ -219,6 +221,15 @@ class Summary:
     saved: Saved | None = None
     damage: tuple[str, ...] = ()
     forecast: Forecast | None = None
+    budget: Budget | None = None
+    budget_end: Mapping[str, Any] | None = None
+
+    @property
+    def budget_charges(self) -> Mapping[str, Charge]:
+        """Each limit of its budget, and what is charged against it; empty without one."""
+        if self.budget is None:
+            return {}
+        return self.budget.charges(self.totals.charged_joules, self.duration_seconds)
 
     @property
     def has_target(self) -> bool:
@@ -274,6 +285,8 @@ class Summary:
             "carbon": None if self.carbon is None else asdict(self.carbon),
             "forecast": None if self.forecast is None else self.forecast.to_dict(),
             "damage": list(self.damage),
+            "budget": {kind: each._asdict() for kind, each in self.budget_charges.items()} or None,
+            "price": self.budget.price if self.budget is not None else None,
         }
         said: dict[str, Any] = finite(summary)
         return said

@@ -16,6 +16,7 @@ from energysweep.core.naming import exact_text, trial_text
 from energysweep.core.objective import Objective
 from energysweep.core.text import TIMES, count_text, energy_text, number_text, or_more_text
 from energysweep.ledger.balance import joules_of, meter, parts, total, totals
+from energysweep.ledger.budget import STOPPED, Budget
 from energysweep.ledger.configurations import ConfigurationSummary, StageSummary
 from energysweep.ledger.model import Extent, Forecast, Headline, Summary, extent, open_text
 from energysweep.ledger.ranking import ranked, ratio_to_cheapest, same_work, with_ties
@@ -75,6 +76,8 @@ def summary_of(state: RunState, data: LedgerData, carbon: Intensity | None = Non
         stages=stages_of(trials, state.objectives),
         damage=tuple(data.damage),
         saved=None if plan is None else saved(state, plan, is_over=found.status != "running"),
+        budget=Budget.noted(run, intensity),
+        budget_end=run.get("budget") if found.status == STOPPED else None,
         workload=_workload(run.get("spec") or {}),
         forecast=Forecast.noted(run, state.charged_joules),
     )

@@ -14,6 +14,8 @@ from energysweep.analysis.trials import Observation, grouped
 from energysweep.core.carbon import Intensity
 from energysweep.core.metrics import (
     SWEEP_BEST,
+    SWEEP_BUDGET_CHARGED,
+    SWEEP_BUDGET_LIMIT,
     SWEEP_CHEAPEST,
     SWEEP_DECISIONS,
     SWEEP_EMISSIONS,
@@ -31,6 +33,7 @@ from energysweep.core.naming import configuration_text, exact_text
 from energysweep.core.objective import Objective, outcome
 from energysweep.core.records import TrialRow
 from energysweep.ledger.balance import Spread
+from energysweep.ledger.budget import Budget
 from energysweep.ledger.decisions import counted
 from energysweep.ledger.ranking import ranked
 from energysweep.ledger.run_state import RunState, TrialState, with_never_begun, with_waiting
@@ -50,6 +53,8 @@ class About:
         plan: its scheduler and what it would have run without; None if nobody knows it any more.
         intensity: of the grid, None if nobody said.
         started_at, ended_at: Unix time; ``ended_at`` is None while it runs.
+        budget: None if it has none.
+        duration_seconds: for how long it has run, all its parts together; None if nobody knows.
     """
 
     name: str
@@ -60,6 +65,8 @@ class About:
     intensity: Intensity | None
     started_at: float
     ended_at: float | None = None
+    budget: Budget | None = None
+    duration_seconds: float | None = None
 
 
 class Cheapest(NamedTuple):
@@ -68,6 +75,15 @@ class Cheapest(NamedTuple):
     config: str
     hardware: str
     energy_joules: float
+
+
+def _of_budget(state: RunState, about: About) -> Iterator[SweepNumber]:
+    if about.budget is None:
+        return
+    for kind, charge in about.budget.charges(state.charged_joules, about.duration_seconds).items():
+        yield SWEEP_BUDGET_LIMIT, (kind,), charge.limit
+        if charge.charged is not None:
+            yield SWEEP_BUDGET_CHARGED, (kind,), charge.charged
 
 
 def sweep_numbers(state: RunState, about: About) -> Iterator[SweepNumber]:
@@ -102,6 +118,7 @@ def sweep_numbers(state: RunState, about: About) -> Iterator[SweepNumber]:
             grams[bucket] = grams.get(bucket, 0.0) + about.intensity.emissions_grams(joules)
     for bucket, emissions in grams.items():
         yield SWEEP_EMISSIONS, (bucket,), emissions
+    yield from _of_budget(state, about)
 
     yield from _saved(state, about)
 

@@ -47,6 +47,7 @@ from energysweep.core.records import (
     ResultRow,
     TrialRow,
 )
+from energysweep.ledger.budget import Budget
 from energysweep.ledger.course import Course, RunClock, Sample, course_between, course_of, every_step, running_totals
 from energysweep.ledger.model import planned_trials
 from energysweep.ledger.run_state import RunState
@@ -322,6 +323,8 @@ def _sweep_samples(
         intensity=intensity,
         started_at=started_at,
         ended_at=end,
+        budget=Budget.noted(run, intensity),
+        duration_seconds=run.get("duration_seconds"),
     )
     steps = list(every_step(started_at, end))
     for family, labels, value in sweep_numbers(state, about):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from energysweep.core.buckets import CHARGED_APART
 from energysweep.core.metrics import (
     SWEEP_BEST,
+    SWEEP_BUDGET_CHARGED,
+    SWEEP_BUDGET_LIMIT,
     SWEEP_CHEAPEST,
     SWEEP_ENERGY,
     SWEEP_SAVED,
@@ -58,6 +60,7 @@ from energysweep.monitoring.queries import (
     emissions,
     energy,
     estimated_part,
+    last,
     latest,
     named,
     now,
@@ -174,6 +177,16 @@ def _so_far() -> list[Panel]:
             },
             width=9,
             height=4,
+        ),
+        stat(
+            "Left of the budget",
+            "What is left of each limit that the sweep's file gives it (budget), as a part of it: of its joules, grams,"
+            " money or seconds. Below 0: the last reports of its trials were charged beyond it.",
+            "percentunit",
+            "the sweep has no budget",
+            at_end("A", f"1 - {last(SWEEP_BUDGET_CHARGED, SWEEPS)} / {last(SWEEP_BUDGET_LIMIT, SWEEPS)}", "{{kind}}"),
+            width=24,
+            text="value_and_name",
         ),
     ]
 

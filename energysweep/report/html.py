@@ -21,6 +21,7 @@ from energysweep.core import text
 from energysweep.core.inputs import sweep_link
 from energysweep.core.naming import setting_text
 from energysweep.ledger.balance import joules_of, mean_of
+from energysweep.ledger.budget import BUDGET_NAMES
 from energysweep.ledger.model import Summary
 from energysweep.ledger.ranking import note, some_open
 from energysweep.ledger.store import LedgerData
@@ -60,6 +61,8 @@ def report_html(summary: Summary, data: LedgerData, grafana_url: str | None = No
         outcomes=OUTCOMES,
         tie_note=note(summary.configurations, summary.objective),
         facts=_facts(data),
+        budget=_budget(summary),
+        budget_note=budget_note(summary),
         meter_sentences=_sentences(data.run.get("meters")),
     )
 
@@ -139,6 +142,46 @@ def _utc(seconds: float | None) -> str:
     if seconds is None:
         return text.NOT_AVAILABLE
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _budget(summary: Summary) -> list[tuple[str, str, str]]:
+    """Each limit: what it is of, what is charged against it, and what is left."""
+    budget, found = summary.budget, []
+    for kind, each in summary.budget_charges.items():
+        charged, limit = (
+            budget.text(kind, each.charged, estimated=summary.estimated) if budget else "",
+            budget.text(kind, each.limit) if budget else "",
+        )
+        left = "" if each.left is None or budget is None else budget.text(kind, abs(each.left))
+        note = f"of {limit}" + (f", {left} {'over' if (each.left or 0.0) < 0 else 'left'}" if left else "")
+        found.append((BUDGET_NAMES[kind], charged, note))
+    return found
+
+
+def budget_note(summary: Summary) -> str | None:
+    """What a budget that ended the run has left open, and what more would buy; None if none did."""
+    end = summary.budget_end
+    if end is None:
+        return None
+    said = f"Its budget has ended this run: {text.count_text(end['open'], 'trial')} that it would still have run"
+    said += f" {'is' if end['open'] == 1 else 'are'} open"
+    if end["ended_early"]:
+        said += f", {end['ended_early']} of them ended at a report before their end"
+    said += ". They have not missed the target: what they would have reached is not known."
+    if end["more_joules"] is not None:
+        of = (
+            f"by what {text.count_text(end['from_trials'], 'trial')} took"
+            if end["from_trials"]
+            else "by the reports so far"
+        )
+        said += (
+            f" To run them all is forecast to take at most about {text.energy_text(end['more_joules'], brief=True)}"
+            f" more ({text.energy_text(end['trial_joules'], brief=True)} for each that has not begun, {of}):"
+            " an estimate."
+        )
+    if end["over_joules"] > 0:
+        said += f" {text.energy_text(end['over_joules'])} were charged beyond it, by the last reports."
+    return said
 
 
 def _facts(data: LedgerData) -> list[tuple[str, str]]:

@@ -21,6 +21,7 @@ from energysweep.ledger.budget import STOPPED, Budget
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import Ledger
 from energysweep.ledger.summary import summarise
+from energysweep.report.html import budget_note
 from energysweep.sweepfile import SweepSpec, load_spec
 from tests.support.budgeted import Killed, StandIn, StandInTune
 from tests.support.simulated_run import RUN, World
@@ -240,7 +241,6 @@ class Bench:
         self.saves = True
         self.told: list[str] = []
         self.at_once = 2
-        self.most: dict[str, float] = {}
 
     def spec(self, budget: str) -> SweepSpec:
         (self.folder / "work.py").touch()
@@ -262,8 +262,6 @@ class Bench:
                 tune.play(**faults)
             finally:
                 self.done |= {trial.trial_id: trial.done for trial in tune.trials}
-                for name, joules in tune.most_joules.items():
-                    self.most[name] = max(joules, self.most.get(name, 0.0))
 
         driver_spec = self.spec(budget)
         driver = SimulatedSweep(self.world, self.values, self.ledger, driver_spec, self.folder, script)
@@ -317,6 +315,11 @@ def test_trials_that_do_not_fit_are_not_started_and_a_larger_budget_goes_on(benc
     assert end["trial_joules"] == pytest.approx(231.25)
     summary = summarise(bench.ledger.read())
     assert (summary.status, summary.extent.open, summary.damage) == (STOPPED, 3, ())
+    said = summary.to_dict()
+    assert said["budget"] == {"energy_joules": {"limit": 750.0, "charged": pytest.approx(3 * 231.25)}}
+    assert said["price"] is None
+    assert "3 trials that it would still have run are open" in (budget_note(summary) or "")
+    assert "694 J more (231 J for each that has not begun, by what 3 trials took)" in (budget_note(summary) or "")
     assert bench.drive("{energy_joules: 1400}", seeded()) == []
     assert (bench.counts(), bench.facts()["status"]) == ({"completed": 6}, "done")
 
@@ -368,8 +371,8 @@ def test_no_sweep_spends_more_than_its_budget_and_one_report_of_each_trial(
             for _ in range(6):
                 faults = {"fail": 0.03, "kill": 0.02, "lose": 0.02} if chance.random() < 0.8 else {}
                 problems = bench.drive(f"{{energy_joules: {limit}}}", chance, **faults)
-                dearest = sorted(bench.most.values())[-bench.at_once :]
-                assert bench.charged() <= limit + sum(dearest) + 1e-6, (number, limit, bench.most, bench.told)
+                dearest = sorted(seconds * 23.125 for _, seconds in bench.lengths.values())[-bench.at_once :]
+                assert bench.charged() <= limit + sum(dearest) + 1e-6, (number, limit, bench.lengths, bench.told)
                 if problems is not None and not bench.told[-1].startswith(STOPPED):
                     break
                 if chance.random() < 0.3:

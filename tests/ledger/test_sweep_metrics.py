@@ -14,6 +14,7 @@ from energysweep.agent.exporter import exposition
 from energysweep.agent.protocol import Update, within_bounds
 from energysweep.core.carbon import Intensity
 from energysweep.core.metrics import FAMILIES, SWEEP_BEST, SWEEP_CHEAPEST, SWEEP_END, SWEEP_FAMILIES, SWEEP_TRIALS
+from energysweep.ledger.budget import Budget
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.saving import Plan
 from energysweep.ledger.summary import summarise
@@ -33,6 +34,8 @@ ABOUT = About(
     intensity=GRID,
     started_at=100.0,
     ended_at=200.0,
+    budget=Budget({"energy_joules": 5000.0, "duration_seconds": 400.0}),
+    duration_seconds=100.0,
 )
 
 
@@ -50,6 +53,17 @@ def test_every_metric_of_a_sweep_is_worked_out_and_no_other() -> None:
     assert numbers().keys() == SWEEP_FAMILIES.keys()
     assert all(family.labels[0] == "sweep" for family in SWEEP_FAMILIES.values())
     assert {family.name for family in FAMILIES if family.is_constant or family.may_be_negative} <= SWEEP_FAMILIES.keys()
+
+
+def test_what_is_charged_against_each_limit_of_a_budget_is_what_the_sweep_is_charged_with() -> None:
+    told = numbers()
+    charged = sum(told["energysweep_sweep_energy_joules_total"].values())
+    assert told["energysweep_sweep_budget_limit"] == {("energy_joules",): 5000.0, ("duration_seconds",): 400.0}
+    assert told["energysweep_sweep_budget_charged"] == {
+        ("energy_joules",): pytest.approx(charged),
+        ("duration_seconds",): 100.0,
+    }
+    assert not {name for name in numbers(budget=None) if "budget" in name}
 
 
 def test_what_a_sweep_is_charged_with_is_told_in_joules_and_in_grams() -> None:
@@ -110,6 +124,7 @@ def test_all_that_is_worked_out_is_shown_by_an_agent_and_of_a_finished_run(tmp_p
     scraped = exposition(host.agent.telling.snapshot(), "").text
     shown = re.findall(r'^(energysweep_sweep_\w+){sweep="r"', scraped, re.MULTILINE)
     assert sorted(shown) == sorted(sample.metric for sample in samples)
-    noted = replace(data, run={**data.run, "spec": {"scheduler": {"type": "asha"}}})
+    spec = {"scheduler": {"type": "asha"}, "budget": {"energy_joules": 5000.0}}
+    noted = replace(data, run={**data.run, "spec": spec})
     written = set(re.findall(r"^(energysweep_sweep_\w+){", openmetrics(noted, GRID), re.MULTILINE))
     assert written == SWEEP_FAMILIES.keys()

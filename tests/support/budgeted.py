@@ -45,18 +45,12 @@ class StandIn:
 
 
 class StandInTune:
-    """Tune's controller, as far as budgets and schedulers talk to it.
-
-    Attributes:
-        most_joules: the dearest report of each trial, start-up included.
-    """
+    """Tune's controller, as far as budgets and schedulers talk to it."""
 
     def __init__(self, driver: SimulatedSweep, scheduler: WithinBudget, chance: Random, at_once: int) -> None:
         self.driver, self.scheduler = driver, scheduler
         self.trials: list[StandIn] = []
-        self.most_joules: dict[str, float] = {}
         self._chance, self._at_once = chance, at_once
-        self._joules: dict[str, float] = {}
 
     # What a scheduler may ask ----------------------------------------------------------------------------------------
 
@@ -104,7 +98,7 @@ class StandInTune:
                 node = nodes.pop()
                 for trial in self._running():
                     if self.driver.world.workers[trial.trial_id][0] is node:
-                        self._note(trial, self.driver.report(trial.trial_id, 0.1))
+                        self.driver.report(trial.trial_id, 0.1)
                         self.driver.lose(trial.trial_id)
                         self._again(trial)
                 node.is_lost = True
@@ -130,7 +124,6 @@ class StandInTune:
             return
         trial.waited, trial.done = 0, trial.done + 1
         joules = self.driver.report(trial.trial_id, trial.done / 100)
-        self._note(trial, joules)
         saves = trial.config.get("saves", True)
         if saves:
             self.driver.checkpoint(trial.trial_id)
@@ -153,8 +146,3 @@ class StandInTune:
     def _leave(self, trial: StandIn) -> None:
         self.driver.world.leave(trial.trial_id)
         trial.status = Trial.PAUSED
-
-    def _note(self, trial: StandIn, joules: float) -> None:
-        took = joules - self._joules.get(trial.trial_id, 0.0)
-        self._joules[trial.trial_id] = joules
-        self.most_joules[trial.trial_id] = max(took, self.most_joules.get(trial.trial_id, 0.0))

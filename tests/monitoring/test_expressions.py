@@ -97,9 +97,20 @@ def test_a_variable_has_values(sweep: Watched, dashboard: Json, variable: Json, 
 def test_the_annotations_are_where_the_sweep_began_and_ended(sweep: Watched, uid: str) -> None:
     view = sweep.long_after()
     chosen = view.choose(DASHBOARDS[uid])
-    start, end = (view.lines(view.fill(mark["expr"], chosen)) for mark in DASHBOARDS[uid]["annotations"]["list"])
+    start, end = (view.lines(view.fill(mark["expr"], chosen)) for mark in DASHBOARDS[uid]["annotations"]["list"][:2])
     (began,), (ended,) = ({float(value) / 1000 for _, value in series["values"]} for (series,) in (start, end))
     assert sweep.began < began < ended < sweep.ended
+
+
+def test_the_marks_of_decisions_are_where_trials_were_stopped_early(sweep: Watched) -> None:
+    view, board = sweep.long_after(), DASHBOARDS["energysweep-sweep"]
+    [mark] = board["annotations"]["list"][2:]
+    found = {
+        (series["metric"]["what"], series["metric"]["why"])
+        for series in view.lines(view.fill(mark["expr"], view.choose(board)))
+    }
+    assert ("ended", "asha") in found
+    assert not {"started", "resumed", "paused"} & {what for what, _ in found}
 
 
 @pytest.mark.parametrize("rule", RECORDS, ids=lambda rule: str(rule["record"]))

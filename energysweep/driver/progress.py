@@ -24,6 +24,7 @@ from energysweep.core.text import clock_text, emissions_text, energy_text, power
 from energysweep.driver.budgeting import budget_of, left_text
 from energysweep.driver.poller import Poller
 from energysweep.driver.run_facts import owner
+from energysweep.ledger.model import Forecast
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.saving import Plan
 from energysweep.ledger.sweep_metrics import About, Cheapest, cheapest, sweep_numbers
@@ -62,6 +63,7 @@ class Status:
         estimated: some of it is an estimate.
         elapsed_seconds: since the sweep began.
         running: the trials at work.
+        forecast: what was forecast before it began, None if nothing was.
         at_most: there may be fewer trials: a race repeats only its winners.
         budget: what is left of it; None without one.
     """
@@ -79,6 +81,7 @@ class Status:
     running: tuple[RunningTrial, ...]
     at_most: bool = False
     budget: str | None = None
+    forecast: Forecast | None = None
 
     @property
     def done(self) -> int:
@@ -224,6 +227,9 @@ def _facts(status: Status) -> list[tuple[str, str]]:
     facts.append(("energy", f"{energy}, {grams} of CO2e"))
     if status.budget is not None:
         facts.append(("budget", status.budget))
+    if (forecast := status.forecast) is not None:
+        ends = f"{energy_text(forecast.low)} to {energy_text(forecast.high)}"
+        facts.append(("expected in all", f"\N{ALMOST EQUAL TO} {energy_text(forecast.joules)} ({ends})"))
     left = status.seconds_left
     facts.append(
         ("time", clock_text(status.elapsed_seconds) + ("" if left is None else f", about {clock_text(left)} left"))
@@ -245,6 +251,7 @@ class Standing:
         began: the sweep's beginning on ``clock``.
         started_at: of this part of the run, in Unix time.
         clock: monotonic seconds.
+        forecast: of the run, made before it began.
     """
 
     def __init__(
@@ -256,8 +263,10 @@ class Standing:
         began: float,
         started_at: float,
         clock: Callable[[], float] = time.monotonic,
+        forecast: Forecast | None = None,
     ) -> None:
         self._spec = spec
+        self._forecast = forecast
         self._varying = specs.varying(spec)
         self._grid = grid
         self._state = state
@@ -318,5 +327,6 @@ class Standing:
                 for trial in trials
                 if trial.status == "running"
             ),
+            forecast=self._forecast,
             at_most=self._spec.scheduler.kind.needs_all,
         )

@@ -6,6 +6,7 @@ import pytest
 
 from energysweep.core.terminal import console
 from energysweep.driver.progress import LiveTable, PlainLines, Status, line
+from energysweep.ledger.model import Forecast
 from energysweep.ledger.sweep_metrics import Cheapest
 from tests.support.streams import Gone
 
@@ -26,6 +27,13 @@ CHEAPEST = Cheapest("rate=0.2", "", 25.0)
 def test_every_number_that_is_an_estimate_says_so(estimated: bool, said: str) -> None:
     status = Status(4, {}, "accuracy", None, CHEAPEST, 90.0, 1240.0, 31.0, estimated, 10.0, ())
     assert line(status) == f"trials 0/4, {said}"
+
+
+def test_what_was_forecast_is_shown_with_its_interval() -> None:
+    status = Status(
+        4, {}, "accuracy", None, None, None, 40.0, 1.0, False, 10.0, (), forecast=Forecast(120.0, 90.0, 180.0, None)
+    )
+    assert ", expected in all \N{ALMOST EQUAL TO} 120 J (90.0 J to 180 J), time 0:10" in line(status)
 
 
 def test_what_no_agent_has_told_yet_is_not_available() -> None:

@@ -17,7 +17,7 @@ from typing import Final, Literal, NamedTuple
 from energysweep.core.objective import FirstHeld, Objective
 
 Why = Literal["reached", "capped", "slower", "halved"]
-State = Literal["new", "running", "paused", "over"]
+State = Literal["new", "called", "starting", "running", "paused", "over"]
 
 
 class Runner(NamedTuple):
@@ -134,6 +134,14 @@ class Arms(ABC):
 
     # What trials tell ------------------------------------------------------------------------------------------------
 
+    def called(self, runner: Runner) -> None:
+        """A trial is to begin, or to go on, as soon as there is a worker for it."""
+        self._enter(runner, "called")
+
+    def starting(self, runner: Runner) -> None:
+        """One that was called is getting a worker of its own: nobody has to make way for it."""
+        self._enter(runner, "starting")
+
     def started(self, runner: Runner) -> None:
         """A trial begins, or goes on."""
         course = self._enter(runner, "running")
@@ -198,7 +206,7 @@ class Arms(ABC):
 
     @property
     def running(self) -> int:
-        """How many run."""
+        """How many run, or were called to."""
         return len(self._running)
 
     @property
@@ -219,11 +227,17 @@ class Arms(ABC):
     def _enter(self, runner: Runner, state: State) -> Course:
         course = self._of(runner)
         course.state = state
-        if state == "running":
+        if state in ("called", "starting", "running"):
             self._running.add(runner)
         else:
             self._running.discard(runner)
         return course
+
+    def _waiting(self) -> list[Runner]:
+        """Those that would run if there were more workers: who was called, and who would be called next."""
+        called = [runner for runner in self._running if self._of(runner).state == "called"]
+        following = self.next()
+        return called if following is None else [*called, following]
 
     @property
     def _usual_startup_joules(self) -> float:

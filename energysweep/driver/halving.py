@@ -72,10 +72,15 @@ class Halving(Arms):
             self._rungs[runner.arm] += 1
         return GO_ON
 
-    def started(self, runner: Runner) -> None:
+    def called(self, runner: Runner) -> None:
         """As ``Arms`` says. One that waited at a rung is promoted by this."""
-        if runner.repeat == 0 and self._waits(runner.arm):
-            self._rungs[runner.arm] += 1
+        self._promote(runner)
+        super().called(runner)
+
+    def started(self, runner: Runner) -> None:
+        """As ``Arms`` says."""
+        if self._of(runner).state not in ("called", "starting"):
+            self._promote(runner)
         super().started(runner)
 
     def learn(self, runner: Runner, value: float | None, joules: float | None, startup_joules: float | None) -> None:
@@ -111,6 +116,10 @@ class Halving(Arms):
 
     # The rules -------------------------------------------------------------------------------------------------------
 
+    def _promote(self, runner: Runner) -> None:
+        if runner.repeat == 0 and self._waits(runner.arm):
+            self._rungs[runner.arm] += 1
+
     def _joules_of(self, rung: int) -> float:
         return self._first_rung_joules * KEPT**rung
 
@@ -142,7 +151,7 @@ class Halving(Arms):
     def _is_another_behind(self, rung: int) -> bool:
         """Whether somebody waits who has not come so far: the best of all is known better when it has."""
         return any(
-            course.state in ("new", "paused") and self._rungs[arm] <= rung and not self._waits(arm)
+            course.state in ("new", "called", "paused") and self._rungs[arm] <= rung and not self._waits(arm)
             for arm, course in enumerate(self._first)
         )
 

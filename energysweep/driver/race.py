@@ -75,6 +75,7 @@ class Racing(Scheduler, FIFOScheduler):
         self._runners: dict[str, Runner] = {}
         self._trials: dict[Runner, str] = {}
         self._called: dict[str, Trial | None] = {}  # asked for, and not running yet
+        self._starting: set[str] = set()  # those of them for whom a worker is being started
         self._seen: dict[str, int] = {}  # the last report of each trial, by its number in Tune
         self.reports: Mapping[str, Sequence[ResultRow]] = MappingProxyType({})
         self.notes: list[str] = [] if rules is Race else [WITHOUT_TARGET]
@@ -101,8 +102,8 @@ class Racing(Scheduler, FIFOScheduler):
         known = trial.trial_id in self._runners
         runner = self._known(trial)
         if known and trial.trial_id not in self._called:  # Tune tries it again at once
-            self._called[trial.trial_id] = trial
             self.race.paused(runner)
+            self._call(trial.trial_id, trial)
         elif not known:
             self._seen[trial.trial_id] = (trial.last_result or {}).get(TRAINING_ITERATION, 0)
             for report in self.reports.get(trial.trial_id, ()):
@@ -157,15 +158,20 @@ class Racing(Scheduler, FIFOScheduler):
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """The paused trial that is to go on, if one is; at the end, the others are ended."""
         self._note_started()
+        self._starting = {name for name, trial in self._called.items() if _is_being_started(tune_controller, trial)}
+        for name in self._starting:
+            self.race.starting(self._runners[name])
         live = {trial.trial_id: trial for trial in tune_controller.get_live_trials()}
-        waiting = next((live[name] for name in self._called if name in live), None)
+        waiting = next((live[name] for name in self._called if name in live and name not in self._starting), None)
         if waiting is not None:
             return waiting
-        runner = self._next(live)
+        runner = self.race.next() if self._has_room else None
         if runner in self._trials:
             trial = live[self._trials[runner]]
-            self._called[trial.trial_id] = trial
+            if trial.status != Trial.PAUSED:  # it is still saving what it will go on from
+                return None
             self.decided.append(Decided(trial.trial_id, "resumed", "turn", self.race.joules_of(runner)))
+            self._call(trial.trial_id, trial)
             return trial
         if runner is None and not self._called and self.race.is_over and not self.race.closing:
             for trial in [trial for trial in live.values() if trial.status == Trial.PAUSED]:
@@ -195,6 +201,7 @@ class Racing(Scheduler, FIFOScheduler):
         for name, trial in [*self._called.items()]:
             if trial is not None and trial.status == Trial.PAUSED:
                 del self._called[name]
+                self.race.paused(self._runners[name])
 
     def held(self, trial: Trial) -> None:
         """It waits."""
@@ -209,23 +216,31 @@ class Racing(Scheduler, FIFOScheduler):
     def suggested(self, trial_id: str) -> Runner | str | None:
         """The new trial that is to run: None if it is a paused one, or nobody now; Tune's word if nobody ever."""
         self._note_started()
-        if self._called:
-            return None
-        runner = self.race.next()
+        runner = self.race.next() if self._has_room else None
         if runner is None:
             return str(Searcher.FINISHED) if self.race.is_over else None
-        if runner in self._trials or self.race.running >= self._at_once:
+        if runner in self._trials:
             return None
         self._runners[trial_id], self._trials[runner] = runner, trial_id
-        self._called[trial_id] = None
+        self._call(trial_id, None)
         if runner.repeat > 0:
             self.decided.append(Decided(trial_id, "started", "repeat"))
         return runner
 
     # ------------------------------------------------------------------------------------------------------------------
 
-    def _next(self, live: Mapping[str, Trial]) -> Runner | None:
-        return None if self._called or self.race.running >= self._at_once else self.race.next()
+    @property
+    def _has_room(self) -> bool:
+        """Whether another one may be called: nobody waits for a worker but those for whom one is being started.
+
+        Who waits was chosen before others reported, so only one may. But it would take each worker that becomes free,
+        and never get the one that is being started for it on another host: there somebody else may take that.
+        """
+        return self.race.running < self._at_once and self._called.keys() <= self._starting
+
+    def _call(self, name: str, trial: Trial | None) -> None:
+        self._called[name] = trial
+        self.race.called(self._runners[name])
 
     def _note_started(self) -> None:
         for name, trial in [*self._called.items()]:
@@ -313,3 +328,12 @@ def _place(wrapped: Mapping[str, Any]) -> str:
 
 def _key(*parts: Any) -> str:
     return exact_text(parts)
+
+
+def _is_being_started(tune_controller: Any, trial: Trial | None) -> bool:
+    """Whether Ray has found a place for the trial's own worker, which is not there yet."""
+    manager = getattr(tune_controller, "_actor_manager", None)
+    if manager is None or trial is None:
+        return False
+    actor = tune_controller._trial_to_actor.get(trial)  # noqa: SLF001 - Tune has no public way
+    return actor in manager.live_actors and actor not in tune_controller._started_actors  # noqa: SLF001

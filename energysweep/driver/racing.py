@@ -185,10 +185,10 @@ class Race(Arms):
 
     def _is_another_behind(self, runner: Runner, course: Course) -> bool:
         """Whether somebody waits who has spent less, or who confirms a winner."""
-        waiting = self.next()
-        if waiting is None or waiting == runner:
+        if runner.repeat > 0:
             return False
-        return runner.repeat == 0 and (waiting.repeat > 0 or self._first[waiting.arm].joules < course.joules)
+        others = [each for each in self._waiting() if each != runner]
+        return any(each.repeat > 0 or self._first[each.arm].joules < course.joules for each in others)
 
     def _limit_of_repeats(self, arm: int) -> float:
         cap = self.cap_joules

@@ -289,7 +289,7 @@ class _Stage:
         trial = _StandIn(str(len(self.trials)), config, curve)
         self.trials.append(trial)
         self._scheduler.on_trial_add(self, trial)
-        return self._next()
+        return trial
 
     def _suggested(self) -> dict[str, Any] | None:
         if self.search_alg is None:

@@ -512,14 +512,17 @@ def test_a_worker_that_is_killed_keeps_its_joules(cluster: Cluster, sweep_folder
 def test_a_race_goes_on_when_a_worker_is_killed_and_a_host_is_lost(
     cluster_of_its_own: Cluster, sweep_folder: Path
 ) -> None:
-    (sweep_folder / "steps.py").write_text(STEPS)
+    # Nobody gets anywhere before there is a file, so that the race is not over before both hosts have taken part.
+    steps = STEPS.replace("while at < 40:", "while at < 4000:")
+    steps = steps.replace('at * config["rate"]', 'at * config["rate"] * pathlib.Path(config["file"]).exists()')
+    (sweep_folder / "steps.py").write_text(steps)
     folder = sweep_folder / "results" / "race"
     sweep = sweep_on(
         cluster_of_its_own,
         sweep_folder,
         "race",
         "workload=steps.py:train",
-        "parameters={rate: {grid: [0.02, 0.05, 0.15, 0.4]}}",
+        f"parameters={{rate: {{grid: [0.02, 0.05, 0.15, 0.4]}}, file: {sweep_folder}/enough}}",
         "objective={metric: accuracy, mode: max, target: 0.8}",
         "repeats=2",
         "scheduler={type: race, winners: 2}",
@@ -536,11 +539,13 @@ def test_a_race_goes_on_when_a_worker_is_killed_and_a_host_is_lost(
         reported = Counter(row.trial for row in data.results)
         return [lease for lease in data.leases if lease.node == node and reported[lease.trial] >= 2]
 
-    wait_for(lambda: len(reports_on("worker")) > 1)
+    wait_for(lambda: reports_on("head") and reports_on("worker"))
     with contextlib.suppress(ProcessLookupError):  # a worker that was paused may have gone
-        os.kill(reports_on("head")[-1].pid if reports_on("head") else reports_on("worker")[-1].pid, signal.SIGKILL)
-    wait_for(lambda: len(read(folder).results) >= 12)
+        os.kill(reports_on("head")[-1].pid, signal.SIGKILL)
+    reports = len(read(folder).results)
+    wait_for(lambda: len(read(folder).results) > reports + 4)
     cluster_of_its_own.lose("worker")
+    (sweep_folder / "enough").touch()
     ended(sweep)
 
     data = read(folder)

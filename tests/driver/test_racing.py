@@ -301,6 +301,32 @@ def test_a_trial_that_failed_and_is_tried_again_stays_in_the_race() -> None:
     assert made.answer == {"size": 0}
 
 
+def test_beside_one_whose_worker_is_being_started_another_takes_the_one_that_is_free() -> None:
+    made, search = racing(3, at_once=3)
+    controller = Controller()
+    a = added(made, search, controller, "a")
+    b = trial_of("b", search.suggest("b"))
+    controller.live.append(b)
+    made.on_trial_add(controller, b)
+    assert report(made, controller, a, 1.0) == "PAUSE"  # it gives way
+    assert made.choose_trial_to_run(controller) is b  # who waits for a worker, and so
+    assert search.suggest("c") is None
+    # Now Ray has found a place for a worker of b's own: it keeps that, and a gets back the one that is free.
+    vars(controller).update(
+        _actor_manager=SimpleNamespace(live_actors=["of a", "of b"]),
+        _trial_to_actor=SimpleNamespace(get=lambda trial: "of b" if trial is b else "of a"),
+        _started_actors={"of a"},
+    )
+    assert made.choose_trial_to_run(controller) is None
+    config = search.suggest("c")
+    assert isinstance(config, dict)  # it has spent less than a
+    c = trial_of("c", config)
+    made.on_trial_add(controller, c)
+    a.status = Trial.PAUSED
+    c.status = Trial.RUNNING
+    assert report(made, controller, c, 0.5) == "CONTINUE"  # b is getting a worker, and a has spent more
+
+
 def test_a_configuration_that_was_drawn_twice_runs_once() -> None:
     content = {
         "name": "race",

@@ -16,6 +16,10 @@ def check_conditions(parameters: Mapping[str, Any]) -> Iterator[Problem]:
     """Conditions on what does not exist, or never has these values, or on one another."""
     found = leaves(parameters)
     by_name = {leaf.name: leaf for leaf in found}
+    if len(by_name) < len(found):  # a name has a dot itself
+        twice = next(leaf for leaf in found if by_name[leaf.name] is not leaf)
+        yield Problem(("parameters", *twice.path), f"two parameters have the name {one_line(twice.name, 200)}")
+        return
     conditions = {id(each.values): each for leaf in found for each in leaf.conditions}  # a mapping's is of all it holds
     asked: dict[str, list[tuple[KeyPath, Any]]] = {}
     for condition in conditions.values():
@@ -29,10 +33,9 @@ def check_conditions(parameters: Mapping[str, Any]) -> Iterator[Problem]:
                 asked.setdefault(name, []).extend((path, value) for value in condition.allowed(name))
     for name, pairs in asked.items():
         yield from _check_values(name, by_name[name].value, pairs)
-    for leaf in found:
-        if isinstance(leaf.value, Grid):
-            for condition in leaf.conditions:
-                yield from _check_grid(condition, by_name)
+    for leaf in [leaf for leaf in found if isinstance(leaf.value, Grid)]:
+        for condition in leaf.conditions:
+            yield from _check_grid(condition, by_name)
     try:
         Space(found)
     except Circle as error:

@@ -159,6 +159,11 @@ def test_optuna_asks_for_what_exists_only(tmp_path: Path) -> None:
         ("o: {when: {o.x: 1}, x: {grid: [1]}}", "o.when", "exists only where another one does"),
         ("o: {'a b': {grid: [1]}}", "o", "letters, digits, underscores and dashes"),
         ("o: {a.b: {grid: [1]}}", "o", "letters, digits, underscores and dashes"),
+        (
+            "o.x: {when: {p: 1}, grid: [1]}\n  o: {x: {grid: [1]}}\n  p: {grid: [1]}",
+            "o.x",
+            "two parameters have the name o.x",
+        ),
         ("pretrained: {from: {grid: [base]}}", "pretrained", "inside of it nothing is searched"),
         ("o: {lr: {uniform: [0, 1]}}", "o.lr.uniform", "under algorithm grid only grid and constants work"),
         ("o: {lr: {normal: [0, 1]}}", "o.lr.normal", "normal needs search.algorithm random or optuna"),
@@ -169,7 +174,7 @@ def test_what_is_wrong_with_a_nested_parameter_or_a_condition_is_told_at_its_key
 ) -> None:
     error = refused(tmp_path, f"parameters:\n  {text}\n")
     assert said in str(error)
-    assert str(error.key).startswith(f"parameters.{key}") or f"parameters.{key}" in str(error)
+    assert f"parameters.{key}" in str(error).replace('["', ".")
 
 
 @pytest.mark.parametrize(

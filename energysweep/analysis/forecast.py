@@ -18,7 +18,8 @@ The model, of every trial that is known in part:
 A seed that is not known is another one of its configuration, a little off. A configuration that is not known is one of
 those that are, drawn at random, and in each world from another sample of them.
 
-The widths are stated here once, and were not fitted to any table.
+The widths are stated here once. They were chosen with an eye on the tables that docs/searching.md names, so how often
+an interval holds there is no measure of how often it holds elsewhere.
 """
 
 from __future__ import annotations

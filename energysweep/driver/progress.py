@@ -63,7 +63,7 @@ class Status:
         estimated: some of it is an estimate.
         elapsed_seconds: since the sweep began.
         running: the trials at work.
-        forecast: what was forecast before it began, None if nothing was.
+        forecast: what it is expected to be charged, None if nobody knows.
         at_most: there may be fewer trials: a race repeats only its winners.
         budget: what is left of it; None without one.
     """
@@ -251,7 +251,7 @@ class Standing:
         began: the sweep's beginning on ``clock``.
         started_at: of this part of the run, in Unix time.
         clock: monotonic seconds.
-        forecast: of the run, made before it began.
+        forecast: tells what the run is expected to be charged, as far as anybody knows.
     """
 
     def __init__(
@@ -263,7 +263,7 @@ class Standing:
         began: float,
         started_at: float,
         clock: Callable[[], float] = time.monotonic,
-        forecast: Forecast | None = None,
+        forecast: Callable[[], Forecast | None] = lambda: None,
     ) -> None:
         self._spec = spec
         self._forecast = forecast
@@ -327,6 +327,6 @@ class Standing:
                 for trial in trials
                 if trial.status == "running"
             ),
-            forecast=self._forecast,
+            forecast=self._forecast(),
             at_most=self._spec.scheduler.kind.needs_all,
         )

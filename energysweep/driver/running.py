@@ -25,6 +25,7 @@ from energysweep.driver.budgeting import ending, numbers_of, spending_of, stoppe
 from energysweep.driver.poller import POLL_SECONDS, Answering, OwnAgent, Poller
 from energysweep.driver.progress import Progress, Standing
 from energysweep.driver.recorder import Recorder, without_objective
+from energysweep.driver.revising import Revising
 from energysweep.driver.run_facts import RunFacts, objectives, shown_first
 from energysweep.driver.schedulers import Decided
 from energysweep.driver.session import StopSignals, logged_to
@@ -268,7 +269,7 @@ class RunningSweep:
         )
         self._recorder.take_over()
         self._spending = spending_of(self._spec, self._grid, self._state, lambda: outside.clock() - began)
-        forecast = Forecast.noted(before.run, None)
+        forecast = Revising(self._spec, self._state, Forecast.noted(before.run, None), self._seconds).latest
         self._standing = Standing(
             self._spec, self._grid, self._state, self._poller, began, self._started_at, outside.clock, forecast
         )

@@ -509,16 +509,14 @@ def test_a_worker_that_is_killed_keeps_its_joules(cluster: Cluster, sweep_folder
     assert balanced(data)
 
 
-def test_a_race_goes_on_when_a_worker_is_killed_and_a_host_is_lost(
-    cluster_of_its_own: Cluster, sweep_folder: Path
-) -> None:
+def test_a_race_goes_on_when_a_worker_is_killed_and_a_host_is_lost(apart: Cluster, sweep_folder: Path) -> None:
     # Nobody gets anywhere before there is a file, so that the race is not over before both hosts have taken part.
     steps = STEPS.replace("while at < 40:", "while at < 4000:")
     steps = steps.replace('at * config["rate"]', 'at * config["rate"] * pathlib.Path(config["file"]).exists()')
     (sweep_folder / "steps.py").write_text(steps)
     folder = sweep_folder / "results" / "race"
     sweep = sweep_on(
-        cluster_of_its_own,
+        apart,
         sweep_folder,
         "race",
         "workload=steps.py:train",
@@ -544,7 +542,7 @@ def test_a_race_goes_on_when_a_worker_is_killed_and_a_host_is_lost(
         os.kill(reports_on("head")[-1].pid, signal.SIGKILL)
     reports = len(read(folder).results)
     wait_for(lambda: len(read(folder).results) > reports + 4)
-    cluster_of_its_own.lose("worker")
+    apart.lose("worker")
     (sweep_folder / "enough").touch()
     ended(sweep)
 

@@ -121,6 +121,11 @@ def _of_sweep() -> Iterator[Series]:
     cheapest = (SWEEP, f"encoder_learning_rate=0.001 {PARAMETER}=16 schedule=cosine", "h100-300w")
     yield "energysweep_sweep_cheapest_energy_to_target_joules", cheapest, shown(300, 3600, 4081.4)
     yield "energysweep_sweep_saved_energy_joules", (SWEEP,), shown(300, 3600, 12345.6)
+    yield "energysweep_sweep_saved_energy_least_joules", (SWEEP,), shown(300, 3600, 6543.2)
+    yield "energysweep_sweep_saved_energy_most_joules", (SWEEP,), shown(300, 3600, 23456.7)
+    for kind, limit, per_second in (("energy_joules", 1e6, 250.0), ("duration_seconds", 7200.0, 1.0)):
+        yield "energysweep_sweep_budget_limit", (SWEEP, kind), shown(0, 3600, limit)
+        yield "energysweep_sweep_budget_charged", (SWEEP, kind), counter(0, 3600, per_second)
     for number, state in enumerate(("completed", "failed", "interrupted", "pending", "pruned", "running"), start=1):
         # Not all of them from the beginning: which states there are changes.
         yield "energysweep_sweep_trials", (SWEEP, state), shown(500 * (6 - number), 3600, float(number))

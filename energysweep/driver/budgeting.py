@@ -12,10 +12,11 @@ from energysweep.core.errors import InputError
 from energysweep.core.records import OPEN
 from energysweep.core.text import count_text, duration_text
 from energysweep.driver.budget import NOTHING, Amount, Group, Spending
-from energysweep.ledger.budget import Budget
+from energysweep.ledger.budget import Budget, Charge
 from energysweep.ledger.run_state import RunState
 from energysweep.sweepfile import SweepSpec, stage_spec
 
+_TELLING: Final = 1e-6  # as much has to be spent before anybody can say when the rest will be
 _SURELY: Final = 1.2  # of a forecast, in what is proposed to a person
 
 
@@ -132,7 +133,7 @@ def check_begins(spending: Spending, spec: SweepSpec, folder: str) -> None:
     left = {kind: charge.left or 0.0 for kind, charge in charges.items()}
     kind = next((kind for kind in charges if left[kind] <= 0 or left[kind] < need[kind]), next(iter(charges)))
     takes = f"; one more trial takes ≈ {budget.text(kind, need[kind])}" if need[kind] else ""
-    more = _round_up((charges[kind].charged or 0.0) + _SURELY * need[kind])
+    more = _larger(charges[kind], need[kind])
     raise InputError(
         f"{budget.text(kind, charges[kind].charged)} of {budget.text(kind, charges[kind].limit)} are spent{takes}:"
         f" more goes on, as --set budget.{kind}={more:g}",
@@ -141,11 +142,10 @@ def check_begins(spending: Spending, spec: SweepSpec, folder: str) -> None:
     )
 
 
-def _round_up(value: float) -> float:
-    """To two digits, upwards: what is said is to be enough."""
-    if value <= 0:
-        return 1.0
-    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+def _larger(charge: Charge, more: float) -> float:
+    """A limit of two digits that holds so much more, and is larger than the one that there was."""
+    value = max(charge.limit, (charge.charged or 0.0) + _SURELY * more)
+    unit = 10.0 ** max(-300, math.floor(math.log10(value)) - 1)
     return (math.floor(value / unit) + 1) * unit
 
 
@@ -197,9 +197,9 @@ def left_text(budget: Budget, joules: float | None, seconds: float, *, estimated
         else f"{budget.text(kind, each.limit)}"
         for kind, each in charges.items()
     ]
-    shares = [each.charged / each.limit for each in charges.values() if each.charged]
-    if shares and seconds > 0 and max(shares) < 1:
-        rest = seconds / max(shares) - seconds
+    share = max((each.charged / each.limit for each in charges.values() if each.charged), default=0.0)
+    if _TELLING <= share < 1 and seconds > 0:
+        rest = seconds / share - seconds
         texts.append(f"about {duration_text(rest)} at the power so far")
     return ", ".join(texts)
 
@@ -220,5 +220,5 @@ def stopped_text(spending: Spending, end: Mapping[str, Any], folder: str, *, est
     kind = min(charged, key=lambda kind: (charged[kind].left or 0.0) / charged[kind].limit)
     each = budget.per_joule(kind)
     more = (end["more_joules"] or 0.0) * each if each else charged[kind].limit
-    larger = _round_up((charged[kind].charged or 0.0) + _SURELY * (more or charged[kind].limit))
+    larger = _larger(charged[kind], more or charged[kind].limit)
     return f"{text}: energysweep resume {folder} --set budget.{kind}={larger:g}"

@@ -15,6 +15,7 @@ import pytest
 
 from energysweep.core.carbon import Intensity
 from energysweep.driver.budget import Amount, Spending
+from energysweep.driver.budgeting import left_text, stopped_text
 from energysweep.driver.schedulers import fifo
 from energysweep.driver.within_budget import WithinBudget
 from energysweep.ledger.budget import STOPPED, Budget
@@ -75,6 +76,35 @@ def test_grams_and_money_are_of_the_joules_and_of_the_building() -> None:
     assert budget.most_joules() == pytest.approx(3.6e6)  # the money ends it
     assert budget.most_seconds() == math.inf
     assert budget.text("cost", 0.6) == "0.6 EUR"
+
+
+@pytest.mark.parametrize("kind", ["energy_joules", "emissions_grams", "cost", "duration_seconds"])
+@pytest.mark.parametrize("limit", [5e-324, 1e-300, 1.0, 1e18])
+@pytest.mark.parametrize("charged", [0.0, 5e-324, 1e-20, 1e18])
+def test_whatever_is_left_of_whatever_limit_is_told(kind: str, limit: float, charged: float) -> None:
+    books, limits = Books(), Budget({kind: limit}, INTENSITY, 0.3, "EUR")
+    books.charged = books.seconds = charged
+    for estimated in (True, False):
+        assert " left" in left_text(limits, charged, charged, estimated=estimated)
+    for more in (None, 1.0):
+        end = {"open": 1, "ended_early": 0, "more_joules": more}
+        told = stopped_text(Spending(limits, books), end, "folder", estimated=False)
+        assert float(told.rpartition(f"--set budget.{kind}=")[2]) > limit
+
+
+def test_the_budget_that_is_proposed_is_larger_than_the_one_that_was_too_small() -> None:
+    books = Books()
+    books.charged = 95.0  # the last trial takes 4 J, and overhead more than the 1 J that is left then
+    told = stopped_text(spending(books), {"open": 1, "ended_early": 0, "more_joules": 4.0}, "folder", estimated=False)
+    assert told.endswith("--set budget.energy_joules=110")
+
+
+def test_when_a_budget_ends_is_told_once_it_can_be_known() -> None:
+    limits = Budget({"energy_joules": 1000.0})
+    assert left_text(limits, 250.0, 60.0, estimated=False) == (
+        "750 J of 1,000 J left, about 3 min 0 s at the power so far"
+    )
+    assert left_text(limits, 1e-6, 60.0, estimated=False) == "1,000 J of 1,000 J left"
 
 
 def test_time_alone_limits_no_joules() -> None:

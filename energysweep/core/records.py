@@ -28,6 +28,8 @@ MAX_GRAMS_PER_KWH = 1e9
 GramsPerKwh = Annotated[float, Ge(0), Le(MAX_GRAMS_PER_KWH)]
 MAX_PUE = 1e3
 Pue = Annotated[float, Ge(1), Le(MAX_PUE)]
+MAX_BUDGET = 1e18  # in each of its units
+MAX_PRICE = 1e9  # of a kilowatt-hour, in any currency
 
 # An agent reads its meters at most so often, but always when a lease closes: below the counters' own resolution a
 # reading says nothing. The energy that a trial is told at a report may be that of a reading so long ago.

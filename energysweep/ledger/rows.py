@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
-from annotated_types import Gt, Le
+from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from energysweep.core.buckets import BY_NAME, HOST_BUCKETS
 from energysweep.core.errors import one_line
 from energysweep.core.records import (
+    MAX_BUDGET,
+    MAX_PRICE,
     AttemptRow,
     Count,
     Cpus,
@@ -183,9 +185,23 @@ class _Search(BaseModel):
     metrics: dict[str, Any] | None = None
 
 
+_Limit = Annotated[float, Gt(0), Le(MAX_BUDGET)]
+_Forecasted = Annotated[float, Ge(0), Le(1e300)]
+
+
 class _Price(BaseModel):
-    per_kwh: Annotated[float, Gt(0), Le(1e300)]
+    per_kwh: Annotated[float, Gt(0), Le(MAX_PRICE)]
     currency: str = "EUR"
+
+
+class _Scheduler(BaseModel):
+    type: str = "fifo"
+
+
+class _Forecast(BaseModel, extra="forbid"):
+    joules: _Forecasted
+    low: _Forecasted
+    high: _Forecasted
 
 
 class _BudgetEnd(BaseModel, extra="forbid"):
@@ -202,13 +218,12 @@ class _BudgetEnd(BaseModel, extra="forbid"):
 class _Spec(BaseModel):
     """What a report takes of the sweep; the rest is only shown."""
 
-    budget: dict[Literal["energy_joules", "emissions_grams", "cost", "duration_seconds"], float | None] | None = None
+    budget: dict[Literal["energy_joules", "emissions_grams", "cost", "duration_seconds"], _Limit | None] | None = None
     price: _Price | None = None
-
     workload: str | None = None
     command: list[str] | None = None
     search: _Search | None = None
-    scheduler: dict[str, Any] | None = None
+    scheduler: _Scheduler | None = None
 
 
 class _Part(BaseModel):
@@ -225,6 +240,7 @@ _FACTS: Final[Mapping[str, Any]] = {
     "duration_seconds": Seconds | None,
     "status": Literal["running", "done", "failed", "interrupted", "stopped by budget"],
     "budget": _BudgetEnd | None,
+    "forecast": _Forecast | None,
     "planned_trials": Count,
     "objective": _Objective | None,
     "stages": dict[str, _Stage],

@@ -144,16 +144,19 @@ class Carbon(Model):
     """Power usage effectiveness: what the building draws for each joule of the computers."""
 
 
+_Limit = Annotated[Positive, Field(le=records.MAX_BUDGET)]
+
+
 class Budget(Model):
     """What the sweep may use in all its parts together; it ends when one of these is spent."""
 
-    energy_joules: Annotated[Positive, Field(le=records.MAX_JOULES)] | None = None
+    energy_joules: _Limit | None = None
     """Joules that it may be charged with: trials, their start-up and overhead, also of what is lost or pruned."""
-    emissions_grams: Positive | None = None
+    emissions_grams: _Limit | None = None
     """Grams of CO2e of these joules; needs a grid under carbon."""
-    cost: Positive | None = None
+    cost: _Limit | None = None
     """What these joules may cost, in the currency of price."""
-    duration_seconds: Positive | None = None
+    duration_seconds: _Limit | None = None
     """How long the sweep may run; the time between its parts does not count."""
 
     @property
@@ -172,7 +175,7 @@ def _no_table(value: Any) -> Any:
 class Price(Model):
     """What energy costs."""
 
-    per_kwh: Annotated[Positive, BeforeValidator(_no_table)]
+    per_kwh: Annotated[Positive, Field(le=records.MAX_PRICE), BeforeValidator(_no_table)]
     """Price of a kilowatt-hour, a number. The building's share (carbon.pue) is paid for, too."""
     currency: Text = "EUR"
     """Its currency, a short word for people, such as EUR."""

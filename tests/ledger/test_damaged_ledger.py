@@ -127,6 +127,14 @@ def test_a_result_that_cannot_be_hides_no_joule(damaged: Path, capsys: pytest.Ca
         ("UPDATE trials SET trial = ? WHERE trial = 't-0.1-256-0'", b"\xff\0", "trials: 1 row left out"),
         ("UPDATE run SET value = ? WHERE key = 'carbon'", "[]", "run: 1 row left out (carbon"),
         ("UPDATE run SET value = ? WHERE key = 'started_at'", "NaN", "run: 1 row left out (started_at"),
+        ("INSERT INTO run VALUES ('forecast', ?)", '{"joules": 1, "low": 1e999, "high": 2}', "(forecast"),
+        ("INSERT INTO run VALUES ('forecast', ?)", '{"joules": 1, "low": 1}', "(forecast"),
+        ("UPDATE run SET value = ? WHERE key = 'spec'", '{"scheduler": {"type": ["race"]}}', "(spec: scheduler.type"),
+        (
+            "UPDATE run SET value = ? WHERE key = 'spec'",
+            f'{{"budget": {{"cost": 1{"0" * 400}}}}}',
+            "(spec: budget.cost",
+        ),
         ("DELETE FROM results WHERE ? OR 1", 1, ""),
     ],
 )
@@ -268,6 +276,7 @@ KEYS = (
     *("objective.target", "objective.patience", "carbon.grams_per_kwh", "carbon.pue", "repeats", "search.seed"),
     *("idle_power_watts.cpu", "max_failures", "hardware.a.resources.cpu", "hardware.a.resources.gpu", "parameters.x"),
     *("stages.s.objective.target", "stages.s.objective.patience", "stop.loss", "scheduler.grace_period"),
+    *("budget.energy_joules", "budget.emissions_grams", "budget.cost", "budget.duration_seconds", "price.per_kwh"),
 )
 SWEEP = """\
 name: a
@@ -277,6 +286,8 @@ parameters: {x: 1, pretrained: {from: s}}
 hardware: {a: {resources: {cpu: 1, gpu: 0.5}}}
 scheduler: {type: asha}
 stages: {s: {objective: {metric: loss, mode: min}}}
+carbon: {grams_per_kwh: 100}
+price: {per_kwh: 0.3}
 """
 
 
@@ -295,6 +306,8 @@ def in_yaml(number: float) -> str:
 @example_of({"carbon.pue": 1e5})
 @example_of({"idle_power_watts.cpu": 1e300})
 @example_of({"hardware.a.resources.cpu": 1e7})
+@example_of({"budget.cost": 1e308})
+@example_of({"price.per_kwh": 1e308})
 def test_whatever_a_sweep_may_say_its_ledger_reads_back_whole(numbers: dict[str, float]) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -386,6 +386,8 @@ BROKEN = [
     Broken("a budget of nothing", GOOD + "budget: {}\n", "budget", "one or more of energy_joules, emissions_grams"),
     Broken("a budget below zero", GOOD + "budget: {energy_joules: -1}\n", "budget.energy_joules", "must be above 0"),
     Broken("an endless budget", GOOD + "budget: {cost: .inf}\n", "budget.cost", "must be a finite number"),
+    Broken("a budget beyond all", GOOD + "budget: {duration_seconds: 1e19}\n", "budget.duration_seconds", "1e+18"),
+    Broken("a price beyond all", GOOD + "price: {per_kwh: 1e10}\n", "price.per_kwh", "1e+09"),
     Broken("a budget of watts", GOOD + "budget: {power: 5}\n", "budget.power", "allowed: cost, duration_seconds"),
     Broken("a budget in words", GOOD + "budget: {duration_seconds: 2h}\n", "budget.duration_seconds", "a number"),
     Broken("a cost without a price", GOOD + "budget: {cost: 2.5}\n", "budget.cost", "needs price"),

@@ -172,12 +172,17 @@ def _known(trial: _Trial, length: int, spec: SweepSpec) -> Known:
     return Known(trial.joules[:made], trial.values[:made], whole)
 
 
+def tells_length(spec: SweepSpec) -> bool:
+    """Whether the sweep itself says how many reports a trial makes that nobody stops."""
+    return _length(spec, {_EPOCHS: 1}) is not None
+
+
 def _length(spec: SweepSpec, parameters: Mapping[str, Any]) -> int | None:
     """How many reports a trial makes, as the sweep says; None if it does not."""
     said = [limit for metric, limit in spec.stop.items() if metric == "training_iteration" and limit >= 1]
-    epochs = _values(spec).get(_EPOCHS) if (spec.workload or "").startswith(_BUILT_IN) else None
-    if _EPOCHS in varying(spec):
-        epochs = parameters.get(_EPOCHS)
+    epochs = None
+    if (spec.workload or "").startswith(_BUILT_IN):
+        epochs = parameters.get(_EPOCHS) if _EPOCHS in varying(spec) else _values(spec).get(_EPOCHS)
     if isinstance(epochs, int) and epochs >= 1:
         said.append(epochs)
     return int(min(said)) if said else None

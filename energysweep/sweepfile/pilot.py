@@ -39,7 +39,10 @@ def pilot_of(spec: SweepSpec, configurations: int, reports: int) -> SweepSpec:
                 "scheduler": Scheduler(),
                 "objective": spec.objective.model_copy(update={"stop_at_target": False}),
                 "repeats": 1,
-                "stop": {"training_iteration": min(reports, spec.stop.get("training_iteration", reports))},
+                "stop": {
+                    **spec.stop,
+                    "training_iteration": min(reports, spec.stop.get("training_iteration", reports)),
+                },
             }
         )
         for more in range(_TRIED_SEEDS)

@@ -47,6 +47,11 @@ def test_it_makes_no_more_trials_and_no_more_reports_than_the_sweep(tmp_path: Pa
     assert len(points(pilot_of(spec_of(tmp_path, "{a: 1}"), 9, 3))) == 1
 
 
+def test_what_else_ends_a_trial_ends_one_of_a_pilot_too(tmp_path: Path) -> None:
+    pilot = pilot_of(spec_of(tmp_path, "{a: {grid: [1, 2]}}", "stop: {energy_joules: 500}"), 9, 3)
+    assert pilot.stop == {"energy_joules": 500, "training_iteration": 3}
+
+
 def test_stages_would_be_run_whole_so_there_is_no_pilot(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a sweep with stages has no pilot"):
         pilot_of(spec_of(tmp_path, "{a: 1, pretrained: {from: base}}", "stages: {base: {parameters: {a: 2}}}"), 1, 1)

@@ -83,7 +83,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     planned_spec = _with_reports(spec, arguments.reports)
     pilot = None
     if arguments.pilot:
-        pilot = _piloted(arguments, spec)
+        pilot = _piloted(arguments, spec, planned_spec)
         folders = [pilot[0]]
     else:
         folders = arguments.earlier
@@ -137,11 +137,19 @@ def evidence_of(spec: SweepSpec, folders: list[Path]) -> Evidence:
     return found
 
 
-def _piloted(arguments: argparse.Namespace, spec: SweepSpec) -> tuple[Path, float | None]:
-    """Run a pilot; its folder, and what it was charged."""
+def _piloted(arguments: argparse.Namespace, spec: SweepSpec, planned: SweepSpec) -> tuple[Path, float | None]:
+    """Run a pilot of a sweep that is to be planned; its folder, and what it was charged."""
     from energysweep.sweepfile.pilot import pilot_of
 
     pilot = pilot_of(spec, arguments.pilot, arguments.pilot_reports)
+
+    from energysweep.driver.evidence import tells_length
+
+    if not tells_length(planned):  # before anything is paid for
+        raise InputError(
+            "a pilot does not tell how many reports a trial makes; say it with --reports or stop.training_iteration",
+            key="--pilot",
+        )
 
     from energysweep.driver.progress import progress_for_terminal
     from energysweep.driver.run import run

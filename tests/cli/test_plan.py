@@ -88,6 +88,7 @@ def test_what_nobody_has_measured_is_unknown_and_what_would_tell_is_said(
         (["--from", "short"], "--from: nobody knows how many reports a trial makes"),
         (["--from", "short", "--pilot", "2"], "--pilot: give either --from or --pilot, not both"),
         (["--pilot", "0"], "must be at least 1"),
+        (["--pilot", "2"], "--pilot: a pilot does not tell how many reports a trial makes; say it with --reports"),
         (["--from", "short", "--reports", "no"], "no number of times"),
         (
             ["--pilot", "2", "--set", "parameters.pretrained={from: base}", "--set", "stages.base.parameters.rate=1"],

@@ -10,7 +10,7 @@ import pytest
 from energysweep.analysis.forecast import Known
 from energysweep.core.errors import InputError
 from energysweep.core.runfolder import LEDGER
-from energysweep.driver.evidence import Evidence, of_earlier_runs, of_this_run
+from energysweep.driver.evidence import Evidence, of_earlier_runs, of_this_run, tells_length
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import read_ledger
 from energysweep.sweepfile import SweepSpec, load_spec
@@ -65,6 +65,22 @@ def test_what_the_sweep_stops_earlier_than_the_run_did_is_cut(tmp_path: Path) ->
     run = write_run(tmp_path / "run", [Told({"rate": 0.1}, 10.0, [0.1, 0.2, 0.3, 0.4])])
     found = evidence(spec_of(tmp_path, SWEEP + "stop: {training_iteration: 2}\n"), run)
     assert found.configurations[0] == {0: Known([10.0, 20.0], [0.1, 0.2], 2)}
+
+
+def test_epochs_are_reports_of_the_built_in_workloads_alone(tmp_path: Path) -> None:
+    text = SWEEP.replace("parameters: {", "parameters: {epochs: {grid: [1, 2]}, ")
+    run = write_run(
+        tmp_path / "run",
+        [Told({"rate": 0.1, "epochs": 1}, 10.0, [0.1] * 5), Told({"rate": 0.1, "epochs": 2}, 10.0, [0.1] * 10)],
+        varying=["rate", "epochs"],
+    )
+    spec = spec_of(tmp_path, text)  # of one's own, that reports five times in each
+    assert [own[0].length for own in evidence(spec, run).configurations if own] == [5, 10]
+    assert not tells_length(spec)
+    built_in = text.replace("work.py:train", "energysweep.workloads.images:train")
+    assert tells_length(spec_of(tmp_path, built_in))
+    assert not tells_length(spec_of(tmp_path, SWEEP))
+    assert tells_length(spec_of(tmp_path, SWEEP + "stop: {training_iteration: 3}\n"))
 
 
 def test_several_runs_are_seeds_of_one_another(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ The one rule for all who judge a trial: the driver while it runs, the search, th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from numbers import Real
@@ -54,6 +55,15 @@ def number(value: Any) -> float | None:
     """
     size = _size(value)
     return size if size is not None and math.isfinite(size) else None
+
+
+def mean_value(values: Sequence[float]) -> float:
+    """The mean of finite values, at least one, also of those whose sum no float holds."""
+    try:
+        return statistics.fmean(values)
+    except OverflowError:
+        largest = max(map(abs, values))
+        return math.fsum(value / largest for value in values) / len(values) * largest
 
 
 def reached_limit(value: Any, limit: float) -> bool:

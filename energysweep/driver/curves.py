@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from energysweep.core.errors import InputError
 from energysweep.core.inputs import decoded, read_bytes
 from energysweep.core.naming import configuration_text, exact_text
-from energysweep.core.objective import Objective, first_held, number
+from energysweep.core.objective import Objective, first_held, mean_value, number
 from energysweep.core.records import MAX_JOULES, OPEN
 from energysweep.ledger.run_state import RunState
 from energysweep.meters.kinds import is_model
@@ -74,7 +74,7 @@ class Curves:
         """The mean over its seeds of the best value that each reports; None if one reports none."""
         own = (self.by_trial[configuration, seed] for seed in range(self.seeds))
         values = [objective.best(report.value for report in reports) for reports in own]
-        return None if None in values else statistics.fmean(value for value in values if value is not None)
+        return None if None in values else mean_value([value for value in values if value is not None])
 
 
 def joules_to(objective: Objective, reports: Sequence[Report]) -> float:

@@ -22,7 +22,7 @@ import statistics
 from collections.abc import Callable
 from typing import Final
 
-from energysweep.core.objective import Objective
+from energysweep.core.objective import Objective, mean_value
 from energysweep.driver.arms import GO_ON, Arms, Decision, Runner
 
 KEPT: Final = 3  # Hyperband's own
@@ -111,7 +111,7 @@ class Halving(Arms):
             courses = [self._of(Runner(arm, repeat)) for repeat in range(self._repeats)]
             values = [each.best for each in courses if each.state == "over" and not each.has_failed]
             if values and min(values) > -math.inf:
-                found.append((-len(values), -statistics.fmean(values), arm))
+                found.append((-len(values), -mean_value(values), arm))
         return min(found)[2] if found else None
 
     # The rules -------------------------------------------------------------------------------------------------------

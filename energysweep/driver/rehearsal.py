@@ -10,7 +10,6 @@ from __future__ import annotations
 import heapq
 import math
 import random
-import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from ray.tune.result import SHOULD_CHECKPOINT, TRAINING_ITERATION
 from ray.tune.schedulers import TrialScheduler
 
 from energysweep.analysis.early_stopping import Tried
-from energysweep.core.objective import Objective, first_held
+from energysweep.core.objective import Objective, first_held, mean_value, number
 from energysweep.driver.curves import Curves, Report, joules_to
 from energysweep.driver.race import Racing
 from energysweep.driver.schedulers import Decided, Scheduler, StopRule, scheduler
@@ -130,7 +129,7 @@ def rehearse(
     if objective.target is None:
         best_value = objective.best(curves.value_of(objective, name) for name in names)
         value = None if chosen is None else curves.value_of(objective, chosen)
-        simple_regret = abs(best_value - value) if best_value is not None and value is not None else None
+        simple_regret = number(abs(best_value - value)) if best_value is not None and value is not None else None
     elif chosen is not None:
         best_joules = min(curves.joules_to(objective, name) for name in names)
         regret = _regret(curves.joules_to(objective, chosen), best_joules)
@@ -245,8 +244,8 @@ class _Stage:
             if costs < math.inf:
                 needed[trial.config[KEY]["parameters"]["configuration"]].append(costs)
         if self._objective.target is None:
-            return min(needed, key=lambda name: statistics.fmean(needed[name]), default=None)
-        return min(needed, key=lambda name: (-len(needed[name]), statistics.fmean(needed[name])), default=None)
+            return min(needed, key=lambda name: mean_value(needed[name]), default=None)
+        return min(needed, key=lambda name: (-len(needed[name]), mean_value(needed[name])), default=None)
 
     def tried(self) -> tuple[Tried, ...]:
         """All trials, as far as they came."""

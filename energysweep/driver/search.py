@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
 from ray.tune.search import Searcher
 
-from energysweep.core.objective import number
+from energysweep.core.objective import mean_value, number
 from energysweep.sweepfile import SweepSpec, check_search, point, seeds
 from energysweep.sweepfile.leaves import leaves
 from energysweep.tune.points import KEY, Checkpoints, wrap
@@ -117,7 +116,7 @@ class RepeatedSearch(Searcher):
         if self._missing[first] == 0:
             reached = self._reached.pop(first)
             means = {
-                metric: statistics.fmean(values)
+                metric: mean_value(values)
                 for metric in self._metrics
                 if (values := [value for result in reached if (value := number(result.get(metric))) is not None])
             }

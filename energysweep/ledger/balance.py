@@ -13,6 +13,7 @@ from typing import Any
 from energysweep.analysis.intervals import geometric_mean
 from energysweep.core.buckets import BUCKETS, WORK_BUCKETS
 from energysweep.core.carbon import Intensity
+from energysweep.core.objective import mean_value
 from energysweep.core.records import EnergyRow, LeaseRow, MeterRow
 from energysweep.ledger.run_state import RunState
 from energysweep.meters.kinds import Uncertainty, is_model, uncertainty
@@ -42,21 +43,13 @@ class Spread:
         known = [value for value in values if value is not None and math.isfinite(value)]
         if not known:
             return None
-        return cls(_mean(known), _std(known), len(known), _geometric_mean(known))
+        return cls(mean_value(known), _std(known), len(known), _geometric_mean(known))
 
 
 def quotient(numerator: float | None, denominator: float) -> float | None:
     """What of it comes to one of the denominator; None if that is nothing, or so little that no float holds it."""
     found = numerator / denominator if numerator is not None and denominator > 0 else None
     return found if found is not None and math.isfinite(found) else None
-
-
-def _mean(values: Sequence[float]) -> float:
-    try:
-        return statistics.fmean(values)
-    except OverflowError:  # of their sum
-        largest = max(map(abs, values))
-        return math.fsum(value / largest for value in values) / len(values) * largest
 
 
 def _std(values: Sequence[float]) -> float | None:

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energysweep.core.objective import FirstHeld, Objective, first_held, number, reached_limit, scalar
+from energysweep.core.objective import FirstHeld, Objective, first_held, mean_value, number, reached_limit, scalar
 
 
 class Hostile:
@@ -75,6 +75,12 @@ def test_a_stop_rule_is_met_by_numbers_at_its_limit_and_by_infinity(value: Any, 
 )  # fmt: skip
 def test_the_target_itself_is_reached(mode: Any, target: float | None, value: float, reached: bool) -> None:
     assert Objective("m", mode, target).reached_by(value) is reached
+
+
+def test_a_mean_is_also_of_values_whose_sum_no_float_holds() -> None:
+    assert mean_value([1.0, 2.0, 6.0]) == 3.0
+    assert mean_value([1.7e308, 1.7e308]) == 1.7e308
+    assert mean_value([-1.7e308, -1.7e308, 1.7e308]) == pytest.approx(-1.7e308 / 3)
 
 
 def test_the_best_is_the_largest_or_the_smallest_of_what_is_known() -> None:

@@ -68,6 +68,13 @@ def test_winners_are_repeated_with_the_other_seeds_and_the_best_mean_is_the_answ
     assert found.simple_regret == 0.0
 
 
+@pytest.mark.parametrize("scheduler", ["race", "fifo"])
+def test_the_mean_of_huge_values_is_no_error(scheduler: str) -> None:
+    found = rehearse(flat([1.6e308, 1.7e308, -1.7e308], seeds=2), ACCURACY, scheduler, winners=1)
+    assert (found.chosen, found.simple_regret) == ("1", 0.0)
+    assert rehearse(flat([-1.7e308], seeds=2), LOSS, scheduler, winners=1).chosen == "0"
+
+
 def test_without_pausing_who_is_not_among_the_best_so_far_ends_at_its_rung() -> None:
     field = Halving(ACCURACY, 9, winners=1, pauses=False)
     for arm, value, goes_on in [(0, 5.0, True), (1, 6.0, True), (2, 4.0, False), (3, 5.5, True), (4, 5.0, False)]:

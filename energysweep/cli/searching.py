@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from energysweep.sweepfile.algorithms import SchedulerType
 
 
+_NOT_TOLD = ("tried", "decided", "last_joules")  # of each trial, or of the rehearsal's own time
+
+
 def add(commands: Any) -> None:
     """Add them to the command line."""
     rehearse = add_command(
@@ -98,7 +101,7 @@ def _rehearse(arguments: argparse.Namespace) -> int:
         say(
             json.dumps(
                 {
-                    **asdict(found),
+                    **{name: value for name, value in asdict(found).items() if name not in _NOT_TOLD},
                     "ratio": found.ratio,
                     "low": interval.low,
                     "high": interval.high,
@@ -162,8 +165,8 @@ def _sentences(curves: Curves, objective: Objective, found: Rehearsal, interval:
         f" {count_text(found.pauses, 'pause')}; {grid} spends"
         f" {energy_text(found.grid_joules, estimated=estimated)}: {ratio} of it.",
     ]
-    low, high = (energy_text(joules, estimated=estimated) for joules in (interval.low, interval.high))
-    sentences.append(f"Another run of it would spend {low} to {high} in 9 of 10 cases.")
+    low, high = energy_text(interval.low), energy_text(interval.high)
+    sentences.append(f"Another run of it would spend \N{ALMOST EQUAL TO} {low} to {high} in 9 of 10 cases.")
     if curves.startup_joules or curves.resume_joules:
         starts = energy_text(curves.startup_joules, estimated=estimated)
         sentences.append(f"Each start of a trial is counted as {starts}{_of_resuming(curves, estimated)}.")

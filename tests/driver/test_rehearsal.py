@@ -184,12 +184,14 @@ def test_the_command_tells_one_json_object_or_sentences(tmp_path: Path, capsys: 
     expected = {"scheduler": "cap", "energy_joules": 76.0, "grid_joules": 212.0, "chosen": "b", "regret": 1.0}
     assert {name: told[name] for name in expected} == expected
     assert told["ratio"] == pytest.approx(76 / 212)
+    documented = "scheduler energy_joules low high grid_joules ratio chosen regret simple_regret trials pauses stopped"
+    assert set(told) == {*documented.split(), "left_out", "startup_joules", "resume_joules", "estimated"}
     assert 50 < told["low"] <= 76 < told["high"] < 212
     assert (told["startup_joules"], told["resume_joules"]) == (0.0, 0.0)
     assert main(command) == 0
     said = capsys.readouterr().out
     assert "spends 76.0 J in 8 trials" in said
-    assert "Another run of it would spend" in said
+    assert "Another run of it would spend ≈ " in said
     assert "It chooses b, which needs 6.00 J: 1.00 times what the best one needs." in said
 
 

@@ -10,7 +10,7 @@ from energysweep import sweepfile as specs
 from energysweep.core.carbon import Intensity
 from energysweep.core.errors import InputError
 from energysweep.core.records import OPEN
-from energysweep.core.text import count_text, duration_text
+from energysweep.core.text import NOT_AVAILABLE, count_text, duration_text
 from energysweep.driver.budget import NOTHING, Amount, Group, Spending
 from energysweep.ledger.budget import Budget, Charge
 from energysweep.ledger.run_state import RunState
@@ -192,9 +192,8 @@ def left_text(budget: Budget, joules: float | None, seconds: float, *, estimated
     """What is left, and when it ends at the power so far."""
     charges = budget.charges(joules, seconds)
     texts = [
-        f"{budget.text(kind, max(0.0, each.left), estimated=estimated)} of {budget.text(kind, each.limit)} left"
-        if each.left is not None
-        else f"{budget.text(kind, each.limit)}"
+        f"{NOT_AVAILABLE if each.left is None else budget.text(kind, max(0.0, each.left), estimated=estimated)}"
+        f" of {budget.text(kind, each.limit)} left"
         for kind, each in charges.items()
     ]
     share = max((each.charged / each.limit for each in charges.values() if each.charged), default=0.0)
@@ -209,7 +208,11 @@ def stopped_text(spending: Spending, end: Mapping[str, Any], folder: str, *, est
     budget, charged = spending.budget, spending.charges()
     spent = ", ".join(
         f"{budget.text(kind, each.charged, estimated=estimated)} of {budget.text(kind, each.limit)}"
-        + (f" ({budget.text(kind, -each.left)} over)" if each.left is not None and each.left < 0 else "")
+        + (
+            f" ({budget.text(kind, -each.left, estimated=estimated)} over)"
+            if each.left is not None and each.left < 0
+            else ""
+        )
         for kind, each in charged.items()
     )
     text = f"stopped by budget: {spent}; {count_text(end['open'], 'trial')} open"

@@ -152,7 +152,11 @@ def _budget(summary: Summary) -> list[tuple[str, str, str]]:
             budget.text(kind, each.charged, estimated=summary.estimated) if budget else "",
             budget.text(kind, each.limit) if budget else "",
         )
-        left = "" if each.left is None or budget is None else budget.text(kind, abs(each.left))
+        left = (
+            ""
+            if each.left is None or budget is None
+            else budget.text(kind, abs(each.left), estimated=summary.estimated)
+        )
         note = f"of {limit}" + (f", {left} {'over' if (each.left or 0.0) < 0 else 'left'}" if left else "")
         found.append((BUDGET_NAMES[kind], charged, note))
     return found
@@ -180,7 +184,8 @@ def budget_note(summary: Summary) -> str | None:
             " an estimate."
         )
     if end["over_joules"] > 0:
-        said += f" {text.energy_text(end['over_joules'])} were charged beyond it, by the last reports."
+        over = text.energy_text(end["over_joules"], estimated=summary.estimated)
+        said += f" {over} were charged beyond it, by the last reports."
     return said
 
 

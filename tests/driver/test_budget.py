@@ -99,12 +99,21 @@ def test_the_budget_that_is_proposed_is_larger_than_the_one_that_was_too_small()
     assert told.endswith("--set budget.energy_joules=110")
 
 
+def test_what_is_over_is_an_estimate_where_what_is_charged_is() -> None:
+    books = Books()
+    books.charged = 120.0
+    end = {"open": 1, "ended_early": 0, "more_joules": None}
+    assert ": ≈ 120 J of 100 J (≈ 20.0 J over);" in stopped_text(spending(books), end, "folder", estimated=True)
+    assert ": 120 J of 100 J (20.0 J over);" in stopped_text(spending(books), end, "folder", estimated=False)
+
+
 def test_when_a_budget_ends_is_told_once_it_can_be_known() -> None:
     limits = Budget({"energy_joules": 1000.0})
     assert left_text(limits, 250.0, 60.0, estimated=False) == (
         "750 J of 1,000 J left, about 3 min 0 s at the power so far"
     )
     assert left_text(limits, 1e-6, 60.0, estimated=False) == "1,000 J of 1,000 J left"
+    assert left_text(limits, None, 60.0, estimated=False) == "n/a of 1,000 J left"
 
 
 def test_time_alone_limits_no_joules() -> None:

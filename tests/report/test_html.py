@@ -81,6 +81,15 @@ def test_an_estimate_is_called_one_in_the_headline_the_numbers_the_tables_and_th
     assert "Energy to target (J, estimated)" in titles
 
 
+@pytest.mark.parametrize("limit", [100.0, 1e6])
+def test_what_is_left_of_a_budget_or_over_is_an_estimate_where_what_is_charged_is(limit: float) -> None:
+    spec = {"budget": {"energy_joules": limit}}
+    [note] = re.findall(r"Budget: energy</dt>.*?<small>(.*?)</small>", page_of(example("estimate", spec=spec)))
+    assert re.fullmatch(r"of [\d,]+ J( \([\d.]+ kWh\))?, ≈ [\d,]+ J (left|over)", note)
+    [note] = re.findall(r"Budget: energy</dt>.*?<small>(.*?)</small>", page_of(example(spec=spec)))
+    assert "≈" not in note
+
+
 def test_a_counters_numbers_are_not_called_estimates() -> None:
     assert "≈" not in without_scripts(page_of(example(spec={"scheduler": {"type": "fifo"}}))).replace("marked ≈", "")
 

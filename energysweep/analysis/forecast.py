@@ -377,7 +377,7 @@ def _joules_scatter(trials: Sequence[Known]) -> float:
     for known in trials:
         took = np.diff(known.joules)
         if len(took) > 1 and took.mean() > 0:
-            found.append(float(took.var(ddof=1) / took.mean() ** 2))
+            found.append(float((took / took.mean()).var(ddof=1)))
     return math.sqrt(float(np.mean(found))) if found else _SCATTER
 
 

@@ -178,7 +178,7 @@ def _sentences(
     folders: list[Path],
     pilot: tuple[Path, float | None] | None,
 ) -> list[str]:
-    from energysweep.core.text import clock_text, emissions_text, energy_text, forecast_text
+    from energysweep.core.text import duration_text, emissions_text, energy_text, forecast_text
     from energysweep.driver.evidence import said
     from energysweep.driver.forecasting import own_way
 
@@ -202,7 +202,7 @@ def _sentences(
                 if budget and (cost := _cost(budget, each.joules))
                 else []
             ),
-            "n/a" if each.seconds is None else forecast_text(each.seconds, clock_text),
+            "n/a" if each.seconds is None else forecast_text(each.seconds, duration_text),
         ]
         lines.append(f"{name.ljust(max(map(len, names)))}  {', '.join(parts)}")
     if own is None:

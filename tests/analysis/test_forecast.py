@@ -38,6 +38,13 @@ def test_every_trial_of_a_world_has_joules_that_never_fall_and_a_finite_value_wh
             assert all(value is None or math.isfinite(value) for value in curve.values)
 
 
+def test_the_smallest_joules_are_drawn_on_without_a_warning() -> None:
+    trial = Known([1e-300, 2e-300, 4e-300], [0.1, 0.2, 0.3], 5)
+    for [[curve]] in worlds([{0: trial}], 1, 3, again=False):
+        assert list(curve.joules) == sorted(curve.joules)
+        assert 4e-300 < curve.joules[-1] < 1e-298
+
+
 @given(CONFIGURATIONS)
 def test_what_a_run_has_told_of_a_trial_is_so_in_every_world(configurations: list[dict[int, Known]]) -> None:
     for world in worlds(configurations, 3, 2, again=False):

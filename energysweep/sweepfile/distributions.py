@@ -391,6 +391,12 @@ class QNormal(_Bell):
     qnormal: Annotated[tuple[Number, Positive, Positive], Strict(strict=False)]
     """Mean, standard deviation, and q."""
 
+    def wrong(self) -> Iterator[Wrong]:
+        """The multiples are numbers, too."""
+        mean, deviation, q = self.qnormal
+        if math.isinf(abs(mean) + 10 * deviation + q):
+            yield (), f"must be {self.shape} that keeps all values finite, not {shown(list(self.given))}"
+
     def _at(self, part: float) -> float:
         q = self.qnormal[2]
         return float(_steps(super()._at(part), q) * _exact(q))

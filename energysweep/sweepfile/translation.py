@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 from energysweep.sweepfile.distributions import DISTRIBUTIONS
@@ -74,9 +75,19 @@ def _of_ends(others: Mapping[str, Any]) -> str | None:
     first, second = (others[key] for key in (known or bell)[0])
     if step is None and is_whole and known and isinstance(second, int):
         second += 1  # others' whole numbers end with the highest
+    if step is not None and known and not _are_multiples((first, second), step):
+        return None  # others count the steps from the lowest value
     kind = ("lograndint" if is_log else "randint") if is_whole else ("loguniform" if is_log else "uniform")
     quantized = "" if step is None else "q"
     return f"{{{quantized}{kind if known else 'normal'}: {shown([first, second, *([] if step is None else [step])])}}}"
+
+
+def _are_multiples(ends: Sequence[Any], step: Any) -> bool:
+    try:
+        q = Fraction(repr(step))
+        return q > 0 and all((Fraction(repr(end)) / q).denominator == 1 for end in ends)
+    except ValueError:  # no number
+        return False
 
 
 def _of_call(text: str) -> str | None:

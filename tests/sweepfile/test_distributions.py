@@ -108,6 +108,12 @@ def test_what_is_drawn_is_in_its_bounds_and_on_its_grid(found: Distribution, see
     assert values == [found.draw(again) for _ in range(5)]
 
 
+@pytest.mark.parametrize("given_", [(1.7e308, 1.0, 1e308), (0.0, 1.7e307, 1.7e308), (-1.7e308, 1.0, 1e308)])
+def test_multiples_that_no_float_holds_are_told(given_: tuple[float, float, float]) -> None:
+    [(path, problem)] = QNormal(qnormal=given_).wrong()
+    assert (path, "keeps all values finite" in problem) == ((), True)
+
+
 @given(distributions(), st.integers(0, 2**31))
 def test_what_optuna_suggests_is_in_the_same_bounds(found: Distribution, seed: int) -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))

@@ -54,6 +54,8 @@ def load(folder: Path, parameters: str, more: str = "") -> object:
         ("n: trial.suggest_int('n', 1, 4)", "n", "{randint: [1, 5]}"),
         ("n: {type: int, low: 1, high: 4}", "n", "{randint: [1, 5]}"),
         ("n: {type: int, low: 16, high: 64, step: 16}", "n", "{qrandint: [16, 64, 16]}"),
+        ("n: {type: int, low: 1, high: 64, step: 8}", "n", "{grid: [1, 2]}, or with choice, "),  # 1, 9, 17, ...
+        ("n: {type: float, low: 0, high: 1, step: x}", "n", "{grid: [1, 2]}, or with choice, "),
         ("n: {_type: quniform, _value: [0, 1, 0.5]}", "n", "{quniform: [0, 1, 0.5]}"),
         # among several values of a grid
         (

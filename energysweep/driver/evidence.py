@@ -18,6 +18,7 @@ from energysweep.core.text import count_text
 from energysweep.driver.curves import joules_of_a_start, joules_of_resuming
 from energysweep.ledger.run_state import RunState
 from energysweep.sweepfile import SweepSpec, points, trial_count, varying
+from energysweep.sweepfile.distributions import Choice, Distribution, Grid
 from energysweep.sweepfile.leaves import leaves
 
 _BUILT_IN: Final = "energysweep.workloads."
@@ -235,7 +236,12 @@ def _compared(spec: SweepSpec, parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def _values(spec: SweepSpec) -> dict[str, Any]:
     """The sweep's constants and distributions, by the names that configurations have them by."""
-    return {leaf.name: leaf.value for leaf in leaves(spec.parameters)}
+    return {leaf.name: _only_value(leaf.value) for leaf in leaves(spec.parameters)}
+
+
+def _only_value(value: Any) -> Any:
+    """That of a grid or a choice of one."""
+    return value.given[0] if isinstance(value, Grid | Choice) and len(value.given) == 1 else value
 
 
 def _is_told_apart(spec: SweepSpec, row: TrialRow, facts: Mapping[str, Any]) -> bool:
@@ -266,7 +272,9 @@ def _program(spec: Mapping[str, Any]) -> str:
 
 
 def _differing_constants(spec: SweepSpec, state: RunState) -> str:
-    ours = {name: value for name, value in _compared(spec, _values(spec)).items() if name not in varying(spec)}
+    ours = {
+        name: value for name, value in _compared(spec, _values(spec)).items() if not isinstance(value, Distribution)
+    }
     theirs: dict[str, set[str]] = defaultdict(set)
     for row in state.of_stage(""):
         for name, value in _compared(spec, row.parameters).items():

@@ -140,6 +140,16 @@ def test_a_run_that_was_interrupted_or_had_other_constants_counts_and_says_so(tm
     )
 
 
+def test_a_grid_of_one_value_is_a_constant(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [Told({"rate": 0.1, "width": 8}, 10.0, [0.1, 0.2])])
+    same = spec_of(tmp_path, SWEEP.replace("parameters: {", "parameters: {width: {grid: [8]}, "))
+    assert (evidence(same, run).seen, evidence(same, run).notes) == (1, ())
+    [note] = evidence(spec_of(tmp_path, SWEEP.replace("parameters: {", "parameters: {width: {grid: [9]}, ")), run).notes
+    assert "other constants (width 8)" in note
+    built_in = SWEEP.replace("work.py:train", "energysweep.workloads.images:train")
+    assert tells_length(spec_of(tmp_path, built_in.replace("parameters: {", "parameters: {epochs: {grid: [30]}, ")))
+
+
 def test_a_stage_that_no_run_has_is_told(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [Told({"rate": 0.1}, 10.0, [0.1, 0.2])])
     text = SWEEP.replace("parameters: {", "parameters: {pretrained: {from: base}, ")

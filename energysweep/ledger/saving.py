@@ -52,7 +52,7 @@ def saved(state: RunState, plan: Plan, *, is_over: bool) -> Saved | None:
             (_tried(each, state) for each in trials), plan.repeats, plan.full_reports, is_over=is_over
         )
     efforts = [Effort(trial.row.status, trial.iterations, state.joules(trial.row.trial)) for trial in trials]
-    joules = saved_joules(efforts, plan.scheduler)
+    joules = saved_joules(efforts, plan.scheduler) if any(each.status == "pruned" for each in efforts) else None
     if joules is None:
         return None
     most = saved_joules(efforts, plan.scheduler, at_most=True)

@@ -383,6 +383,13 @@ def test_the_summary_says_what_was_saved_with_its_interval_and_against_what() ->
     assert summarise(example(spec={"scheduler": {"type": "fifo"}})).to_dict()["saved"] is None
 
 
+@pytest.mark.parametrize("scheduler", ["asha", "race"])
+def test_where_nothing_was_stopped_early_nothing_is_told_to_be_saved(scheduler: str) -> None:
+    data = example(spec={"scheduler": {"type": scheduler}}, objective={"metric": "accuracy"})
+    data = replace(data, trials=[row for row in data.trials if row.status != "pruned"])
+    assert summarise(data).saved is None
+
+
 def test_a_race_s_saving_is_told_against_the_grid_that_stops_at_the_target() -> None:
     spec = {"scheduler": {"type": "race"}, "repeats": 2, "stop": {"training_iteration": 10}}
     saved = summarise(example(spec=spec)).saved

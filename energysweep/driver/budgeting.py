@@ -109,13 +109,14 @@ def _reports(state: RunState, trial: str) -> Iterator[Amount]:
 # What a person is told -----------------------------------------------------------------------------------------------
 
 
-def check_begins(spending: Spending, spec: SweepSpec, folder: str) -> None:
+def check_begins(spending: Spending, spec: SweepSpec, folder: str, *, estimated: bool) -> None:
     """Whether a run that goes on can start anything.
 
     Args:
         spending: its budget.
         spec: the sweep.
         folder: of the run.
+        estimated: some of its joules are of an estimate.
 
     Raises:
         InputError: nothing is left, or not enough for one trial.
@@ -135,7 +136,8 @@ def check_begins(spending: Spending, spec: SweepSpec, folder: str) -> None:
     takes = f"; one more trial takes ≈ {budget.text(kind, need[kind])}" if need[kind] else ""
     more = _larger(charges[kind], need[kind])
     raise InputError(
-        f"{budget.text(kind, charges[kind].charged)} of {budget.text(kind, charges[kind].limit)} are spent{takes}:"
+        f"{budget.text(kind, charges[kind].charged, estimated=estimated)}"
+        f" of {budget.text(kind, charges[kind].limit)} are spent{takes}:"
         f" more goes on, as --set budget.{kind}={more:g}",
         file=folder,
         key=f"budget.{kind}",

@@ -196,5 +196,5 @@ def to_resume(folder: Path, overrides: Sequence[str] = ()) -> tuple[str, SweepSp
         seconds = float(data.run.get("duration_seconds") or 0.0)
         spending = spending_of(spec, grid, state, lambda: seconds)
         if spending is not None:
-            check_begins(spending, spec, str(folder))
+            check_begins(spending, spec, str(folder), estimated=state.estimated)
     return str(data.run["id"]), spec

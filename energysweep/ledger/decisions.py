@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from energysweep.core.naming import value_text
 from energysweep.core.records import DecisionRow
-from energysweep.core.text import energy_text, number_text
+from energysweep.core.text import NOT_AVAILABLE, energy_text, number_text
 
 # What each rule says. In braces: ``at`` (`` at 12.3 J``, or nothing if nobody knows), ``joules``, ``limit``, ``nth``
 # (the last of the winners, as ``3rd cheapest``) and what else a decision has by name.
@@ -135,6 +135,8 @@ def _unknown(row: DecisionRow, at: str, limit: str) -> str:
 
 
 def _number(value: Any) -> str:
+    if value is None:
+        return NOT_AVAILABLE
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value if isinstance(value, str) else value_text(value)
     is_whole = isinstance(value, int) or value.is_integer()

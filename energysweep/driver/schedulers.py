@@ -121,6 +121,8 @@ def retry_lost_starts(tune_controller: Any) -> None:
     Args:
         tune_controller: Tune's; nothing happens to one that resets no workers, or that was given before.
     """
+    # Schedulers get a wrapper, another one in each call: what is set on it, Tune never sees.
+    tune_controller = vars(tune_controller).get("_tune_controller", tune_controller)
     if not isinstance(getattr(tune_controller, "_resetting_trials", None), set):
         return
     fails = tune_controller._trial_task_failure  # noqa: SLF001 - Tune has no public way

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.tune.execution.tune_controller import TuneController
+from ray.tune.execution.tune_controller import TrialRunnerWrapper, TuneController
 from ray.tune.experiment import Trial
 
 from energysweep.driver.schedulers import retry_lost_starts
@@ -73,3 +73,13 @@ def test_ray_s_own_controller_is_still_such_a_one() -> None:
     for name in ("_set_trial_status", "_unstage_trial_with_resources"):
         assert callable(getattr(TuneController, name))
     assert "self._staged_trials" in source
+
+
+def test_tune_s_own_controller_is_the_one_that_tries_again_and_not_its_wrapper() -> None:
+    tune = Controller()
+    for _ in range(2):  # Tune wraps it anew for each call
+        retry_lost_starts(TrialRunnerWrapper(tune, None, set()))
+    trial = OneTrial(Trial.PENDING)
+    tune._resetting_trials.add(trial)
+    tune._trial_task_failure(trial, RuntimeError("gone"))
+    assert tune.failures == [(trial, Trial.RUNNING)]

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from ray.tune import Trainable
+from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -110,36 +111,37 @@ class Scheduler(TrialScheduler):
         return decision
 
 
-def retry_lost_starts(tune_controller: Any) -> None:
-    """Let Tune try a trial again whose worker dies while it is handed over to it, as it does with all others.
+class _RetriesLostStarts(TuneController):
+    """Tune's controller, which tries a trial again whose worker dies while it is handed over to it.
 
     A worker that has ended a trial is told to ``reset`` itself for the next one. If it dies then, with its host for
     example, Tune (2.60) looks at the status of that trial: one that is still pending fails for good, whatever
     ``max_failures`` says, and one that was paused waits for ever. Here it counts as running, as it does in Tune's own
     answer to a worker that dies while it is created.
+    """
+
+    def _trial_task_failure(self, trial: Trial, exception: Exception) -> None:
+        if trial in self._resetting_trials:
+            self._resetting_trials.discard(trial)
+            if trial.status in (Trial.PENDING, Trial.PAUSED):
+                self._set_trial_status(trial, Trial.RUNNING)
+                if trial in self._staged_trials:
+                    self._unstage_trial_with_resources(trial)
+        super()._trial_task_failure(trial, exception)
+
+
+def retry_lost_starts(tune_controller: Any) -> None:
+    """Make Tune's controller such a one.
+
+    By its class, as Tune has no other way in: what is set on the controller itself, Tune writes down with its state,
+    and cannot read again.
 
     Args:
-        tune_controller: Tune's; nothing happens to one that resets no workers, or that was given before.
+        tune_controller: Tune's, or the wrapper that schedulers get, another one in each call.
     """
-    # Schedulers get a wrapper, another one in each call: what is set on it, Tune never sees.
-    tune_controller = vars(tune_controller).get("_tune_controller", tune_controller)
-    if not isinstance(getattr(tune_controller, "_resetting_trials", None), set):
-        return
-    fails = tune_controller._trial_task_failure  # noqa: SLF001 - Tune has no public way
-    if getattr(fails, "retries_lost_starts", False):
-        return
-
-    def task_failed(trial: Trial, exception: Exception) -> None:
-        if trial in tune_controller._resetting_trials:  # noqa: SLF001
-            tune_controller._resetting_trials.discard(trial)  # noqa: SLF001
-            if trial.status in (Trial.PENDING, Trial.PAUSED):
-                tune_controller._set_trial_status(trial, Trial.RUNNING)  # noqa: SLF001
-                if trial in tune_controller._staged_trials:  # noqa: SLF001
-                    tune_controller._unstage_trial_with_resources(trial)  # noqa: SLF001
-        fails(trial, exception)
-
-    task_failed.retries_lost_starts = True  # type: ignore[attr-defined]
-    tune_controller._trial_task_failure = task_failed  # noqa: SLF001
+    controller = vars(tune_controller).get("_tune_controller", tune_controller)
+    if type(controller) is TuneController:
+        controller.__class__ = _RetriesLostStarts
 
 
 def saves_when_asked(trial: Trial) -> bool:

@@ -243,6 +243,11 @@ class WithinBudget(TrialScheduler):
         trials = () if self._controller is None else self._controller.get_trials()
         return any(trial.status == Trial.PAUSED for trial in trials)
 
+    def _is_saving(self) -> bool:
+        """Whether a trial that has to wait is still saving what it will go on from: no run ends in the middle of it."""
+        trials = () if self._controller is None else self._controller.get_trials()
+        return any(trial.status == Trial.RUNNING for trial in trials)
+
     def _close_or_end(self, spending: Spending) -> None:
         """Nobody is at work, and the budget holds no other: what was kept for a reserve may go on, if there is one."""
         if self._closed or self.inner.reserve_joules == 0:
@@ -255,6 +260,8 @@ class WithinBudget(TrialScheduler):
             self.inner.close()
 
     def _end(self, spending: Spending) -> None:
+        if self._is_saving():  # Tune asks again
+            return
         spending.closing = spending.stopped = True
         if self._controller is not None:
             self._controller.checkpoint(force=True, wait=True)

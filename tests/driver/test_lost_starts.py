@@ -13,54 +13,59 @@ from ray.tune.experiment import Trial
 from energysweep.driver.schedulers import retry_lost_starts
 
 
-class Controller:
-    """As much of Tune's as an answer to a failure looks at."""
-
-    def __init__(self) -> None:
-        self._resetting_trials: set[Any] = set()
-        self._staged_trials: set[Any] = set()
-        self.failures: list[tuple[Any, str]] = []  # with the status that the trial had then
-
-    def _trial_task_failure(self, trial: Any, exception: Exception) -> None:
-        self.failures.append((trial, trial.status))
-
-    def _set_trial_status(self, trial: Any, status: str) -> None:
-        trial.status = status
-
-    def _unstage_trial_with_resources(self, trial: Any) -> None:
-        self._staged_trials.remove(trial)
-
-
 class OneTrial:
     def __init__(self, status: str) -> None:
         self.status = status
 
 
+@pytest.fixture
+def controller(monkeypatch: pytest.MonkeyPatch) -> TuneController:
+    """Tune's own, with as much state as an answer to a failure looks at; what it fails stands in ``failures``."""
+    made: Any = object.__new__(TuneController)
+    made._resetting_trials, made._staged_trials, made.failures = set(), set(), []
+
+    def failed(self: Any, trial: Any, exception: Exception) -> None:
+        self.failures.append((trial, trial.status))
+
+    monkeypatch.setattr(TuneController, "_process_trial_failure", failed)
+    monkeypatch.setattr(TuneController, "_set_trial_status", lambda _, trial, status: setattr(trial, "status", status))
+    unstage = "_unstage_trial_with_resources"
+    monkeypatch.setattr(TuneController, unstage, lambda self, trial: self._staged_trials.remove(trial))
+    made._fail_fast = made._print_trial_errors = False
+    for _ in range(2):  # Tune wraps it anew for each call of a scheduler
+        retry_lost_starts(TrialRunnerWrapper(made, None, set()))
+    return made
+
+
 @pytest.mark.parametrize("status", [Trial.PENDING, Trial.PAUSED])
 @pytest.mark.parametrize("is_staged", [True, False])
-def test_one_that_was_being_handed_over_counts_as_running(status: str, is_staged: bool) -> None:
-    controller, lost = Controller(), OneTrial(status)
+def test_one_that_was_being_handed_over_counts_as_running(controller: Any, status: str, is_staged: bool) -> None:
+    lost = OneTrial(status)
     controller._resetting_trials.add(lost)
     if is_staged:
         controller._staged_trials.add(lost)
-    retry_lost_starts(controller)
     controller._trial_task_failure(lost, RuntimeError("gone"))
     assert controller.failures == [(lost, Trial.RUNNING)]
     assert controller._resetting_trials == controller._staged_trials == set()
 
 
-def test_all_others_fail_as_they_are() -> None:
-    controller, other = Controller(), OneTrial(Trial.PENDING)
-    retry_lost_starts(controller)
-    retry_lost_starts(controller)  # once is enough
+def test_all_others_fail_as_they_are(controller: Any) -> None:
+    other = OneTrial(Trial.PENDING)
     controller._trial_task_failure(other, RuntimeError("gone"))
     assert controller.failures == [(other, Trial.PENDING)]
 
 
-def test_a_controller_that_resets_no_workers_is_left_alone() -> None:
+def test_what_tune_writes_down_of_its_controller_is_its_own_alone(controller: Any) -> None:
+    assert set(vars(controller)) == {
+        *("_resetting_trials", "_staged_trials", "failures"),
+        *("_fail_fast", "_print_trial_errors"),
+    }
+
+
+def test_a_stand_in_is_left_alone() -> None:
     stand_in = SimpleNamespace()
     retry_lost_starts(stand_in)
-    assert vars(stand_in) == {}
+    assert type(stand_in) is SimpleNamespace
 
 
 def test_ray_s_own_controller_is_still_such_a_one() -> None:
@@ -70,16 +75,4 @@ def test_ray_s_own_controller_is_still_such_a_one() -> None:
     assert "trial.status == Trial.RUNNING and trial.should_recover()" in inspect.getsource(
         TuneController._process_trial_failure
     )
-    for name in ("_set_trial_status", "_unstage_trial_with_resources"):
-        assert callable(getattr(TuneController, name))
     assert "self._staged_trials" in source
-
-
-def test_tune_s_own_controller_is_the_one_that_tries_again_and_not_its_wrapper() -> None:
-    tune = Controller()
-    for _ in range(2):  # Tune wraps it anew for each call
-        retry_lost_starts(TrialRunnerWrapper(tune, None, set()))
-    trial = OneTrial(Trial.PENDING)
-    tune._resetting_trials.add(trial)
-    tune._trial_task_failure(trial, RuntimeError("gone"))
-    assert tune.failures == [(trial, Trial.RUNNING)]

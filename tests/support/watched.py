@@ -36,6 +36,7 @@ def train(config):
 """
 
 _SWEEP = {
+    "budget": {"energy_joules": 1e9},
     "name": "watched",
     "workload": "work.py:train",
     # The best first, so that others are stopped early whatever the order in which they report.

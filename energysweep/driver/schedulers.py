@@ -139,7 +139,7 @@ def retry_lost_starts(tune_controller: Any) -> None:
     Args:
         tune_controller: Tune's, or the wrapper that schedulers get, another one in each call.
     """
-    controller = vars(tune_controller).get("_tune_controller", tune_controller)
+    controller = getattr(tune_controller, "_tune_controller", tune_controller)
     if type(controller) is TuneController:
         controller.__class__ = _RetriesLostStarts
 

@@ -146,7 +146,7 @@ def saved_at_target(
     if full_reports is None:
         ends = [each.reports for each in every if each.status == "completed" and not each.reached]
         full_reports = max(ends) if ends else None
-    needs: list[_Need] = []
+    needs: list[tuple[_Need, int]] = []  # and of how many trials
     spent = 0.0
     for arm in own.values():
         ended = [each for each in arm if each.status in ("completed", "pruned")]
@@ -154,20 +154,19 @@ def saved_at_target(
             return None
         known = [_need(each, full_reports) for each in ended]
         pruned = [place for place, each in enumerate(ended) if each.status == "pruned" and not each.reached]
-        needs += [known[place] for place in pruned]
+        needs += [(known[place], 1) for place in pruned]
         spent += math.fsum(ended[place].energy_joules or 0.0 for place in pruned)
-        if known and (pruned or is_over):
-            needs += [_mean_need(known)] * (repeats - len(arm))
+        if known and (pruned or is_over) and repeats > len(arm):
+            needs.append((_mean_need(known), repeats - len(arm)))
     if not needs:
         return None
-    low = max(
-        0.0,
-        math.fsum(each.at((1 - _IN_INTERVAL) / 2) if each.most < math.inf else each.least for each in needs) - spent,
-    )
-    if any(each.most == math.inf for each in needs):
+    lower, upper = (1 - _IN_INTERVAL) / 2, (1 + _IN_INTERVAL) / 2
+    least = (number * (each.at(lower) if each.most < math.inf else each.least) for each, number in needs)
+    low = max(0.0, math.fsum(least) - spent)
+    if any(each.most == math.inf for each, _ in needs):
         return Saved(None, low, None)
-    high = math.fsum(each.at((1 + _IN_INTERVAL) / 2) for each in needs) - spent
-    return Saved(math.fsum(each.mean for each in needs) - spent, low, high)
+    high = math.fsum(number * each.at(upper) for each, number in needs) - spent
+    return Saved(math.fsum(number * each.mean for each, number in needs) - spent, low, high)
 
 
 def _need(trial: Tried, full_reports: float | None) -> _Need:

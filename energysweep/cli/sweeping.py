@@ -119,9 +119,13 @@ def _forecast(spec: SweepSpec, folders: list[Path]) -> dict[str, float] | None:
     if way is None:
         note(f"no forecast: what {spec.scheduler.type} will cost cannot be rehearsed")
         return None
-    joules = planned(spec, found, way).joules
     for each in found.notes:
         note(each)
+    try:
+        joules = planned(spec, found, way).joules
+    except InputError as error:  # the sweep is worth more than its forecast
+        note(f"no forecast: {error}")
+        return None
     note(f"forecast: {forecast_text(joules, energy_text)}")
     return {"joules": joules.value, "low": joules.low, "high": joules.high}
 

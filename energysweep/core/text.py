@@ -23,13 +23,16 @@ def count_text(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+_MANY_DIGITS: Final = 1e15  # from here on they are no easier to read written out
+
+
 def number_text(value: float | None) -> str:
     """About three significant digits, thousands separated: ``1,240``, ``31.0``, ``0.0123``."""
     if value is None:
         return NOT_AVAILABLE
     size = abs(value)
-    if not math.isfinite(value) or size == 0:
-        return f"{value:g}"
+    if not math.isfinite(value) or size == 0 or size >= _MANY_DIGITS:
+        return f"{value:.3g}"
     if size >= 100:
         return f"{value:,.0f}"
     if size >= 10:

@@ -131,6 +131,11 @@ class Arms(ABC):
         self._confirming: dict[Runner, Course] = {}
         self._running: set[Runner] = set()
         self.closing = False
+        self._begin()
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Set up what the rule keeps beside these."""
 
     # What trials tell ------------------------------------------------------------------------------------------------
 
@@ -147,7 +152,6 @@ class Arms(ABC):
         course = self._enter(runner, "running")
         course.begun_at_joules, course.has_failed = course.joules, False
 
-    @abstractmethod
     def reported(
         self,
         runner: Runner,
@@ -166,6 +170,12 @@ class Arms(ABC):
             startup_joules: of all its starts.
             can_pause: it has left a checkpoint with this report.
         """
+        self.learn(runner, value, joules, startup_joules)
+        return self._decide(runner, is_measured=joules is not None, pauses=self._pauses and can_pause)
+
+    @abstractmethod
+    def _decide(self, runner: Runner, *, is_measured: bool, pauses: bool) -> Decision:
+        """What becomes of a trial whose last report is known: with its joules, if it is measured."""
 
     def ended(self, runner: Runner, *, failed: bool = False, pruned: bool = False) -> None:
         """A trial has ended: by itself, or ``pruned`` by a rule; ``failed`` says nothing of its arm."""

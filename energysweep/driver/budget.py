@@ -26,6 +26,9 @@ from energysweep.ledger.budget import Budget, Charge
 
 _QUANTILE: Final = 0.9
 _END_SECONDS: Final = 2.0  # last readings, after the last trial
+_TELLING_SECONDS: Final = (
+    5.0  # of trials at work, from which the rate of overhead can be told without that of beginning
+)
 _UNKNOWN_LENGTH: Final = 2.0  # of the dearest so far, while none has ended
 
 Group = tuple[str, str]
@@ -153,6 +156,7 @@ class Spending:
         self._usual: dict[Group, _Usual] = {}
         self._courses: dict[str, _Course] = {}
         self._at_work: dict[str, _Course] = {}
+        self._began: Amount | None = None  # overhead and time when the first trial started here
         self._ahead: set[str] = set()  # trials that have told of more than their agents have
 
     # What trials tell ------------------------------------------------------------------------------------------------
@@ -184,6 +188,8 @@ class Spending:
         course.state, course.fresh = "at work", True
         course.since = self._accounts.elapsed_seconds()
         self._at_work[trial] = course
+        if self._began is None:
+            self._began = Amount(self._accounts.overhead_joules(), course.since)
 
     def begun(self, trial: str) -> None:
         """Its worker is there."""
@@ -250,6 +256,11 @@ class Spending:
         """Those that have started, and not ended."""
         return tuple(self._at_work)
 
+    @property
+    def waiting(self) -> list[tuple[str, Group]]:
+        """Those that have begun, and may go on."""
+        return [(each.trial, each.group) for each in self._courses.values() if each.state == "waiting"]
+
     def charged_joules(self) -> float:
         """What is charged, with what trials have told of since their agents have."""
         ahead = 0.0
@@ -266,11 +277,6 @@ class Spending:
             self.budget.most_joules() - self.charged_joules(),
             self.budget.most_seconds() - self._accounts.elapsed_seconds(),
         )
-
-    def is_spent(self) -> bool:
-        """Whether nothing is left."""
-        left = self.left()
-        return left.joules <= 0 or left.seconds <= 0
 
     def forecast(self, group: Group) -> Amount | None:
         """What a whole trial is taken to need; None before anything is known of one."""
@@ -332,6 +338,11 @@ class Spending:
             need = need.beside(self._next(course) if pauses else self._rest(course))
         return self._with_overhead(need.beside(self._of_start(trial, group, forecast, pauses=pauses))).fits(left)
 
+    def could_hold(self, trial: str | None, group: Group) -> bool:
+        """Whether what is left holds a trial by itself, whatever else is drawn. Arguments as of ``may_start``."""
+        left = self.left()
+        return min(left) > 0 and self._of_start(trial, group, self.forecast(group), pauses=False).fits(left)
+
     def may_go_on(self, *, reserve_joules: float = 0.0, is_reserved: bool = False) -> bool:
         """Whether what is left holds the next report of all at work, the one that has just reported among them."""
         need = NOTHING
@@ -374,7 +385,14 @@ class Spending:
         return Amount(max(0.0, booked - course.taken.joules), self._accounts.elapsed_seconds() - course.since)
 
     def _with_overhead(self, need: Amount) -> Amount:
-        """With what is drawn beside the trials while they take their time, and while the sweep ends."""
-        elapsed = self._accounts.elapsed_seconds()
-        watts = self._accounts.overhead_joules() / elapsed if elapsed > 0 else 0.0
+        """With what is drawn beside the trials while they take their time, and while the sweep ends.
+
+        At the rate since trials are at work, if that can be told yet: before, a driver and Ray begin, which comes once.
+        Until then it is taken to be no more than the rate so far; and where nobody is at work, nothing is known of it.
+        """
+        now = Amount(self._accounts.overhead_joules(), self._accounts.elapsed_seconds())
+        since = NOTHING if self._began is None else now.less(self._began)
+        if since.seconds < _TELLING_SECONDS:
+            since = now if self._at_work else NOTHING
+        watts = since.joules / since.seconds if since.seconds > 0 else 0.0
         return Amount(need.joules + watts * (need.seconds + _END_SECONDS), need.seconds)

@@ -122,7 +122,8 @@ def check_begins(spending: Spending, spec: SweepSpec, folder: str, *, estimated:
         InputError: nothing is left, or not enough for one trial.
     """
     groups: list[Group] = [("", name) for name in spec.profiles]
-    if not spending.is_spent() and any(spending.may_start(None, group) for group in groups):
+    candidates: list[tuple[str | None, Group]] = [*spending.waiting, *((None, group) for group in groups)]
+    if any(spending.could_hold(*each) for each in candidates):
         return
     forecasts = [forecast for group in groups if (forecast := spending.forecast(group)) is not None]
     needs = min(forecasts, default=NOTHING)
@@ -161,7 +162,7 @@ def ending(spending: Spending, spec: SweepSpec, state: RunState) -> dict[str, An
     """
     begun = state.all_rows()
     waiting = [row for row in begun if row.status in OPEN]
-    never = max(0, specs.trial_count(spec).trials - len(begun))
+    never = max(0, specs.trial_count(spec).expected_trials - len(begun))
     own = [("", name) for name in spec.profiles]
     usual = [forecast.joules for group in own if (forecast := spending.forecast(group)) is not None]
     each = sum(usual) / len(usual) if usual else None

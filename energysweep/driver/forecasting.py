@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from energysweep.analysis.forecast import Curve, Forecast, Known, forecast_of, worlds
+from energysweep.core.errors import InputError
 from energysweep.core.objective import Objective
 from energysweep.driver.curves import Curves, Report
 from energysweep.driver.evidence import Evidence
@@ -19,6 +20,7 @@ from energysweep.sweepfile.algorithms import SCHEDULERS
 
 WORLDS: Final = 60  # each is rehearsed
 _LEAST: Final = 0.03  # an interval's width to each side: meters and machines are not more constant than that
+_MOST_REPORTS: Final = 50_000  # of all trials of a world: of more, drawing and rehearsing takes minutes
 _REHEARSED: Final = ("fifo", "asha", "race", "cap")
 
 
@@ -87,7 +89,11 @@ def planned(spec: SweepSpec, found: Evidence, way: Way, *, count: int = WORLDS, 
         way: how it is run.
         count: in so many worlds.
         spent_joules: the sweep has been charged with so much already.
+
+    Raises:
+        InputError: its trials make more reports than can be drawn.
     """
+    _check_size(spec, found)
     power = found.power
     at_once = spec.max_concurrent_trials or power.at_once
     kind = SCHEDULERS[way.scheduler]
@@ -124,6 +130,17 @@ def planned(spec: SweepSpec, found: Evidence, way: Way, *, count: int = WORLDS, 
         forecast_of(joules).at_least_as_wide(_LEAST).at_least(spent_joules),
         forecast_of(seconds).at_least_as_wide(_LEAST) if seconds and not pauses else None,
     )
+
+
+def _check_size(spec: SweepSpec, found: Evidence) -> None:
+    longest = max((known.length for own in (*found.configurations, *found.others) for known in own.values()), default=0)
+    lengths = (max((known.length for known in own.values()), default=longest) for own in found.configurations)
+    reports = spec.repeats * sum(lengths)
+    if reports > _MOST_REPORTS:
+        raise InputError(
+            f"all trials together would make {reports:,} reports; a forecast draws at most {_MOST_REPORTS:,}:"
+            " report less often, or plan fewer configurations or repeats"
+        )
 
 
 def _worlds(spec: SweepSpec, found: Evidence, count: int) -> Iterator[Curves]:

@@ -22,46 +22,27 @@ import statistics
 from collections.abc import Callable
 from typing import Final
 
-from energysweep.core.objective import Objective, mean_value
+from energysweep.core.objective import mean_value
 from energysweep.driver.arms import GO_ON, Arms, Decision, Runner
 
 KEPT: Final = 3  # Hyperband's own
 
 
 class Halving(Arms):
-    """A race for the best value of the objective.
+    """A race for the best value of the objective; the arguments are those of ``Arms``."""
 
-    Args:
-        objective: its target, if it has one, is not looked at.
-        arms, repeats, winners, pauses: as of ``Arms``.
-    """
-
-    def __init__(
-        self, objective: Objective, arms: int, repeats: int = 1, *, winners: int = 3, pauses: bool = True
-    ) -> None:
-        super().__init__(objective, arms, repeats, winners=winners, pauses=pauses)
-        self._rungs = [0] * arms  # from how many each has been promoted
+    def _begin(self) -> None:
+        self._rungs = [0] * len(self._first)  # from how many each has been promoted
         self._kept: list[int] = []  # how many are promoted from each rung
         self._first_rung_joules = 0.0
-        left = arms
-        while left > winners:
-            left = max(winners, math.ceil(left / KEPT))
+        left = len(self._first)
+        while left > self._winners:
+            left = max(self._winners, math.ceil(left / KEPT))
             self._kept.append(left)
 
-    def reported(
-        self,
-        runner: Runner,
-        value: float | None,
-        joules: float | None,
-        startup_joules: float | None = None,
-        *,
-        can_pause: bool = True,
-    ) -> Decision:
-        """As ``Arms`` says."""
-        self.learn(runner, value, joules, startup_joules)
-        if runner.repeat > 0 or joules is None:
+    def _decide(self, runner: Runner, *, is_measured: bool, pauses: bool) -> Decision:
+        if runner.repeat > 0 or not is_measured:
             return GO_ON
-        pauses = self._pauses and can_pause
         while self._waits(runner.arm):
             rung = self._rungs[runner.arm]
             promoted = self._promoted(rung, self._share if pauses else self._share_of_those_before)

@@ -24,7 +24,7 @@ from energysweep.core.text import clock_text, emissions_text, energy_text, power
 from energysweep.driver.budgeting import budget_of, left_text
 from energysweep.driver.poller import Poller
 from energysweep.driver.run_facts import owner
-from energysweep.ledger.model import Forecast
+from energysweep.ledger.model import RunForecast
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.saving import Plan
 from energysweep.ledger.sweep_metrics import About, Cheapest, cheapest, sweep_numbers
@@ -64,7 +64,7 @@ class Status:
         elapsed_seconds: since the sweep began.
         running: the trials at work.
         forecast: what it is expected to be charged, None if nobody knows.
-        at_most: there may be fewer trials: a race repeats only its winners.
+        is_about: there may be more trials: a race replaces winners that fail.
         budget: what is left of it; None without one.
     """
 
@@ -79,9 +79,9 @@ class Status:
     estimated: bool
     elapsed_seconds: float
     running: tuple[RunningTrial, ...]
-    at_most: bool = False
+    is_about: bool = False
     budget: str | None = None
-    forecast: Forecast | None = None
+    forecast: RunForecast | None = None
 
     @property
     def done(self) -> int:
@@ -91,7 +91,7 @@ class Status:
     @property
     def seconds_left(self) -> float | None:
         """By what the ended trials took; None before the first has, and where nobody knows how many will come."""
-        if not self.done or self.at_most:
+        if not self.done or self.is_about:
             return None
         return self.elapsed_seconds / self.done * (self.trials - self.done)
 
@@ -213,7 +213,7 @@ def table(status: Status) -> Table:
 
 def _facts(status: Status) -> list[tuple[str, str]]:
     states = ", ".join(f"{number} {state}" for state, number in status.counts.items() if state != "pending")
-    trials = f"{status.done} of at most {status.trials}" if status.at_most else f"{status.done}/{status.trials}"
+    trials = f"{status.done} of about {status.trials}" if status.is_about else f"{status.done}/{status.trials}"
     facts = [("trials", f"{trials} ({states})" if states else trials)]
     if status.best is not None:
         facts.append((f"best {status.metric}", f"{status.best:.4g}"))
@@ -263,7 +263,7 @@ class Standing:
         began: float,
         started_at: float,
         clock: Callable[[], float] = time.monotonic,
-        forecast: Callable[[], Forecast | None] = lambda: None,
+        forecast: Callable[[], RunForecast | None] = lambda: None,
     ) -> None:
         self._spec = spec
         self._forecast = forecast
@@ -277,7 +277,7 @@ class Standing:
         self._about = About(
             name=spec.name,
             owner=owner(),
-            planned=specs.trial_count(spec).trials,
+            planned=specs.trial_count(spec).expected_trials,
             varying=self._varying,
             plan=Plan(spec.scheduler, spec.repeats, number(spec.stop.get("training_iteration"))),
             intensity=grid,
@@ -301,7 +301,7 @@ class Standing:
         budget = self._budget
         return Status(
             # More than planned, if a driver was killed before Tune had written its state: trials began anew.
-            trials=max(specs.trial_count(self._spec).trials, sum(counts.values())),
+            trials=max(specs.trial_count(self._spec).expected_trials, sum(counts.values())),
             counts=counts,
             metric=metric,
             best=self._state.best(),
@@ -328,5 +328,5 @@ class Standing:
                 if trial.status == "running"
             ),
             forecast=self._forecast(),
-            at_most=self._spec.scheduler.kind.needs_all,
+            is_about=self._spec.scheduler.kind.needs_all,
         )

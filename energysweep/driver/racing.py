@@ -24,7 +24,6 @@ import heapq
 import math
 from typing import Final
 
-from energysweep.core.objective import Objective
 from energysweep.driver.arms import GO_ON, Arms, Course, Decision, Runner, State
 from energysweep.ledger.balance import Spread, joules_of
 
@@ -33,39 +32,17 @@ SPREAD: Final = 1.25  # by which a repeat may need more than the first one, as f
 
 
 class Race(Arms):
-    """A race for the target.
+    """A race for the target, which its objective has; the arguments are those of ``Arms``."""
 
-    Args:
-        objective: with a target.
-        arms: how many configurations there are.
-        repeats: trials of each winner.
-        winners: how many of the cheapest are confirmed.
-        pauses: a trial can be paused and go on later; otherwise each runs until a rule ends it.
-    """
-
-    def __init__(
-        self, objective: Objective, arms: int, repeats: int = 1, *, winners: int = 3, pauses: bool = True
-    ) -> None:
-        super().__init__(objective, arms, repeats, winners=winners, pauses=pauses)
+    def _begin(self) -> None:
         self._ranked: list[tuple[float, int]] = []
         self._ready: list[tuple[float, int]] = []  # a heap of arms that wait, with what they had spent
         self._rank()
 
-    def reported(
-        self,
-        runner: Runner,
-        value: float | None,
-        joules: float | None,
-        startup_joules: float | None = None,
-        *,
-        can_pause: bool = True,
-    ) -> Decision:
-        """As ``Arms`` says."""
-        self.learn(runner, value, joules, startup_joules)
+    def _decide(self, runner: Runner, *, is_measured: bool, pauses: bool) -> Decision:
         course = self._of(runner)
         if course.held.found:
             return self._end(runner, Decision("end", "reached", course.reached_joules))
-        pauses = self._pauses and can_pause
         decision = self._ending(runner, course)
         if (
             decision is not None and decision.why == "capped" and pauses and runner.repeat == 0

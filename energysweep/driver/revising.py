@@ -7,15 +7,15 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
+from energysweep.analysis.forecast import FIRST_REPORTS
 from energysweep.driver.evidence import Evidence, of_this_run
 from energysweep.driver.forecasting import own_way, planned
-from energysweep.ledger.model import Forecast
+from energysweep.ledger.model import RunForecast
 from energysweep.ledger.run_state import RunState
 from energysweep.sweepfile import SweepSpec, trial_count, varying
 
 log = logging.getLogger("ray.energysweep")  # into the run folder's ray.log, with Ray's own words
 
-_REPORTS: Final = 3  # of a trial, from which its course can be told
 _WORLDS: Final = 20  # it is made beside the trials, and charged to the sweep
 
 
@@ -40,17 +40,17 @@ class Revising:
         self,
         spec: SweepSpec,
         state: RunState,
-        first: Forecast | None,
+        first: RunForecast | None,
         seconds: Callable[[], float],
         aside: Callable[[Callable[[], None]], None] = _in_a_thread,
     ) -> None:
         self._spec, self._state, self._latest, self._seconds, self._aside = spec, state, first, seconds, aside
         self._way = None if first is None else own_way(spec)
         count = trial_count(spec)
-        self._from = count.configurations * count.hardware * _REPORTS  # so many reports it takes
+        self._from = count.configurations * count.hardware * FIRST_REPORTS  # so many reports it takes
         self._is_at_work = False
 
-    def latest(self) -> Forecast | None:
+    def latest(self) -> RunForecast | None:
         """The forecast as it stands; what has been reported since may have a new one made."""
         if self._way is not None and not self._is_at_work:
             reports = sum(trial.iterations for trial in self._state.all_trials() if not trial.row.stage)
@@ -67,7 +67,7 @@ class Revising:
             if self._way is not None and found is not None and _tells_all(found):
                 spent = self._state.charged_joules or 0.0
                 joules = planned(self._spec, found, self._way, count=_WORLDS, spent_joules=spent).joules
-                self._latest = Forecast(joules.value, joules.low, joules.high, None)
+                self._latest = RunForecast(joules.value, joules.low, joules.high, None)
         except Exception as error:  # noqa: BLE001 - the sweep is worth more than what is said of its end
             log.warning("the forecast was not revised: %s", error)
         finally:
@@ -77,5 +77,6 @@ class Revising:
 def _tells_all(found: Evidence) -> bool:
     """Whether a trial of each configuration has told its first reports, or all that it has."""
     return all(
-        any(len(known.joules) >= min(_REPORTS, known.length) for known in own.values()) for own in found.configurations
+        any(len(known.joules) >= min(FIRST_REPORTS, known.length) for known in own.values())
+        for own in found.configurations
     )

@@ -116,7 +116,7 @@ def beginning(run_id: str, spec: SweepSpec, grid: Intensity, started_at: float) 
         "spec": spec.model_dump(mode="json"),
         "started_at": started_at,
         "status": "running",
-        "planned_trials": specs.trial_count(spec).trials,
+        "planned_trials": specs.trial_count(spec).expected_trials,
         "objective": _noted(spec.objective),
         "stages": {name: {"objective": _noted(objective)} for name, objective in objectives(spec).items() if name},
         "varying": list(specs.varying(spec)),

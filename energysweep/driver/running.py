@@ -32,7 +32,7 @@ from energysweep.driver.session import StopSignals, logged_to
 from energysweep.driver.tuner import why_tune_gave_up
 from energysweep.ledger.budget import STOPPED
 from energysweep.ledger.intake import Intake
-from energysweep.ledger.model import Forecast
+from energysweep.ledger.model import RunForecast
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import Ledger
 from energysweep.sweepfile import SweepSpec, points, stage_spec
@@ -269,7 +269,7 @@ class RunningSweep:
         )
         self._recorder.take_over()
         self._spending = spending_of(self._spec, self._grid, self._state, lambda: outside.clock() - began)
-        forecast = Revising(self._spec, self._state, Forecast.noted(before.run, None), self._seconds).latest
+        forecast = Revising(self._spec, self._state, RunForecast.noted(before.run, None), self._seconds).latest
         self._standing = Standing(
             self._spec, self._grid, self._state, self._poller, began, self._started_at, outside.clock, forecast
         )

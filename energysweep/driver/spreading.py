@@ -10,7 +10,7 @@ import math
 import random
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from energysweep.core.naming import exact_text
 
@@ -33,8 +33,8 @@ def spread(configurations: Sequence[Mapping[str, Any]]) -> list[int]:
     if not configurations:
         return []
     points = _points(configurations)
-    middle = [statistics.fmean(column) for column in zip(*points, strict=True)]
-    order = [min(range(len(points)), key=lambda place: _distance(points[place], middle))]
+    middle = [statistics.fmean(column) for column in zip(*(point.numbers for point in points), strict=True)]
+    order = [min(range(len(points)), key=lambda place: round(math.dist(points[place].numbers, middle), 9))]
     nearest = {place: math.inf for place in range(len(points)) if place != order[0]}
     while nearest:
         last = points[order[-1]]
@@ -44,23 +44,30 @@ def spread(configurations: Sequence[Mapping[str, Any]]) -> list[int]:
     return order
 
 
-def _distance(one: Sequence[float], other: Sequence[float]) -> float:
-    return round(math.dist(one, other), 9)  # so that of equally far ones the first is meant
+class _Point(NamedTuple):
+    """A configuration: numbers from 0 to 1, and the texts of all other values."""
+
+    numbers: Sequence[float]
+    others: Sequence[str]
 
 
-def _points(configurations: Sequence[Mapping[str, Any]]) -> list[tuple[float, ...]]:
-    """A place in space for each: one axis from 0 to 1 for a parameter of numbers, one for each value of another."""
-    names = sorted({name for each in configurations for name in each})
-    columns: list[list[float]] = [[0.0] * len(configurations)]
-    for name in names:
+def _distance(one: _Point, other: _Point) -> float:
+    differing = sum(a != b for a, b in zip(one.others, other.others, strict=True))
+    squares = math.dist(one.numbers, other.numbers) ** 2 + differing  # as far as the least and the largest number
+    return round(math.sqrt(squares), 9)  # so that of equally far ones the first is meant
+
+
+def _points(configurations: Sequence[Mapping[str, Any]]) -> list[_Point]:
+    numbers: list[list[float]] = []
+    others: list[list[str]] = []
+    for name in sorted({name for each in configurations for name in each}):
         values = [each.get(name) for each in configurations]
         if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
-            columns.append(_ranks(values))
+            numbers.append(_ranks(values))
         else:
-            texts = [exact_text(value) for value in values]
-            # Two that differ are as far apart as the least and the largest number.
-            columns += [[0.5**0.5 * (text == value) for text in texts] for value in dict.fromkeys(texts)]
-    return list(zip(*columns, strict=True))
+            others.append([exact_text(value) for value in values])
+    places = range(len(configurations))
+    return [_Point([column[place] for column in numbers], [column[place] for column in others]) for place in places]
 
 
 def _ranks(values: Sequence[Any]) -> list[float]:

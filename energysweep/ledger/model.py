@@ -132,7 +132,7 @@ class Headline:
 
 
 @dataclass(frozen=True, slots=True)
-class Forecast:
+class RunForecast:
     """What was forecast of the run before it began, and what came of it.
 
     Attributes:
@@ -156,7 +156,7 @@ class Forecast:
         return None if self.charged_joules is None else self.low <= self.charged_joules <= self.high
 
     @classmethod
-    def noted(cls, run: Mapping[str, Any], charged_joules: float | None) -> Forecast | None:
+    def noted(cls, run: Mapping[str, Any], charged_joules: float | None) -> RunForecast | None:
         """As the driver noted it; None if it did not, or if that is damaged."""
         told = run.get("forecast")
         ends = [told.get(name) for name in ("joules", "low", "high")] if isinstance(told, dict) else []
@@ -220,7 +220,7 @@ class Summary:
     workload: str = ""
     saved: Saved | None = None
     damage: tuple[str, ...] = ()
-    forecast: Forecast | None = None
+    forecast: RunForecast | None = None
     budget: Budget | None = None
     budget_end: Mapping[str, Any] | None = None
 

@@ -224,6 +224,7 @@ class _Spec(BaseModel):
     command: list[str] | None = None
     search: _Search | None = None
     scheduler: _Scheduler | None = None
+    repeats: Annotated[int, Ge(1), Le(1_000_000)] = 1
 
 
 class _Part(BaseModel):

@@ -118,7 +118,7 @@ class TrialState:
     """One trial, as far as it has come; ``results`` is what its reports come to.
 
     Attributes:
-        is_paused: the last decision about it was to pause it.
+        is_paused: its row says that it runs, and the last decision about it was to pause it: it draws nothing.
     """
 
     row: TrialRow
@@ -127,8 +127,8 @@ class TrialState:
 
     @property
     def status(self) -> Standing:
-        """How it stands. Its row says that it runs, also while it is paused and draws nothing."""
-        return "paused" if self.is_paused and self.row.status == "running" else self.row.status
+        """How it stands."""
+        return "paused" if self.is_paused else self.row.status
 
     @property
     def iterations(self) -> int:
@@ -168,6 +168,8 @@ class RunState:
         self._attempts: dict[str, dict[int, AttemptRow]] = {}
         self._decisions: dict[int, DecisionRow] = {}
         self._decided_of: dict[str, set[int]] = {}  # by trial; of the sweep under the empty name
+        self._last_decision = 0
+        self._windows: set[tuple[str, str]] | None = set()  # of leases; None: to be found anew
         self._reports: dict[str, Reports] = {}
         self._leases_of: dict[str, dict[str, None]] = {}
         self._charged: dict[tuple[str, str, str, str, str], float] = {}
@@ -208,6 +210,7 @@ class RunState:
                 elif isinstance(row, LeaseRow):
                     _merge(merging.LEASES, self.leases, row.lease, row)
                     self._leases_of.setdefault(row.trial, {})[row.lease] = None
+                    self._windows = None
                 elif isinstance(row, MeterRow):
                     _merge(merging.METERS, self.meters, (row.host, row.window, row.device, row.source), row)
                 elif isinstance(row, TrialRow):
@@ -215,6 +218,7 @@ class RunState:
                 elif isinstance(row, DecisionRow):
                     _merge(merging.DECISIONS, self._decisions, row.number, row)
                     self._decided_of.setdefault(row.trial, set()).add(row.number)
+                    self._last_decision = max(self._last_decision, row.number)
                 else:
                     _merge(merging.ATTEMPTS, self._attempts.setdefault(row.trial, {}), row.number, row)
         return grown
@@ -249,7 +253,9 @@ class RunState:
     def windows(self) -> set[tuple[str, str]]:
         """Host and window of those that have held a lease: the others did nothing for the sweep."""
         with self._lock:
-            return {(lease.host, lease.window) for lease in self.leases.values()}
+            if self._windows is None:
+                self._windows = {(lease.host, lease.window) for lease in self.leases.values()}
+            return self._windows
 
     def in_windows_with_leases(self) -> tuple[list[EnergyRow], list[MeterRow]]:
         """The energy and the meters that are the sweep's to explain."""
@@ -289,7 +295,7 @@ class RunState:
     def counts(self) -> dict[str, int]:
         """Number of trials by state."""
         with self._lock:
-            states: list[str] = [trial.status for trial in self.all_trials()]
+            states: list[str] = ["paused" if self._is_paused(row) else row.status for row in self.trials.values()]
         return {state: states.count(state) for state in sorted(set(states))}
 
     def best(self) -> float | None:
@@ -309,7 +315,14 @@ class RunState:
             reports = self._reports.get(trial)
             objective = self.objectives.get(row.stage)
             results = reports.results(objective) if reports else Results.by(objective)
-            return TrialState(row, results, [each.what for each in self.decisions_of(trial)[-1:]] == ["paused"])
+            return TrialState(row, results, self._is_paused(row))
+
+    def _is_paused(self, row: TrialRow) -> bool:
+        if row.status != "running":
+            return False
+        found = (self._decisions[number] for number in self._decided_of.get(row.trial, ()))
+        last = max((each for each in found if each.trial == row.trial), default=None, key=lambda each: each.number)
+        return last is not None and last.what == "paused"
 
     def all_rows(self) -> list[TrialRow]:
         """All trials, as the driver has told of them."""
@@ -345,8 +358,7 @@ class RunState:
     @property
     def last_decision(self) -> int:
         """The highest number of a decision; 0 before the first."""
-        with self._lock:
-            return max(self._decisions, default=0)
+        return self._last_decision
 
     def leases_of(self, trial: str) -> list[LeaseRow]:
         """In the order in which they were opened."""

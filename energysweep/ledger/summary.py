@@ -18,7 +18,7 @@ from energysweep.core.text import TIMES, count_text, energy_text, number_text, o
 from energysweep.ledger.balance import joules_of, meter, parts, total, totals
 from energysweep.ledger.budget import STOPPED, Budget
 from energysweep.ledger.configurations import ConfigurationSummary, StageSummary
-from energysweep.ledger.model import Extent, Forecast, Headline, Summary, extent, open_text
+from energysweep.ledger.model import Extent, Headline, RunForecast, Summary, extent, open_text
 from energysweep.ledger.ranking import ranked, ratio_to_cheapest, same_work, with_ties
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.saving import Plan, saved
@@ -79,7 +79,7 @@ def summary_of(state: RunState, data: LedgerData, carbon: Intensity | None = Non
         budget=Budget.noted(run, intensity),
         budget_end=run.get("budget") if found.status == STOPPED else None,
         workload=_workload(run.get("spec") or {}),
-        forecast=Forecast.noted(run, state.charged_joules),
+        forecast=RunForecast.noted(run, state.charged_joules),
     )
 
 

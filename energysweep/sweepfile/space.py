@@ -41,17 +41,30 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many trials a sweep makes."""
+    """How many trials a sweep makes.
+
+    Attributes:
+        repeated: so many configurations are, the winners; None: all.
+    """
 
     configurations: int
     repeats: int
     hardware: int
     stages: int = 0
+    repeated: int | None = None
 
     @property
     def trials(self) -> int:
-        """All that the sweep makes."""
+        """All that the sweep makes, if it repeats all."""
         return self.configured_trials + self.stage_trials
+
+    @property
+    def expected_trials(self) -> int:
+        """All that it makes, unless a winner has to be replaced."""
+        if self.repeated is None:
+            return self.trials
+        first = self.configurations * self.hardware
+        return self.stage_trials + first + min(self.repeated, first) * (self.repeats - 1)
 
     @property
     def configured_trials(self) -> int:
@@ -105,7 +118,8 @@ def trial_count(spec: SweepSpec) -> Count:
     else:
         combinations = math.prod(len(leaf.value.grid) for leaf in grids)
     configurations = combinations * (spec.search.num_samples or 1)
-    return Count(configurations, spec.repeats, len(spec.profiles), len(spec.stages))
+    winners = spec.scheduler.winners if spec.scheduler.kind.needs_all else None
+    return Count(configurations, spec.repeats, len(spec.profiles), len(spec.stages), winners)
 
 
 def count_sentence(spec: SweepSpec) -> str:
@@ -119,6 +133,8 @@ def count_sentence(spec: SweepSpec) -> str:
     factors += [_counted(count.hardware, "hardware profile")] if count.hardware > 1 else []
     text = " x ".join([_counted(count.configurations, "configuration"), *factors])
     text += f" = {_counted(count.configured_trials, 'trial')}"
+    if count.expected_trials < count.trials:
+        text += f", of which about {count.expected_trials} run: only the winners are repeated"
     if not count.stages:
         return text
     stages = " x ".join([_counted(count.stages, "stage"), *factors])

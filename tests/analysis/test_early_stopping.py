@@ -74,6 +74,13 @@ def test_repeats_that_never_ran_would_have_needed_what_the_others_did() -> None:
     assert saved_at_target(trials, repeats=3, is_over=False) is None
 
 
+def test_however_many_repeats_never_ran_each_counts() -> None:
+    trials = [Tried("a", "completed", True, 3, 12.0, 4.0)]
+    found = saved_at_target(trials, 1_000_001, 10)
+    assert found is not None
+    assert found.joules == found.low == found.high == 12.0e6
+
+
 def test_without_the_length_of_a_full_run_only_the_least_is_known() -> None:
     found = saved_at_target([reached("a", 30.0), pruned("b", 20.0)], repeats=2)
     assert found == Saved(None, 30.0 + 20.0, None)  # a second a, and a second b that ends where the first did

@@ -123,6 +123,17 @@ def test_how_long_a_trial_is_can_be_given(tmp_path: Path, capsys: pytest.Capture
     assert whole["energy_joules"]["value"] == pytest.approx(300, rel=0.4)
 
 
+def test_more_reports_than_can_be_drawn_are_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write_run(tmp_path / "run", GRID)
+    sweep = write_sweep(tmp_path, SWEEP + "repeats: 2\n")
+    assert main(["plan", str(sweep), "--from", str(run), "--reports", "1000000"]) == 2
+    said = capsys.readouterr().err
+    assert "all trials together would make 6,000,000 reports; a forecast draws at most 50,000" in said
+    assert said.count("\n") == 1
+
+
 def test_money_and_the_budget_are_told_where_the_sweep_has_a_price(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -240,10 +240,40 @@ def test_what_is_drawn_beside_the_trials_is_provided_for() -> None:
     books = Books()
     own = spending(books, 100.0)
     own.learn("done", GROUP, [Amount(40.0, 10.0)], has_ended=True)
+    own.started("a", GROUP)
+    own.paused("a")
     books.charged, books.overhead, books.seconds = 50.0, 10.0, 10.0  # 1 W
     assert not own.may_start(None, GROUP)  # 40 J and 12 s of it
     books.overhead = 5.0
     assert own.may_start(None, GROUP)
+
+
+def test_what_beginning_has_drawn_is_not_expected_again() -> None:
+    books = Books()
+    own = spending(books, 200.0)
+    own.learn("done", GROUP, [Amount(40.0, 10.0)], has_ended=True)
+    books.charged, books.overhead, books.seconds = 90.0, 50.0, 10.0  # 5 W, most of it of a driver that begins
+    assert own.may_start(None, GROUP, reserve_joules=70.0)  # 40 J of 40 J: nothing is known of overhead
+    own.started("a", GROUP)
+    assert not own.may_go_on(reserve_joules=30.0)  # 40 J and 5 W for 12 s, of 80 J
+    books.charged, books.overhead, books.seconds = 95.0, 55.0, 15.0  # 1 W since trials are at work
+    own.reported("a", 10.0)
+    assert own.may_go_on(reserve_joules=70.0)
+    own.paused("a")
+    assert own.may_start("a", GROUP, reserve_joules=40.0)  # 30 J and 12 J
+
+
+def test_a_run_goes_on_if_a_trial_of_it_fits_by_itself() -> None:
+    books = Books()
+    own = spending(books, 100.0)
+    own.learn("done", GROUP, [Amount(20.0, 1.0), Amount(20.0, 1.0), Amount(20.0, 1.0)], has_ended=True)
+    own.learn("half", GROUP, [Amount(20.0, 1.0), Amount(20.0, 1.0)], has_ended=False)
+    books.charged, books.overhead, books.seconds = 70.0, 10.0, 0.1  # of which nobody can tell a rate
+    assert own.waiting == [("half", GROUP)]
+    assert own.could_hold("half", GROUP)  # 20 J more
+    assert not own.could_hold(None, GROUP)  # 60 J
+    books.charged = 100.0
+    assert not own.could_hold("half", GROUP)
 
 
 def test_a_reserve_is_left_for_those_that_it_is_for() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from energysweep.core.terminal import console
 from energysweep.driver.progress import LiveTable, PlainLines, Status, line
-from energysweep.ledger.model import Forecast
+from energysweep.ledger.model import RunForecast
 from energysweep.ledger.sweep_metrics import Cheapest
 from tests.support.streams import Gone
 
@@ -31,7 +31,7 @@ def test_every_number_that_is_an_estimate_says_so(estimated: bool, said: str) ->
 
 def test_what_was_forecast_is_shown_with_its_interval() -> None:
     status = Status(
-        4, {}, "accuracy", None, None, None, 40.0, 1.0, False, 10.0, (), forecast=Forecast(120.0, 90.0, 180.0, None)
+        4, {}, "accuracy", None, None, None, 40.0, 1.0, False, 10.0, (), forecast=RunForecast(120.0, 90.0, 180.0, None)
     )
     assert ", expected in all \N{ALMOST EQUAL TO} 120 J (90.0 J to 180 J), time 0:10" in line(status)
 
@@ -42,11 +42,11 @@ def test_what_no_agent_has_told_yet_is_not_available() -> None:
 
 
 @pytest.mark.parametrize(
-    ("at_most", "trials", "time"),
-    [(False, "2/6 (2 completed)", "1:00, about 2:00 left"), (True, "2 of at most 6 (2 completed)", "1:00")],
+    ("is_about", "trials", "time"),
+    [(False, "2/6 (2 completed)", "1:00, about 2:00 left"), (True, "2 of about 6 (2 completed)", "1:00")],
 )
-def test_the_time_left_is_told_where_the_number_of_trials_is_known(at_most: bool, trials: str, time: str) -> None:
-    status = Status(6, {"completed": 2}, "accuracy", None, None, None, None, None, False, 60.0, (), at_most)
+def test_the_time_left_is_told_where_the_number_of_trials_is_known(is_about: bool, trials: str, time: str) -> None:
+    status = Status(6, {"completed": 2}, "accuracy", None, None, None, None, None, False, 60.0, (), is_about)
     assert line(status) == f"trials {trials}, now n/a, energy n/a, n/a of CO2e, time {time}"
 
 

@@ -9,13 +9,13 @@ import pytest
 
 from energysweep.core.runfolder import LEDGER
 from energysweep.driver.revising import Revising
-from energysweep.ledger.model import Forecast
+from energysweep.ledger.model import RunForecast
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import read_ledger
 from energysweep.sweepfile import load_spec
 from tests.support.earlier_runs import SWEEP, Told, write_run, write_sweep
 
-FIRST = Forecast(5000.0, 4000.0, 6000.0, None)
+FIRST = RunForecast(5000.0, 4000.0, 6000.0, None)
 
 
 class Run:
@@ -31,7 +31,7 @@ class Run:
         data = read_ledger(write_run(self.folder / name, trials, status="running") / LEDGER)
         self.state = RunState.of(data, {"": self.spec.objective.rule})
 
-    def revising(self, first: Forecast | None = FIRST) -> Revising:
+    def revising(self, first: RunForecast | None = FIRST) -> Revising:
         return Revising(self.spec, self.state, first, lambda: 10.0, self.work.append)
 
 

@@ -51,6 +51,17 @@ def test_a_loss_that_grew_to_infinity_meets_its_limit(tmp_path: Path) -> None:
     assert StopRule(spec_of(tmp_path, "stop={loss: 1000}"))("t", {"loss": math.inf, "accuracy": 0.1}) is True
 
 
+def test_a_trial_may_have_a_limit_in_joules_or_grams(tmp_path: Path) -> None:
+    rules = StopRule(spec_of(tmp_path, "stop={energy_joules: 200, emissions_grams: 5}"))
+    told: list[dict[str, Any]] = [
+        {"energy_joules": 199.0},
+        {"energy_joules": None},
+        {"energy_joules": 200.0},
+        {"emissions_grams": 5.5},
+    ]
+    assert [rules("t", result) for result in told] == [False, False, True, True]
+
+
 def asha(tmp_path: Path, mode: str, *overrides: str) -> Asha:
     chosen = scheduler(
         spec_of(tmp_path, "scheduler={type: asha, max_resource: 9}", f"objective.mode={mode}", *overrides)

@@ -115,6 +115,14 @@ def test_the_sentence_of_the_good_sweep_says_how_many_trials(tmp_path: Path) -> 
         ({}, "1 configuration = 1 trial"),
         ({"parameters": {"a": {"grid": [1, 2, 3]}}}, "3 configurations = 3 trials"),
         ({"repeats": 3}, "1 configuration x 3 repeats = 3 trials"),
+        (
+            {"repeats": 3, "parameters": {"a": {"grid": [1, 2, 3, 4]}}, "scheduler": {"type": "race", "winners": 2}},
+            "4 configurations x 3 repeats = 12 trials, of which about 8 run: only the winners are repeated",
+        ),
+        (
+            {"repeats": 3, "parameters": {"a": {"grid": [1, 2]}}, "scheduler": {"type": "race", "winners": 3}},
+            "2 configurations x 3 repeats = 6 trials",
+        ),
     ],
 )
 def test_the_sentence_leaves_out_factors_of_one(keys: dict[str, object], sentence: str) -> None:

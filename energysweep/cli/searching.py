@@ -221,6 +221,9 @@ def _kind(name: str) -> SchedulerType:
 
     if name not in SCHEDULERS:
         raise InputError(f"{name!r} is none of {', '.join(SCHEDULERS)}", key="--scheduler")
+    if SCHEDULERS[name].changes:
+        problem = f"{name} changes the parameters of trials while they run, and no curve tells what comes of that"
+        raise InputError(problem, key="--scheduler")
     return SCHEDULERS[name]
 
 

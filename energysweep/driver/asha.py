@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from energysweep.core.objective import number
-from energysweep.driver.schedulers import Decided, Scheduler
+from energysweep.driver.schedulers import Scheduler, had_enough, judged
 from energysweep.sweepfile import SweepSpec
-
-_WORST = 1e300  # less than the largest float, so that Tune can still interpolate
 
 
 def make(spec: SweepSpec) -> Asha:
@@ -25,7 +21,7 @@ def make(spec: SweepSpec) -> Asha:
         metric=spec.objective.metric,
         mode=spec.objective.mode,
         grace_period=chosen.grace_period,
-        reduction_factor=chosen.reduction_factor,
+        reduction_factor=chosen.reduction_factor or 4,
     )
 
 
@@ -43,11 +39,9 @@ class Asha(Scheduler, ASHAScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Tune's hook."""
-        used, value = number(result.get(self._resource)), self._judged(result)
+        used, value = number(result.get(self._resource)), judged(result.get(self._metric), self._mode)
         if used is not None and used >= self._maximum:
-            numbers = {"metric": self._resource, "value": used, "limit": self._maximum}
-            joules = number(result.get("energy_joules"))
-            self.decided.append(Decided(trial.trial_id, "ended", "enough", joules, numbers=numbers))
+            self.decided.append(had_enough(trial, result, self._resource, self._maximum))
             return str(TrialScheduler.STOP)
         if used is None or value is None:  # a later report may tell
             return str(TrialScheduler.CONTINUE)
@@ -58,12 +52,6 @@ class Asha(Scheduler, ASHAScheduler):
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """Tune's hook."""
-        if number(result.get(self._resource)) is not None and (value := self._judged(result)) is not None:
+        value = judged(result.get(self._metric), self._mode)
+        if number(result.get(self._resource)) is not None and value is not None:
             super().on_trial_complete(tune_controller, trial, result | {self._metric: value})
-
-    def _judged(self, result: Mapping[str, Any]) -> float | None:
-        """What a result is compared by; None: it tells nothing. A loss that grew to infinity is worse than others."""
-        value = result.get(self._metric)
-        if isinstance(value, float) and math.isinf(value) and (value > 0) == (self._mode == "min"):
-            return math.copysign(_WORST, value)
-        return number(value)

@@ -21,7 +21,7 @@ from energysweep.sweepfile.algorithms import SCHEDULERS
 WORLDS: Final = 60  # each is rehearsed
 _LEAST: Final = 0.03  # an interval's width to each side: meters and machines are not more constant than that
 _MOST_REPORTS: Final = 50_000  # of all trials of a world: of more, drawing and rehearsing takes minutes
-_REHEARSED: Final = ("fifo", "asha", "race", "cap")
+_REHEARSED: Final = ("fifo", "asha", "hyperband", "median", "race", "cap")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from ray.tune.experiment import Trial
-from ray.tune.result import SHOULD_CHECKPOINT, TRAINING_ITERATION
+from ray.tune.result import TRAINING_ITERATION
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -22,7 +22,7 @@ from energysweep.core.records import ResultRow, What
 from energysweep.driver.arms import Arms, Decision, Runner
 from energysweep.driver.halving import Halving
 from energysweep.driver.racing import Race
-from energysweep.driver.schedulers import Decided, Scheduler, saves_when_asked
+from energysweep.driver.schedulers import Decided, Scheduler, has_checkpoint
 from energysweep.driver.spreading import spread
 from energysweep.sweepfile import Point, SweepSpec, points
 from energysweep.tune.points import KEY
@@ -123,7 +123,7 @@ class Racing(Scheduler, FIFOScheduler):
         """Tune's hook."""
         self._note_started()
         self._seen[trial.trial_id] = result.get(TRAINING_ITERATION, 0)
-        can_pause = bool(result.get(SHOULD_CHECKPOINT)) or saves_when_asked(trial)
+        can_pause = has_checkpoint(trial, result)
         if self._pauses and not can_pause and CANNOT_PAUSE not in self.notes:
             self.notes.append(CANNOT_PAUSE)
         decision = self.race.reported(

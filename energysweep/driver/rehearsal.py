@@ -13,7 +13,7 @@ import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from ray.tune.experiment import Trial
 from ray.tune.result import SHOULD_CHECKPOINT, TRAINING_ITERATION
@@ -66,6 +66,9 @@ class Rehearsal:
     def ratio(self) -> float | None:
         """Its energy as a part of the grid's; None if the grid has spent nothing."""
         return self.energy_joules / self.grid_joules if self.grid_joules > 0 else None
+
+
+_MOST_PENDING: Final = 16  # Tune's, of trials that are all known; it asks a search for one at a time
 
 
 # The stage -----------------------------------------------------------------------------------------------------------
@@ -140,7 +143,7 @@ def rehearse(
         chosen,
         regret,
         simple_regret,
-        len(stage.trials),
+        sum(trial.starts > 0 for trial in stage.trials),
         stage.pauses,
         stage.now_joules,
         stage.tried(),
@@ -172,6 +175,7 @@ class _StandIn:
     starts: int = 0
     resumed_joules: float = 0.0  # beyond its curve
     last_result: dict[str, Any] = field(default_factory=dict)
+    is_saving: bool = False
 
     def set_status(self, status: str) -> None:
         self.status = status
@@ -277,24 +281,21 @@ class _Stage:
         return math.inf if best is None else (-best if self._objective.mode == "max" else best)
 
     def _next(self) -> _StandIn | None:
+        while self._waiting and sum(trial.status == Trial.PENDING for trial in self.trials) < _MOST_PENDING:
+            self._add({KEY: self._waiting.pop(0)})
         chosen: _StandIn | None = self._scheduler.choose_trial_to_run(self)
-        if chosen is not None:
+        if chosen is not None or self.search_alg is None:
             return chosen
-        config = self._suggested()
-        if config is None:
-            return None
+        suggestion = self.search_alg.suggest(str(len(self.trials)))
+        return self._add(suggestion) if isinstance(suggestion, dict) else None
+
+    def _add(self, config: dict[str, Any]) -> _StandIn:
         point = config[KEY]
         curve = self._curves.get((point["parameters"]["configuration"], point["seed"] or 0), ())
         trial = _StandIn(str(len(self.trials)), config, curve)
         self.trials.append(trial)
         self._scheduler.on_trial_add(self, trial)
         return trial
-
-    def _suggested(self) -> dict[str, Any] | None:
-        if self.search_alg is None:
-            return {KEY: self._waiting.pop(0)} if self._waiting else None
-        suggestion = self.search_alg.suggest(str(len(self.trials)))
-        return suggestion if isinstance(suggestion, dict) else None
 
     def _begin(self, trial: _StandIn) -> None:
         trial.status = Trial.RUNNING

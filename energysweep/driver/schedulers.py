@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -10,6 +11,7 @@ from typing import Any, Final
 from ray.tune import Trainable
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
+from ray.tune.result import SHOULD_CHECKPOINT
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
@@ -20,6 +22,11 @@ from energysweep.core.records import ResultRow, What
 from energysweep.driver.search import made
 from energysweep.sweepfile import SweepSpec
 
+CANNOT_PAUSE: Final = (
+    "the workload reports without a checkpoint: {kind} goes by no such report, since a trial that pauses there loses"
+    " its work (tune.report(metrics, checkpoint=...) makes one; the built-in workloads do so with checkpoint_every: 1)"
+)
+WORST: Final = 1e300  # less than the largest float, so that Tune can still calculate with it
 _ENDINGS: Final[Mapping[str, What]] = {TrialScheduler.STOP: "ended", TrialScheduler.PAUSE: "paused"}
 
 
@@ -55,12 +62,12 @@ class Scheduler(TrialScheduler):
     ended: Mapping[str, Mapping[str, Any] | None] = MappingProxyType({})
     were_pruned: Collection[str] = ()
     reports: Mapping[str, Sequence[ResultRow]] = MappingProxyType({})
-    notes: Sequence[str] = ()
     kind: str = ""
 
     def __init__(self, *settings: Any, **named: Any) -> None:
         super().__init__(*settings, **named)
         self.decided: list[Decided] = []
+        self.notes: list[str] = []
 
     # What a budget asks (``within_budget``); most schedulers keep no reserve.
 
@@ -102,13 +109,92 @@ class Scheduler(TrialScheduler):
         super().on_trial_add(tune_controller, trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Tune's hook. What Tune's own schedulers decide is told by their name, with the joules of the trial."""
+        """Tune's hook. What Tune's own schedulers decide is told by their name, with the joules of the trial.
+
+        A pause without a checkpoint would throw the trial's work away, and pay for it again: it goes on then.
+        """
         decision: str = super().on_trial_result(tune_controller, trial, result)
+        if decision == TrialScheduler.PAUSE and not self.can_pause(trial, result):
+            return str(TrialScheduler.CONTINUE)
         if decision in _ENDINGS:
-            self.decided.append(
-                Decided(trial.trial_id, _ENDINGS[decision], self.kind, number(result.get("energy_joules")))
-            )
+            why = self.why(trial, decision)
+            self.decided.append(Decided(trial.trial_id, _ENDINGS[decision], why, number(result.get("energy_joules"))))
         return decision
+
+    def why(self, _trial: Trial, _decision: str) -> str:
+        """The rule by which a trial pauses or ends, by one word."""
+        return self.kind
+
+    def can_pause(self, trial: Trial, result: Mapping[str, Any]) -> bool:
+        """Whether a trial loses nothing if it pauses at a report. If not, that is noted."""
+        if has_checkpoint(trial, result):
+            return True
+        note = CANNOT_PAUSE.format(kind=self.kind)
+        if note not in self.notes:
+            self.notes.append(note)
+        return False
+
+
+class Pausing(Scheduler):
+    """A scheduler that pauses trials. The sweep's trials that it has to know are there, however few run at once.
+
+    Tune starts all trials that are pending, and counts those that are paused among the ones that run. So who waits for
+    a place waits here, as paused.
+
+    Attributes:
+        at_once: how many may run.
+    """
+
+    at_once: float = math.inf
+
+    def __init__(self, *settings: Any, **named: Any) -> None:
+        super().__init__(*settings, **named)
+        self._held: set[str] = set()  # who waits for the first place, or for one after a failure
+        self._known: set[str] = set()
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """Tune's hook."""
+        super().on_trial_add(tune_controller, trial)
+        again = trial.trial_id in self._known
+        self._known.add(trial.trial_id)
+        if self.at_once < math.inf and trial.status == Trial.PENDING:
+            if again:  # it stands in Tune's lists already
+                tune_controller._set_trial_status(trial, Trial.PAUSED)  # noqa: SLF001 - Tune has no public way
+            else:
+                trial.set_status(Trial.PAUSED)
+            self._held.add(trial.trial_id)
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Tune's hook."""
+        self._held.discard(trial.trial_id)
+        return super().on_trial_result(tune_controller, trial, result)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Tune's hook: who waits here comes first, in the order of Tune's trials."""
+        if self.at_once < math.inf:
+            trials = [trial for trial in tune_controller.get_trials() if not trial.is_finished()]
+            called = [trial for trial in trials if trial.status in (Trial.PENDING, Trial.RUNNING)]
+            self._held.difference_update(trial.trial_id for trial in called)
+            if len(called) >= self.at_once:
+                return next((trial for trial in called if trial.status == Trial.PENDING), None)
+            for trial in trials:
+                if trial.trial_id in self._held:
+                    return trial
+        chosen: Trial | None = super().choose_trial_to_run(tune_controller)
+        return chosen
+
+
+def judged(value: Any, mode: str | None) -> float | None:
+    """What a trial is compared by; None: it tells nothing. A loss that grew to infinity is worse than others."""
+    if isinstance(value, float) and math.isinf(value) and (value > 0) == (mode == "min"):
+        return math.copysign(WORST, value)
+    return number(value)
+
+
+def had_enough(trial: Trial, result: Mapping[str, Any], resource: str, limit: float) -> Decided:
+    """A trial ends, since it has used as much as it may."""
+    numbers = {"metric": resource, "value": number(result.get(resource)), "limit": limit}
+    return Decided(trial.trial_id, "ended", "enough", number(result.get("energy_joules")), numbers=numbers)
 
 
 class _RetriesLostStarts(TuneController):
@@ -144,8 +230,10 @@ def retry_lost_starts(tune_controller: Any) -> None:
         controller.__class__ = _RetriesLostStarts
 
 
-def saves_when_asked(trial: Trial) -> bool:
-    """Whether Tune gets a checkpoint of the trial whenever it wants one: of a class that knows how to save itself."""
+def has_checkpoint(trial: Trial, result: Mapping[str, Any]) -> bool:
+    """Whether a trial can go on from a report: it made a checkpoint, or is of a class that knows how to save itself."""
+    if result.get(SHOULD_CHECKPOINT):
+        return True
     trainable = trial.get_trainable_cls()
     return (
         trainable is not None
@@ -167,6 +255,8 @@ def scheduler(spec: SweepSpec) -> Scheduler:
     """The sweep's scheduler."""
     found: Scheduler = made(spec.scheduler.kind.made_by)(spec)
     found.kind = spec.scheduler.type
+    if isinstance(found, Pausing) and spec.search.kind.made_by is None:
+        found.at_once = spec.max_concurrent_trials or math.inf
     return found
 
 

@@ -144,6 +144,8 @@ def _make_tuner(
         if searcher is None:
             space = {KEY: tune.grid_search(points)}
             samples = 1
+            if isinstance(scheduler, schedulers.Pausing) and at_once is not None:  # it counts them itself
+                at_once = _most_there()
         else:
             at_once = None  # Tune would count those that are paused, too
     groups = [(stage, hardware) for hardware in spec.profiles]
@@ -178,7 +180,7 @@ def _make_tuner(
     if spending is not None:
         started, searcher = _within(spending, scheduler, searcher, groups)
         if searcher is None and at_once is None:  # all that wait for the budget would be there at once
-            at_once = max(_MOST_WAITING, int(ray.cluster_resources().get("CPU", 1)))
+            at_once = _most_there()
     tuner = tune.Tuner(
         trainable,
         param_space=space,
@@ -200,6 +202,11 @@ def _make_tuner(
         ),
     )
     return tuner, scheduler, stop
+
+
+def _most_there() -> int:
+    """How many trials may be there at once, where those that wait are not pending for Tune."""
+    return max(_MOST_WAITING, int(ray.cluster_resources().get("CPU", 1)))
 
 
 def _within(

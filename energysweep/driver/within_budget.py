@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ray.tune.experiment import Trial
-from ray.tune.result import SHOULD_CHECKPOINT, TRAINING_ITERATION
+from ray.tune.result import TRAINING_ITERATION
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from energysweep.core.objective import number
 from energysweep.driver.budget import Group, Spending
-from energysweep.driver.schedulers import Decided, Scheduler, saves_when_asked
+from energysweep.driver.schedulers import Decided, Scheduler, has_checkpoint
 from energysweep.tune.points import KEY, hardware_of, stage_of
 
 
@@ -111,7 +111,7 @@ class WithinBudget(TrialScheduler):
             self.inner.held(trial)
             self.inner.decided.append(Decided(trial.trial_id, "paused", "budget", number(result.get("energy_joules"))))
             self._close(spending)
-            if result.get(SHOULD_CHECKPOINT) or saves_when_asked(trial):
+            if has_checkpoint(trial, result):
                 return str(TrialScheduler.PAUSE)
             tune_controller.pause_trial(trial, should_checkpoint=False)
             return str(TrialScheduler.NOOP)
@@ -235,6 +235,7 @@ class WithinBudget(TrialScheduler):
         ):
             return False
         self._queue = [name for name in self._queue if name != trial.trial_id]
+        self._seen.pop(trial.trial_id, None)  # it may go on from an earlier report, its own or another trial's
         spending.started(trial.trial_id, group)
         self._called[trial.trial_id] = trial
         return True

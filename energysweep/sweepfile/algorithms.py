@@ -65,6 +65,10 @@ class SchedulerType:
         ends_at_max_resource: a trial ends when it has used ``max_resource``, which it needs.
         needs_target: it compares what trials spend to the target, which it needs.
         needs_all: it needs all configurations before the first trial; which of their repeats run, it chooses itself.
+        needs: keys that must be given.
+        needs_pauses: it pauses trials, which then go on from their checkpoints.
+        changes: it changes the parameters of trials while they run: the trials are one population.
+        package: what it imports beside Tune, as ``import`` and as pip name it.
         made_by: ``module:function`` that makes Tune's scheduler of a sweep.
     """
 
@@ -75,11 +79,15 @@ class SchedulerType:
     ends_at_max_resource: bool = False
     needs_target: bool = False
     needs_all: bool = False
+    needs: Collection[str] = ()
+    needs_pauses: bool = False
+    changes: bool = False
+    package: tuple[str, str] | None = None
 
     @property
     def stops_early(self) -> bool:
         """Whether it ends trials that are worse than others."""
-        return bool(self.keys)
+        return bool(self.keys) and not self.changes
 
 
 def _named(rows: Collection[Any]) -> dict[str, Any]:
@@ -111,6 +119,7 @@ SAMPLERS: Final[dict[str, Sampler]] = _named(
         Sampler("qmc", "QMCSampler", "spreads evenly and learns nothing", packages=("scipy",)),
     )
 )
+_POPULATION: Final = ("resource", "perturbation_interval", "quantile_fraction")
 SCHEDULERS: Final[dict[str, SchedulerType]] = _named(
     (
         SchedulerType("fifo", "lets every trial finish", "energysweep.driver.schedulers:fifo"),
@@ -120,6 +129,45 @@ SCHEDULERS: Final[dict[str, SchedulerType]] = _named(
             "energysweep.driver.asha:make",
             keys=("resource", "grace_period", "max_resource", "reduction_factor"),
             ends_at_max_resource=True,
+        ),
+        SchedulerType(
+            "hyperband",
+            "pauses each at the rung of its bracket until the others are there, and stops the worse ones",
+            "energysweep.driver.hyperband:make",
+            keys=("resource", "max_resource", "reduction_factor"),
+            ends_at_max_resource=True,
+            needs_pauses=True,
+        ),
+        SchedulerType(
+            "median",
+            "stops those whose best is worse than the median of the others' means",
+            "energysweep.driver.median:make",
+            keys=("resource", "grace_period", "min_samples_required", "min_time_slice", "hard_stop"),
+        ),
+        SchedulerType(
+            "pbt",
+            "lets the worst go on from the best with their parameters, changed a little",
+            "energysweep.driver.population:pbt",
+            keys=(
+                *_POPULATION,
+                "burn_in_period",
+                "hyperparam_mutations",
+                "resample_probability",
+                "perturbation_factors",
+            ),
+            needs=("perturbation_interval", "hyperparam_mutations"),
+            needs_pauses=True,
+            changes=True,
+        ),
+        SchedulerType(
+            "pb2",
+            "is pbt whose changes a Gaussian process chooses",
+            "energysweep.driver.population:pb2",
+            keys=(*_POPULATION, "hyperparam_bounds"),
+            needs=("perturbation_interval", "hyperparam_bounds"),
+            needs_pauses=True,
+            changes=True,
+            package=("sklearn", "scikit-learn"),
         ),
         SchedulerType(
             "race",

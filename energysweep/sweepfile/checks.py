@@ -11,12 +11,13 @@ from energysweep.core.inputs import is_file
 from energysweep.core.objective import OUR_NAMES, TUNES_NAMES
 from energysweep.core.records import MAX_CPUS
 from energysweep.meters.kinds import AUTO, find_kind, trace_path
-from energysweep.sweepfile.algorithms import ALGORITHMS, SAMPLERS, reading, those
+from energysweep.sweepfile.algorithms import ALGORITHMS, SAMPLERS, SCHEDULERS, reading, those
 from energysweep.sweepfile.conditions import check_conditions
 from energysweep.sweepfile.distributions import Distribution, Grid, not_nan
 from energysweep.sweepfile.foreign import check_foreign
 from energysweep.sweepfile.leaves import NESTED_NAME, Leaf, leaves
-from energysweep.sweepfile.model import SweepSpec
+from energysweep.sweepfile.model import Scheduler, SweepSpec
+from energysweep.sweepfile.population import check_population
 from energysweep.sweepfile.space import TooMany, large_text, trial_count
 from energysweep.sweepfile.stages import check_stages
 from energysweep.sweepfile.workload import placeholders
@@ -71,6 +72,8 @@ def _check_count(spec: SweepSpec) -> Iterator[Problem]:
     except TooMany as error:
         yield Problem(("parameters",), str(error))
         return
+    if spec.scheduler.kind.changes and count.configurations < 2:
+        yield Problem(("scheduler", "type"), f"{spec.scheduler.type} needs a population: two configurations at least")
     if count.trials > MAX_TRIALS:
         yield Problem(("parameters",), f"makes {large_text(count.trials)} trials; at most {MAX_TRIALS} are allowed")
 
@@ -220,14 +223,43 @@ def _check_scheduler(spec: SweepSpec) -> Iterator[Problem]:
             f"{kind.name} needs all configurations before the first trial: algorithm {known}, not"
             f" {spec.search.algorithm}",
         )
-    if not kind.ends_at_max_resource:
-        return
+    yield from _check_needs(spec)
+    if kind.changes:
+        yield from check_population(spec)
+    if kind.ends_at_max_resource:
+        yield from _check_max_resource(scheduler)
+
+
+def _check_needs(spec: SweepSpec) -> Iterator[Problem]:
+    scheduler, kind = spec.scheduler, spec.scheduler.kind
+    for key in kind.needs:
+        if getattr(scheduler, key) is None:
+            described = (Scheduler.model_fields[key].description or "").partition(": ")[2].rstrip(".")
+            yield Problem(("scheduler", key), f"{kind.name} needs it: {described}")
+    pauses = kind.needs_pauses or not scheduler.hard_stop
+    what = kind.name if kind.needs_pauses else "hard_stop: false"
+    if pauses and spec.search.kind.made_by is not None and not kind.changes and spec.max_concurrent_trials is not None:
+        text = (
+            f"under algorithm {spec.search.algorithm} it would count the trials that {what} pauses, too; leave it out"
+        )
+        yield Problem(("max_concurrent_trials",), text)
+    if spec.command is not None and pauses:
+        able = those([row for row in SCHEDULERS.values() if row.keys and not row.needs_pauses])
+        key = "type" if kind.needs_pauses else "hard_stop"
+        text = f"{what} pauses trials, and a command has no checkpoint to go on from; {able} can stop it"
+        yield Problem(("scheduler", key), text)
+
+
+def _check_max_resource(scheduler: Scheduler) -> Iterator[Problem]:
+    kind = scheduler.kind
+    if kind.needs_pauses and scheduler.max_resource is not None and scheduler.max_resource < 1:
+        yield Problem(("scheduler", "max_resource"), f"{kind.name} counts in whole units: at least 1")
     if scheduler.max_resource is None:
         if scheduler.resource != "training_iteration":
             yield Problem(
                 ("scheduler", "max_resource"), f"{kind.name} needs it: the most {scheduler.resource} of a trial"
             )
-    elif scheduler.max_resource < scheduler.grace_period:
+    elif "grace_period" in kind.keys and scheduler.max_resource < scheduler.grace_period:
         text = f"must not be below grace_period ({scheduler.grace_period:g})"
         yield Problem(("scheduler", "max_resource"), text)
 

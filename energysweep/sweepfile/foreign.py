@@ -34,6 +34,16 @@ ELSEWHERE = {
     "defaults": "Hydra's defaults have no place here: parameters are one mapping",
 }
 
+# Tune's keys of a scheduler that have another name here, or none.
+TUNES_KEYS = {
+    "time_attr": "Tune's time_attr is resource here",
+    "max_t": "Tune's max_t is max_resource here",
+    "metric": "the metric is objective.metric here",
+    "mode": "it is objective.mode here",
+    "synch": "a population is never synchronous here: no trial waits for all others",
+    "custom_explore_fn": "what changes is written in hyperparam_mutations here",
+}
+
 # What Ray Tune, Hyperopt, W&B, Optuna, Hydra, Ax, NNI and Katib call what is drawn; in lower case without _, -.
 _DRAWN_NAMES = """
     gridsearch choice choices categorical uniform quniform loguniform qloguniform loguniformvalues invloguniform

@@ -17,7 +17,7 @@ from energysweep.core.inputs import checked_path, read_text
 from energysweep.meters.kinds import trace_path, with_trace
 from energysweep.sweepfile.checks import check
 from energysweep.sweepfile.distributions import DISTRIBUTIONS
-from energysweep.sweepfile.foreign import ELSEWHERE
+from energysweep.sweepfile.foreign import ELSEWHERE, TUNES_KEYS
 from energysweep.sweepfile.model import (
     Budget,
     Carbon,
@@ -109,7 +109,8 @@ def _problem(detail: ErrorDetails) -> Problem:
 
 def _key_path(location: KeyPath) -> KeyPath:
     """The location without what pydantic adds: the tag of a union's member, and [key] for an error of a key itself."""
-    if "parameters" in (location[:1], location[2:3])[location[:1] == ("stages",)]:
+    in_parameters = "parameters" in (location[:1], location[2:3])[location[:1] == ("stages",)]
+    if in_parameters or location[:2] == ("scheduler", "hyperparam_mutations"):
         location = tuple(key for key in location if key not in TAGS)
     return location[:-1] if len(location) > 1 and location[-1] == "[key]" else location
 
@@ -127,6 +128,8 @@ def _must(kind: str, detail: ErrorDetails) -> str:
 
 def _shape(path: KeyPath) -> str:
     """How the distribution at a key is written."""
+    if path[-1:] == ("perturbation_factors",):
+        return "[factor, other factor]"
     found = DISTRIBUTIONS.get(str(path[-1])) if path else None
     return found.shape if found else "[low, high]"
 
@@ -141,6 +144,8 @@ def _missing(path: KeyPath) -> Problem:
 def _unknown_key(path: KeyPath) -> str:
     allowed = sorted(_model_at(path[:-1]).model_fields)
     hint = did_you_mean(str(path[-1]), allowed)
+    if path[:1] == ("scheduler",) and path[-1] in TUNES_KEYS:
+        hint = f"; {TUNES_KEYS[str(path[-1])]}"
     if len(path) == 1 and path[0] in ELSEWHERE:
         hint = f"; {ELSEWHERE[str(path[0])]}"
     return f"unknown key{hint} (allowed: {', '.join(allowed)})"

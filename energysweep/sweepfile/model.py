@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, JsonValue, PrivateAttr
+from pydantic import BeforeValidator, Field, JsonValue, PrivateAttr, Strict
 from pydantic_core import PydanticCustomError
 
 from energysweep.core import records
@@ -35,6 +35,8 @@ else:
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$")]
 _Finite = Field(allow_inf_nan=False)
 Text = Annotated[str, Field(min_length=1)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Bounds = Annotated[tuple[Number, Number], Strict(strict=False)]
 
 
 class Objective(Model):
@@ -80,13 +82,33 @@ class Scheduler(Model):
 
     type: Annotated[SchedulerName, Field(description=said(SCHEDULERS))] = "fifo"
     resource: Text = "training_iteration"
-    """asha: the metric that counts what a trial has used, such as energy_joules (Tune's time_attr)."""
+    """The metric that counts what a trial has used, such as energy_joules (Tune's time_attr). Not of race and cap."""
     grace_period: Positive = 1
-    """asha: no trial is stopped before it has used this much (Tune's grace_period)."""
+    """asha, median: no trial is stopped before it has used this much (Tune's grace_period)."""
     max_resource: Positive | None = None
-    """asha: a trial ends when it has used this much (Tune's max_t); 100 if the resource is training_iteration."""
-    reduction_factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 4
-    """asha: one in so many trials goes on after a rung (Tune's reduction_factor)."""
+    """asha, hyperband: a trial ends when it has used this much (Tune's max_t); 100 or 81 training_iterations."""
+    reduction_factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] | None = None
+    """asha, hyperband: one in so many trials goes on after a rung (Tune's reduction_factor); 4 or 3."""
+    min_samples_required: Annotated[int, Field(ge=1)] = 3
+    """median: of so many others a median is made, and of no fewer (Tune's min_samples_required)."""
+    min_time_slice: NotNegative = 0
+    """median: before that, a trial yields to those that wait once it has used this much more."""
+    hard_stop: bool = True
+    """median: false pauses the worse ones, which go on after all others (Tune's hard_stop)."""
+    perturbation_interval: Positive | None = None
+    """pbt, pb2: a trial is compared each time that it has used this much more (Tune's perturbation_interval)."""
+    burn_in_period: NotNegative = 0
+    """pbt: no trial is compared before it has used this much (Tune's burn_in_period)."""
+    quantile_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.25
+    """pbt, pb2: so many go on from the checkpoint of one of as many best (Tune's quantile_fraction)."""
+    hyperparam_mutations: Annotated[Mapping[str, Parameter], Field(min_length=1)] | None = None
+    """pbt: what changes, by the names of parameters: a list of values, or a distribution."""
+    resample_probability: Annotated[float, Field(ge=0, le=1)] = 0.25
+    """pbt: how likely a changed value is drawn anew (Tune's resample_probability)."""
+    perturbation_factors: Annotated[tuple[Positive, Positive], Strict(strict=False)] = (1.2, 0.8)
+    """pbt: otherwise a number is multiplied by one of these two (Tune's perturbation_factors)."""
+    hyperparam_bounds: Annotated[Mapping[str, Bounds], Field(min_length=1)] | None = None
+    """pb2: what changes, by the names of parameters: its lowest and highest value (Tune's hyperparam_bounds)."""
     winners: Annotated[int, Field(ge=1)] = 3
     """race, cap: how many configurations must reach the target; these are repeated, and the answer is the cheapest."""
 

@@ -231,11 +231,15 @@ def check_workload(spec: SweepSpec) -> None:
 
 
 def check_search(spec: SweepSpec) -> None:
-    """Whether this Python has what the sweep's search needs.
+    """Whether this Python has what the sweep's search and scheduler need.
 
     Raises:
         InputError: a package is not installed, or cannot be imported.
     """
+    needed = spec.scheduler.kind.package
+    if needed is not None and find_spec(needed[0]) is None:
+        problem = f"{spec.scheduler.type} needs what is not installed: pip install {needed[1]}"
+        raise spec.document.error(problem, ("scheduler", "type"))
     package = spec.search.kind.package
     if package is None:
         return

@@ -223,7 +223,11 @@ def test_without_a_target_the_command_tells_how_much_worse_the_chosen_one_is(
         (["--table", "x.csv", "--target", "1e308"], "no number from"),
         (["--table", "a-table.csv", "--target", "1", "--metric", ""], "--metric: '' is no metric"),
         (["--table", "a-table.csv", "--target", "1", "--metric", "should_checkpoint"], "is no metric"),
-        (["--table", "x.csv", "--target", "1", "--scheduler", "best"], "none of fifo, asha, race, cap"),
+        (
+            ["--table", "x.csv", "--target", "1", "--scheduler", "best"],
+            "none of fifo, asha, hyperband, median, pbt, pb2, race, cap",
+        ),
+        (["--table", "x.csv", "--target", "1", "--scheduler", "pbt"], "no curve tells what comes of that"),
         (["--table", "x.csv", "--target", "1", "--concurrent", "0"], "at least 1"),
         (["there-is-none"], "there is no such folder"),
     ],

@@ -37,6 +37,23 @@ def good(old: str = "", new: str = "") -> str:
     return GOOD.replace(old, new, 1)
 
 
+PROGRAM = """\
+name: good
+command: [train, "{size}"]
+parameters: {size: {grid: [1, 2]}}
+objective: {metric: accuracy, mode: max}
+scheduler: {type: @}
+"""
+
+
+def population(also: str = "", *, repeats: int = 1, one_profile: bool = True) -> str:
+    """The good sweep as a population, with one thing more."""
+    keys = f"perturbation_interval: 1, hyperparam_mutations: {{batch_size: [16, 64]}}, {also}"
+    content = good("type: fifo", f"type: pbt, {keys}").replace("repeats: 3", f"repeats: {repeats}")
+    large = next(line for line in GOOD.splitlines() if line.startswith("  large:"))
+    return content.replace(f"{large}\n", "") if one_profile else content
+
+
 @dataclass(frozen=True)
 class Broken:
     """One wrong sweep.
@@ -302,7 +319,7 @@ BROKEN = [
         "use choice",
     ),
     Broken("metrics without optuna", good("algorithm: grid", "metrics: {accuracy: max}"), "search.metrics", "only"),
-    Broken("a scheduler that is none", good("type: fifo", "type: hyperband"), "scheduler.type", "one of 'fifo'"),
+    Broken("a scheduler that is none", good("type: fifo", "type: hyperbend"), "scheduler.type", "mean hyperband?"),
     Broken("a resource without asha", good("type: fifo", "resource: energy_joules"), "scheduler.resource", "asha"),
     Broken(
         "asha on joules without a limit",
@@ -333,6 +350,147 @@ BROKEN = [
     Broken("a race of no winners", good("type: fifo", "type: race, winners: 0"), "scheduler.winners", "1"),
     Broken(
         "winners of asha", good("type: fifo", "type: asha, winners: 3"), "scheduler.winners", "only for race or cap"
+    ),
+    Broken(
+        "Tune's name of a key", good("type: fifo", "type: hyperband, max_t: 9"), "scheduler.max_t", "max_resource here"
+    ),
+    Broken(
+        "hyperband on joules without a limit",
+        good("type: fifo", "type: hyperband, resource: energy_joules"),
+        "scheduler.max_resource",
+        "hyperband needs it",
+    ),
+    Broken(
+        "a part of a unit",
+        good("type: fifo", "type: hyperband, max_resource: 0.5"),
+        "scheduler.max_resource",
+        "whole units: at least 1",
+    ),
+    Broken(
+        "a command that is to pause", PROGRAM.replace("@", "hyperband"), "scheduler.type", "a command has no checkpoint"
+    ),
+    Broken(
+        "a command that is to pause for a median",
+        PROGRAM.replace("@", "median, hard_stop: false"),
+        "scheduler.hard_stop",
+        "asha, median, race or cap can stop it",
+    ),
+    Broken(
+        "places that paused trials would take",
+        good("type: fifo", "type: hyperband")
+        .replace("algorithm: grid", "algorithm: optuna, num_samples: 4")
+        .replace("grid: [1", "choice: [1")
+        + "max_concurrent_trials: 2\n",
+        "max_concurrent_trials",
+        "would count the trials that hyperband pauses",
+    ),
+    Broken(
+        "a median of nobody",
+        good("type: fifo", "type: median, min_samples_required: 0"),
+        "scheduler.min_samples_required",
+        "at least 1",
+    ),
+    Broken("grace of pbt", population("grace_period: 1"), "scheduler.grace_period", "only for asha or median"),
+    Broken(
+        "pbt without an interval",
+        population().replace("perturbation_interval: 1, ", ""),
+        "scheduler.perturbation_interval",
+        "pbt needs it: a trial is compared",
+    ),
+    Broken(
+        "pbt that changes nothing",
+        population("burn_in_period: 1").replace("hyperparam_mutations: {batch_size: [16, 64]}, ", ""),
+        "scheduler.hyperparam_mutations",
+        "pbt needs it: what changes",
+    ),
+    Broken(
+        "a mapping of nothing",
+        population().replace("{batch_size: [16, 64]}", "{}"),
+        "scheduler.hyperparam_mutations",
+        "must not be empty",
+    ),
+    Broken("repeats of a population", population(repeats=3), "repeats", "none repeats another"),
+    Broken("a population on two profiles", population(one_profile=False), "hardware", "give one"),
+    Broken(
+        "a population that optuna chooses",
+        population()
+        .replace("search: {algorithm: grid}", "search: {algorithm: optuna, num_samples: 4}")
+        .replace("grid: [1", "choice: [1"),
+        "scheduler.type",
+        "pbt searches by itself: algorithm grid or random",
+    ),
+    Broken(
+        "a population of one",
+        population().replace("{grid: [1e-3, 1e-2]}", "0.1").replace("{grid: [16, 64, 256]}", "16"),
+        "scheduler.type",
+        "two configurations",
+    ),
+    Broken(
+        "a change of what is none",
+        population().replace("{batch_size: [16", "{batch_sise: [16"),
+        "scheduler.hyperparam_mutations.batch_sise",
+        "did you mean batch_size?",
+    ),
+    Broken(
+        "a change that is no range",
+        population().replace("[16, 64]}", "{normal: [1, 2]}}"),
+        "scheduler.hyperparam_mutations.batch_size",
+        "a list of values, or one of uniform",
+    ),
+    Broken(
+        "a change to a choice",
+        population().replace("[16, 64]}", "{choice: [1, 2]}}"),
+        "scheduler.hyperparam_mutations.batch_size",
+        "written as its list",
+    ),
+    Broken(
+        "a change to a constant",
+        population().replace("[16, 64]}", "3}"),
+        "scheduler.hyperparam_mutations.batch_size",
+        "must be a list of values",
+    ),
+    Broken(
+        "a change within an empty range",
+        population().replace("[16, 64]}", "{uniform: [2, 1]}}"),
+        "scheduler.hyperparam_mutations.batch_size.uniform",
+        "low < high",
+    ),
+    Broken(
+        "a change of a part to a whole",
+        population().replace("batch_size: [16, 64]}", "learning_rate: {randint: [1, 9]}}"),
+        "scheduler.hyperparam_mutations.learning_rate",
+        "whole numbers, and learning_rate may begin as 0.001",
+    ),
+    Broken(
+        "a change of a word",
+        population()
+        .replace("epochs: 20", "epochs: many")
+        .replace("batch_size: [16, 64]}", "epochs: {uniform: [1, 9]}}"),
+        "scheduler.hyperparam_mutations.epochs",
+        "changes by numbers",
+    ),
+    Broken(
+        "a condition on what changes",
+        population()
+        .replace("epochs: 20", "epochs: {choice: [1], when: {batch_size: 16}}")
+        .replace("algorithm: grid", "algorithm: random, num_samples: 2"),
+        "scheduler.hyperparam_mutations.batch_size",
+        "has a when, or stands in one",
+    ),
+    Broken(
+        "bounds the wrong way round",
+        population()
+        .replace("type: pbt", "type: pb2")
+        .replace("hyperparam_mutations: {batch_size: [16, 64]}", "hyperparam_bounds: {batch_size: [64, 16]}"),
+        "scheduler.hyperparam_bounds.batch_size",
+        "low below high",
+    ),
+    Broken("too large a part", population("quantile_fraction: 0.6"), "scheduler.quantile_fraction", "at most 0.5"),
+    Broken(
+        "one factor",
+        population("perturbation_factors: [2]"),
+        "scheduler.perturbation_factors",
+        "[factor, other factor]",
     ),
     Broken(
         "a stop without a target", good("target: 0.95", "stop_at_target: true"), "objective.stop_at_target", "target"

@@ -19,6 +19,11 @@ workload: work:train
 parameters: {size: 1}
 objective: {metric: loss, mode: min}
 """
+GIVEN = {
+    "perturbation_interval": "1",
+    "hyperparam_mutations": "{size: {loguniform: [1, 2]}}",
+    "hyperparam_bounds": "{size: [1, 2]}",
+}
 
 
 def section(key: str) -> str:
@@ -48,8 +53,12 @@ def test_every_scheduler_is_documented_and_makes_tune_s(name: str, tmp_path: Pat
     assert f"`{{type: {name}}}`" in section("scheduler")
     assert set(row.keys) <= set(Scheduler.model_fields)
     target = ("objective.target=0.1",) if row.needs_target else ()
-    spec = spec_of(tmp_path, f"scheduler={{type: {name}}}", *target)
+    population = ("parameters.size={grid: [1, 2]}",) if row.changes else ()
+    needed = "".join(f", {key}: {GIVEN[key]}" for key in row.needs)
+    spec = spec_of(tmp_path, f"scheduler={{type: {name}{needed}}}", *target, *population)
     assert spec.scheduler.kind is row
+    (tmp_path / "again.yaml").write_text(spec.to_yaml())
+    assert load_spec(tmp_path / "again.yaml").scheduler == spec.scheduler
     made = schedulers.scheduler(spec)
     assert isinstance(made, schedulers.Scheduler)
     assert isinstance(made, TrialScheduler)

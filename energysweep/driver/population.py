@@ -1,4 +1,4 @@
-"""Population based training (pbt, pb2): the worst trials go on from the best ones' checkpoints, with other parameters.
+"""Population based training: the worst trials go on from the best ones' checkpoints, with other parameters.
 
 A trial keeps the parameters that it began with: by them it is known in the ledger, in the report and on dashboards.
 What it has now travels beside them (``_NOW``), and each change is a decision. Its joules are its own, whoever's
@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import logging
 import random
-import warnings
 from collections.abc import Mapping
 from typing import Any, Final
 
 from ray.tune.experiment import Trial
 from ray.tune.result import TRAINING_ITERATION
 from ray.tune.schedulers import PopulationBasedTraining, TrialScheduler
-from ray.tune.schedulers.pb2 import PB2
 
-from energysweep.core.errors import one_line
 from energysweep.core.naming import exact_text, value_text
 from energysweep.core.objective import OUR_NAMES, number
 from energysweep.driver.schedulers import Decided, Pausing, Scheduler, judged
@@ -27,16 +24,16 @@ from energysweep.sweepfile.distributions import Distribution
 from energysweep.sweepfile.leaves import together
 from energysweep.tune.points import KEY
 
-log = logging.getLogger(__name__)
+logging.getLogger(PopulationBasedTraining.__module__).setLevel(logging.WARNING)  # what it tells is a decision here
 
 _NOW: Final = "now"
-CHANGES: Final = (
+_CHANGES: Final = (
     "this {kind} changes the parameters of trials while they run: each is shown with those that it began with, and"
     " energysweep explain tells the changes"
 )
 
 
-def pbt(spec: SweepSpec) -> Scheduler:
+def make(spec: SweepSpec) -> Scheduler:
     """Population based training with the sweep's settings."""
     chosen = spec.scheduler
     given = chosen.hyperparam_mutations or {}
@@ -47,11 +44,6 @@ def pbt(spec: SweepSpec) -> Scheduler:
         resample_probability=chosen.resample_probability,
         perturbation_factors=chosen.perturbation_factors,
     )
-
-
-def pb2(spec: SweepSpec) -> Scheduler:
-    """Population based bandits with the sweep's settings."""
-    return _Pb2(spec, {name: list(bounds) for name, bounds in (spec.scheduler.hyperparam_bounds or {}).items()})
 
 
 class _Drawn:
@@ -71,7 +63,7 @@ class _Drawn:
         return min(max(value, self.low), self.high)
 
 
-class _Population(Pausing, PopulationBasedTraining):
+class Population(Pausing, PopulationBasedTraining):
     """What both have in common, between a sweep and Tune's class.
 
     Args:
@@ -80,11 +72,10 @@ class _Population(Pausing, PopulationBasedTraining):
         named: settings of Tune's class.
     """
 
-    _CHANGED: str  # Tune's name of what changes
+    CHANGED: str  # Tune's name of what changes
 
     def __init__(self, spec: SweepSpec, changed: Mapping[str, Any], **named: Any) -> None:
         chosen = spec.scheduler
-        logging.getLogger(PopulationBasedTraining.__module__).setLevel(logging.WARNING)  # decisions are told
         super().__init__(
             time_attr=chosen.resource,
             metric=spec.objective.metric,
@@ -92,11 +83,11 @@ class _Population(Pausing, PopulationBasedTraining):
             perturbation_interval=chosen.perturbation_interval,
             quantile_fraction=chosen.quantile_fraction,
             log_config=False,  # the ledger has the changes
-            **{self._CHANGED: {KEY: {_NOW: dict(changed)}}},
+            **{self.CHANGED: {KEY: {_NOW: dict(changed)}}},
             **named,
         )
         self._parameters = spec.parameters
-        self._changed = dict(changed)
+        self.changed = dict(changed)
         self._reported: dict[str, Any] = {}
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
@@ -124,14 +115,14 @@ class _Population(Pausing, PopulationBasedTraining):
         return "yields"
 
     def _get_new_config(self, trial: Trial, trial_to_clone: Trial) -> tuple[dict[str, Any], dict[str, Any]]:
-        explored = self._explored(trial, trial_to_clone)
+        explored = self.explored(trial, trial_to_clone)
         now = dict(trial_to_clone.config[KEY][_NOW])
-        for name in self._changed:
-            now[name] = self._within(name, explored[name])
+        for name in self.changed:
+            now[name] = self.within_range(name, explored[name])
         point = {**trial.config[KEY], _NOW: now, "given": together(self._parameters, now)}
         return {**trial.config, KEY: point}, {}
 
-    def _explored(self, trial: Trial, trial_to_clone: Trial) -> Mapping[str, Any]:
+    def explored(self, trial: Trial, trial_to_clone: Trial) -> Mapping[str, Any]:
         """The parameters of the one to go on from, some of them changed by Tune's class."""
         found: dict[str, Any] = super()._get_new_config(trial, trial_to_clone)[0][KEY][_NOW]
         return found
@@ -152,52 +143,29 @@ class _Population(Pausing, PopulationBasedTraining):
         report = (self._trial_state[trial_to_clone].last_result or {}).get(TRAINING_ITERATION)
         numbers = {"exploited": trial_to_clone.trial_id, "report": report, "changes": ", ".join(changes) or "nothing"}
         self.decided.append(Decided(trial.trial_id, "paused", "exploited", joules, numbers=numbers))
-        note = CHANGES.format(kind=self.kind)
+        note = _CHANGES.format(kind=self.kind)
         if note not in self.notes:
             self.notes.append(note)
 
     def _as_changed(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Parameters as arithmetic needs them: Tune rounds what begins as a whole number."""
         return {
-            name: float(value) if name in self._changed and self._is_number(name) else value
+            name: float(value) if name in self.changed and self.is_number(name) else value
             for name, value in parameters.items()
         }
 
-    def _is_number(self, name: str) -> bool:
-        drawn = self._changed[name]
+    def is_number(self, name: str) -> bool:
+        """Whether it may become a number with decimals."""
+        drawn = self.changed[name]
         return not (drawn.is_whole if isinstance(drawn, _Drawn) else isinstance(drawn, list))
 
-    def _within(self, name: str, value: Any) -> Any:
+    def within_range(self, name: str, value: Any) -> Any:
         """A changed value, within its range."""
-        drawn = self._changed[name]
+        drawn = self.changed[name]
         return drawn.within(value) if isinstance(drawn, _Drawn) else value
 
 
-class _Pbt(_Population):
+class _Pbt(Population):
     """Population based training."""
 
-    _CHANGED = "hyperparam_mutations"
-
-
-class _Pb2(_Population, PB2):
-    """Population based bandits: a Gaussian process says what to change to."""
-
-    _CHANGED = "hyperparam_bounds"
-
-    def _get_new_config(self, trial: Trial, trial_to_clone: Trial) -> tuple[dict[str, Any], dict[str, Any]]:
-        with warnings.catch_warnings(action="ignore"):  # what Tune calls in SciPy is deprecated, or did not converge
-            return super()._get_new_config(trial, trial_to_clone)
-
-    def _explored(self, trial: Trial, trial_to_clone: Trial) -> Mapping[str, Any]:
-        try:
-            return super()._explored(trial, trial_to_clone)
-        except Exception as error:  # noqa: BLE001 - reports that are all the same, too large, too few for a model
-            log.warning("pb2's model can make nothing of the reports so far: %s", one_line(str(error)))
-            return {name: random.uniform(*bounds) for name, bounds in self._changed.items()}  # noqa: S311
-
-    def _is_number(self, _name: str) -> bool:
-        return True
-
-    def _within(self, name: str, value: Any) -> Any:
-        low, high = self._changed[name]
-        return min(max(value, low), high)
+    CHANGED = "hyperparam_mutations"

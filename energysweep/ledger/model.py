@@ -196,6 +196,7 @@ class Summary:
         budget: what it may spend, and the price of energy; None if it has neither.
         budget_end: what a budget that ended it has left open, as its driver noted; None if it did not.
         workload: what was trained, as the sweep names it; empty if it is not known.
+        changed_by: the scheduler that changes the parameters of trials while they run; empty if none does.
     """
 
     sweep: str
@@ -223,6 +224,7 @@ class Summary:
     forecast: RunForecast | None = None
     budget: Budget | None = None
     budget_end: Mapping[str, Any] | None = None
+    changed_by: str = ""
 
     @property
     def budget_charges(self) -> Mapping[str, Charge]:

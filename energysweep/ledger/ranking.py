@@ -127,8 +127,22 @@ def with_ties(
     return tuple(replace(each, tied_with_cheapest=tied.get(id(each), False)) for each in configurations)
 
 
-def note(configurations: Sequence[ConfigurationSummary], objective: Objective | None) -> str | None:
-    """What a reader has to know about ties in this sweep; None if there is nothing to compare."""
+def note(
+    configurations: Sequence[ConfigurationSummary], objective: Objective | None, changed_by: str = ""
+) -> str | None:
+    """What a reader has to know about ties in this sweep; None if there is nothing to compare.
+
+    Args:
+        configurations: of the sweep.
+        objective: of the sweep.
+        changed_by: the scheduler that changes the parameters of trials while they run, if one does.
+    """
+    if changed_by:
+        return (
+            f"{changed_by} changed the parameters of trials while they ran, which went on from each other's work. Each"
+            " stands here with the parameters that it began with and the energy that it spent itself; explain tells"
+            " what changed."
+        )
     members = [each for _, each in ranked(configurations, objective)]
     if len(members) < 2:
         return None

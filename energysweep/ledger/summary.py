@@ -24,7 +24,7 @@ from energysweep.ledger.run_state import RunState
 from energysweep.ledger.saving import Plan, saved
 from energysweep.ledger.store import LedgerData
 from energysweep.ledger.trials import TrialSummary, order, summarise_trials
-from energysweep.sweepfile.algorithms import SCHEDULERS
+from energysweep.sweepfile.algorithms import SCHEDULERS, SchedulerType
 
 
 def summarise(data: LedgerData, carbon: Intensity | None = None) -> Summary:
@@ -47,7 +47,8 @@ def summary_of(state: RunState, data: LedgerData, carbon: Intensity | None = Non
     plan = Plan.noted(run)
     own_trials = [trial for trial in trials if not trial.stage]
     found = extent(run, trials)
-    groups = configurations_of(own_trials, objective, names, only_winners_repeat=_only_winners_repeat(run))
+    kind = _scheduler(run)
+    groups = configurations_of(own_trials, objective, names, only_winners_repeat=kind is not None and kind.needs_all)
     configurations = with_ties(groups, objective)
     return Summary(
         sweep=str(run.get("id", "")),
@@ -79,6 +80,7 @@ def summary_of(state: RunState, data: LedgerData, carbon: Intensity | None = Non
         budget=Budget.noted(run, intensity),
         budget_end=run.get("budget") if found.status == STOPPED else None,
         workload=_workload(run.get("spec") or {}),
+        changed_by=kind.name if kind is not None and kind.changes else "",
         forecast=RunForecast.noted(run, state.charged_joules),
     )
 
@@ -142,9 +144,8 @@ def stages_of(trials: Iterable[TrialSummary], objectives: Mapping[str, Objective
     return tuple(StageSummary(name, metrics.get(name), tuple(groups[name])) for name in names)
 
 
-def _only_winners_repeat(run: Mapping[str, Any]) -> bool:
-    kind = SCHEDULERS.get(((run.get("spec") or {}).get("scheduler") or {}).get("type", ""))
-    return kind is not None and kind.needs_all
+def _scheduler(run: Mapping[str, Any]) -> SchedulerType | None:
+    return SCHEDULERS.get(((run.get("spec") or {}).get("scheduler") or {}).get("type", ""))
 
 
 def configurations_of(

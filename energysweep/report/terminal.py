@@ -270,7 +270,12 @@ def terminal_table(summary: Summary) -> RenderableType:
     # Text, not str: rich would read a user's [brackets] as its own markup.
     stages = [_stage_note(stage) for stage in summary.stages]
     startup = [_startup_note(summary), untold_note(summary), _saved_note(summary)]
-    notes = [*stages, *startup, note(summary.configurations, summary.objective), *not_measured(summary)]
+    notes = [
+        *stages,
+        *startup,
+        note(summary.configurations, summary.objective, summary.changed_by),
+        *not_measured(summary),
+    ]
     below = [Text(f"Note: {each}", style="dim") for each in notes if each]
     if (said := scored(summary)) is not None:
         below.insert(0, Text(said))

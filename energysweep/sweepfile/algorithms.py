@@ -147,7 +147,7 @@ SCHEDULERS: Final[dict[str, SchedulerType]] = _named(
         SchedulerType(
             "pbt",
             "lets the worst go on from the best with their parameters, changed a little",
-            "energysweep.driver.population:pbt",
+            "energysweep.driver.population:make",
             keys=(
                 *_POPULATION,
                 "burn_in_period",
@@ -162,7 +162,7 @@ SCHEDULERS: Final[dict[str, SchedulerType]] = _named(
         SchedulerType(
             "pb2",
             "is pbt whose changes a Gaussian process chooses",
-            "energysweep.driver.population:pb2",
+            "energysweep.driver.pb2:make",
             keys=(*_POPULATION, "hyperparam_bounds"),
             needs=("perturbation_interval", "hyperparam_bounds"),
             needs_pauses=True,

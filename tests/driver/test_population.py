@@ -20,6 +20,8 @@ from energysweep.tune.points import KEY, unwrap, wrap
 USELESS = [None, "n/a", True, math.nan, 10**400, [0.9]]
 DOUBLED = {"type": "pbt", "perturbation_interval": 2, "resample_probability": 0, "perturbation_factors": (2.0, 2.0)}
 
+BOUNDED = {"type": "pb2", "perturbation_interval": 1, "hyperparam_bounds": {"lr": [0.05, 0.3]}}
+
 
 def spec_of(parameters: dict[str, Any], **settings: Any) -> SweepSpec:
     return SweepSpec.model_validate(
@@ -233,8 +235,7 @@ def test_those_that_have_no_worker_take_turns() -> None:
 
 
 def test_pb2_asks_its_model_and_stays_within_the_bounds() -> None:
-    settings = {"type": "pb2", "perturbation_interval": 1, "hyperparam_bounds": {"lr": [0.05, 0.3]}}
-    field = Population(spec_of(LR, **settings))
+    field = Population(spec_of(LR, **BOUNDED))
     assert isinstance(field.made, PB2)
     assert isinstance(field.made, PopulationBasedTraining)
     for at in range(1, 4):
@@ -249,12 +250,22 @@ def test_pb2_asks_its_model_and_stays_within_the_bounds() -> None:
 
 
 @pytest.mark.parametrize("value", [0.5, 1e308, -math.inf], ids=str)
-def test_pb2_draws_where_its_model_can_make_nothing_of_the_reports(value: float) -> None:
-    settings = {"type": "pb2", "perturbation_interval": 1, "hyperparam_bounds": {"lr": [0.05, 0.3]}}
-    field = Population(spec_of(LR, **settings))
-    for at in range(1, 5):
+def test_pb2_goes_on_whatever_is_reported(value: float) -> None:
+    field = Population(spec_of(LR, **BOUNDED))
+    for at in range(1, 4):
         for name in "abcd":
             field.report(name, at, value)
+    changed = [trial for trial in field.trials if trial.goes_on_from]
+    assert changed
+    assert all(0.05 <= unwrap(trial.config)["lr"] <= 0.3 for trial in changed)
+
+
+def test_pb2_draws_where_its_model_can_make_nothing_of_the_reports(caplog: pytest.LogCaptureFixture) -> None:
+    field = Population(spec_of(LR, **BOUNDED))
+    for at in range(1, 5):
+        for place, name in enumerate("abcd"):  # what they differ by is beyond all floats
+            field.report(name, at, (1e308 if at % 2 else -1e308) * (1 - place / 10))
+    assert "pb2's model can make nothing of the reports so far" in caplog.text
     changed = [trial for trial in field.trials if trial.goes_on_from]
     assert changed
     assert all(0.05 <= unwrap(trial.config)["lr"] <= 0.3 for trial in changed)

@@ -179,3 +179,13 @@ def test_the_table_and_summary_json_mark_ties() -> None:
     (row,) = [line for line in printed(terminal_table(summary)).splitlines() if line.startswith("x=b")]
     assert row.endswith("with cheapest")
     assert [each["tied_with_cheapest"] for each in summary.to_dict()["configurations"]] == [False, True]
+
+
+@pytest.mark.parametrize("kind", ["pbt", "pb2"])
+def test_a_population_s_report_says_whose_parameters_and_whose_energy_it_shows(kind: str) -> None:
+    summary = summarise(example(spec={"name": "n", "workload": "w:t", "scheduler": {"type": kind}}))
+    assert summary.changed_by == kind
+    said = " ".join(printed(terminal_table(summary)).split())
+    assert f"{kind} changed the parameters of trials while they ran" in said
+    assert "Set repeats" not in said  # it has none
+    assert summarise(example()).changed_by == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ray.tune.experiment import Trial
@@ -21,7 +22,8 @@ def make(spec: SweepSpec) -> Median:
         mode=spec.objective.mode,
         grace_period=chosen.grace_period,
         min_samples_required=chosen.min_samples_required,
-        min_time_slice=chosen.min_time_slice,
+        # Tune's default is 0: a pause, and another start, at each report as long as others wait.
+        min_time_slice=math.inf if chosen.min_time_slice is None else chosen.min_time_slice,
         hard_stop=chosen.hard_stop,
     )
 

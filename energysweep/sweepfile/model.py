@@ -91,8 +91,8 @@ class Scheduler(Model):
     """asha, hyperband: one in so many trials goes on after a rung (Tune's reduction_factor); 4 or 3."""
     min_samples_required: Annotated[int, Field(ge=1)] = 3
     """median: of so many others a median is made, and of no fewer (Tune's min_samples_required)."""
-    min_time_slice: NotNegative = 0
-    """median: before that, a trial yields to those that wait once it has used this much more."""
+    min_time_slice: NotNegative | None = None
+    """median: before there are enough, a trial yields to those that wait after so much (Tune's); never by default."""
     hard_stop: bool = True
     """median: false pauses the worse ones, which go on after all others (Tune's hard_stop)."""
     perturbation_interval: Positive | None = None

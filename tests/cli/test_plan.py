@@ -68,6 +68,21 @@ def test_without_a_target_the_grid_and_the_race_for_the_best_are_forecast(
     assert [each["scheduler"] for each in told["plans"]] == ["fifo", "race"]
 
 
+def test_tune_s_own_schedulers_are_forecast_but_those_that_change_parameters(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write_run(tmp_path / "run", GRID)
+    # Both brackets of 2 go to 2 reports of 10 J, without a rung before; nobody has three others to be compared with.
+    for scheduler, joules in (("{type: hyperband, max_resource: 2}", 60.0), ("{type: median}", 150.0)):
+        write_sweep(tmp_path, f"{SWEEP}scheduler: {scheduler}\n")
+        own = next(each for each in plans(tmp_path, capsys, "--from", str(run))["plans"] if each["is_own"])
+        assert own["energy_joules"]["value"] == pytest.approx(joules, rel=0.05)
+    settings = "perturbation_interval: 1, hyperparam_mutations: {rate: {uniform: [0, 1]}}"
+    write_sweep(tmp_path, f"{SWEEP}scheduler: {{type: pbt, {settings}}}\n")
+    assert main(["plan", str(tmp_path / "sweep.yaml"), "--from", str(run)]) == 0
+    assert "What pbt will cost cannot be rehearsed." in capsys.readouterr().out
+
+
 def test_what_nobody_has_measured_is_unknown_and_what_would_tell_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

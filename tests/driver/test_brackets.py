@@ -327,7 +327,10 @@ def test_a_median_that_pauses_does_so_at_checkpoints_only() -> None:
 
 
 def test_trials_yield_while_too_few_have_told_something() -> None:
-    field = Controller(scheduler(spec_of(type="median")), "a", "b")
+    field = Controller(scheduler(spec_of(type="median", min_time_slice=0)), "a", "b")
     field.trials[1].status = Trial.PENDING
     assert field.report("a", 1, 0.9) == "PAUSE"
     assert [(one.what, one.why) for one in field.made.decided] == [("paused", "yields")]
+    patient = Controller(scheduler(spec_of(type="median")), "a", "b")  # another start would cost joules
+    patient.trials[1].status = Trial.PENDING
+    assert [patient.report("a", at, 0.9) for at in (1, 2)] == ["CONTINUE", "CONTINUE"]

@@ -46,7 +46,7 @@ def words(each: DecisionRow, *, estimated: bool = False) -> str:
         ),
         (row("ended", "reached"), "reached the target"),
         (row("failed", "tried again", 7.0), "failed at 7.00 J; it is tried again"),
-        (row("ended", "hyperband", 7.0, 6.0, rung=2), "ended at 7.00 J by hyperband (limit 6.00 J, rung 2)"),
+        (row("ended", "bohb", 7.0, 6.0, rung=2), "ended at 7.00 J by bohb (limit 6.00 J, rung 2)"),
         (row("waiting", ""), "waiting"),
         (row("waiting", "", below_grams=None), "waiting (below_grams n/a)"),
         (row("resumed", "run")._replace(trial=""), "the run was resumed at 100 J"),

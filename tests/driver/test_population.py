@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,10 +12,11 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import PopulationBasedTraining
 from ray.tune.schedulers.pb2 import PB2
 
+from energysweep.core.errors import InputError
 from energysweep.core.records import DecisionRow
 from energysweep.driver.schedulers import Scheduler, scheduler
 from energysweep.ledger.decisions import told
-from energysweep.sweepfile import SweepSpec, points
+from energysweep.sweepfile import SweepSpec, check_search, points
 from energysweep.tune.points import KEY, unwrap, wrap
 
 USELESS = [None, "n/a", True, math.nan, 10**400, [0.9]]
@@ -269,3 +271,12 @@ def test_pb2_draws_where_its_model_can_make_nothing_of_the_reports(caplog: pytes
     changed = [trial for trial in field.trials if trial.goes_on_from]
     assert changed
     assert all(0.05 <= unwrap(trial.config)["lr"] <= 0.3 for trial in changed)
+
+
+def test_what_pb2_needs_and_is_not_installed_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = spec_of(LR, **BOUNDED)
+    check_search(spec)
+    monkeypatch.setitem(sys.modules, "sklearn", None)  # as Python has it of a package that is not there
+    with pytest.raises(InputError, match="pb2 needs what is not installed: pip install scikit-learn"):
+        check_search(spec)
+    check_search(spec_of(LR))

@@ -76,7 +76,7 @@ class OneTrial:
 class Population:
     """Tune's controller, and all its trials at work."""
 
-    search_alg = None
+    search_alg: Any = None
 
     def __init__(self, spec: SweepSpec) -> None:
         self.made: Scheduler = scheduler(spec)

@@ -9,9 +9,9 @@ from ray.tune.search.optuna import OptunaSearch
 
 from energysweep.driver.search import Suggester
 from energysweep.sweepfile import SweepSpec
-from energysweep.sweepfile.algorithms import SAMPLERS
 from energysweep.sweepfile.distributions import Distribution
 from energysweep.sweepfile.leaves import Space, leaves
+from energysweep.sweepfile.samplers import make_sampler
 
 
 def make(spec: SweepSpec) -> Suggester:
@@ -27,16 +27,9 @@ def make(spec: SweepSpec) -> Suggester:
         space=_DefinedByRun(Space(leaves(spec.parameters))),
         metric=list(metrics) if several else next(iter(metrics)),
         mode=list(metrics.values()) if several else next(iter(metrics.values())),
-        sampler=_sampler(optuna.samplers, spec),
+        sampler=make_sampler(spec),
     )
     return Suggester(searcher, tuple(metrics))
-
-
-def _sampler(samplers: Any, spec: SweepSpec) -> Any:
-    made_by = getattr(samplers, SAMPLERS[spec.search.sampler].made_by)
-    quiet = {"warn_independent_sampling": False} if spec.search.sampler in ("cmaes", "qmc") else {}
-    with warnings.catch_warnings(action="ignore"):  # some are called experimental, years after they came
-        return made_by(seed=spec.search.seed, **quiet)
 
 
 class _DefinedByRun:

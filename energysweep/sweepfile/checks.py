@@ -203,8 +203,10 @@ def _check_search(spec: SweepSpec) -> Iterator[Problem]:
         able = those([row for row in ALGORITHMS.values() if row.several_metrics])
         yield Problem(("search", "metrics"), f"only algorithm {able} optimises several metrics")
     sampler = SAMPLERS[search.sampler]
-    if "sampler" in search.model_fields_set and kind.name != "optuna":
-        yield Problem(("search", "sampler"), "is Optuna's; it needs algorithm optuna")
+    if kind.name != "optuna":
+        for key in ("sampler", "sampler_settings"):
+            if key in search.model_fields_set:
+                yield Problem(("search", key), "is Optuna's; it needs algorithm optuna")
     elif len(search.metrics or ()) > 1 and not sampler.several_metrics:
         able = those([row for row in SAMPLERS.values() if row.several_metrics])
         yield Problem(("search", "sampler"), f"{sampler.name} optimises one metric only; of several, {able}")

@@ -68,6 +68,8 @@ class Search(Model):
     seed: int = 0
     """Seed of the drawing."""
     sampler: Annotated[SamplerName, Field(description=f"optuna: what it chooses by. {said(SAMPLERS)}")] = "tpe"
+    sampler_settings: Mapping[str, JsonValue] = {}
+    """optuna: the sampler's settings by Optuna's names, such as n_startup_trials: numbers, truth values and texts."""
     metrics: Annotated[Mapping[str, Mode], Field(min_length=1)] | None = None
     """The metrics to optimise together, each min or max, if the algorithm can; by default the objective."""
 

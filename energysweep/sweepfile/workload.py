@@ -24,6 +24,7 @@ from energysweep.core.inputs import is_file
 from energysweep.sweepfile.algorithms import SAMPLERS
 from energysweep.sweepfile.leaves import NESTED_NAME
 from energysweep.sweepfile.model import SweepSpec
+from energysweep.sweepfile.samplers import make_sampler
 from energysweep.sweepfile.yaml import did_you_mean
 
 # Imported: under the name that a program beside it would use, in the driver and in every worker ----------------------
@@ -234,7 +235,7 @@ def check_search(spec: SweepSpec) -> None:
     """Whether this Python has what the sweep's search and scheduler need.
 
     Raises:
-        InputError: a package is not installed, or cannot be imported.
+        InputError: a package is not installed, or cannot be imported; or the sampler refuses its settings.
     """
     needed = spec.scheduler.kind.package
     if needed is not None and find_spec(needed[0]) is None:
@@ -253,6 +254,7 @@ def check_search(spec: SweepSpec) -> None:
     if missing:
         problem = f"{sampler.name} needs what is not installed: pip install {' '.join(missing)}"
         raise spec.document.error(problem, ("search", "sampler"))
+    make_sampler(spec)
 
 
 def load_workload(spec: SweepSpec) -> Callable[..., Any]:

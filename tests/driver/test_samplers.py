@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
+import json
 from pathlib import Path
 
+import optuna
 import pytest
 from ray.tune.search import Searcher
 
 from energysweep.core.errors import InputError
 from energysweep.driver import search
-from energysweep.sweepfile import SweepSpec, load_spec
+from energysweep.sweepfile import SweepSpec, check_search, load_spec
 from energysweep.sweepfile.algorithms import SAMPLERS
+from energysweep.sweepfile.samplers import make_sampler, settings_of
 from energysweep.tune.points import unwrap
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/sweep-yaml.md").read_text(encoding="utf-8")
@@ -71,8 +75,70 @@ def test_energy_is_optimised_beside_accuracy(name: str, tmp_path: Path) -> None:
             "cmaes optimises one metric only; of several, tpe, random, nsga2, nsga3, gp or qmc",
         ),
         (["search.sampler=nsga4"], "did you mean nsga"),
+        (
+            ["search={algorithm: grid, sampler_settings: {n_startup_trials: 5}}", "parameters={}"],
+            "is Optuna's; it needs algorithm optuna",
+        ),
     ],
 )
 def test_what_a_sampler_cannot_do_is_told(options: list[str], said: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=said):
         sweep(tmp_path, *options)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "settings", "attribute", "value"),
+    [
+        ("tpe", "{n_startup_trials: 5, multivariate: true}", "_n_startup_trials", 5),
+        ("tpe", "{multivariate: true, group: true}", "_multivariate", True),
+        ("nsga2", "{population_size: 7, mutation_prob: null}", "_population_size", 7),
+        ("nsga3", "{crossover_prob: 1}", "_child_generation_strategy", None),
+    ],
+)
+def test_a_sampler_is_made_with_its_settings(
+    sampler: str, settings: str, attribute: str, value: object, tmp_path: Path
+) -> None:
+    spec = sweep(tmp_path, f"search.sampler={sampler}", f"search.sampler_settings={settings}")
+    made = make_sampler(spec)
+    assert hasattr(made, attribute)
+    assert value is None or getattr(made, attribute) == value
+    assert suggested(spec) == suggested(spec)
+
+
+def test_settings_change_what_is_suggested(tmp_path: Path) -> None:
+    at_random = suggested(sweep(tmp_path))
+    learned = suggested(sweep(tmp_path, "search.sampler_settings={n_startup_trials: 1}"))
+    assert at_random[0] == learned[0]
+    assert at_random[2:] != learned[2:]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "settings", "said"),
+    [
+        ("tpe", "{n_startup: 5}", r"sampler_settings.n_startup: is no setting of tpe; did you mean n_startup_trials"),
+        ("tpe", "{seed: 5}", r"seed: is no setting of tpe.*allowed: .*n_startup_trials"),
+        ("tpe", "{gamma: 5}", r"gamma: is no setting of tpe"),
+        ("tpe", "{constraints_func: 5}", r"constraints_func: is no setting of tpe"),
+        ("random", "{n_startup_trials: 5}", r"is no setting of random \(it has none\)"),
+        ("tpe", "{n_startup_trials: 5.5}", r"n_startup_trials: must be a whole number, not 5.5"),
+        ("tpe", "{n_startup_trials: true}", r"n_startup_trials: must be a whole number, not true"),
+        ("tpe", "{multivariate: 1}", r"multivariate: must be true or false or null, not 1"),
+        ("nsga2", "{crossover_prob: .inf}", r"crossover_prob: must be a number, not Infinity"),
+        ("nsga2", "{population_size: 1}", r"sampler_settings: Optuna refuses them for nsga2: .*population_size"),
+        ("tpe", "{group: true, multivariate: false}", r"sampler_settings: Optuna refuses them for tpe: .*group"),
+    ],
+)
+def test_what_a_sampler_refuses_is_told_before_anything_runs(
+    sampler: str, settings: str, said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=said):
+        check_search(sweep(tmp_path, f"search.sampler={sampler}", f"search.sampler_settings={settings}"))
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_setting_that_a_sampler_has_can_be_given_as_its_default(name: str, tmp_path: Path) -> None:
+    made_by = getattr(optuna.samplers, SAMPLERS[name].made_by)
+    defaults = {each: inspect.signature(made_by).parameters[each].default for each in settings_of(made_by)}
+    assert "seed" not in defaults
+    if all(importlib.util.find_spec(each) is not None for each in SAMPLERS[name].packages):
+        check_search(sweep(tmp_path, f"search.sampler={name}", f"search.sampler_settings={json.dumps(defaults)}"))

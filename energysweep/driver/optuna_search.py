@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ray.tune.search.optuna import OptunaSearch
@@ -11,6 +12,7 @@ from energysweep.driver.search import Suggester
 from energysweep.sweepfile import SweepSpec
 from energysweep.sweepfile.distributions import Distribution
 from energysweep.sweepfile.leaves import Space, leaves
+from energysweep.sweepfile.model import Constraint
 from energysweep.sweepfile.samplers import make_sampler
 
 
@@ -23,13 +25,45 @@ def make(spec: SweepSpec) -> Suggester:
     warnings.filterwarnings("ignore", message="Define-by-run function", category=UserWarning)
     metrics = dict(spec.search.metrics or {spec.objective.metric: spec.objective.mode})
     several = len(metrics) > 1
-    searcher = OptunaSearch(
+    searcher = _Search(
+        spec.search.constraints or {},
         space=_DefinedByRun(Space(leaves(spec.parameters))),
         metric=list(metrics) if several else next(iter(metrics)),
         mode=list(metrics.values()) if several else next(iter(metrics.values())),
-        sampler=make_sampler(spec),
+        sampler=make_sampler(spec, **({"constraints_func": _excess} if spec.search.constraints else {})),
     )
-    return Suggester(searcher, tuple(metrics))
+    return Suggester(searcher, tuple(dict.fromkeys([*metrics, *(spec.search.constraints or ())])))
+
+
+_EXCESS = "energysweep:excess"  # of a trial in the study
+
+
+def _excess(trial: Any) -> Sequence[float]:
+    """By how much a finished trial is beyond each limit, as Optuna asks for it."""
+    found: Sequence[float] = trial.user_attrs[_EXCESS]
+    return found
+
+
+class _Search(OptunaSearch):
+    """Tune's search with Optuna, whose study also knows how far each trial is beyond its limits.
+
+    Tune has no way to tell a study more than the values that it optimises.
+
+    Args:
+        constraints: limits by metric; of all of them a result has the value.
+        optuna: what Tune's takes.
+    """
+
+    def __init__(self, constraints: Mapping[str, Constraint], **optuna: Any) -> None:
+        super().__init__(**optuna)
+        self._constraints = constraints
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Take note of what a trial has reached."""
+        if self._constraints and result:
+            excess = [each for name, limits in self._constraints.items() for each in limits.excess(result[name])]
+            self._ot_trials[trial_id].set_user_attr(_EXCESS, excess)
+        super().on_trial_complete(trial_id, result, error)
 
 
 class _DefinedByRun:

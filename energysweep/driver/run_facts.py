@@ -132,9 +132,9 @@ def objectives(spec: SweepSpec) -> dict[str, Objective]:
 
 
 def shown_first(spec: SweepSpec) -> tuple[str, ...]:
-    """The metrics that dashboards show before others: of the objectives, then those that the search optimises."""
+    """The metrics that dashboards show before others: of the objectives, then those that the search learns from."""
     asked_for = [objective.metric for objective in objectives(spec).values()]
-    return tuple(dict.fromkeys([*asked_for, *(spec.search.metrics or ())]))
+    return tuple(dict.fromkeys([*asked_for, *spec.search.learns_from]))
 
 
 def owner() -> str:

@@ -45,6 +45,7 @@ class Sampler:
         made_by: the class of ``optuna.samplers``.
         does: what it does, after its name.
         several_metrics: it can optimise several metrics together.
+        constraints: it can prefer what meets limits.
         packages: what it imports beside Optuna.
     """
 
@@ -52,6 +53,7 @@ class Sampler:
     made_by: str
     does: str
     several_metrics: bool = True
+    constraints: bool = False
     packages: tuple[str, ...] = ()
 
 
@@ -110,11 +112,11 @@ ALGORITHMS: Final[dict[str, Algorithm]] = _named(
 )
 SAMPLERS: Final[dict[str, Sampler]] = _named(
     (
-        Sampler("tpe", "TPESampler", "is the tree-structured Parzen estimator"),
+        Sampler("tpe", "TPESampler", "is the tree-structured Parzen estimator", constraints=True),
         Sampler("random", "RandomSampler", "learns nothing"),
-        Sampler("nsga2", "NSGAIISampler", "is evolution, for several metrics"),
-        Sampler("nsga3", "NSGAIIISampler", "is evolution, for many metrics"),
-        Sampler("gp", "GPSampler", "is a Gaussian process", packages=("scipy", "torch")),
+        Sampler("nsga2", "NSGAIISampler", "is evolution, for several metrics", constraints=True),
+        Sampler("nsga3", "NSGAIIISampler", "is evolution, for many metrics", constraints=True),
+        Sampler("gp", "GPSampler", "is a Gaussian process", constraints=True, packages=("scipy", "torch")),
         Sampler("cmaes", "CmaEsSampler", "is CMA-ES, for numbers", several_metrics=False, packages=("cmaes",)),
         Sampler("qmc", "QMCSampler", "spreads evenly and learns nothing", packages=("scipy",)),
     )

@@ -11,12 +11,12 @@ from energysweep.core.inputs import is_file
 from energysweep.core.objective import OUR_NAMES, TUNES_NAMES
 from energysweep.core.records import MAX_CPUS
 from energysweep.meters.kinds import AUTO, find_kind, trace_path
-from energysweep.sweepfile.algorithms import ALGORITHMS, SAMPLERS, SCHEDULERS, reading, those
+from energysweep.sweepfile.algorithms import ALGORITHMS, SAMPLERS, SCHEDULERS, Sampler, reading, those
 from energysweep.sweepfile.conditions import check_conditions
 from energysweep.sweepfile.distributions import Distribution, Grid, not_nan
 from energysweep.sweepfile.foreign import check_foreign
 from energysweep.sweepfile.leaves import NESTED_NAME, Leaf, leaves
-from energysweep.sweepfile.model import Scheduler, SweepSpec
+from energysweep.sweepfile.model import Constraint, Scheduler, SweepSpec
 from energysweep.sweepfile.population import check_population
 from energysweep.sweepfile.space import TooMany, large_text, trial_count
 from energysweep.sweepfile.stages import check_stages
@@ -204,12 +204,26 @@ def _check_search(spec: SweepSpec) -> Iterator[Problem]:
         yield Problem(("search", "metrics"), f"only algorithm {able} optimises several metrics")
     sampler = SAMPLERS[search.sampler]
     if kind.name != "optuna":
-        for key in ("sampler", "sampler_settings"):
+        for key in ("sampler", "sampler_settings", "constraints"):
             if key in search.model_fields_set:
                 yield Problem(("search", key), "is Optuna's; it needs algorithm optuna")
     elif len(search.metrics or ()) > 1 and not sampler.several_metrics:
         able = those([row for row in SAMPLERS.values() if row.several_metrics])
         yield Problem(("search", "sampler"), f"{sampler.name} optimises one metric only; of several, {able}")
+    if kind.name == "optuna" and search.constraints is not None:
+        yield from _check_constraints(sampler, search.constraints)
+
+
+def _check_constraints(sampler: Sampler, constraints: Mapping[str, Constraint]) -> Iterator[Problem]:
+    if not sampler.constraints:
+        able = those([row for row in SAMPLERS.values() if row.constraints])
+        yield Problem(("search", "constraints"), f"{sampler.name} knows no constraints; {able} do")
+    for metric, limits in constraints.items():
+        path = ("search", "constraints", metric)
+        if limits.at_most is None and limits.at_least is None:
+            yield Problem(path, "has no limit: give at_most or at_least, a number")
+        elif limits.at_most is not None and limits.at_least is not None and limits.at_most < limits.at_least:
+            yield Problem(path, f"can never be met: at_most {limits.at_most:g} is below at_least {limits.at_least:g}")
 
 
 def _check_scheduler(spec: SweepSpec) -> Iterator[Problem]:

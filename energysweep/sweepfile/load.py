@@ -21,6 +21,7 @@ from energysweep.sweepfile.foreign import ELSEWHERE, TUNES_KEYS
 from energysweep.sweepfile.model import (
     Budget,
     Carbon,
+    Constraint,
     Hardware,
     Objective,
     Price,
@@ -50,6 +51,7 @@ _MODELS: dict[KeyPath, type[BaseModel]] = {
     ("objective",): Objective,
     ("results",): Results,
     ("search",): Search,
+    ("search", "constraints", "*"): Constraint,
     ("scheduler",): Scheduler,
     ("hardware", "*"): Hardware,
     ("stages", "*"): Stage,
@@ -152,8 +154,10 @@ def _unknown_key(path: KeyPath) -> str:
 
 
 def _model_at(path: KeyPath) -> type[BaseModel]:
-    named = path[:1] in (("hardware",), ("stages",))  # by names of the user's
-    return _MODELS[(path[0], "*", *path[2:]) if named else path]
+    for above in (("hardware",), ("stages",), ("search", "constraints")):  # what is below has names of the user's
+        if path[: len(above)] == above and len(path) > len(above):
+            path = (*above, "*", *path[len(above) + 1 :])
+    return _MODELS[path]
 
 
 # ``--set key.path=value``: change a sweep without editing its file ---------------------------------------------------

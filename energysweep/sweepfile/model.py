@@ -59,6 +59,20 @@ class Objective(Model):
         return Rule(self.metric, self.mode, self.target, self.patience)
 
 
+class Constraint(Model):
+    """Within which limits a metric is to be."""
+
+    at_most: Number | None = None
+    """The largest allowed value."""
+    at_least: Number | None = None
+    """The smallest allowed value."""
+
+    def excess(self, value: float) -> list[float]:
+        """By how much a value is beyond each limit; none above 0: it is within them."""
+        above = [] if self.at_most is None else [value - self.at_most]
+        return above if self.at_least is None else [*above, self.at_least - value]
+
+
 class Search(Model):
     """How configurations are chosen."""
 
@@ -72,6 +86,14 @@ class Search(Model):
     """optuna: the sampler's settings by Optuna's names, such as n_startup_trials: numbers, truth values and texts."""
     metrics: Annotated[Mapping[str, Mode], Field(min_length=1)] | None = None
     """The metrics to optimise together, each min or max, if the algorithm can; by default the objective."""
+
+    constraints: Annotated[Mapping[str, Constraint], Field(min_length=1)] | None = None
+    """optuna: limits of metrics, such as energy_joules; what is within them is preferred."""
+
+    @property
+    def learns_from(self) -> tuple[str, ...]:
+        """The metrics that it asks for beside the objective."""
+        return tuple(dict.fromkeys([*(self.metrics or ()), *(self.constraints or ())]))
 
     @property
     def kind(self) -> Algorithm:

@@ -13,6 +13,7 @@ from ray.tune.search import Searcher
 
 from energysweep.core.errors import InputError
 from energysweep.driver import search
+from energysweep.driver.run_facts import shown_first
 from energysweep.sweepfile import SweepSpec, check_search, load_spec
 from energysweep.sweepfile.algorithms import SAMPLERS
 from energysweep.sweepfile.samplers import make_sampler, settings_of
@@ -142,3 +143,82 @@ def test_every_setting_that_a_sampler_has_can_be_given_as_its_default(name: str,
     assert "seed" not in defaults
     if all(importlib.util.find_spec(each) is not None for each in SAMPLERS[name].packages):
         check_search(sweep(tmp_path, f"search.sampler={name}", f"search.sampler_settings={json.dumps(defaults)}"))
+
+
+def tried(spec: SweepSpec, number: int) -> list[float]:
+    """The energy of each suggestion, where accuracy has its price: the better, the dearer."""
+    searcher = search.searcher(spec, {})
+    assert isinstance(searcher, Searcher)
+    found = []
+    for trial in map(str, range(number)):
+        suggestion = searcher.suggest(trial)
+        assert isinstance(suggestion, dict)
+        x = unwrap(suggestion)["x"]
+        found.append(1000 * x)
+        result = {"accuracy": x, "energy_joules": 1000 * x, "joules_left": 1000 - 1000 * x, "training_iteration": 1}
+        searcher.on_trial_complete(trial, result)
+    return found
+
+
+@pytest.mark.parametrize("limit", ["energy_joules: {at_most: 500}", "joules_left: {at_least: 500}"])
+@pytest.mark.parametrize("name", [row.name for row in SAMPLERS.values() if row.constraints])
+def test_a_configuration_within_its_limits_is_preferred(name: str, limit: str, tmp_path: Path) -> None:
+    if any(importlib.util.find_spec(each) is None for each in SAMPLERS[name].packages):
+        pytest.skip(f"{name} is not installed")
+    options = ["parameters={x: {uniform: [0, 1]}}", f"search.sampler={name}"]
+    if "nsga" in name:
+        options.append("search.sampler_settings={population_size: 10, mutation_prob: 0.2}")
+    number = 20 if name == "gp" else 60  # it takes the longest, and learns the fastest
+    free = tried(sweep(tmp_path, *options), number)[-number // 2 :]
+    limited = tried(sweep(tmp_path, *options, f"search.constraints={{{limit}}}"), number)[-number // 2 :]
+    assert sum(joules > 600 for joules in free) > number / 4
+    assert sum(joules <= 501 for joules in limited) > number / 4  # a Gaussian process goes to the limit itself
+    assert max(joules for joules in limited if joules <= 501) > 400  # and of those, the best
+
+
+def test_optuna_knows_how_far_the_mean_of_the_repeats_is_beyond_each_limit(tmp_path: Path) -> None:
+    limits = "search.constraints={energy_joules: {at_most: 500, at_least: 1}, accuracy: {at_least: 0.5}}"
+    searcher = search.searcher(sweep(tmp_path, limits, "repeats=2"), {})
+    assert isinstance(searcher, search.RepeatedSearch)
+    for trial in "ab":
+        searcher.suggest(trial)
+    searcher.on_trial_complete("a", {"accuracy": 0.25, "energy_joules": 400.0})
+    searcher.on_trial_complete("b", {"accuracy": 0.5, "energy_joules": 800.0})
+    for trial in "cd":
+        searcher.suggest(trial)
+        searcher.on_trial_complete(trial, {"accuracy": 0.5})
+    [known, unknown] = searcher._searcher._ot_study.trials
+    assert known.state.name == "COMPLETE"
+    assert list(known.user_attrs.values()) == [[100.0, -599.0, 0.125]]
+    assert list(known.system_attrs["constraints"]) == [100.0, -599.0, 0.125]
+    assert unknown.state.name == "FAIL"
+
+
+def test_limits_are_kept_where_a_search_is_saved_and_goes_on(tmp_path: Path) -> None:
+    spec = sweep(tmp_path, "search.constraints={energy_joules: {at_most: 500}}")
+    first, second = (search.searcher(spec, {}) for _ in range(2))
+    assert isinstance(first, search.RepeatedSearch)
+    assert isinstance(second, search.RepeatedSearch)
+    first.suggest("a")
+    first.save(str(tmp_path / "saved"))
+    second.restore(str(tmp_path / "saved"))
+    second._searcher.on_trial_complete("a", {"accuracy": 0.25, "energy_joules": 600.0})
+    assert [list(trial.user_attrs.values()) for trial in second._searcher._ot_study.trials] == [[[100.0]]]
+
+
+def test_the_samplers_that_know_constraints_are_those_that_take_them() -> None:
+    takes = {
+        row.name
+        for row in SAMPLERS.values()
+        if "constraints_func" in inspect.signature(getattr(optuna.samplers, row.made_by)).parameters
+    }
+    assert takes == {row.name for row in SAMPLERS.values() if row.constraints}
+
+
+def test_a_sweep_with_constraints_is_written_as_it_was_and_dashboards_show_their_metrics(tmp_path: Path) -> None:
+    spec = sweep(
+        tmp_path, "search.constraints={energy_joules: {at_most: 500}}", "search.sampler_settings={group: false}"
+    )
+    (tmp_path / "again.yaml").write_text(spec.to_yaml())
+    assert load_spec(tmp_path / "again.yaml").search == spec.search
+    assert shown_first(spec) == ("accuracy", "energy_joules")

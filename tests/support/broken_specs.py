@@ -102,6 +102,11 @@ def _stage(text: str) -> str:
     return good("  epochs: 20", f"  pretrained: {{grid: [null, {{from: base}}]}}\nstages:\n  {text}")
 
 
+def _constrained(text: str, more: str = "") -> str:
+    search = f"algorithm: optuna, num_samples: 4{more}, constraints: {{{text}}}"
+    return good("algorithm: grid", search).replace("{grid: ", "{choice: ")
+
+
 BROKEN = [
     # the file
     Broken("no such file", None, None, "there is no such file"),
@@ -319,6 +324,30 @@ BROKEN = [
         "use choice",
     ),
     Broken("metrics without optuna", good("algorithm: grid", "metrics: {accuracy: max}"), "search.metrics", "only"),
+    Broken(
+        "constraints without optuna",
+        good("algorithm: grid", "constraints: {energy_joules: {at_most: 5}}"),
+        "search.constraints",
+        "needs algorithm optuna",
+    ),
+    Broken(
+        "constraints of a sampler that knows none",
+        _constrained("a: {at_most: 5}", ", sampler: cmaes"),
+        "search.constraints",
+        "cmaes knows no constraints; tpe, nsga2, nsga3 or gp do",
+    ),
+    Broken("a constraint without a limit", _constrained("a/b: {}"), 'search.constraints["a/b"]', "at_most or at_least"),
+    Broken("a constraint in signs", _constrained('a: {"<=": 5}'), 'search.constraints.a["<="]', "at_least, at_most"),
+    Broken("a constraint that is a number", _constrained("a: 5"), "search.constraints.a", "be a mapping"),
+    Broken("a limit that is a text", _constrained('a: {at_most: "5"}'), "search.constraints.a.at_most", "a number"),
+    Broken("a limit that is infinite", _constrained("a: {at_most: .inf}"), "search.constraints.a.at_most", "finite"),
+    Broken("no constraints", _constrained(""), "search.constraints", "not be empty"),
+    Broken(
+        "constraints that exclude each other",
+        _constrained("a: {at_most: 1, at_least: 2}"),
+        "search.constraints.a",
+        "at_most 1 is below at_least 2",
+    ),
     Broken("a scheduler that is none", good("type: fifo", "type: hyperbend"), "scheduler.type", "mean hyperband?"),
     Broken("a resource without asha", good("type: fifo", "resource: energy_joules"), "scheduler.resource", "asha"),
     Broken(

@@ -15,6 +15,7 @@ from energysweep.driver.budget import NOTHING, Amount, Group, Spending
 from energysweep.ledger.budget import Budget, Charge
 from energysweep.ledger.run_state import RunState
 from energysweep.sweepfile import SweepSpec, stage_spec
+from energysweep.sweepfile.reports import full_reports
 
 _TELLING: Final = 1e-6  # as much has to be spent before anybody can say when the rest will be
 _SURELY: Final = 1.2  # of a forecast, in what is proposed to a person
@@ -82,7 +83,7 @@ def _most_reports(spec: SweepSpec) -> Iterator[tuple[str, int]]:
     """How many reports a trial makes at most, where the sweep says it."""
     for stage in ("", *spec.stages):
         part = stage_spec(spec, stage) if stage else spec
-        limits = [part.stop.get("training_iteration")]
+        limits: list[float | None] = [full_reports(part)]
         if part.scheduler.kind.ends_at_max_resource and part.scheduler.resource == "training_iteration":
             limits.append(part.scheduler.max_resource)
         known = [limit for limit in limits if limit is not None]

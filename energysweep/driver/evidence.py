@@ -18,12 +18,11 @@ from energysweep.core.text import count_text
 from energysweep.driver.curves import joules_of_a_start, joules_of_resuming
 from energysweep.ledger.run_state import RunState
 from energysweep.sweepfile import SweepSpec, points, trial_count, varying
-from energysweep.sweepfile.distributions import Choice, Distribution, Grid
+from energysweep.sweepfile.distributions import Distribution
 from energysweep.sweepfile.leaves import leaves
+from energysweep.sweepfile.reports import EPOCHS, full_reports, is_built_in, only_values
 
-_BUILT_IN: Final = "energysweep.workloads."
-_EPOCHS: Final = "epochs"  # of the built-in workloads, which report once in each
-_CHANGES_NO_CURVE: Final = frozenset((_EPOCHS, "checkpoint_every"))  # of theirs
+_CHANGES_NO_CURVE: Final = frozenset((EPOCHS, "checkpoint_every"))  # of the built-in workloads
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,9 @@ def _gathered(
     longest = max(len(trial.joules) for trial in trials)
     known_by_group: dict[str, dict[int, Known]] = {}
     for group, members in groups.items():
-        wanted = [_length(spec, trial.parameters) or max(ran_out[group], default=usual) or longest for trial in members]
+        wanted = [
+            full_reports(spec, trial.parameters) or max(ran_out[group], default=usual) or longest for trial in members
+        ]
         known_by_group[group] = {
             place if again else trial.seed: _known(trial, length, spec)
             for place, (trial, length) in enumerate(zip(members, wanted, strict=True))
@@ -160,12 +161,12 @@ def _gathered(
         found = [by_key.get(arm, {}) for arm in arms]
         inside = set(arms)
         others = [known_by_group[group] for group, members in groups.items() if members[0].key not in inside]
-    is_known = usual is not None or all(_length(spec, trial.parameters) is not None for trial in trials)
+    is_known = usual is not None or all(full_reports(spec, trial.parameters) is not None for trial in trials)
     return Evidence(found, others, is_known, power, estimated, again, tuple(dict.fromkeys(notes)))
 
 
 def _known(trial: _Trial, length: int, spec: SweepSpec) -> Known:
-    most = _length(spec, trial.parameters)
+    most = full_reports(spec, trial.parameters)
     made = len(trial.joules) if most is None else min(len(trial.joules), most)
     whole = (
         made if trial.ran_out and (most is None or most >= len(trial.joules)) and most is None else max(length, made)
@@ -175,18 +176,7 @@ def _known(trial: _Trial, length: int, spec: SweepSpec) -> Known:
 
 def tells_length(spec: SweepSpec) -> bool:
     """Whether the sweep itself says how many reports a trial makes that nobody stops."""
-    return _length(spec, {_EPOCHS: 1}) is not None
-
-
-def _length(spec: SweepSpec, parameters: Mapping[str, Any]) -> int | None:
-    """How many reports a trial makes, as the sweep says; None if it does not."""
-    said = [limit for metric, limit in spec.stop.items() if metric == "training_iteration" and limit >= 1]
-    epochs = None
-    if (spec.workload or "").startswith(_BUILT_IN):
-        epochs = parameters.get(_EPOCHS) if _EPOCHS in varying(spec) else _values(spec).get(_EPOCHS)
-    if isinstance(epochs, int) and epochs >= 1:
-        said.append(epochs)
-    return int(min(said)) if said else None
+    return full_reports(spec, {EPOCHS: 1}) is not None
 
 
 # A run's trials ------------------------------------------------------------------------------------------------------
@@ -228,26 +218,15 @@ def _stopped_otherwise(spec: SweepSpec, facts: Mapping[str, Any]) -> bool:
 
 def _compared(spec: SweepSpec, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters by which configurations are the same, by name."""
-    built_in = (spec.workload or "").startswith(_BUILT_IN)
-    ignored = _CHANGES_NO_CURVE - set(varying(spec)) if built_in else frozenset()
-    known = _values(spec)
+    ignored = _CHANGES_NO_CURVE - set(varying(spec)) if is_built_in(spec) else frozenset()
+    known = only_values(spec)
     return {name: parameters[name] for name in sorted(parameters) if name in known and name not in ignored}
-
-
-def _values(spec: SweepSpec) -> dict[str, Any]:
-    """The sweep's constants and distributions, by the names that configurations have them by."""
-    return {leaf.name: _only_value(leaf.value) for leaf in leaves(spec.parameters)}
-
-
-def _only_value(value: Any) -> Any:
-    """That of a grid or a choice of one."""
-    return value.given[0] if isinstance(value, Grid | Choice) and len(value.given) == 1 else value
 
 
 def _is_told_apart(spec: SweepSpec, row: TrialRow, facts: Mapping[str, Any]) -> bool:
     """Whether a trial has all that varies here, and nothing varied there that is not a parameter here."""
     always = {leaf.name for leaf in leaves(spec.parameters) if leaf.varies and not leaf.conditions}
-    return always <= set(row.parameters) and set(facts.get("varying") or ()) <= set(_values(spec))
+    return always <= set(row.parameters) and set(facts.get("varying") or ()) <= set(only_values(spec))
 
 
 def _arms(spec: SweepSpec) -> list[str] | None:
@@ -273,7 +252,7 @@ def _program(spec: Mapping[str, Any]) -> str:
 
 def _differing_constants(spec: SweepSpec, state: RunState) -> str:
     ours = {
-        name: value for name, value in _compared(spec, _values(spec)).items() if not isinstance(value, Distribution)
+        name: value for name, value in _compared(spec, only_values(spec)).items() if not isinstance(value, Distribution)
     }
     theirs: dict[str, set[str]] = defaultdict(set)
     for row in state.of_stage(""):

@@ -21,6 +21,7 @@ from energysweep.driver.budgeting import check_begins, spending_of
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import Ledger
 from energysweep.sweepfile import Objective, SweepSpec, load_spec
+from energysweep.sweepfile.reports import full_reports
 
 # The key: whoever resumes the run needs it, a reader of its report does not -------------------------------------------
 
@@ -117,6 +118,7 @@ def beginning(run_id: str, spec: SweepSpec, grid: Intensity, started_at: float) 
         "started_at": started_at,
         "status": "running",
         "planned_trials": specs.trial_count(spec).expected_trials,
+        "full_reports": full_reports(spec),
         "objective": _noted(spec.objective),
         "stages": {name: {"objective": _noted(objective)} for name, objective in objectives(spec).items() if name},
         "varying": list(specs.varying(spec)),

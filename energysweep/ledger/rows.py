@@ -243,6 +243,7 @@ _FACTS: Final[Mapping[str, Any]] = {
     "budget": _BudgetEnd | None,
     "forecast": _Forecast | None,
     "planned_trials": Count,
+    "full_reports": Count | None,
     "objective": _Objective | None,
     "stages": dict[str, _Stage],
     "varying": list[str],

@@ -23,7 +23,7 @@ class Plan:
 
     Attributes:
         repeats: of each configuration.
-        full_reports: of a trial that nothing stops before; None if the sweep's ``stop`` does not say.
+        full_reports: of a trial that nothing stops before; None if the sweep does not say.
     """
 
     scheduler: Scheduler
@@ -39,7 +39,9 @@ class Plan:
             scheduler = Scheduler.model_validate(spec.get("scheduler") or {})
         except ValidationError:
             return None
-        full = number(stop.get("training_iteration")) if isinstance(stop, dict) else None
+        full = number(run.get("full_reports"))
+        if full is None and isinstance(stop, dict):  # earlier versions noted the sweep only
+            full = number(stop.get("training_iteration"))
         return cls(scheduler, int(repeats or 1), full)
 
 

@@ -45,7 +45,7 @@ VALUES = (
 )
 FACTS = (
     *("spec", "objective", "carbon", "started_at", "duration_seconds", "varying", "stages", "meters", "versions"),
-    *("parts", "name", "id", "status", "owner", "grafana", "planned_trials"),
+    *("parts", "name", "id", "status", "owner", "grafana", "planned_trials", "full_reports"),
 )
 
 

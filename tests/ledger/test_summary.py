@@ -390,9 +390,10 @@ def test_where_nothing_was_stopped_early_nothing_is_told_to_be_saved(scheduler: 
     assert summarise(data).saved is None
 
 
-def test_a_race_s_saving_is_told_against_the_grid_that_stops_at_the_target() -> None:
-    spec = {"scheduler": {"type": "race"}, "repeats": 2, "stop": {"training_iteration": 10}}
-    saved = summarise(example(spec=spec)).saved
+@pytest.mark.parametrize("noted", [{"full_reports": 10}, {}])  # earlier versions did not
+def test_a_race_s_saving_is_told_against_the_grid_that_stops_at_the_target(noted: dict[str, Any]) -> None:
+    spec = {"scheduler": {"type": "race"}, "repeats": 2, "stop": {"training_iteration": 12 if noted else 10}}
+    saved = summarise(example(spec=spec, **noted)).saved
     assert saved is not None
     assert saved.joules is not None
     assert saved.high is not None

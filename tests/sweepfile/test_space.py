@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,7 @@ from energysweep.sweepfile import (
     trial_count,
     varying,
 )
+from energysweep.sweepfile.reports import full_reports
 from tests.support.broken_specs import Broken, good
 
 
@@ -140,3 +142,24 @@ def test_only_what_takes_several_values_varies() -> None:
         },
     )
     assert varying(spec) == ("learning_rate", "batch_size")
+
+
+@pytest.mark.parametrize(
+    ("workload", "epochs", "stop", "reports"),
+    [
+        ("energysweep.workloads.images:train", 8, {}, 8),
+        ("energysweep.workloads.images:train", 8, {"training_iteration": 5}, 5),
+        ("energysweep.workloads.images:train", {"grid": [8]}, {"training_iteration": 9}, 8),
+        ("energysweep.workloads.images:train", {"grid": [4, 8]}, {}, None),  # that depends on the configuration
+        ("own.py:train", 8, {}, None),  # nobody knows what its epochs are
+        ("own.py:train", 8, {"training_iteration": 3}, 3),
+    ],
+)
+def test_a_sweep_says_how_many_reports_a_full_trial_makes(
+    workload: str, epochs: Any, stop: dict[str, int], reports: int | None
+) -> None:
+    parameters = {"lr": {"grid": [1, 2]}, "epochs": epochs}
+    spec = sweep(command=None, workload=workload, parameters=parameters, stop=stop)
+    assert full_reports(spec) == reports
+    # Only where it varies does a configuration tell more.
+    assert full_reports(spec, {"epochs": 4}) == (4 if epochs == {"grid": [4, 8]} else reports)

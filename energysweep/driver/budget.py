@@ -26,9 +26,7 @@ from energysweep.ledger.budget import Budget, Charge
 
 _QUANTILE: Final = 0.9
 _END_SECONDS: Final = 2.0  # last readings, after the last trial
-_TELLING_SECONDS: Final = (
-    5.0  # of trials at work, from which the rate of overhead can be told without that of beginning
-)
+_TELLING_SECONDS: Final = 5.0  # of trials at work, from which the rate of overhead can be told
 _UNKNOWN_LENGTH: Final = 2.0  # of the dearest so far, while none has ended
 
 Group = tuple[str, str]

@@ -17,7 +17,6 @@ from energysweep import sweepfile as specs
 from energysweep.accounting.accounts import SweepSample
 from energysweep.core.carbon import Intensity
 from energysweep.core.naming import trial_text
-from energysweep.core.objective import number
 from energysweep.core.records import OPEN
 from energysweep.core.terminal import console, note
 from energysweep.core.text import clock_text, emissions_text, energy_text, power_text
@@ -279,7 +278,7 @@ class Standing:
             owner=owner(),
             planned=specs.trial_count(spec).expected_trials,
             varying=self._varying,
-            plan=Plan(spec.scheduler, spec.repeats, number(spec.stop.get("training_iteration"))),
+            plan=Plan.of(spec),
             intensity=grid,
             started_at=started_at,
             budget=self._budget,

@@ -155,13 +155,10 @@ class Pausing(Scheduler):
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Tune's hook."""
         super().on_trial_add(tune_controller, trial)
-        again = trial.trial_id in self._known
+        is_new = trial.trial_id not in self._known
         self._known.add(trial.trial_id)
         if self.at_once < math.inf and trial.status == Trial.PENDING:
-            if again:  # it stands in Tune's lists already
-                tune_controller._set_trial_status(trial, Trial.PAUSED)  # noqa: SLF001 - Tune has no public way
-            else:
-                trial.set_status(Trial.PAUSED)
+            let_wait(tune_controller, trial, is_new=is_new)
             self._held.add(trial.trial_id)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
@@ -182,6 +179,20 @@ class Pausing(Scheduler):
                     return trial
         chosen: Trial | None = super().choose_trial_to_run(tune_controller)
         return chosen
+
+
+def let_wait(tune_controller: Any, trial: Trial, *, is_new: bool) -> None:
+    """Let a pending trial wait as paused: Tune starts all that are pending.
+
+    Args:
+        tune_controller: Tune's.
+        trial: as Tune adds it.
+        is_new: otherwise Tune tries it again, and it stands in Tune's lists already.
+    """
+    if is_new:
+        trial.set_status(Trial.PAUSED)
+    else:
+        tune_controller._set_trial_status(trial, Trial.PAUSED)  # noqa: SLF001 - Tune has no public way
 
 
 def judged(value: Any, mode: str | None) -> float | None:

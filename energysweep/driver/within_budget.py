@@ -17,7 +17,7 @@ from ray.tune.search import Searcher
 
 from energysweep.core.objective import number
 from energysweep.driver.budget import Group, Spending
-from energysweep.driver.schedulers import Decided, Scheduler, has_checkpoint
+from energysweep.driver.schedulers import Decided, Scheduler, has_checkpoint, let_wait
 from energysweep.tune.points import KEY, hardware_of, stage_of
 
 
@@ -84,15 +84,12 @@ class WithinBudget(TrialScheduler):
         self.inner.on_trial_add(tune_controller, trial)
         if self.spending is None:
             return
-        again = trial.trial_id in self._known
+        is_new = trial.trial_id not in self._known
         self._known.add(trial.trial_id)
         if trial.trial_id in self._called:  # what a search has suggested: the budget holds it
             self._called[trial.trial_id] = trial
         elif trial.status == Trial.PENDING:
-            if again:  # it stands in Tune's lists already
-                tune_controller._set_trial_status(trial, Trial.PAUSED)  # noqa: SLF001 - Tune has no public way
-            else:
-                trial.set_status(Trial.PAUSED)
+            let_wait(tune_controller, trial, is_new=is_new)
             self._queue.append(trial.trial_id)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:

@@ -14,7 +14,8 @@ from energysweep.core.objective import number
 from energysweep.core.records import ResultRow
 from energysweep.core.text import energy_text
 from energysweep.ledger.run_state import RunState, TrialState
-from energysweep.sweepfile import Scheduler
+from energysweep.sweepfile import Scheduler, SweepSpec
+from energysweep.sweepfile.reports import full_reports
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,11 @@ class Plan:
     scheduler: Scheduler
     repeats: int = 1
     full_reports: float | None = None
+
+    @classmethod
+    def of(cls, spec: SweepSpec) -> Plan:
+        """That of a sweep."""
+        return cls(spec.scheduler, spec.repeats, full_reports(spec))
 
     @classmethod
     def noted(cls, run: Mapping[str, Any]) -> Plan | None:

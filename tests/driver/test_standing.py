@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -10,14 +11,18 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from energysweep.core.buckets import LEASE_BUCKETS
+from energysweep.core.carbon import Intensity
 from energysweep.core.objective import Objective
 from energysweep.core.records import EnergyRow, LeaseRow, MeterRow, ResultRow, TrialRow, TrialStatus
 from energysweep.driver.progress import RunningTrial, Status, line, table
+from energysweep.driver.run_facts import beginning
 from energysweep.ledger.ranking import ranked
 from energysweep.ledger.run_state import Charged, Results, RunState, TrialState, with_waiting
+from energysweep.ledger.saving import Plan
 from energysweep.ledger.store import LedgerData
 from energysweep.ledger.summary import summarise
 from energysweep.ledger.sweep_metrics import Cheapest, cheapest
+from energysweep.sweepfile import SweepSpec
 
 
 @pytest.mark.parametrize(
@@ -232,3 +237,25 @@ def test_a_trial_of_which_no_agent_has_told_has_no_energy_yet(joules: float | No
         console.print(table(status))
     (row,) = (text for text in captured.get().splitlines() if text.startswith("rate=0.1"))
     assert row.rstrip().endswith(shown)
+
+
+@pytest.mark.parametrize("epochs", [8, {"grid": [4, 8]}])
+@pytest.mark.parametrize("stop", [{}, {"training_iteration": 5}])
+def test_what_a_sweep_saves_is_told_by_one_plan_while_it_runs_and_in_its_report(
+    epochs: Any, stop: dict[str, float]
+) -> None:
+    spec = SweepSpec.model_validate(
+        {
+            "name": "x",
+            "workload": "energysweep.workloads.images:train",
+            "objective": {"metric": "accuracy", "mode": "max", "target": 0.9},
+            "parameters": {"learning_rate": {"grid": [1, 2]}, "epochs": epochs},
+            "scheduler": {"type": "race"},
+            "repeats": 3,
+            "stop": stop,
+        }
+    )
+    noted = Plan.noted(beginning("it", spec, Intensity(475.0, "world", None, "stated"), 1.0))
+    assert noted == Plan.of(spec)
+    assert noted is not None
+    assert noted.full_reports == (stop.get("training_iteration") or (8 if epochs == 8 else None))

@@ -7,10 +7,11 @@ it is asked for.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from energysweep.core.buckets import BY_NAME, CHARGED, LEASE_BUCKETS, WORK_BUCKETS
 from energysweep.core.objective import FirstHeld, Objective
@@ -172,7 +173,7 @@ class RunState:
         self._windows: set[tuple[str, str]] | None = set()  # of leases; None: to be found anew
         self._reports: dict[str, Reports] = {}
         self._leases_of: dict[str, dict[str, None]] = {}
-        self._charged: dict[tuple[str, str, str, str, str], float] = {}
+        self._charged: dict[tuple[str, str, str, str, str], int] = {}  # exact, see ``_exact``
         self._lock = threading.RLock()
         self.merge(rows)
 
@@ -234,7 +235,8 @@ class RunState:
         bucket = BY_NAME.get(row.bucket)
         if bucket is not None and bucket.is_charged:
             place = (row.host, row.window, row.component, bucket.account, row.source)
-            self._charged[place] = self._charged.get(place, 0.0) + more
+            grown = _exact(row.joules) - (_exact(known.joules) if known else 0)
+            self._charged[place] = self._charged.get(place, 0) + grown
         return more
 
     # Views -----------------------------------------------------------------------------------------------------------
@@ -268,23 +270,22 @@ class RunState:
         """What the sweep is charged with: in the buckets of ``CHARGED``, on the hosts that have held a lease.
 
         A component that was metered on a host that has not is there with 0: a series begins at 0, or its first joules
-        are lost to ``rate()``.
+        are lost to ``rate()``. Each sum is exact and then rounded once. So it never falls, in whatever order rows came:
+        Prometheus takes a counter that falls by its last digit for one that began anew, and counts all of it twice.
         """
         with self._lock:
             windows = self.windows()
-            sums = {
-                (meter.component, bucket, meter.source): 0.0 for meter in self.meters.values() for bucket in CHARGED
-            }
-            for (host, window, *rest), joules in self._charged.items():
+            sums = {(meter.component, bucket, meter.source): 0 for meter in self.meters.values() for bucket in CHARGED}
+            for (host, window, *rest), exact in self._charged.items():
                 component, bucket, source = rest
                 key = (component, bucket, source)
-                sums[key] = sums.get(key, 0.0) + (joules if (host, window) in windows else 0.0)
-        return [Charged(*key, joules) for key, joules in sums.items()]
+                sums[key] = sums.get(key, 0) + (exact if (host, window) in windows else 0)
+        return [Charged(*key, exact / _ONE_JOULE) for key, exact in sums.items()]
 
     @property
     def charged_joules(self) -> float | None:
         """All of it together; None before an agent has told of a lease."""
-        return sum(each.energy_joules for each in self.charged()) if self.leases else None
+        return math.fsum(each.energy_joules for each in self.charged()) if self.leases else None
 
     @property
     def estimated(self) -> bool:
@@ -375,20 +376,22 @@ class RunState:
     def booked(self, trial: str) -> dict[str, dict[str, float]]:
         """Joules that a trial was booked, by window and bucket; of windows with leases of it, the last at the end."""
         with self._lock:
-            found: dict[str, dict[str, float]] = {}
+            found: dict[str, dict[str, list[float]]] = {}
             for lease in self.leases_of(trial):
-                sums = found.pop(lease.window, dict.fromkeys(LEASE_BUCKETS, 0.0))
+                parts = found.pop(lease.window, None) or {bucket: [] for bucket in LEASE_BUCKETS}
                 for row in self._energy.get(lease.lease, {}).values():
-                    if row.bucket in sums:
-                        sums[row.bucket] += row.joules
-                found[lease.window] = sums
-        return found
+                    if row.bucket in parts:
+                        parts[row.bucket].append(row.joules)
+                found[lease.window] = parts
+        return {
+            window: {bucket: math.fsum(joules) for bucket, joules in parts.items()} for window, parts in found.items()
+        }
 
     def joules(self, trial: str) -> float | None:
         """A trial's energy, its start-up apart; None before any was told of."""
         with self._lock:
             rows = [row for lease in self._leases_of.get(trial, ()) for row in self._energy.get(lease, {}).values()]
-        return sum(row.joules for row in rows if row.bucket in WORK_BUCKETS) if rows else None
+        return math.fsum(row.joules for row in rows if row.bucket in WORK_BUCKETS) if rows else None
 
     def series_of(self, row: EnergyRow) -> str:
         """The name of the power series that a counter is part of: its trial's, or ``bucket:overhead`` and so on."""
@@ -424,6 +427,16 @@ def with_never_begun(counts: Mapping[str, int], planned: int) -> dict[str, int]:
     """The states of a sweep that has ended, with those trials ``pending`` that never began."""
     never = planned - sum(counts.values())
     return {**counts, "pending": counts.get("pending", 0) + never} if never > 0 else dict(counts)
+
+
+_FINEST: Final = 1074  # the smallest float above 0 is 2**-1074: each is a whole number of these
+_ONE_JOULE: Final = 1 << _FINEST
+
+
+def _exact(joules: float) -> int:
+    """A finite number in units of 2**-1074, of which sums and differences are exact. Divide by ``_ONE_JOULE``."""
+    numerator, denominator = joules.as_integer_ratio()
+    return numerator << (_FINEST + 1 - denominator.bit_length())
 
 
 def _merge(rule: merging.Rule[Any], rows: dict[Any, Any], key: Any, row: Any) -> None:

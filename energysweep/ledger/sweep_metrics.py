@@ -6,6 +6,7 @@ knows only that table.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -111,13 +112,13 @@ def sweep_numbers(state: RunState, about: About) -> Iterator[SweepNumber]:
     if found is not None:
         yield SWEEP_CHEAPEST, (found.config, found.hardware), found.energy_joules
 
-    grams: dict[str, float] = {}
+    of_bucket: dict[str, list[float]] = {}
     for component, bucket, source, joules in state.charged():
         yield SWEEP_ENERGY, (component, bucket, source), joules
-        if about.intensity is not None:
-            grams[bucket] = grams.get(bucket, 0.0) + about.intensity.emissions_grams(joules)
-    for bucket, emissions in grams.items():
-        yield SWEEP_EMISSIONS, (bucket,), emissions
+        of_bucket.setdefault(bucket, []).append(joules)
+    if about.intensity is not None:
+        for bucket, each in of_bucket.items():  # fsum: the same in any order, as the counter must not fall
+            yield SWEEP_EMISSIONS, (bucket,), about.intensity.emissions_grams(math.fsum(each))
     yield from _of_budget(state, about)
 
     yield from _saved(state, about)

@@ -172,8 +172,8 @@ def test_a_class_s_setup_and_blocks_are_start_up(run_sweep: RunSweep, tmp_path: 
     second = joules_per_cpu_second(done)
     assert list(cpu_joules(done, "active").values()) == pytest.approx([1.0 * second] * 2, rel=0.15)
     first, later = cpu_joules(done, "startup").values()
-    assert min(first, later) > 2.9 * second  # and what Ray does in the process meanwhile
-    assert later == pytest.approx(first, rel=0.15)
+    assert min(first, later) > 2.9 * second
+    assert max(first, later) < 5.8 * second  # what Ray does in the process meanwhile is in it, but nothing twice
 
 
 def test_a_lightning_trial_costs_the_same_first_and_second_in_its_process(run_sweep: RunSweep, tmp_path: Path) -> None:

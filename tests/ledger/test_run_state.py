@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import tempfile
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from energysweep.core.buckets import LEASE_BUCKETS
+from energysweep.core.buckets import LEASE_BUCKETS, WORK_BUCKETS
 from energysweep.core.objective import Objective
 from energysweep.core.records import (
     AttemptRow,
@@ -30,7 +31,7 @@ OBJECTIVE = Objective("accuracy", "max", 0.5, patience=2)
 OBJECTIVES = {"": OBJECTIVE, "base": Objective("accuracy", "min", 0.5)}  # trial u is of a stage
 LEASES = {"k": "t", "l": "t", "m": "u"}  # the trial of each; a lease is of one window
 WINDOWS = {"k": "v", "l": "w", "m": "w"}
-JOULES = st.integers(0, 1000).map(float)  # sums of them are exact, in any order
+JOULES = st.floats(0, 1000)  # sums of which are rounded: a counter that falls by its last digit begins anew
 
 
 def energy(lease: str, bucket: str, device: str, joules: float) -> EnergyRow:
@@ -189,7 +190,23 @@ def test_what_has_grown_adds_up_to_what_is_booked(rows: list[EnergyRow]) -> None
     state = RunState()
     grown = [each for row in rows for each in state.merge([row])]
     assert all(each.joules > 0 for each in grown)
-    assert sum(each.joules for each in grown) == sum(row.joules for row in state.energy())
+    assert sum(each.joules for each in grown) == pytest.approx(sum(row.joules for row in state.energy()))
+
+
+@given(st.lists(st.one_of(ENERGY, OVERHEAD, LEASE), max_size=30))
+def test_what_a_sweep_is_charged_with_is_exact_and_never_falls(rows: list[Merged]) -> None:
+    state = RunState()
+    before: dict[tuple[str, str, str], float] = {}
+    for row in rows:
+        state.merge([row])
+        now = {each[:3]: each.energy_joules for each in state.charged()}
+        assert all(joules >= before.get(key, 0.0) for key, joules in now.items())
+        before = now
+    windows = state.windows()
+    for (_, bucket, _), joules in before.items():
+        of = WORK_BUCKETS if bucket == "trials" else (bucket,)
+        told = [row.joules for row in state.energy() if row.bucket in of and (row.host, row.window) in windows]
+        assert joules == math.fsum(told)
 
 
 def test_energy_that_is_told_before_its_lease_is_the_trial_s_once_the_lease_is_known() -> None:

@@ -215,9 +215,14 @@ class _RetriesLostStarts(TuneController):
     example, Tune (2.60) looks at the status of that trial: one that is still pending fails for good, whatever
     ``max_failures`` says, and one that was paused waits for ever. Here it counts as running, as it does in Tune's own
     answer to a worker that dies while it is created.
+
+    Ray tells Tune of such a death twice, as the worker's and as its task's. What the first has begun anew has no worker
+    when the second comes, which would fail it for good.
     """
 
     def _trial_task_failure(self, trial: Trial, exception: Exception) -> None:
+        if trial.status != Trial.RUNNING and trial not in self._trial_to_actor:
+            return
         if trial in self._resetting_trials:
             self._resetting_trials.discard(trial)
             if trial.status in (Trial.PENDING, Trial.PAUSED):

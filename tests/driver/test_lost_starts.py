@@ -7,6 +7,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.air.execution._internal.tracked_actor import TrackedActor
+from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
+from ray.exceptions import ActorDiedError
 from ray.tune.execution.tune_controller import TrialRunnerWrapper, TuneController
 from ray.tune.experiment import Trial
 
@@ -23,6 +27,7 @@ def controller(monkeypatch: pytest.MonkeyPatch) -> TuneController:
     """Tune's own, with as much state as an answer to a failure looks at; what it fails stands in ``failures``."""
     made: Any = object.__new__(TuneController)
     made._resetting_trials, made._staged_trials, made.failures = set(), set(), []
+    made._trial_to_actor, made._actor_to_trial = {}, {}
 
     def failed(self: Any, trial: Any, exception: Exception) -> None:
         self.failures.append((trial, trial.status))
@@ -41,6 +46,7 @@ def controller(monkeypatch: pytest.MonkeyPatch) -> TuneController:
 @pytest.mark.parametrize("is_staged", [True, False])
 def test_one_that_was_being_handed_over_counts_as_running(controller: Any, status: str, is_staged: bool) -> None:
     lost = OneTrial(status)
+    controller._trial_to_actor[lost] = "worker"
     controller._resetting_trials.add(lost)
     if is_staged:
         controller._staged_trials.add(lost)
@@ -50,14 +56,43 @@ def test_one_that_was_being_handed_over_counts_as_running(controller: Any, statu
 
 
 def test_all_others_fail_as_they_are(controller: Any) -> None:
-    other = OneTrial(Trial.PENDING)
-    controller._trial_task_failure(other, RuntimeError("gone"))
-    assert controller.failures == [(other, Trial.PENDING)]
+    other, running = OneTrial(Trial.PENDING), OneTrial(Trial.RUNNING)
+    controller._trial_to_actor[other] = "worker"
+    for trial in (other, running):  # of one that runs, Tune has put the worker away by then
+        controller._trial_task_failure(trial, RuntimeError("gone"))
+    assert controller.failures == [(other, Trial.PENDING), (running, Trial.RUNNING)]
+
+
+@pytest.mark.parametrize("status", [Trial.PENDING, Trial.PAUSED])
+def test_ray_tells_of_a_lost_worker_twice_and_the_trial_fails_once(
+    controller: Any, status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost, worker = OneTrial(status), TrackedActor("worker", on_error=controller._actor_failed)
+    controller._trial_to_actor[lost], controller._actor_to_trial[worker] = worker, lost
+    controller._resetting_trials.add(lost)
+    controller._staged_trials.add(lost)
+    controller._pending_trials, controller._paused_trials = {lost}, set()
+    controller._stopping_actors, controller._started_actors = {}, {worker}
+    ignored = SimpleNamespace(clear_actor_task_futures=lambda _: None, remove_actor=lambda *_, **__: None)
+    controller._actor_manager = ignored
+
+    def tried_again(self: Any, trial: Any, exception: Exception) -> None:
+        self.failures.append((trial, trial.status))
+        trial.status = Trial.PENDING
+        del self._actor_to_trial[self._trial_to_actor.pop(trial)]
+
+    monkeypatch.setattr(TuneController, "_process_trial_failure", tried_again)
+    manager: Any = object.__new__(RayActorManager)
+    manager._failed_actor_ids, manager._cleanup_actor = set(), lambda tracked_actor: None
+    reset = TrackedActorTask(worker, on_error=lambda _, exception: controller._trial_task_failure(lost, exception))
+    manager._actor_task_failed(reset, ActorDiedError())
+    assert controller.failures == [(lost, Trial.RUNNING)]
+    assert lost.status == Trial.PENDING
 
 
 def test_what_tune_writes_down_of_its_controller_is_its_own_alone(controller: Any) -> None:
     assert set(vars(controller)) == {
-        *("_resetting_trials", "_staged_trials", "failures"),
+        *("_resetting_trials", "_staged_trials", "_trial_to_actor", "_actor_to_trial", "failures"),
         *("_fail_fast", "_print_trial_errors"),
     }
 
@@ -76,3 +111,4 @@ def test_ray_s_own_controller_is_still_such_a_one() -> None:
         TuneController._process_trial_failure
     )
     assert "self._staged_trials" in source
+    assert "self._trial_to_actor: Dict[Trial, TrackedActor] = {}" in source

@@ -13,7 +13,7 @@ from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.result import SHOULD_CHECKPOINT
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
-from ray.tune.search import Searcher
+from ray.tune.search import Searcher, SearchGenerator
 from ray.tune.stopper import Stopper
 from ray.tune.trainable import FunctionTrainable
 
@@ -101,7 +101,7 @@ class Scheduler(TrialScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Tune's hook, called before it queues the trial by its status."""
-        retry_lost_starts(tune_controller)
+        mend(tune_controller, trial)
         if trial.trial_id in self.ended and not trial.is_finished():
             trial.set_status(Trial.TERMINATED)
             result = self.ended[trial.trial_id]
@@ -208,17 +208,38 @@ def had_enough(trial: Trial, result: Mapping[str, Any], resource: str, limit: fl
     return Decided(trial.trial_id, "ended", "enough", number(result.get("energy_joules")), numbers=numbers)
 
 
-class _RetriesLostStarts(TuneController):
-    """Tune's controller, which tries a trial again whose worker dies while it is handed over to it.
+class _Mended(TuneController):
+    """Tune's controller, without four faults that it has (2.60).
 
-    A worker that has ended a trial is told to ``reset`` itself for the next one. If it dies then, with its host for
-    example, Tune (2.60) looks at the status of that trial: one that is still pending fails for good, whatever
-    ``max_failures`` says, and one that was paused waits for ever. Here it counts as running, as it does in Tune's own
-    answer to a worker that dies while it is created.
-
-    Ray tells Tune of such a death twice, as the worker's and as its task's. What the first has begun anew has no worker
-    when the second comes, which would fail it for good.
+    - A worker that has ended a trial is told to ``reset`` itself for the next one. If it dies then, with its host for
+      example, Tune looks at the status of that trial: one that is still pending fails for good, whatever
+      ``max_failures`` says, and one that was paused waits for ever. Here it counts as running, as it does in Tune's own
+      answer to a worker that dies while it is created. Ray tells Tune of such a death twice, as the worker's and as its
+      task's. What the first has begun anew has no worker when the second comes, which would fail it for good.
+    - Tune writes its state down every ten seconds or later. A driver that is killed has begun trials by then of which
+      the state knows nothing, and a search gives those that take their places other ids: what was begun stays open for
+      ever, and runs twice. Here a new trial is written down before its worker has begun.
+    - What was decided of a trial is in that state, until its checkpoint is there. After a kill in between, a trial that
+      goes on paused at its next checkpoint, of which no scheduler knew. Here nothing is decided of who is added.
+    - The rules of ``stop`` are in that state, too: after a restore, Tune asks a copy, of whose decisions nobody hears.
+      Here the Tuner's own stay.
     """
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        del state["_stopper"]
+        return state
+
+    def forget_decisions(self, trial: Trial) -> None:
+        """It goes on where it last was, whatever was to become of it there."""
+        self._queued_trial_decisions.pop(trial.trial_id, None)
+        self._cached_trial_decisions.pop(trial.trial_id, None)
+
+    def _schedule_trial_actor(self, trial: Trial) -> None:
+        super()._schedule_trial_actor(trial)
+        # The ids of a grid are numbers, which are the same after a restore.
+        if isinstance(self._search_alg, SearchGenerator) and trial.trial_id not in self._trial_metadata:
+            self.checkpoint(force=True, wait=True)
 
     def _trial_task_failure(self, trial: Trial, exception: Exception) -> None:
         if trial.status != Trial.RUNNING and trial not in self._trial_to_actor:
@@ -232,18 +253,21 @@ class _RetriesLostStarts(TuneController):
         super()._trial_task_failure(trial, exception)
 
 
-def retry_lost_starts(tune_controller: Any) -> None:
-    """Make Tune's controller such a one.
+def mend(tune_controller: Any, trial: Trial) -> None:
+    """Make Tune's controller one without its faults, as it adds a trial.
 
     By its class, as Tune has no other way in: what is set on the controller itself, Tune writes down with its state,
     and cannot read again.
 
     Args:
         tune_controller: Tune's, or the wrapper that schedulers get, another one in each call.
+        trial: is new, was restored, or is tried again.
     """
     controller = getattr(tune_controller, "_tune_controller", tune_controller)
     if type(controller) is TuneController:
-        controller.__class__ = _RetriesLostStarts
+        controller.__class__ = _Mended
+    if isinstance(controller, _Mended):
+        controller.forget_decisions(trial)
 
 
 def has_checkpoint(trial: Trial, result: Mapping[str, Any]) -> bool:
@@ -284,10 +308,12 @@ class StopRule(Stopper):
 
     Attributes:
         decided: what it has ended and nobody has written down yet.
+        reports: by trial id, those of the parts of the run before.
     """
 
     def __init__(self, spec: SweepSpec) -> None:
         self.decided: list[Decided] = []
+        self.reports: Mapping[str, Sequence[ResultRow]] = {}
         self._stop = dict(spec.stop)
         self._objective = spec.objective.rule
         self._stops_at_target = spec.objective.stop_at_target
@@ -303,11 +329,17 @@ class StopRule(Stopper):
                 return True
         if not self._stops_at_target:
             return False
-        held = self._held.setdefault(trial_id, FirstHeld(self._objective.patience))
-        if held.see(self._objective.reached_by(self._objective.value(result)), None):
+        if trial_id not in self._held:
+            self._held[trial_id] = FirstHeld(self._objective.patience)
+            for report in self.reports.get(trial_id, ()):
+                self._is_held(trial_id, report.metrics)
+        if self._is_held(trial_id, result):
             self.decided.append(Decided(trial_id, "ended", "reached", joules))
             return True
         return False
+
+    def _is_held(self, trial_id: str, metrics: Mapping[str, Any]) -> bool:
+        return self._held[trial_id].see(self._objective.reached_by(self._objective.value(metrics)), None)
 
     def stop_all(self) -> bool:
         """Never all at once."""

@@ -147,7 +147,9 @@ def _make_tuner(
             if isinstance(scheduler, schedulers.Pausing) and at_once is not None:  # it counts them itself
                 at_once = _most_there()
         else:
-            at_once = None  # Tune would count those that are paused, too
+            # It asks for trials until it is over. Tune would count those that are paused among the ones that run; and
+            # a count that was written down before a kill may hold trials that were not.
+            at_once, samples = None, -1
     groups = [(stage, hardware) for hardware in spec.profiles]
     path = inside(storage, name)
     if tune.Tuner.can_restore(path):
@@ -169,12 +171,13 @@ def _make_tuner(
             scheduler = config.scheduler
             if spending is not None:
                 config.scheduler, config.search_alg = _within(spending, scheduler, config.search_alg, groups)
-        scheduler.reports = recorder.reports()
+        stop: schedulers.StopRule = run_config.stop
+        scheduler.reports = stop.reports = recorder.reports()
         scheduler.were_pruned = recorder.pruned()
         # A stage's trials that Tune does not know to have ended run to their end again: what comes after needs their
         # last checkpoint.
         scheduler.ended = {} if stage else recorder.ended_results()
-        return tuner, scheduler, run_config.stop
+        return tuner, scheduler, stop
     stop = schedulers.StopRule(spec)
     started: TrialScheduler = scheduler
     if spending is not None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
+from ray.tune.schedulers import TrialScheduler
 
 from energysweep.cli import main
 from energysweep.driver.progress import Silent
@@ -154,5 +156,15 @@ def test_a_race_whose_driver_is_killed_goes_on(race_folder: Path) -> None:
         return len(read(folder).results) >= 8
 
     kill_at(start(race_folder), is_under_way)
+    # Whoever has begun is known to Tune: in its place, another trial would begin, and this one stay open for ever.
+    (state_file,) = (folder / "tune").glob("it/experiment_state-*.json")
+    state = json.loads(state_file.read_text())
+    known = {json.loads(trial)["trial_id"] for trial, _ in state["trial_data"]}
+    begun = {row.trial for row in read(folder).trials}
+    assert begun <= known
+    assert "_stopper" not in state["runner_data"]  # Tune would ask it, and no longer the one that the driver hears
+    # The state as a kill leaves it between a pause and the checkpoint for it. Those who go on no longer pause there.
+    state["runner_data"]["_cached_trial_decisions"] = dict.fromkeys(known, TrialScheduler.PAUSE)
+    state_file.write_text(json.dumps(state))
     assert main(["resume", str(folder), "--metrics-port", "0"]) == 0
     check_race(read_ledger(folder / "ledger.sqlite"))

@@ -101,7 +101,7 @@ def test_a_run_whose_driver_was_killed_goes_on_without_losing_a_joule(
 ) -> None:
     (sweep_folder / "work.py").write_text(dedent(STEPS))
     folder = sweep_folder / "results" / "it"
-    driver = start(sweep_folder, "parameters={steps: {grid: [2, 30]}}", "max_concurrent_trials=1")
+    driver = start(sweep_folder, "parameters={steps: {grid: [2, 30]}}", "max_concurrent_trials=1", "stop={score: 29}")
     wait_for((folder / LEDGER).exists)
 
     def deep_in_the_second_trial() -> bool:
@@ -126,6 +126,8 @@ def test_a_run_whose_driver_was_killed_goes_on_without_losing_a_joule(
     assert (long.status, long.attempts) == ("completed", 2)
     outcomes = [attempt.outcome for attempt in second.attempts if attempt.trial == long.trial]
     assert outcomes == ["interrupted", "completed"]
+    decided = {row.trial: row.why for row in second.decisions if row.what == "ended"}
+    assert (decided[short.trial], decided[long.trial]) == ("itself", "stop")  # its rules are asked in both parts
     # It went on from a checkpoint: no step twice, but for those after the last checkpoint that the driver noted.
     steps = [row.metrics["score"] for row in second.results if row.trial == long.trial]
     killed_at = sum(row.trial == long.trial for row in first.results)
@@ -179,11 +181,8 @@ def test_a_trial_that_ended_after_tune_last_wrote_its_state_does_not_run_again(
         before, after = ([row for row in getattr(data, rows) if row.trial in of_ended] for data in (first, second))
         assert after == before
     done = [trial for trial in second.trials if trial.status in ("completed", "pruned")]
-    if "optuna" in how:  # a suggestion that Tune has not written down is made anew
-        assert len(done) >= 4
-    else:
-        assert done == second.trials
-        assert sorted(trial.attempts for trial in done) == [1, 1, 1, 2]
+    assert done == second.trials  # a search's new trials are written down as they begin: none is made anew
+    assert sorted(trial.attempts for trial in done) == [1, 1, 1, 2]
     assert summarise(second).totals.conservation_error_ratio < 1e-3
 
 

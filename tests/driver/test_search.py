@@ -13,6 +13,7 @@ import pytest
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
+from energysweep.core.records import ResultRow
 from energysweep.driver.asha import Asha
 from energysweep.driver.schedulers import Fifo, StopRule, scheduler
 from energysweep.driver.search import RepeatedSearch, searcher
@@ -45,6 +46,14 @@ def test_a_report_without_a_number_ends_a_row_that_held_the_target(tmp_path: Pat
     rules = StopRule(spec_of(tmp_path, "objective.stop_at_target=true", "objective.patience=2"))
     assert [rules("t", {"accuracy": value}) for value in (0.95, None, 0.95, 0.95)] == [False, False, False, True]
     assert rules("another", {"accuracy": 0.95}) is False
+
+
+def test_a_row_that_held_the_target_goes_on_after_a_resume(tmp_path: Path) -> None:
+    rules = StopRule(spec_of(tmp_path, "objective.stop_at_target=true", "objective.patience=3"))
+    values = (0.95, 0.1, 0.95, 0.95)
+    rules.reports = {"t": [ResultRow("t", at, 0.0, None, None, {"accuracy": v}) for at, v in enumerate(values, 1)]}
+    assert rules("another", {"accuracy": 0.95}) is False
+    assert rules("t", {"accuracy": 0.95}) is True
 
 
 def test_a_loss_that_grew_to_infinity_meets_its_limit(tmp_path: Path) -> None:

@@ -237,12 +237,12 @@ def test_trials_that_clone_each_other_add_up_to_what_was_spent(meters: tuple[str
         param_space={"lr": tune.uniform(0.0001, 0.02), "checkpoint_interval": 2},
         tune_config=tune.TuneConfig(
             num_samples=4,
-            max_concurrent_trials=2,
             scheduler=PopulationBasedTraining(
                 time_attr="training_iteration",
                 metric="mean_accuracy",
                 mode="max",
                 perturbation_interval=4,
+                synch=True,  # each pauses there until the others have come so far, whatever each took
                 hyperparam_mutations={"lr": tune.uniform(0.0001, 0.02)},
                 log_config=False,
             ),

@@ -1,10 +1,10 @@
-"""A worker that dies while it is handed a trial: Tune tries that trial again, as any other."""
+"""Tune's controller without its faults: a worker that dies while it is handed a trial, what a killed driver leaves."""
 
 from __future__ import annotations
 
 import inspect
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from ray.air.execution._internal.actor_manager import RayActorManager
@@ -13,13 +13,16 @@ from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
 from ray.exceptions import ActorDiedError
 from ray.tune.execution.tune_controller import TrialRunnerWrapper, TuneController
 from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import BasicVariantGenerator, SearchGenerator
 
-from energysweep.driver.schedulers import retry_lost_starts
+from energysweep.driver.schedulers import mend
 
 
 class OneTrial:
     def __init__(self, status: str) -> None:
         self.status = status
+        self.trial_id = "one"
 
 
 @pytest.fixture
@@ -28,6 +31,8 @@ def controller(monkeypatch: pytest.MonkeyPatch) -> TuneController:
     made: Any = object.__new__(TuneController)
     made._resetting_trials, made._staged_trials, made.failures = set(), set(), []
     made._trial_to_actor, made._actor_to_trial = {}, {}
+    made._queued_trial_decisions, made._cached_trial_decisions = {}, {}
+    added: Any = OneTrial(Trial.PENDING)
 
     def failed(self: Any, trial: Any, exception: Exception) -> None:
         self.failures.append((trial, trial.status))
@@ -38,7 +43,7 @@ def controller(monkeypatch: pytest.MonkeyPatch) -> TuneController:
     monkeypatch.setattr(TuneController, unstage, lambda self, trial: self._staged_trials.remove(trial))
     made._fail_fast = made._print_trial_errors = False
     for _ in range(2):  # Tune wraps it anew for each call of a scheduler
-        retry_lost_starts(TrialRunnerWrapper(made, None, set()))
+        mend(TrialRunnerWrapper(made, None, set()), added)
     return made
 
 
@@ -93,13 +98,36 @@ def test_ray_tells_of_a_lost_worker_twice_and_the_trial_fails_once(
 def test_what_tune_writes_down_of_its_controller_is_its_own_alone(controller: Any) -> None:
     assert set(vars(controller)) == {
         *("_resetting_trials", "_staged_trials", "_trial_to_actor", "_actor_to_trial", "failures"),
-        *("_fail_fast", "_print_trial_errors"),
+        *("_fail_fast", "_print_trial_errors", "_queued_trial_decisions", "_cached_trial_decisions"),
     }
+
+
+@pytest.mark.parametrize("kept", ["_queued_trial_decisions", "_cached_trial_decisions"])
+def test_nothing_is_decided_of_who_is_added(controller: Any, kept: str) -> None:
+    getattr(controller, kept).update({"one": TrialScheduler.PAUSE, "another": TrialScheduler.STOP})
+    mend(controller, cast("Trial", OneTrial(Trial.PENDING)))
+    assert getattr(controller, kept) == {"another": TrialScheduler.STOP}
+
+
+@pytest.mark.parametrize("search", [SearchGenerator, BasicVariantGenerator])
+def test_a_new_trial_of_a_search_is_written_down_before_it_begins(
+    controller: Any, search: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(TuneController, "_schedule_trial_actor", lambda _, trial: told.append(trial.trial_id))
+    monkeypatch.setattr(TuneController, "checkpoint", lambda _, **how: told.append(how))
+    controller._search_alg, controller._trial_metadata = object.__new__(search), {}
+    trial = cast("Trial", OneTrial(Trial.PENDING))
+    controller._schedule_trial_actor(trial)
+    controller._trial_metadata["one"] = "as it was written down"
+    controller._schedule_trial_actor(trial)  # it goes on from a pause
+    written = [{"force": True, "wait": True}] if search is SearchGenerator else []
+    assert told == ["one", *written, "one"]
 
 
 def test_a_stand_in_is_left_alone() -> None:
     stand_in = SimpleNamespace()
-    retry_lost_starts(stand_in)
+    mend(stand_in, cast("Trial", OneTrial(Trial.PENDING)))
     assert type(stand_in) is SimpleNamespace
 
 
@@ -112,3 +140,6 @@ def test_ray_s_own_controller_is_still_such_a_one() -> None:
     )
     assert "self._staged_trials" in source
     assert "self._trial_to_actor: Dict[Trial, TrackedActor] = {}" in source
+    assert "self._queued_trial_decisions: Dict[str, str] = {}" in source or "_queued_trial_decisions = {}" in source
+    assert "self._trial_metadata[trial.trial_id] = trial.get_json_state()" in source
+    assert "self._schedule_trial_actor(trial_to_run)" in source

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -68,11 +69,13 @@ class Booked:
         node_joules: of the account of the host.
         windows: of the runs, as the agent has them.
         quiet_watts: the measured idle floors.
+        id: of the books.
     """
 
     node_joules: dict[tuple[Component, str], float]
     windows: list[SavedWindow]
     quiet_watts: dict[str, float]
+    id: str
 
 
 class Books:
@@ -86,6 +89,7 @@ class Books:
         series_seconds: how long the series of a trial that has ended stay, and of a sweep.
 
     Attributes:
+        id: unique for all time; an agent that takes up the state of another one goes on with its books.
         windows: by run; closed ones stay for a while.
         node: the account of the host.
         node_watts: mean power of each device between its newest readings; nothing of one that has told nothing lately.
@@ -100,6 +104,7 @@ class Books:
         logical_cpus: int,
         series_seconds: float = SERIES_SECONDS,
     ) -> None:
+        self.id = uuid.uuid4().hex
         self.windows: dict[str, Window] = {}
         self.node = NodeAccount()
         self.node_watts: dict[str, float] = {}
@@ -114,15 +119,16 @@ class Books:
     def state(self) -> Booked:
         """What the next agent goes on from."""
         windows = [window.saved() for window in self.windows.values()]
-        return Booked(node_joules=self.node.joules, windows=windows, quiet_watts=self.quiet_watts)
+        return Booked(node_joules=self.node.joules, windows=windows, quiet_watts=self.quiet_watts, id=self.id)
 
     def restore(self, saved: Booked) -> None:
         """Go on with the books of an earlier agent, over counters that have been restored already."""
+        self.id = saved.id
         self.node.joules = saved.node_joules
         self.quiet_watts = saved.quiet_watts
         now = self._host.clock()
         for kept in saved.windows:
-            window = self.windows[kept.run] = Window.restored(kept, self._host, self._counters)
+            window = self.windows[kept.run] = Window.restored(kept, self._host, self._counters, self.id)
             window.last_seen = now
 
     def window(self, run: str) -> Window:
@@ -150,7 +156,7 @@ class Books:
         devices = [counter.device for counter in self._counters.values()]
         floors = freeze_floors(devices, idle_power_watts, self._floors, self.quiet_watts)
         before = self.windows.get(run)
-        window = self.windows[run] = Window(run, self._host, self._counters, floors)
+        window = self.windows[run] = Window(run, self._host, self._counters, floors, self.id)
         if before is not None:
             window.trials = {name: trial.in_next_window() for name, trial in before.trials.items()}
         return window

@@ -147,7 +147,9 @@ class Window:
         peer: who opened it.
     """
 
-    def __init__(self, run: str, host: Host, counters: Mapping[str, Counter], floors: Mapping[str, Floor]) -> None:
+    def __init__(
+        self, run: str, host: Host, counters: Mapping[str, Counter], floors: Mapping[str, Floor], books: str = ""
+    ) -> None:
         self.id = uuid.uuid4().hex
         self.run = run
         self.floors = floors
@@ -158,6 +160,7 @@ class Window:
         self.trials: dict[str, Trial] = {}
         self.revision = 1
         self._host = host
+        self._books = books
         self._counters = counters
         self._opening = {name: Mark.of(counter) for name, counter in counters.items()}
         self._tally = _Tally()
@@ -186,9 +189,9 @@ class Window:
         )
 
     @classmethod
-    def restored(cls, saved: SavedWindow, host: Host, counters: Mapping[str, Counter]) -> Window:
+    def restored(cls, saved: SavedWindow, host: Host, counters: Mapping[str, Counter], books: str) -> Window:
         """The window as it was saved, over counters that go on from where they were then."""
-        window = cls(saved.run, host, counters, saved.floors)
+        window = cls(saved.run, host, counters, saved.floors, books)
         window.id, window.opened, window.last_seen, window.closed = (
             saved.id,
             saved.opened,
@@ -376,6 +379,8 @@ class Window:
                 resolution_joules=device.resolution_joules,
                 failures=counter.failures - failures,
                 resets=counter.resets - resets,
+                books=self._books,
+                opened_joules=joules,
             )
 
     def lease_rows(self, since: int) -> list[LeaseRow]:

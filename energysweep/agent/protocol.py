@@ -25,7 +25,7 @@ from energysweep.core.metrics import SWEEP_FAMILIES, Family
 from energysweep.core.records import Cpus, Watts
 from energysweep.meters.base import Component
 
-PROTOCOL = 3  # raised with every change that an agent or a program of another version would misunderstand
+PROTOCOL = 4  # raised with every change that an agent or a program of another version would misunderstand
 
 # Every number and every text has bounds, because what is said here is kept over restarts and shown to all: whatever has
 # come through can be added up, written and scraped. Integers have bounds, too: Python's may be beyond all floats.

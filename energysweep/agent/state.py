@@ -30,7 +30,7 @@ from energysweep.agent.protocol import within_bounds
 from energysweep.core.errors import one_line
 from energysweep.core.host import Host
 
-FORMAT = 6
+FORMAT = 7
 
 log = logging.getLogger(__name__)
 

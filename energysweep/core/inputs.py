@@ -7,12 +7,27 @@ import math
 import os
 import stat
 from pathlib import Path
+from typing import Final
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 from energysweep.core.errors import InputError, one_line
 
 MAX_SECONDS = 1e9  # 30 years; the kernel's timers end at 292
 _MAX_PATH_BYTES, _MAX_NAME_BYTES = 4095, 255  # Linux: PATH_MAX without its null byte, NAME_MAX
+
+
+MOST_OF_A_WORD: Final = 100
+
+
+def word(text: str) -> str:
+    """A short text that people call something by: an owner, a tag.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not 0 < len(text) <= MOST_OF_A_WORD or not text.isprintable() or text.strip() != text:
+        raise ValueError(f"must be 1 to {MOST_OF_A_WORD} printable characters, without a blank at either end")
+    return text
 
 
 def read_text(path: Path, at_most: int, what: str) -> str:

@@ -74,6 +74,10 @@ class MeterRow(NamedTuple):
         resolution_joules: one step of the counter, None if unknown.
         failures: how many readings failed.
         resets: how often the counter was reset or jumped.
+        books: which books of the host's agent the window is in; they outlive an agent that leaves its state. Empty if
+            nobody told (before schema 5).
+        opened_joules: what these books had seen of the device when the window was opened: where the ranges from there
+            on of two windows in the same books overlap, both have the same joules. None if nobody told.
     """
 
     host: str
@@ -90,6 +94,8 @@ class MeterRow(NamedTuple):
     resolution_joules: Joules | None
     failures: Count
     resets: Count
+    books: str = ""
+    opened_joules: Joules | None = None
 
 
 class LeaseRow(NamedTuple):

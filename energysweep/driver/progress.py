@@ -22,7 +22,6 @@ from energysweep.core.terminal import console, note
 from energysweep.core.text import clock_text, emissions_text, energy_text, power_text
 from energysweep.driver.budgeting import budget_of, left_text
 from energysweep.driver.poller import Poller
-from energysweep.driver.run_facts import owner
 from energysweep.ledger.model import RunForecast
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.saving import Plan
@@ -249,6 +248,7 @@ class Standing:
         poller: knows the power of now.
         began: the sweep's beginning on ``clock``.
         started_at: of this part of the run, in Unix time.
+        owner: whose the run is.
         clock: monotonic seconds.
         forecast: tells what the run is expected to be charged, as far as anybody knows.
     """
@@ -261,6 +261,7 @@ class Standing:
         poller: Poller,
         began: float,
         started_at: float,
+        owner: str,
         clock: Callable[[], float] = time.monotonic,
         forecast: Callable[[], RunForecast | None] = lambda: None,
     ) -> None:
@@ -275,7 +276,7 @@ class Standing:
         self._budget = budget_of(spec, grid)
         self._about = About(
             name=spec.name,
-            owner=owner(),
+            owner=owner,
             planned=specs.trial_count(spec).expected_trials,
             varying=self._varying,
             plan=Plan.of(spec),

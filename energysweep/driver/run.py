@@ -27,7 +27,7 @@ from energysweep.driver import placement, run_lock
 from energysweep.driver.poller import AgentLink
 from energysweep.driver.progress import Progress, Silent
 from energysweep.driver.ray_process import RayProcess
-from energysweep.driver.run_facts import beginning, keep_key, key_of, to_resume
+from energysweep.driver.run_facts import beginning, keep_key, key_of, owner_of, to_resume
 from energysweep.driver.running import Outside, RunningSweep, metering_of
 from energysweep.driver.session import StopSignals, connected
 from energysweep.driver.storage import copy_to_storage
@@ -158,6 +158,7 @@ def _work(spec: SweepSpec, place: Callable[[], tuple[Path, bool]], how: _How) ->
     trainable = trainable_of(spec)
     check_search(spec)
     grid = carbon.resolve(**spec.carbon.model_dump())
+    owner_of(spec)  # what the environment says of it may be wrong
     grafana_url = os.environ.get(GRAFANA_VARIABLE)
     if grafana_url:
         web_address(grafana_url, GRAFANA_VARIABLE)
@@ -346,9 +347,11 @@ def _id_of(folder: Path) -> str:
 def _portable(spec: SweepSpec) -> str:
     """The sweep's text without where its code lies: on a cluster that is another folder for every job.
 
-    Nor its budget and price: a run can go on with others.
+    Nor its budget and price: a run can go on with others. Nor its owner: it stays that of the beginning.
     """
-    same = spec.model_copy(update={"budget": None, "price": None, "working_dir": spec.working_dir or str(spec.folder)})
+    same = spec.model_copy(
+        update={"budget": None, "price": None, "owner": None, "working_dir": spec.working_dir or str(spec.folder)}
+    )
     return same.to_bare_yaml().replace(spec.working_dir or str(spec.folder), ".")
 
 

@@ -16,6 +16,7 @@ from energysweep.agent.proof import new_key
 from energysweep.core import carbon
 from energysweep.core.carbon import Intensity
 from energysweep.core.errors import InputError, one_line
+from energysweep.core.inputs import word
 from energysweep.core.runfolder import LEDGER, RUN_KEY, SWEEP_FILE
 from energysweep.driver.budgeting import check_begins, spending_of
 from energysweep.ledger.run_state import RunState
@@ -62,13 +63,18 @@ class RunFacts:
 
     Args:
         ledger: of the run.
-        earlier: the parts of the run before this one, as the ledger has them.
+        before: what the ledger says of the run so far.
+        spec: the sweep.
         started_at: Unix time of the beginning of this part.
+
+    Attributes:
+        owner: whose the run is since its beginning, whoever goes on with it.
     """
 
-    def __init__(self, ledger: Ledger, earlier: Sequence[Mapping[str, Any]], started_at: float) -> None:
+    def __init__(self, ledger: Ledger, before: Mapping[str, Any], spec: SweepSpec, started_at: float) -> None:
+        self.owner: str = before.get("owner") or owner_of(spec)
         self._ledger = ledger
-        self._earlier = earlier
+        self._earlier: Sequence[Mapping[str, Any]] = before.get("parts", [])
         self._started_at = started_at
         self._seconds = 0.0
 
@@ -80,7 +86,8 @@ class RunFacts:
     def note_beginning(self, run_id: str, spec: SweepSpec, grid: Intensity) -> None:
         """What the run is."""
         started_at = self._earlier[0]["started_at"] if self._earlier else self._started_at
-        self._ledger.note(**beginning(run_id, spec, grid, started_at))
+        facts = beginning(run_id, spec, grid, started_at)
+        self._ledger.note(**facts | {"owner": self.owner})
 
     def note_part(self, seconds: float, meters: Mapping[str, str]) -> None:
         """How long this part has taken so far, and the meters of each node."""
@@ -123,7 +130,7 @@ def beginning(run_id: str, spec: SweepSpec, grid: Intensity, started_at: float) 
         "stages": {name: {"objective": _noted(objective)} for name, objective in objectives(spec).items() if name},
         "varying": list(specs.varying(spec)),
         "carbon": asdict(grid),
-        "owner": owner(),
+        "owner": owner_of(spec),
         "versions": _versions(),
     }
 
@@ -139,8 +146,22 @@ def shown_first(spec: SweepSpec) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*asked_for, *spec.search.learns_from]))
 
 
-def owner() -> str:
-    """The name of the user who runs the driver; the number, if there is no name."""
+OWNER_VARIABLE: Final = "ENERGYSWEEP_OWNER"
+
+
+def owner_of(spec: SweepSpec) -> str:
+    """Whose a run is that begins now: as its sweep says, or the environment, else the user who runs the driver.
+
+    Raises:
+        InputError: the environment says nothing that an owner can be called.
+    """
+    if spec.owner is not None:
+        return spec.owner
+    if given := os.environ.get(OWNER_VARIABLE):
+        try:
+            return word(given)
+        except ValueError as error:
+            raise InputError(str(error), key=OWNER_VARIABLE) from None
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name

@@ -234,7 +234,7 @@ class RunningSweep:
         self._tune, self._finishing = tune, finishing
         before = ledger.read_whole()
         self._is_resumed = bool(before.run.get("parts"))
-        self._facts = RunFacts(ledger, before.run.get("parts", []), self._started_at)
+        self._facts = RunFacts(ledger, before.run, self._spec, self._started_at)
         # Time in which the sweep did not run is no part of its time.
         began = self._opened - self._facts.earlier_seconds
         self._duration_seconds: float | None = None
@@ -270,8 +270,9 @@ class RunningSweep:
         self._recorder.take_over()
         self._spending = spending_of(self._spec, self._grid, self._state, lambda: outside.clock() - began)
         forecast = Revising(self._spec, self._state, RunForecast.noted(before.run, None), self._seconds).latest
+        at, who = self._started_at, self._facts.owner
         self._standing = Standing(
-            self._spec, self._grid, self._state, self._poller, began, self._started_at, outside.clock, forecast
+            self._spec, self._grid, self._state, self._poller, began, at, who, outside.clock, forecast
         )
 
     def run(self, folder: Path) -> list[str]:

@@ -19,6 +19,7 @@ from pathspec import GitIgnoreSpec
 from energysweep.core.errors import InputError, SweepError, one_line
 from energysweep.core.inputs import is_file, is_folder, is_there, read_text
 from energysweep.core.runfolder import LEDGER
+from energysweep.driver.run_facts import owner_of
 from energysweep.meters.kinds import trace_path, with_trace
 from energysweep.sweepfile import SweepSpec
 
@@ -318,7 +319,7 @@ def upload_of(spec: SweepSpec) -> Upload:
     excludes = spec.runtime_env.get("excludes")
     look = leaving(folder, [str(each) for each in excludes] if isinstance(excludes, list) else [])
     files = dict(look.files)
-    changes: dict[str, Any] = {"working_dir": None, "meters": _meters(spec, folder, files)}
+    changes: dict[str, Any] = {"owner": owner_of(spec), "working_dir": None, "meters": _meters(spec, folder, files)}
     if spec.workload is not None:
         where, _, attribute = spec.workload.rpartition(":")
         if where.endswith(".py"):

@@ -19,7 +19,7 @@ from typing import Any, Final
 from energysweep.core.errors import LedgerError, one_line
 
 _APPLICATION_ID: Final = 0x454E5357  # "ENSW", in the file's header: a foreign SQLite file is recognised by it
-_SCHEMA_VERSION: Final = 4
+_SCHEMA_VERSION: Final = 5
 
 _DECISIONS: Final = """CREATE TABLE decisions (
   number INTEGER PRIMARY KEY, at REAL NOT NULL, trial TEXT NOT NULL, what TEXT NOT NULL, why TEXT NOT NULL, joules REAL,
@@ -34,7 +34,7 @@ CREATE TABLE meters (
   host TEXT NOT NULL, window TEXT NOT NULL, node TEXT NOT NULL, device TEXT NOT NULL, component TEXT NOT NULL,
   source TEXT NOT NULL, joules REAL NOT NULL CHECK (joules >= 0), window_seconds REAL NOT NULL,
   covered_seconds REAL NOT NULL, idle_floor_watts REAL, idle_floor_from TEXT NOT NULL, resolution_joules REAL,
-  failures INTEGER NOT NULL, resets INTEGER NOT NULL,
+  failures INTEGER NOT NULL, resets INTEGER NOT NULL, books TEXT NOT NULL DEFAULT '', opened_joules REAL,
   PRIMARY KEY (host, window, device, source)) WITHOUT ROWID;
 CREATE TABLE leases (
   lease TEXT PRIMARY KEY, host TEXT NOT NULL, window TEXT NOT NULL, node TEXT NOT NULL, trial TEXT NOT NULL,
@@ -57,8 +57,8 @@ CREATE TABLE samples (
 {_DECISIONS};
 """
 
-# What makes a ledger of a version into one of the next. Runs of older energysweeps had no stages,
-# did not tell start-up apart from work, and wrote down no decisions.
+# What makes a ledger of a version into one of the next. Runs of older energysweeps had no stages, did not tell start-up
+# apart from work, wrote down no decisions, and did not say where a counter stood when a window was opened.
 _UPGRADES: Final = {
     1: ("ALTER TABLE trials ADD COLUMN stage TEXT NOT NULL DEFAULT ''",),
     2: (
@@ -66,6 +66,10 @@ _UPGRADES: Final = {
         "ALTER TABLE leases ADD COLUMN works_elsewhere INTEGER",
     ),
     3: (_DECISIONS,),
+    4: (
+        "ALTER TABLE meters ADD COLUMN books TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE meters ADD COLUMN opened_joules REAL",
+    ),
 }
 
 

@@ -197,6 +197,8 @@ class Summary:
         budget_end: what a budget that ended it has left open, as its driver noted; None if it did not.
         workload: what was trained, as the sweep names it; empty if it is not known.
         changed_by: the scheduler that changes the parameters of trials while they run; empty if none does.
+        owner: who answers for it; None if nobody noted that.
+        tags: what people sort runs by.
     """
 
     sweep: str
@@ -225,6 +227,8 @@ class Summary:
     budget: Budget | None = None
     budget_end: Mapping[str, Any] | None = None
     changed_by: str = ""
+    owner: str | None = None
+    tags: tuple[str, ...] = ()
 
     @property
     def budget_charges(self) -> Mapping[str, Charge]:
@@ -271,6 +275,8 @@ class Summary:
             "sweep": self.sweep,
             "name": self.name,
             "workload": self.workload or None,
+            "owner": self.owner,
+            "tags": list(self.tags),
             "status": self.status,
             "started": None if self.started_at is None else datetime.fromtimestamp(self.started_at, UTC).isoformat(),
             "duration_seconds": self.duration_seconds,

@@ -225,6 +225,7 @@ class _Spec(BaseModel):
     search: _Search | None = None
     scheduler: _Scheduler | None = None
     repeats: Annotated[int, Ge(1), Le(1_000_000)] = 1
+    tags: list[str] | None = None
 
 
 class _Part(BaseModel):

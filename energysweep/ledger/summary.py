@@ -82,6 +82,8 @@ def summary_of(state: RunState, data: LedgerData, carbon: Intensity | None = Non
         workload=_workload(run.get("spec") or {}),
         changed_by=kind.name if kind is not None and kind.changes else "",
         forecast=RunForecast.noted(run, state.charged_joules),
+        owner=run.get("owner"),
+        tags=tuple((run.get("spec") or {}).get("tags") or ()),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 from energysweep.core.errors import InputError, one_line
-from energysweep.core.inputs import is_file
+from energysweep.core.inputs import is_file, word
 from energysweep.core.objective import OUR_NAMES, TUNES_NAMES
 from energysweep.core.records import MAX_CPUS
 from energysweep.meters.kinds import AUTO, find_kind, trace_path
@@ -33,6 +33,7 @@ _WORKLOAD = re.compile(r"(?:.+\.py|[^\W\d]\w*(?:\.[^\W\d]\w*)*):[^\W\d]\w*(?:\.[
 def check(spec: SweepSpec) -> Iterator[Problem]:
     """Everything that is wrong with a sweep whose keys are each right for themselves."""
     yield from _check_program(spec)
+    yield from _check_words(spec)
     yield from _check_environment(("environment",), spec.environment)
     yield from _check_runtime_env(spec.runtime_env)
     yield from _check_parameters(spec, ("parameters",), spec.parameters)
@@ -51,6 +52,15 @@ def check(spec: SweepSpec) -> Iterator[Problem]:
     yield from _check_budget(spec)
     yield from _check_meters(spec)
     yield from _check_count(spec)
+
+
+def _check_words(spec: SweepSpec) -> Iterator[Problem]:
+    owner: list[tuple[KeyPath, str]] = [] if spec.owner is None else [(("owner",), spec.owner)]
+    for path, text in [*owner, *((("tags", index), tag) for index, tag in enumerate(spec.tags))]:
+        try:
+            word(text)
+        except ValueError as error:
+            yield Problem(path, str(error))
 
 
 def _check_parameters(spec: SweepSpec, path: KeyPath, parameters: Mapping[str, Any]) -> Iterator[Problem]:

@@ -283,7 +283,9 @@ class SweepSpec(Model):
     runtime_env: Mapping[str, JsonValue] = {}
     """Ray's runtime environment of the trials."""
     tags: Annotated[Sequence[str], BeforeValidator(_listed, json_schema_input_type=str | list[str])] = []
-    """Free text for people: one text or a list."""
+    """What people sort runs by: one text or a list; `energysweep account --by tag` adds up by them."""
+    owner: str | None = None
+    """Who answers for it, a person or a team; by default ENERGYSWEEP_OWNER, else the user who starts it."""
     carbon: Carbon = Carbon()
     """The grid that the energy came from."""
     budget: Budget | None = None

@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
-from energysweep.core.metrics import SWEEP_BEST, SWEEP_END, SWEEP_TRIALS
+from energysweep.core.errors import InputError
+from energysweep.core.metrics import SWEEP_BEST, SWEEP_END, SWEEP_INFO, SWEEP_TRIALS
+from energysweep.driver.run_facts import owner_of
 from energysweep.driver.session import StopSignals
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import Ledger
@@ -254,6 +256,35 @@ def test_a_run_that_was_interrupted_goes_on_in_a_second_part(bench_of: Make) -> 
     assert [part["started_at"] for part in facts["parts"]] == [1000.0, 1003.0 + 3600.0]
     assert bench.active() == pytest.approx({"t0": 40.0, "t1": 20.0 + 60.0})
     assert bench.is_balanced()
+
+
+def test_a_run_stays_its_owner_s_whoever_goes_on_with_it(bench_of: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = bench_of(1)
+    monkeypatch.setenv("ENERGYSWEEP_OWNER", "Ada's team")
+    bench.driver(lambda driver, stage, trials: driver.wait(1)).run()
+    assert bench.facts["owner"] == "Ada's team"
+    monkeypatch.setenv("ENERGYSWEEP_OWNER", "somebody else")
+    bench.driver(both_trials).run()
+    assert bench.facts["owner"] == "Ada's team"
+    agent = bench.world.nodes[0].agent
+    assert agent is not None
+    told = [sample.labels for sample in agent.windows[RUN].sweep.samples if sample.metric == SWEEP_INFO.name]
+    assert told == [("simulated", "Ada's team")]
+
+
+def test_the_owner_is_as_the_sweep_says_else_the_environment_else_the_user(
+    bench_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = bench_of(1)
+    monkeypatch.setenv("LOGNAME", "grace")
+    monkeypatch.setenv("ENERGYSWEEP_OWNER", "")
+    assert owner_of(bench.spec(SPEC)) == "grace"
+    monkeypatch.setenv("ENERGYSWEEP_OWNER", "lab")
+    assert owner_of(bench.spec(SPEC)) == "lab"
+    assert owner_of(bench.spec(SPEC + "owner: Ada\n")) == "Ada"
+    monkeypatch.setenv("ENERGYSWEEP_OWNER", "two\nlines")
+    with pytest.raises(InputError, match="ENERGYSWEEP_OWNER: must be 1 to 100 printable characters"):
+        owner_of(bench.spec(SPEC))
 
 
 def test_a_run_of_which_an_agent_could_not_be_heard_was_not_asked_to_its_end(bench_of: Make) -> None:

@@ -204,11 +204,14 @@ def test_a_ledger_of_another_schema_is_refused(path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 7")
     connection.close()
-    with pytest.raises(LedgerError, match="written with schema 7, this energysweep reads schema 4 and older"):
+    with pytest.raises(LedgerError, match="written with schema 7, this energysweep reads schema 5 and older"):
         Ledger.open(path)
 
 
-TO_SCHEMA_3 = "DROP TABLE decisions; PRAGMA user_version = 3;"
+TO_SCHEMA_4 = (
+    "ALTER TABLE meters DROP COLUMN books; ALTER TABLE meters DROP COLUMN opened_joules; PRAGMA user_version = 4;"
+)
+TO_SCHEMA_3 = f"{TO_SCHEMA_4} DROP TABLE decisions; PRAGMA user_version = 3;"
 TO_SCHEMA_2 = (
     f"{TO_SCHEMA_3} ALTER TABLE leases DROP COLUMN startup_seconds; ALTER TABLE leases DROP COLUMN works_elsewhere;"
     "PRAGMA user_version = 2;"
@@ -217,6 +220,7 @@ TO_SCHEMA = {
     1: f"{TO_SCHEMA_2} ALTER TABLE trials DROP COLUMN stage; PRAGMA user_version = 1;",
     2: TO_SCHEMA_2,
     3: TO_SCHEMA_3,
+    4: TO_SCHEMA_4,
 }
 
 
@@ -249,7 +253,17 @@ def test_what_schema_2_did_not_tell_apart_stays_unknown(path: Path) -> None:
         assert ledger.read().leases == [LEASE, new._replace(startup_seconds=1.5, works_elsewhere=1)]
 
 
-@pytest.mark.parametrize("version", TO_SCHEMA)
+def test_where_a_counter_stood_when_a_window_was_opened_stays_unknown_of_schema_4(path: Path) -> None:
+    with Ledger.create(path) as ledger:
+        ledger.merge(meters=[METER])
+    as_of_schema(path, 4)
+    new = METER._replace(window="v", books="b", opened_joules=0.0)
+    with Ledger.create(path) as ledger:
+        ledger.merge(meters=[new, METER._replace(joules=21.0)])
+        assert ledger.read().meters == [new, METER._replace(joules=21.0)]
+
+
+@pytest.mark.parametrize("version", [each for each in TO_SCHEMA if each < 4])
 def test_older_ledgers_have_no_decisions_and_take_some_up_once_they_are_gone_on_with(path: Path, version: int) -> None:
     Ledger.create(path, id="it").close()
     as_of_schema(path, version)
@@ -281,7 +295,7 @@ def test_a_reader_leaves_the_ledger_of_an_older_energysweep_to_its_driver(path: 
     assert path.read_bytes() == content
 
 
-@pytest.mark.parametrize("version", [*TO_SCHEMA, 4])
+@pytest.mark.parametrize("version", [*TO_SCHEMA, 5])
 def test_a_reader_cannot_write(path: Path, version: int) -> None:
     Ledger.create(path, id="it").close()
     if version in TO_SCHEMA:

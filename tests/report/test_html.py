@@ -30,7 +30,14 @@ def without_scripts(page: str) -> str:
 
 def attacked() -> LedgerData:
     """Everything that a user may name is the attack."""
-    data = example(name=ATTACK, id=ATTACK, varying=["learning_rate", ATTACK], meters=[ATTACK], spec={ATTACK: ATTACK})
+    data = example(
+        name=ATTACK,
+        id=ATTACK,
+        owner=ATTACK,
+        varying=["learning_rate", ATTACK],
+        meters=[ATTACK],
+        spec={ATTACK: ATTACK, "tags": [ATTACK]},
+    )
     return replace(
         data,
         trials=[
@@ -47,6 +54,7 @@ def test_what_the_user_named_is_shown_and_never_run() -> None:
     assert "<script>alert" not in page
     assert len(SCRIPT.findall(page)) == 2  # plotly.js and our own
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "· of &lt;/script&gt;" in page
 
 
 def test_the_charts_show_a_script_as_text() -> None:

@@ -599,6 +599,12 @@ BROKEN = [
         "price.currency",
         "at most 10 characters",
     ),
+    *(
+        Broken(f"an owner that is {what}", GOOD + f"owner: {text}\n", "owner", "must be 1 to 100 printable characters")
+        for what, text in [("nobody", '""'), ("two lines", '"a\\nb"'), ("a novel", "a" * 101), ("indented", '" a"')]
+    ),
+    Broken("an owner that is a number", GOOD + "owner: 7\n", "owner", "must be text"),
+    Broken("an empty tag", GOOD + 'tags: [a, ""]\n', "tags[1]", "must be 1 to 100 printable characters"),
     Broken("an unknown meter", good("[estimate]", "[ammeter]"), "meters[0]", "must be one of auto, rapl"),
     Broken("auto and another", good("[estimate]", "[auto, rapl]"), "meters", "stands alone"),
     Broken("a trace that is missing", good("[estimate]", '["replay:trace.csv"]'), "meters[0]", "there is no file"),

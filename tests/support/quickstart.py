@@ -34,7 +34,7 @@ def recorded() -> LedgerData:
     return LedgerData(
         run=read["run"],
         energy=[EnergyRow._make(row) for row in read["energy"]],
-        meters=[MeterRow._make(row) for row in read["meters"]],
+        meters=[MeterRow(*row) for row in read["meters"]],
         leases=[LeaseRow._make(row) for row in read["leases"]],
         trials=[TrialRow._make(row) for row in read["trials"]],
         attempts=[AttemptRow._make(row) for row in read["attempts"]],

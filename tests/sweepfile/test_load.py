@@ -44,6 +44,7 @@ environment: {OMP_PROC_BIND: "true"}
 working_dir: code
 runtime_env: {pip: [rich]}
 tags: [study, "team: vision"]
+owner: Ada's team
 carbon: {grams_per_kwh: 380, pue: 1.2}
 meters: ["replay:work.py?after=loop", rapl]
 idle_power_watts: {cpu: 20, dram: 2.5}
@@ -68,6 +69,7 @@ def test_every_key_of_the_design_is_understood(tmp_path: Path) -> None:
     assert spec.working_dir == str(tmp_path / "code")
     assert spec.meters == [f"replay:{tmp_path}/work.py?after=loop", "rapl"]
     assert spec.carbon == Carbon(grams_per_kwh=380, pue=1.2)
+    assert (spec.owner, spec.tags) == ("Ada's team", ["study", "team: vision"])
 
 
 def test_everything_but_name_program_and_objective_has_a_default(tmp_path: Path) -> None:

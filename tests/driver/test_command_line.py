@@ -49,6 +49,7 @@ def wait_until_gone(folder: Path, seconds: float) -> list[str]:
     return left
 
 
+@pytest.mark.slow
 def test_results_go_to_standard_output_and_progress_to_standard_error(sweep_folder: Path) -> None:
     done = subprocess.run(
         [*RUN, "--set", "parameters.seconds=0.05"],
@@ -165,6 +166,7 @@ def fill(disk: Path) -> None:
             file.write(bytes(4096))
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_clear_error_and_what_there_is_survives(sweep_folder: Path, small_disk: Path) -> None:
     sweep = subprocess.Popen(
         [*RUN, "--output", str(small_disk), "--set", "parameters.reports=100"],

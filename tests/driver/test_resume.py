@@ -254,6 +254,7 @@ def test_a_report_that_cannot_be_written_is_one_line_beside_the_numbers(
     assert told.err == f"energysweep: {page}: cannot be written (Is a directory)\n"
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_in_a_folder_of_another_name(
     sweep_folder: Path, done: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:

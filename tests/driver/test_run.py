@@ -151,6 +151,7 @@ def test_a_trial_of_300_ms_gets_its_joules(short: Run) -> None:
     assert trial.active_energy_joules > least_active_joules(lease)
 
 
+@pytest.mark.slow
 def test_any_program_is_swept_and_the_end_of_its_errors_is_told(sweep_folder: Path, run_sweep: RunSweep) -> None:
     (sweep_folder / "program.sh").write_text(
         dedent("""\
@@ -202,6 +203,7 @@ def test_a_program_that_is_not_to_be_changed_reports_by_what_it_writes(sweep_fol
     assert (diverged.objective, diverged.iterations_to_target) == (0.5, 2)
 
 
+@pytest.mark.slow
 def test_asha_stops_trials_by_their_joules_and_calls_them_pruned(run_sweep: RunSweep) -> None:
     done = run_sweep(
         "parameters={kind: burn, seconds: 0.2, reports: 30, gain: {grid: [5, 4, 3, 2, 1]}}",
@@ -218,6 +220,7 @@ def test_asha_stops_trials_by_their_joules_and_calls_them_pruned(run_sweep: RunS
         assert all(joules < 60 for joules in energy[:-1])  # the first report at the end was the last
 
 
+@pytest.mark.slow
 def test_what_a_failed_attempt_spent_after_its_last_checkpoint_is_lost(sweep_folder: Path, run_sweep: RunSweep) -> None:
     (sweep_folder / "work.py").write_text(
         dedent("""\
@@ -264,6 +267,7 @@ def test_what_a_failed_attempt_spent_after_its_last_checkpoint_is_lost(sweep_fol
     assert first.checkpoint_joules == results[1]
 
 
+@pytest.mark.slow
 def test_stop_at_target_ends_a_trial_that_has_held_it(run_sweep: RunSweep) -> None:
     done = run_sweep(
         "parameters={kind: sleep, seconds: 0.05, reports: 20}",
@@ -282,6 +286,7 @@ def test_a_metric_that_is_never_reported_is_said_plainly(short: Run) -> None:
     assert "score" in short.problems[0]
 
 
+@pytest.mark.slow
 def test_a_run_leaves_a_copy_of_its_folder_in_its_storage_and_fails_not_for_want_of_one(
     sweep_folder: Path, run_sweep: RunSweep
 ) -> None:

@@ -29,6 +29,7 @@ def test_a_search_that_is_not_installed_is_told_before_anything_begins(
     assert not (sweep_folder / "results").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_run_that_fails_in_a_way_that_nobody_foresaw_has_its_last_readings_and_a_report(
     sweep_folder: Path, run_sweep: Callable[..., Run], monkeypatch: pytest.MonkeyPatch

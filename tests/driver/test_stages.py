@@ -69,6 +69,7 @@ def counting(sweep_folder: Path) -> Path:
     return sweep_folder
 
 
+@pytest.mark.slow
 def test_a_trial_goes_on_from_its_stage_s_trial_of_the_same_seed(counting: Path, run_sweep: Callable[..., Run]) -> None:
     done = run_sweep(*STAGES, "hardware={a: {resources: {cpu: 1}}, b: {resources: {cpu: 1}}}")
     assert done.problems == ()
@@ -96,6 +97,7 @@ def test_a_trial_goes_on_from_its_stage_s_trial_of_the_same_seed(counting: Path,
     assert (summary.totals.conservation_error_ratio or 0) < 1e-3
 
 
+@pytest.mark.slow
 def test_a_stage_that_fails_or_leaves_no_checkpoint_ends_the_run_with_the_reasons(
     counting: Path, run_sweep: Callable[..., Run]
 ) -> None:

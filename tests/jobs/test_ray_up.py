@@ -301,6 +301,7 @@ def _node_joules(hosts: Hosts, name: str) -> float:
     return sum(map(float, values))
 
 
+@pytest.mark.slow
 def test_of_two_wheels_the_newest_is_installed_also_in_the_same_version(tmp_path: Path) -> None:
     of_files = [yaml.safe_load(path.read_text())["setup_commands"] for path in FILES]
     (line,) = {command for commands in of_files for command in commands if ".whl" in command}  # the same in both

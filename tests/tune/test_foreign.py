@@ -37,10 +37,8 @@ EXAMPLES = {
 }
 
 
-# Functions run in every other sweep of these tests, with checkpoints in those that are resumed.
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name == "class" else pytest.mark.slow) for name in EXAMPLES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_of_ray_runs_unchanged_and_gets_its_energy(name: str, run_sweep: Callable[..., Run]) -> None:
     workload, parameters, metric, stop = EXAMPLES[name]
     done = run_sweep(
@@ -65,6 +63,7 @@ def report_once(config: dict[str, float]) -> None:
     tune.report({"score": 1})
 
 
+@pytest.mark.slow
 def test_a_trial_that_finds_no_agent_goes_on_and_its_energy_is_missing_not_0(
     agent_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

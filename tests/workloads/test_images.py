@@ -149,6 +149,7 @@ def test_a_missing_parameter_is_an_error_that_names_it() -> None:
         Settings.from_config({"learning_rate": 0.1, "batch_size": 64})
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.filterwarnings("default")  # Ray's own warnings are not ours
 def test_under_plain_ray_tune_it_goes_on_from_its_checkpoint_after_a_failure(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from energysweep.analysis.forecast import Known
 from energysweep.core.errors import InputError
 from energysweep.core.naming import exact_text
 from energysweep.core.objective import Objective, first_held
-from energysweep.core.records import OPEN, TrialRow
+from energysweep.core.records import OPEN, LeaseRow, TrialRow
 from energysweep.core.text import count_text
 from energysweep.driver.curves import joules_of_a_start, joules_of_resuming
 from energysweep.ledger.run_state import RunState
@@ -70,7 +70,9 @@ class Power:
             cost, if nobody knows.
         watts: of a trial at work, in the mean; None if nobody knows how long they took.
         overhead_watts: of the sweep beside its trials.
-        at_once: how many trials worked at the same time, about.
+        at_once: how many trials worked at the same time.
+        start_seconds: from a trial's end, or its pause, to the next one's beginning in its place, in the mean; None
+            if nobody knows how long they took.
         stage_joules: of one trial of each stage.
     """
 
@@ -80,6 +82,7 @@ class Power:
     watts: float | None = None
     overhead_watts: float = 0.0
     at_once: int = 1
+    start_seconds: float | None = None
     stage_joules: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -263,20 +266,25 @@ def _differing_constants(spec: SweepSpec, state: RunState) -> str:
 
 
 def _power(states: Sequence[RunState], facts: Sequence[Mapping[str, Any]], trials: Sequence[_Trial]) -> Power:
-    held = startup = work = overhead = seconds = 0.0
+    held = startup = work = overhead = seconds = stood = 0.0
+    starts, at_once = 0, 1
     stages: dict[str, list[float]] = defaultdict(list)
     for state, noted in zip(states, facts, strict=True):
         of_run = 0.0
+        of_all: list[LeaseRow] = []
         for row in state.all_rows():
             leases = state.leases_of(row.trial)
+            of_all += leases
             own_startup = sum(sums["startup"] for sums in state.booked(row.trial).values())
             own = state.joules(row.trial) or 0.0
             startup += own_startup
-            held += sum(lease.held_seconds for lease in leases)
             work, of_run = work + own, of_run + own + own_startup
             if row.stage and row.status not in OPEN:
                 stages[row.stage].append(own + own_startup)
-        seconds += noted.get("duration_seconds") or 0.0
+        places = _side_by_side(of_all)
+        at_once, starts = max(at_once, places), starts + len(of_all)
+        lasted, held_here = noted.get("duration_seconds") or 0.0, sum(lease.held_seconds for lease in of_all)
+        seconds, held, stood = seconds + lasted, held + held_here, stood + max(0.0, places * lasted - held_here)
         overhead += max(0.0, (state.charged_joules or 0.0) - of_run)
     resuming = (joules_of_resuming(state, noted) for state, noted in zip(states, facts, strict=True))
     known = [joules for joules in resuming if joules is not None]
@@ -286,9 +294,28 @@ def _power(states: Sequence[RunState], facts: Sequence[Mapping[str, Any]], trial
         report_joules=statistics.median(trial.joules[0] for trial in trials),
         watts=(work + startup) / held if held > 0 and work > 0 else None,
         overhead_watts=overhead / seconds if seconds > 0 else 0.0,
-        at_once=max(1, round(held / seconds)) if seconds > 0 else 1,
+        at_once=at_once,
+        start_seconds=stood / starts if seconds > 0 and starts else None,
         stage_joules={stage: sum(each) / len(each) for stage, each in stages.items()},
     )
+
+
+def _side_by_side(leases: Sequence[LeaseRow]) -> int:
+    """How many worked at the same time: more did for a twentieth of the time at most, as at a trial's handing over."""
+    changes = [(lease.opened_at, 1) for lease in leases]
+    changes += [(lease.opened_at + lease.held_seconds, -1) for lease in leases]
+    seconds: dict[int, float] = defaultdict(float)
+    level, since = 0, 0.0
+    for at, change in sorted(changes):
+        seconds[level] += at - since
+        level, since = level + change, at
+    del seconds[0]
+    rest = 0.95 * sum(seconds.values())
+    for level in sorted(seconds):
+        rest -= seconds[level]
+        if rest <= 0:
+            return level
+    return 1
 
 
 def said(found: Evidence, source: str) -> str:

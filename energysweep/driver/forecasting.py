@@ -13,7 +13,7 @@ from energysweep.analysis.forecast import Curve, Forecast, Known, forecast_of, w
 from energysweep.core.errors import InputError
 from energysweep.core.objective import Objective
 from energysweep.driver.curves import Curves, Report
-from energysweep.driver.evidence import Evidence
+from energysweep.driver.evidence import Evidence, Power
 from energysweep.driver.rehearsal import Rehearsal, rehearse
 from energysweep.sweepfile import SweepSpec
 from energysweep.sweepfile.algorithms import SCHEDULERS
@@ -21,6 +21,8 @@ from energysweep.sweepfile.algorithms import SCHEDULERS
 WORLDS: Final = 60  # each is rehearsed
 _LEAST: Final = 0.03  # an interval's width to each side: meters and machines are not more constant than that
 _MOST_REPORTS: Final = 50_000  # of all trials of a world: of more, drawing and rehearsing takes minutes
+_PAUSES_KNOWN: Final = (0.5, 2.0)  # how long one takes, over what is between trials of runs that paused
+_PAUSES_UNKNOWN: Final = (1.0, 4.0)  # the same of runs that did not
 _REHEARSED: Final = ("fifo", "asha", "hyperband", "median", "race", "cap")
 
 
@@ -48,7 +50,7 @@ class Planned:
     """What a way to run a sweep will cost: what the sweep is charged with, and how long it takes.
 
     Attributes:
-        seconds: None if nobody knows how fast trials are, or how long pauses take.
+        seconds: None if nobody knows how fast trials are.
     """
 
     way: Way
@@ -102,7 +104,6 @@ def planned(spec: SweepSpec, found: Evidence, way: Way, *, count: int = WORLDS, 
     stages = math.fsum(power.stage_joules.get(stage, 0.0) for stage in spec.stages) * spec.repeats * len(spec.profiles)
     joules: list[float] = []
     seconds: list[float] = []
-    pauses = 0
     rng = random.Random(0)  # noqa: S311 - repeatable, not secret
     for curves in _worlds(spec, found, count):
         resume = rng.uniform(0.0, power.report_joules) if power.resume_joules is None else power.resume_joules
@@ -122,14 +123,22 @@ def planned(spec: SweepSpec, found: Evidence, way: Way, *, count: int = WORLDS, 
         if power.watts:
             lasts = (played.last_joules + stages / at_once) / power.watts
             overhead += lasts * power.overhead_watts
-            seconds.append(lasts)
-            pauses += played.pauses
+            seconds.append(lasts + played.pauses * _seconds_of_a_pause(power, rng) / at_once)
         joules.append(played.energy_joules + overhead + stages)
     return Planned(
         way,
         forecast_of(joules).at_least_as_wide(_LEAST).at_least(spent_joules),
-        forecast_of(seconds).at_least_as_wide(_LEAST) if seconds and not pauses else None,
+        forecast_of(seconds).at_least_as_wide(_LEAST) if seconds else None,
     )
+
+
+def _seconds_of_a_pause(power: Power, rng: random.Random) -> float:
+    """How long a place stands still over a pause, drawn: about as long as it did between trials.
+
+    If none of these has paused, longer: then a checkpoint is written and read, too.
+    """
+    least, most = _PAUSES_KNOWN if power.resume_joules is not None else _PAUSES_UNKNOWN
+    return rng.uniform(least, most) * (power.start_seconds or 0.0)
 
 
 def _check_size(spec: SweepSpec, found: Evidence) -> None:

@@ -99,6 +99,23 @@ def test_power_and_the_cost_of_starts_are_those_of_the_run(tmp_path: Path) -> No
     assert power.report_joules == 10.0
 
 
+@pytest.mark.parametrize("places", [1, 2, 3])
+def test_how_many_worked_side_by_side_and_how_long_a_place_stands_still_is_of_the_leases(
+    tmp_path: Path, places: int
+) -> None:
+    trials = [Told({"rate": rate}, 10.0, [0.1] * 5) for rate in (0.1, 0.2, 0.4) * places]  # of 5 s each
+    run = write_run(tmp_path / "run", trials, places=places, between_seconds=3.0)
+    power = evidence(spec_of(tmp_path), run).power
+    assert power.at_once == places
+    assert power.start_seconds == pytest.approx(2 * 3.0 / 3)  # three trials on each place, twice nothing between them
+
+
+def test_a_moment_in_which_one_is_handed_over_is_no_place(tmp_path: Path) -> None:
+    trials = [Told({"rate": rate}, 10.0, [0.1] * 5) for rate in (0.1, 0.2, 0.4)]
+    power = evidence(spec_of(tmp_path), write_run(tmp_path / "run", trials, between_seconds=-0.1)).power
+    assert power.at_once == 1
+
+
 def test_what_going_on_from_a_pause_costs_is_what_the_report_after_it_cost_more(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [Told({"rate": 0.1}, 10.0, [0.1, 0.2, 0.3, 0.4], paused_after=2)])
     assert evidence(spec_of(tmp_path), run).power.resume_joules == pytest.approx(10.0)

@@ -42,8 +42,16 @@ def write_sweep(folder: Path, text: str = SWEEP) -> Path:
     return folder / "sweep.yaml"
 
 
-def write_run(folder: Path, trials: Sequence[Told], *, source: str = "rapl", **facts: Any) -> Path:
-    """A folder of a run of them, one after the other."""
+def write_run(
+    folder: Path,
+    trials: Sequence[Told],
+    *,
+    source: str = "rapl",
+    places: int = 1,
+    between_seconds: float = 0.0,
+    **facts: Any,
+) -> Path:
+    """A folder of a run of them, one after the other on each place, which stands still in between."""
     folder.mkdir()
     noted = {
         "id": folder.name,
@@ -52,10 +60,12 @@ def write_run(folder: Path, trials: Sequence[Told], *, source: str = "rapl", **f
         "varying": ["rate"],
         "started_at": 1000.0,
     } | facts
-    now = 0.0
+    ends = [-between_seconds] * places
     with Ledger.create(folder / LEDGER, **noted) as ledger:
         for number, trial in enumerate(trials):
-            now = _write(ledger, f"t{number}", trial, now, source)
+            place = ends.index(min(ends))
+            ends[place] = _write(ledger, f"t{number}", trial, ends[place] + between_seconds, source)
+        now = max(ends)
         ledger.note(duration_seconds=now)
         ledger.merge(
             [],

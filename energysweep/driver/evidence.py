@@ -164,6 +164,9 @@ def _gathered(
         found = [by_key.get(arm, {}) for arm in arms]
         inside = set(arms)
         others = [known_by_group[group] for group, members in groups.items() if members[0].key not in inside]
+    for metric in spec.stop:
+        if metric not in ("training_iteration", "energy_joules", spec.objective.metric):
+            notes = [*notes, f"When stop.{metric} ends a trial, no forecast knows: each is taken to go on without it."]
     is_known = usual is not None or all(full_reports(spec, trial.parameters) is not None for trial in trials)
     return Evidence(found, others, is_known, power, estimated, again, tuple(dict.fromkeys(notes)))
 

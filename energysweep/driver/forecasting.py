@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from energysweep.analysis.forecast import Curve, Forecast, Known, forecast_of, worlds
 from energysweep.core.errors import InputError
-from energysweep.core.objective import Objective
+from energysweep.core.objective import Objective, reached_limit
 from energysweep.driver.curves import Curves, Report
 from energysweep.driver.evidence import Evidence, Power
 from energysweep.driver.rehearsal import Rehearsal, rehearse
@@ -155,7 +155,17 @@ def _check_size(spec: SweepSpec, found: Evidence) -> None:
 def _worlds(spec: SweepSpec, found: Evidence, count: int) -> Iterator[Curves]:
     drawn = worlds(found.configurations, spec.repeats, count, others=found.others, again=found.again)
     for world in drawn:
-        yield Curves("a world", {(str(place), seed): reports for (place, seed), reports in _reports(world)})
+        by_trial = {(str(place), seed): _up_to_stop(spec, reports) for (place, seed), reports in _reports(world)}
+        yield Curves("a world", by_trial)
+
+
+def _up_to_stop(spec: SweepSpec, reports: list[Report]) -> list[Report]:
+    """A trial's reports to the one at which a rule of ``stop`` ends it, as far as a curve has what that looks at."""
+    for number, report in enumerate(reports, start=1):
+        told = {"training_iteration": number, "energy_joules": report.joules, spec.objective.metric: report.value}
+        if any(metric in told and reached_limit(told[metric], limit) for metric, limit in spec.stop.items()):
+            return reports[:number]
+    return reports
 
 
 def _reports(world: Sequence[Sequence[Curve]]) -> Iterator[tuple[tuple[int, int], list[Report]]]:

@@ -52,6 +52,28 @@ def test_a_race_takes_longer_by_the_pauses_that_it_makes(tmp_path: Path, capsys:
         assert longer == pytest.approx(0.0) if one["scheduler"] != "race" else longer > 15.0
 
 
+@pytest.mark.parametrize(
+    ("stop", "joules", "notes"),
+    [
+        ("energy_joules: 25", 90.0, []),  # three reports of each
+        ("accuracy: 0.25", 70.0, []),  # one, one, and all five
+        ("accuracy: 0.25, energy_joules: 25, training_iteration: 4", 50.0, []),
+        ("loss: 9", 150.0, ["When stop.loss ends a trial, no forecast knows: each is taken to go on without it."]),
+    ],
+)
+def test_rules_of_stop_end_the_trials_of_a_forecast(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], stop: str, joules: float, notes: list[str]
+) -> None:
+    write_sweep(tmp_path, SWEEP + f"stop: {{{stop}}}\n")
+    run = write_run(tmp_path / "run", GRID, spec={"workload": "work.py:train"})
+    found = plans(tmp_path, capsys, "--from", str(run))
+    (fifo,) = (each for each in found["plans"] if (each["scheduler"], each["stops_at_target"]) == ("fifo", False))
+    energy = fifo["energy_joules"]
+    assert energy["low"] < joules < energy["high"]
+    assert energy["value"] == pytest.approx(joules, rel=0.1)
+    assert found["notes"] == notes
+
+
 def test_every_forecast_number_has_its_interval_and_says_that_it_is_about(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

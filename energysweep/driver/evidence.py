@@ -19,8 +19,8 @@ from energysweep.driver.curves import joules_of_a_start, joules_of_resuming
 from energysweep.ledger.run_state import RunState
 from energysweep.sweepfile import SweepSpec, points, trial_count, varying
 from energysweep.sweepfile.distributions import Distribution
-from energysweep.sweepfile.leaves import leaves
 from energysweep.sweepfile.reports import EPOCHS, full_reports, is_built_in, only_values
+from energysweep.sweepfile.space import all_leaves
 
 _CHANGES_NO_CURVE: Final = frozenset((EPOCHS, "checkpoint_every"))  # of the built-in workloads
 
@@ -231,7 +231,7 @@ def _compared(spec: SweepSpec, parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_told_apart(spec: SweepSpec, row: TrialRow, facts: Mapping[str, Any]) -> bool:
     """Whether a trial has all that varies here, and nothing varied there that is not a parameter here."""
-    always = {leaf.name for leaf in leaves(spec.parameters) if leaf.varies and not leaf.conditions}
+    always = {leaf.name for leaf in all_leaves(spec) if leaf.varies and not leaf.conditions}
     return always <= set(row.parameters) and set(facts.get("varying") or ()) <= set(only_values(spec))
 
 

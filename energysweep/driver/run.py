@@ -36,6 +36,7 @@ from energysweep.driver.watch import Watch
 from energysweep.ledger.store import Ledger, without_orphans
 from energysweep.report import Summary, summarise, write_report, write_whole
 from energysweep.sweepfile import SweepSpec, check_search, load_spec
+from energysweep.sweepfile.defined import digest, named
 from energysweep.tune.registry import Registry
 from energysweep.tune.trainable import folders_of, trainable_of
 
@@ -332,6 +333,17 @@ def _check_folder(folder: Path, spec: SweepSpec) -> None:
         )
 
 
+def _check_space(spec: SweepSpec, ledger: Ledger) -> None:
+    """A function that makes other configurations now would give the run another answer."""
+    before = ledger.facts().get("space")
+    if spec.space is not None and before and before["digest"] != digest(spec):
+        problem = (
+            f"{named(spec)} makes other configurations than when this run began; put it back as it was (the run's"
+            " report has its text), or begin a new run"
+        )
+        raise spec.document.error(problem, ("space",))
+
+
 def _id_of(folder: Path) -> str:
     """The run id: the folder's name, or what its ledger says, for a folder that was copied or renamed.
 
@@ -359,6 +371,7 @@ def _done(run_id: str, spec: SweepSpec, folder: Path) -> Run | None:
     """A run that has nothing left to do.
 
     Raises:
+        InputError: it has, and its function makes other configurations.
         LedgerError: it has, and its ledger is damaged.
     """
     if not (folder / LEDGER).exists():
@@ -366,6 +379,7 @@ def _done(run_id: str, spec: SweepSpec, folder: Path) -> Run | None:
     with Ledger.open(folder / LEDGER) as ledger:
         if ledger.facts().get("status") != "done":
             ledger.read_whole()
+            _check_space(spec, ledger)
             return None
         return _reported(run_id, spec, folder, ledger)
 

@@ -22,6 +22,7 @@ from energysweep.driver.budgeting import check_begins, spending_of
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import Ledger
 from energysweep.sweepfile import Objective, SweepSpec, load_spec
+from energysweep.sweepfile.defined import noted
 from energysweep.sweepfile.reports import full_reports
 
 # The key: whoever resumes the run needs it, a reader of its report does not -------------------------------------------
@@ -129,6 +130,7 @@ def beginning(run_id: str, spec: SweepSpec, grid: Intensity, started_at: float) 
         "objective": _noted(spec.objective),
         "stages": {name: {"objective": _noted(objective)} for name, objective in objectives(spec).items() if name},
         "varying": list(specs.varying(spec)),
+        "space": None if spec.space is None else noted(spec),
         "carbon": asdict(grid),
         "owner": owner_of(spec),
         "versions": _versions(),

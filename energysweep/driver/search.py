@@ -48,7 +48,8 @@ def searcher(spec: SweepSpec, checkpoints: Checkpoints) -> Searcher | None:
     names = [leaf.name for leaf in leaves(spec.parameters)]
 
     def points(suggestion: Mapping[str, Any]) -> list[dict[str, Any]]:
-        suggestion = {name: suggestion[name] for name in names if name in suggestion}
+        ordered = dict.fromkeys([*names, *suggestion])  # as in the file; then what its function has made
+        suggestion = {name: suggestion[name] for name in ordered if name in suggestion}
         tried = (point(spec, suggestion, hardware, seed) for hardware, seed in places)
         return [wrap(each, spec.command is not None, "", checkpoints) for each in tried]
 

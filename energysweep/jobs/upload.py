@@ -320,11 +320,11 @@ def upload_of(spec: SweepSpec) -> Upload:
     look = leaving(folder, [str(each) for each in excludes] if isinstance(excludes, list) else [])
     files = dict(look.files)
     changes: dict[str, Any] = {"owner": owner_of(spec), "working_dir": None, "meters": _meters(spec, folder, files)}
-    if spec.workload is not None:
-        where, _, attribute = spec.workload.rpartition(":")
+    for key, named in (("workload", spec.workload), ("space", spec.space)):
+        where, _, attribute = (named or "").rpartition(":")
         if where.endswith(".py"):
-            changes["workload"] = f"{_bring(spec, Path(where), ('workload',), folder, files)}:{attribute}"
-    elif spec.command is not None:
+            changes[key] = f"{_bring(spec, Path(where), (key,), folder, files)}:{attribute}"
+    if spec.command is not None:
         _check_program(spec, folder, look)
     name = spec.source.name if spec.source is not None else "sweep.yaml"
     for each in [*files, name]:

@@ -194,7 +194,9 @@ def _facts(data: LedgerData) -> list[tuple[str, str]]:
     versions = data.run.get("versions") or {}
     spec = data.run.get("spec")
     facts = [(str(name), str(version)) for name, version in versions.items()]
-    return [*facts, ("sweep", json.dumps(spec, indent=2, default=str))] if spec else facts
+    facts += [("sweep", json.dumps(spec, indent=2, default=str))] if spec else []
+    source = (data.run.get("space") or {}).get("source")
+    return [*facts, ("space", str(source))] if source else facts
 
 
 def _sentences(noted: Any) -> list[str]:

@@ -12,11 +12,11 @@ from energysweep.sweepfile.model import (
     Stage,
     SweepSpec,
 )
+from energysweep.sweepfile.samplers import check_search
 from energysweep.sweepfile.space import Count, Point, count_sentence, point, points, seeds, trial_count, varying
 from energysweep.sweepfile.stages import origin, stage_spec, with_origin
 from energysweep.sweepfile.workload import (
     Imported,
-    check_search,
     check_workload,
     find_workload,
     load_workload,

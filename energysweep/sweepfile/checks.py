@@ -16,14 +16,12 @@ from energysweep.sweepfile.conditions import check_conditions
 from energysweep.sweepfile.distributions import Distribution, Grid, not_nan
 from energysweep.sweepfile.foreign import check_foreign
 from energysweep.sweepfile.leaves import NESTED_NAME, Leaf, leaves
-from energysweep.sweepfile.model import Constraint, Scheduler, SweepSpec
+from energysweep.sweepfile.model import MAX_TRIALS, Constraint, Scheduler, SweepSpec
 from energysweep.sweepfile.population import check_population
 from energysweep.sweepfile.space import TooMany, large_text, trial_count
 from energysweep.sweepfile.stages import check_stages
 from energysweep.sweepfile.workload import placeholders
 from energysweep.sweepfile.yaml import KeyPath, Problem, listed, quoted, shown
-
-MAX_TRIALS = 100_000  # far above what one sweep can run; a slip of the keyboard makes millions
 
 _CURRENCY = 10
 
@@ -43,6 +41,8 @@ def check(spec: SweepSpec) -> Iterator[Problem]:
         yield from _check_parameters(spec, ("stages", stage, "parameters"), content.parameters)
     yield from check_stages(spec)
     yield from _check_search(spec)
+    if spec.space is not None:
+        yield from _check_space(spec, spec.space)
     yield from _check_scheduler(spec)
     if spec.objective.stop_at_target and spec.objective.target is None:
         yield Problem(("objective", "stop_at_target"), "needs a target")
@@ -75,7 +75,7 @@ def _check_count(spec: SweepSpec) -> Iterator[Problem]:
     for problem in check_conditions(spec.parameters):
         wrong = True
         yield problem
-    if wrong:
+    if wrong or (spec.space is not None and not spec.search.kind.draws):  # what a function makes is counted later
         return
     try:
         count = trial_count(spec)
@@ -99,7 +99,7 @@ def _check_program(spec: SweepSpec) -> Iterator[Problem]:
     found = leaves(spec.parameters)
     known = dict.fromkeys([*spec.parameters, *(leaf.name for leaf in found), "seed", "hardware"])
     for index, argument in enumerate(spec.command or ()):
-        names = yield from _check_placeholders(known, index, argument)
+        names = yield from _check_placeholders(known, index, argument, is_defined=spec.space is not None)
         if index == 0 and (some := names & {leaf.name for leaf in found if leaf.conditions}):
             yield Problem(("command", 0), f"the program itself is always there: {min(some)} exists only with its when")
     if spec.results is not None:
@@ -131,7 +131,9 @@ def _check_patterns(spec: SweepSpec, patterns: Sequence[str]) -> Iterator[Proble
         yield Problem(("objective", "metric"), f"no group of results.pattern is called {metric} (there is {known})")
 
 
-def _check_placeholders(known: Mapping[str, None], index: int, argument: str) -> Generator[Problem, None, set[str]]:
+def _check_placeholders(
+    known: Mapping[str, None], index: int, argument: str, *, is_defined: bool
+) -> Generator[Problem, None, set[str]]:
     """Yields problems; returns the names."""
     try:
         names = placeholders(argument)
@@ -139,7 +141,7 @@ def _check_placeholders(known: Mapping[str, None], index: int, argument: str) ->
         yield Problem(("command", index), f"{error} in {quoted(argument)}")
         return set()
     for name in dict.fromkeys(names):
-        if name not in known:
+        if name not in known and not is_defined:
             yield Problem(("command", index), f"{{{one_line(name)}}} is no parameter (known: {listed(known)})")
     return set(names)
 
@@ -198,6 +200,17 @@ def _check_algorithm(spec: SweepSpec, leaf: Leaf) -> Iterator[Problem]:
         yield Problem(path, text)
     elif isinstance(drawn, Grid) and not kind.takes_grids:
         yield Problem(path, f"{kind.name} draws its values; use choice instead of grid")
+
+
+def _check_space(spec: SweepSpec, space: str) -> Iterator[Problem]:
+    if not _WORKLOAD.fullmatch(space):
+        yield Problem(("space",), f"must be module:attr or path.py:attr, not {quoted(space)}")
+    if spec.scheduler.kind.changes:
+        text = f"{spec.scheduler.type} changes parameters that the sweep's file has; write them in parameters"
+        yield Problem(("space",), text)
+    for leaf in leaves(spec.parameters):
+        if isinstance(leaf.value, Distribution) or leaf.conditions:
+            yield Problem(("parameters", *leaf.path), "stands beside space, so it is a constant; the function draws")
 
 
 def _check_search(spec: SweepSpec) -> Iterator[Problem]:

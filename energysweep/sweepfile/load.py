@@ -286,10 +286,10 @@ def _with_absolute_paths(spec: SweepSpec, folder: Path) -> SweepSpec:
         return meter if trace is None else with_trace(meter, absolute(trace, "meters", index))
 
     changes: dict[str, Any] = {"meters": [absolute_meter(meter, index) for index, meter in enumerate(spec.meters)]}
-    if spec.workload is not None:
-        where, colon, attribute = spec.workload.rpartition(":")
+    for key, named in (("workload", spec.workload), ("space", spec.space)):
+        where, colon, attribute = (named or "").rpartition(":")
         if where.endswith(".py"):
-            changes["workload"] = absolute(where, "workload") + colon + attribute
+            changes[key] = absolute(where, key) + colon + attribute
     changes["parameters"] = with_absolute_origins(spec, spec.parameters, ("parameters",), folder)
     if spec.stages:
         changes["stages"] = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, JsonValue, PrivateAttr, Strict
 from pydantic_core import PydanticCustomError
@@ -21,6 +21,8 @@ from energysweep.sweepfile.algorithms import ALGORITHMS, SAMPLERS, SCHEDULERS, A
 from energysweep.sweepfile.distributions import Model, Number, Positive
 from energysweep.sweepfile.parameters import Parameter
 from energysweep.sweepfile.yaml import Document, write_document
+
+MAX_TRIALS: Final = 100_000  # far above what one sweep can run; a slip of the keyboard makes millions
 
 Mode = Literal["min", "max"]
 if TYPE_CHECKING:
@@ -256,6 +258,8 @@ class SweepSpec(Model):
     """How a command reports, if it prints no JSON."""
     parameters: Mapping[str, Parameter] = {}
     """What the workload gets: constants and distributions by name."""
+    space: Text | None = None
+    """A function that makes the configurations (Optuna's define-by-run): module:attr or path.py:attr."""
     stages: Mapping[Name, Stage] = {}
     """What runs first, in this order; a trial with pretrained: {from: NAME} goes on from its checkpoint."""
     objective: Objective
@@ -298,6 +302,7 @@ class SweepSpec(Model):
 
     _document: Document = PrivateAttr(default_factory=Document)
     _source: Path | None = PrivateAttr(default=None)
+    _functions: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @property
     def document(self) -> Document:
@@ -308,6 +313,11 @@ class SweepSpec(Model):
     def source(self) -> Path | None:
         """The absolute path of the file that it was loaded from."""
         return self._source
+
+    @property
+    def functions(self) -> dict[str, Any]:
+        """What was imported for it, by how it is named: once, whatever becomes of a file while it runs."""
+        return self._functions
 
     @property
     def folder(self) -> Path:

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from energysweep.sweepfile.distributions import Choice, Grid
-from energysweep.sweepfile.leaves import leaves
 from energysweep.sweepfile.model import SweepSpec
-from energysweep.sweepfile.space import varying
+from energysweep.sweepfile.space import all_leaves, varying
 
 _BUILT_IN: Final = "energysweep.workloads."
 EPOCHS: Final = "epochs"
@@ -38,7 +37,7 @@ def full_reports(spec: SweepSpec, parameters: Mapping[str, Any] | None = None) -
 
 def only_values(spec: SweepSpec) -> dict[str, Any]:
     """The sweep's constants and distributions by the names that configurations have them by; of a choice of one, it."""
-    return {leaf.name: _only_value(leaf.value) for leaf in leaves(spec.parameters)}
+    return {leaf.name: _only_value(leaf.value) for leaf in all_leaves(spec)}
 
 
 def _only_value(value: Any) -> Any:

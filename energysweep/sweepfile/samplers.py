@@ -9,17 +9,48 @@ import importlib
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
 from typing import Any, Final
 
 from energysweep.core.errors import one_line
 from energysweep.core.objective import number
 from energysweep.sweepfile.algorithms import SAMPLERS
+from energysweep.sweepfile.defined import check_defined
 from energysweep.sweepfile.model import SweepSpec
 from energysweep.sweepfile.yaml import Problem, did_you_mean, listed, shown
 
 # What a sweep file can hold, by the words of a signature.
 _KINDS: Final = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "text", "None": "null"}
 _LONGEST = 300  # characters of what Optuna says
+
+
+def check_search(spec: SweepSpec) -> None:
+    """Whether this Python has what the sweep's search and scheduler need.
+
+    Raises:
+        InputError: a package is not installed, or cannot be imported; or the sampler refuses its settings, or
+            the function of its space does what it may not.
+    """
+    needed = spec.scheduler.kind.package
+    if needed is not None and find_spec(needed[0]) is None:
+        problem = f"{spec.scheduler.type} needs what is not installed: pip install {needed[1]}"
+        raise spec.document.error(problem, ("scheduler", "type"))
+    if spec.space is not None:
+        check_defined(spec)
+    package = spec.search.kind.package
+    if package is None:
+        return
+    try:
+        importlib.import_module(package)  # an extra
+    except ImportError:
+        problem = f"{package} is not installed: pip install 'energysweep[{package}]'"
+        raise spec.document.error(problem, ("search", "algorithm")) from None
+    sampler = SAMPLERS[spec.search.sampler]
+    missing = [each for each in sampler.packages if find_spec(each) is None]
+    if missing:
+        problem = f"{sampler.name} needs what is not installed: pip install {' '.join(missing)}"
+        raise spec.document.error(problem, ("search", "sampler"))
+    make_sampler(spec)
 
 
 def make_sampler(spec: SweepSpec, **also: Any) -> Any:

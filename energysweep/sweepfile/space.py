@@ -10,6 +10,8 @@ from itertools import product
 from typing import Any
 
 from energysweep.core.naming import exact_text
+from energysweep.sweepfile.defined import made
+from energysweep.sweepfile.defined import nested as nested_of
 from energysweep.sweepfile.distributions import Distribution, Grid
 from energysweep.sweepfile.leaves import Leaf, Space, is_nested, leaves, together
 from energysweep.sweepfile.model import SweepSpec
@@ -101,7 +103,10 @@ def seeds(spec: SweepSpec) -> list[int | None]:
 
 def point(spec: SweepSpec, parameters: Mapping[str, Any], hardware: str, seed: int | None) -> Point:
     """A trial of a configuration."""
-    nested = together(spec.parameters, parameters) if any(map(is_nested, spec.parameters.values())) else None
+    if spec.space is not None:
+        nested = nested_of(parameters)
+    else:
+        nested = together(spec.parameters, parameters) if any(map(is_nested, spec.parameters.values())) else None
     return Point(dict(parameters), hardware, seed, nested)
 
 
@@ -110,14 +115,20 @@ def trial_count(spec: SweepSpec) -> Count:
 
     Raises:
         TooMany: its conditions make more combinations than can be followed.
+        InputError: the function that makes its grid does what it may not.
     """
+    if spec.space is not None and not spec.search.kind.draws:
+        return _count(spec, len(made(spec).configurations))
     space = Space(leaves(spec.parameters))
     grids = [leaf for leaf in space.ordered if isinstance(leaf.value, Grid)]
     if any(leaf.conditions for leaf in grids):
         combinations = len(_combinations(space))
     else:
         combinations = math.prod(len(leaf.value.grid) for leaf in grids)
-    configurations = combinations * (spec.search.num_samples or 1)
+    return _count(spec, combinations * (spec.search.num_samples or 1))
+
+
+def _count(spec: SweepSpec, configurations: int) -> Count:
     winners = spec.scheduler.winners if spec.scheduler.kind.needs_all else None
     return Count(configurations, spec.repeats, len(spec.profiles), len(spec.stages), winners)
 
@@ -143,7 +154,13 @@ def count_sentence(spec: SweepSpec) -> str:
 
 def varying(spec: SweepSpec) -> tuple[str, ...]:
     """The names of the parameters that may differ between configurations, in the order of the file."""
-    return tuple(leaf.name for leaf in leaves(spec.parameters) if leaf.varies)
+    return tuple(leaf.name for leaf in all_leaves(spec) if leaf.varies)
+
+
+def all_leaves(spec: SweepSpec) -> list[Leaf]:
+    """The parameters of the file, and those that its function makes, with the values that it gives them."""
+    own = leaves(spec.parameters)
+    return own if spec.space is None else [*own, *made(spec).leaves]
 
 
 class TooMany(ValueError):
@@ -155,6 +172,10 @@ def _configurations(spec: SweepSpec) -> Iterator[dict[str, Any]]:
 
     What does not exist beside the others is drawn, too: so a condition changes nothing else.
     """
+    if spec.space is not None:  # beside it there are constants only
+        constants = {leaf.name: leaf.value for leaf in leaves(spec.parameters)}
+        yield from ({**constants, **each} for each in made(spec).configurations)
+        return
     rng = random.Random(spec.search.seed)  # noqa: S311  repeatable, not secret
     space = Space(leaves(spec.parameters))
     combinations = _combinations(space)

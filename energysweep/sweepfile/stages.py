@@ -37,6 +37,7 @@ def stage_spec(spec: SweepSpec, name: str) -> SweepSpec:
             "parameters": constants | dict(stage.parameters),
             "objective": stage.objective or spec.objective,
             "stop": spec.stop if stage.stop is None else stage.stop,
+            "space": None,
             "search": Search(),
             "scheduler": Scheduler(),
             "stages": {},

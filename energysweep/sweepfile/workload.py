@@ -15,17 +15,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from energysweep.core.inputs import is_file
-from energysweep.sweepfile.algorithms import SAMPLERS
 from energysweep.sweepfile.leaves import NESTED_NAME
 from energysweep.sweepfile.model import SweepSpec
-from energysweep.sweepfile.samplers import make_sampler
-from energysweep.sweepfile.yaml import did_you_mean
+from energysweep.sweepfile.yaml import KeyPath, did_you_mean
 
 # Imported: under the name that a program beside it would use, in the driver and in every worker ----------------------
 #
@@ -231,32 +228,6 @@ def check_workload(spec: SweepSpec) -> None:
         _check_program(spec)
 
 
-def check_search(spec: SweepSpec) -> None:
-    """Whether this Python has what the sweep's search and scheduler need.
-
-    Raises:
-        InputError: a package is not installed, or cannot be imported; or the sampler refuses its settings.
-    """
-    needed = spec.scheduler.kind.package
-    if needed is not None and find_spec(needed[0]) is None:
-        problem = f"{spec.scheduler.type} needs what is not installed: pip install {needed[1]}"
-        raise spec.document.error(problem, ("scheduler", "type"))
-    package = spec.search.kind.package
-    if package is None:
-        return
-    try:
-        importlib.import_module(package)  # an extra
-    except ImportError:
-        problem = f"{package} is not installed: pip install 'energysweep[{package}]'"
-        raise spec.document.error(problem, ("search", "algorithm")) from None
-    sampler = SAMPLERS[spec.search.sampler]
-    missing = [each for each in sampler.packages if find_spec(each) is None]
-    if missing:
-        problem = f"{sampler.name} needs what is not installed: pip install {' '.join(missing)}"
-        raise spec.document.error(problem, ("search", "sampler"))
-    make_sampler(spec)
-
-
 def load_workload(spec: SweepSpec) -> Callable[..., Any]:
     """Import the function or class that the sweep's ``workload`` names.
 
@@ -269,26 +240,39 @@ def load_workload(spec: SweepSpec) -> Callable[..., Any]:
 def find_workload(spec: SweepSpec) -> tuple[Callable[..., Any], Imported]:
     """Import the function or class that the sweep's ``workload`` names. Returns it, and how a worker gets it.
 
+    Raises:
+        InputError: as ``find_function``.
+    """
+    if spec.workload is None:
+        raise ValueError("the sweep runs a command, it has no workload")
+    return find_function(spec, spec.workload, ("workload",))
+
+
+def find_function(spec: SweepSpec, named: str, key: KeyPath) -> tuple[Callable[..., Any], Imported]:
+    """Import a function or class that a sweep names. Returns it, and how another process gets it.
+
     Modules are searched for in ``working_dir``, then the file's folder, then where Python looks anyway. A file is
     imported under its own name, as a program beside it would do it, once per process. The folders are put on
     ``sys.path`` and stay there, for what the code imports later.
 
+    Args:
+        spec: the sweep.
+        named: ``module:attr`` or ``path.py:attr``.
+        key: where the sweep names it.
+
     Raises:
         InputError: no such file, module or attribute, its import fails, its name is taken, or it cannot be called.
     """
-    if spec.workload is None:
-        raise ValueError("the sweep runs a command, it has no workload")
-    where, _, attribute = spec.workload.rpartition(":")
-    module = _module_of_file(spec, Path(where)) if where.endswith(".py") else _module_of_name(spec, where)
+    where, _, attribute = named.rpartition(":")
+    module = _module_of_file(spec, Path(where), key) if where.endswith(".py") else _module_of_name(spec, where, key)
     found: Any = module.load()
     for name in attribute.split("."):
         if not hasattr(found, name):
             hint = did_you_mean(name, (n for n in dir(found) if not n.startswith("_")), most=3, looked_at=5000)
-            raise spec.document.error(f"{where} has no {name}{hint}", ("workload",))
+            raise spec.document.error(f"{where} has no {name}{hint}", key)
         found = getattr(found, name)
     if not callable(found):
-        problem = f"{spec.workload} is a {type(found).__name__}, not a function or a class"
-        raise spec.document.error(problem, ("workload",))
+        raise spec.document.error(f"{named} is a {type(found).__name__}, not a function or a class", key)
     return found, replace(module, attribute=attribute)
 
 
@@ -347,7 +331,7 @@ def _at(values: Any, name: str) -> Any:
     return values
 
 
-def _module_of_name(spec: SweepSpec, name: str) -> Imported:
+def _module_of_name(spec: SweepSpec, name: str, key: KeyPath) -> Imported:
     folders = [str(spec.folder)]
     if spec.working_dir is not None and "://" not in spec.working_dir:
         folders.insert(0, spec.working_dir)
@@ -357,30 +341,30 @@ def _module_of_name(spec: SweepSpec, name: str) -> Imported:
     except ModuleNotFoundError as error:
         # A module that the workload itself needs is another problem than a workload that is not there.
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise _import_failed(spec, name, error) from error
+            raise _import_failed(spec, name, error, key) from error
         problem = f"there is no module {error.name} (looked in {spec.folder} and among the installed packages)"
-        raise spec.document.error(problem, ("workload",)) from None
+        raise spec.document.error(problem, key) from None
     except (Exception, SystemExit) as error:
-        raise _import_failed(spec, name, error) from error
+        raise _import_failed(spec, name, error, key) from error
     return module
 
 
-def _module_of_file(spec: SweepSpec, path: Path) -> Imported:
+def _module_of_file(spec: SweepSpec, path: Path, key: KeyPath) -> Imported:
     if not is_file(path):
-        raise spec.document.error(f"there is no file {path}", ("workload",))
+        raise spec.document.error(f"there is no file {path}", key)
     try:
         module = Imported.of_file(path, "")
         module.load()
     except NameTaken as error:
-        raise spec.document.error(str(error), ("workload",)) from None
+        raise spec.document.error(str(error), key) from None
     except (Exception, SystemExit) as error:
-        raise _import_failed(spec, path.name, error) from error
+        raise _import_failed(spec, path.name, error, key) from error
     return module
 
 
-def _import_failed(spec: SweepSpec, name: str, error: BaseException) -> Exception:
+def _import_failed(spec: SweepSpec, name: str, error: BaseException, key: KeyPath) -> Exception:
     last_line = f"{type(error).__name__}: {error}".strip().splitlines()[-1]
-    return spec.document.error(f"importing {name} failed: {last_line}", ("workload",))
+    return spec.document.error(f"importing {name} failed: {last_line}", key)
 
 
 def _check_program(spec: SweepSpec) -> None:

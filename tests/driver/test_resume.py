@@ -39,6 +39,10 @@ def train(config):
         with tempfile.TemporaryDirectory() as folder:
             (pathlib.Path(folder) / "at").write_text(json.dumps(i + 1))
             tune.report({"score": i}, checkpoint=tune.Checkpoint.from_directory(folder))
+
+
+def space(trial):
+    trial.suggest_categorical("steps", [2, 3, 24, 25])
 """
 
 
@@ -154,6 +158,7 @@ def test_a_run_whose_driver_was_killed_goes_on_without_losing_a_joule(
     [
         "scheduler={type: asha, grace_period: 2, reduction_factor: 2}",
         "search={algorithm: optuna, num_samples: 4, seed: 7}",
+        "space=work.py:space",
     ],
 )
 def test_a_trial_that_ended_after_tune_last_wrote_its_state_does_not_run_again(
@@ -162,6 +167,7 @@ def test_a_trial_that_ended_after_tune_last_wrote_its_state_does_not_run_again(
     (sweep_folder / "work.py").write_text(dedent(STEPS))
     folder = sweep_folder / "results" / "it"
     parameters = "{steps: {randint: [2, 24]}}" if "optuna" in how else "{steps: {grid: [2, 3, 24, 25]}}"
+    parameters = "{}" if "space" in how else parameters
     with monkeypatch.context() as environment:
         environment.setenv("TUNE_GLOBAL_CHECKPOINT_S", "3600")  # once, as soon as the trials are queued
         driver = start(sweep_folder, f"parameters={parameters}", "max_concurrent_trials=1", how)

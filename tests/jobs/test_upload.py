@@ -128,6 +128,17 @@ def test_what_the_sweep_itself_needs_under_a_name_that_would_not_arrive_is_told(
         upload_of(load_spec(folder / sweep, [f"workload={workload}:train"]))
 
 
+@pytest.mark.parametrize("place", ["code/space.py", "space.py"])
+def test_the_function_that_makes_the_configurations_comes_along_wherever_it_lies(
+    upload: Callable[..., Upload], folder: Path, tmp_path: Path, place: str
+) -> None:
+    (tmp_path / place).write_text("def space(trial):\n    return {}\n")
+    (folder / ".rayignore").write_text("space.py\n")
+    there = staged(upload(f"space={tmp_path / place}:space", "parameters={}"), tmp_path)
+    assert (there / "space.py").is_file()
+    assert load_spec(there / "sweep.yaml").space == f"{there}/space.py:space"
+
+
 def test_too_much_is_told_with_the_largest(upload: Callable[..., Upload], folder: Path) -> None:
     with (folder / "data" / "images.bin").open("wb") as stream:
         stream.truncate(MAX_BYTES)  # a hole: it takes no room

@@ -37,6 +37,7 @@ def attacked() -> LedgerData:
         varying=["learning_rate", ATTACK],
         meters=[ATTACK],
         spec={ATTACK: ATTACK, "tags": [ATTACK]},
+        space={"digest": ATTACK, "source": ATTACK},
     )
     return replace(
         data,
@@ -55,6 +56,12 @@ def test_what_the_user_named_is_shown_and_never_run() -> None:
     assert len(SCRIPT.findall(page)) == 2  # plotly.js and our own
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "· of &lt;/script&gt;" in page
+
+
+def test_the_page_has_the_text_of_the_function_that_made_the_configurations() -> None:
+    source = "def space(trial):\n    return {'a': 1 < 2}\n"
+    assert "return {&#39;a&#39;: 1 &lt; 2}" in page_of(example(space={"digest": "0", "source": source}))
+    assert "def space" not in page_of(example(space={"digest": "0", "source": None}))
 
 
 def test_the_charts_show_a_script_as_text() -> None:

@@ -168,6 +168,17 @@ def worlds(
         yield found
 
 
+def drawn(trials: Sequence[Known], count: int, random_seed: int = 0) -> list[list[Curve]]:
+    """For each trial, what becomes of it in each of so many worlds; of one that is whole, always the same.
+
+    Args:
+        trials: at least one.
+        count: how many worlds.
+        random_seed: the same one draws the same worlds.
+    """
+    return _continued(trials, count, np.random.default_rng(random_seed))
+
+
 def _shifted(curve: Curve, factor: float, offset: float) -> Curve:
     values = [None if value is None else _finite(value + offset) for value in curve.values]
     return Curve([joules * factor for joules in curve.joules], values)

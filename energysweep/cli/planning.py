@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from energysweep.core.carbon import Intensity
     from energysweep.driver.evidence import Evidence
     from energysweep.driver.forecasting import Planned
+    from energysweep.driver.ordering import Order
     from energysweep.ledger.budget import Budget
     from energysweep.sweepfile import SweepSpec
 
@@ -73,6 +74,7 @@ def add_from(parser: argparse.ArgumentParser, text: str) -> None:
 def _plan(arguments: argparse.Namespace) -> int:
     from energysweep.core import carbon
     from energysweep.sweepfile import check_search, check_workload, count_sentence, load_spec
+    from energysweep.sweepfile.algorithms import SCHEDULERS
 
     spec = load_spec(arguments.sweep, arguments.overrides)
     check_workload(spec)
@@ -96,12 +98,16 @@ def _plan(arguments: argparse.Namespace) -> int:
     found = evidence_of(planned_spec, folders)
 
     from energysweep.driver.forecasting import planned, ways
+    from energysweep.driver.ordering import order_by
 
     plans = [planned(planned_spec, found, way) for way in ways(planned_spec)]
+    is_ordered = any(SCHEDULERS[each.way.scheduler].is_ordered for each in plans)
+    order = order_by(planned_spec, found, list(map(str, folders))) if is_ordered and found.again else None
     if arguments.json:
-        say(json.dumps(_json(spec, grid, found, plans, folders, pilot), allow_nan=False))
+        say(json.dumps(_json(spec, grid, found, plans, folders, pilot, order), allow_nan=False))
     else:
-        say("\n".join([f"{spec.name}: {count_sentence(spec)}", *_sentences(spec, grid, found, plans, folders, pilot)]))
+        sentences = _sentences(spec, grid, found, plans, folders, pilot, order)
+        say("\n".join([f"{spec.name}: {count_sentence(spec)}", *sentences]))
     return 0
 
 
@@ -113,8 +119,19 @@ def _with_reports(spec: SweepSpec, reports: int | None) -> SweepSpec:
     return spec.model_copy(update={"stop": {**spec.stop, "training_iteration": at_most}})
 
 
-def evidence_of(spec: SweepSpec, folders: list[Path]) -> Evidence:
+UNKNOWN_LENGTH = (
+    "nobody knows how many reports a trial makes, because no trial of the runs ended by itself; say it with"
+    " stop.training_iteration"
+)
+
+
+def evidence_of(spec: SweepSpec, folders: list[Path], *, needs_length: bool = True) -> Evidence:
     """What the runs in these folders say about a sweep.
+
+    Args:
+        spec: the sweep.
+        folders: of the runs.
+        needs_length: somebody has to know how many reports a trial makes.
 
     Raises:
         InputError: one is of no use, or none tells how many reports a trial makes.
@@ -128,12 +145,8 @@ def evidence_of(spec: SweepSpec, folders: list[Path]) -> Evidence:
         data = read_ledger(run_folder(folder) / LEDGER)
         runs.append((str(folder), RunState.of(data, {"": spec.objective.rule}), data.run))
     found = of_earlier_runs(spec, runs)
-    if not found.length_is_known:
-        raise InputError(
-            "nobody knows how many reports a trial makes, because no trial of the runs ended by itself; say it with"
-            " stop.training_iteration (of plan also --reports)",
-            key="--from",
-        )
+    if needs_length and not found.length_is_known:
+        raise InputError(f"{UNKNOWN_LENGTH} (of plan also --reports)", key="--from")
     return found
 
 
@@ -177,6 +190,7 @@ def _sentences(
     plans: list[Planned],
     folders: list[Path],
     pilot: tuple[Path, float | None] | None,
+    order: Order | None,
 ) -> list[str]:
     from energysweep.core.text import duration_text, emissions_text, energy_text, forecast_text
     from energysweep.driver.evidence import said
@@ -207,6 +221,8 @@ def _sentences(
         lines.append(f"{name.ljust(max(map(len, names)))}  {', '.join(parts)}")
     if own is None:
         lines.append(f"What {spec.scheduler.type} will cost cannot be rehearsed.")
+    if order is not None:
+        lines.append(f"A cap's {order.sentence}.")
     lines += _of_budget(budget, plans)
     lines.append("Each interval holds what comes in 9 of 10 cases.")
     return lines
@@ -219,6 +235,7 @@ def _json(
     plans: list[Planned],
     folders: list[Path],
     pilot: tuple[Path, float | None] | None,
+    order: Order | None,
 ) -> dict[str, Any]:
     from energysweep.analysis.forecast import LEVEL
     from energysweep.driver.forecasting import own_way
@@ -234,6 +251,7 @@ def _json(
         "seen": found.seen,
         "estimated": found.estimated,
         "notes": list(found.notes),
+        "order": None if order is None else order.noted(),
         "level": LEVEL,
         "plans": [
             {

@@ -9,15 +9,17 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from energysweep.cli.common import add_command, at_least_one, count, path, run_folder
+from energysweep.cli.planning import add_from, evidence_of
 from energysweep.core.errors import InputError
 from energysweep.core.objective import OUR_NAMES, TUNES_NAMES, Objective, number
 from energysweep.core.records import MAX_TARGET
-from energysweep.core.runfolder import LEDGER
+from energysweep.core.runfolder import LEDGER, SWEEP_FILE
 from energysweep.core.terminal import say
 
 if TYPE_CHECKING:
     from energysweep.analysis.forecast import Forecast
     from energysweep.driver.curves import Curves
+    from energysweep.driver.ordering import Order
     from energysweep.driver.rehearsal import Rehearsal
     from energysweep.sweepfile.algorithms import SchedulerType
 
@@ -74,6 +76,11 @@ def add(commands: Any) -> None:
         type=count,
         help="Configurations come in an order drawn by SEED; by default as in the table or the run.",
     )
+    add_from(
+        rehearse,
+        "A cap begins with the configurations that needed the least in the run in RUN_DIR, of the same workload; by"
+        " default they are spread over the space. May be given several times.",
+    )
     rehearse.add_argument("--json", action="store_true", help="One JSON object is printed instead of sentences.")
 
 
@@ -87,6 +94,8 @@ def _rehearse(arguments: argparse.Namespace) -> int:
     if kind.needs_target and objective.target is None:
         raise InputError(f"there is no target for {objective.metric}, and {kind.name} needs one", key="--target")
 
+    order = _order(arguments, kind, curves, objective)
+
     from energysweep.driver.forecasting import rehearsed
 
     found, interval = rehearsed(
@@ -96,6 +105,7 @@ def _rehearse(arguments: argparse.Namespace) -> int:
         winners=arguments.winners,
         at_once=arguments.concurrent,
         order_seed=arguments.order,
+        order=None if order is None else order.places,
     )
     if arguments.json:
         say(
@@ -110,12 +120,14 @@ def _rehearse(arguments: argparse.Namespace) -> int:
                     "stopped": curves.stopped,
                     "left_out": curves.left_out,
                     "estimated": curves.estimated,
+                    "order": order.noted() if order is not None and order.of else None,
                 },
                 allow_nan=False,
             )
         )
     else:
-        say("\n".join(_sentences(curves, objective, found, interval)))
+        by = [f"{order.sentence[0].upper()}{order.sentence[1:]}."] if order is not None and order.of else []
+        say("\n".join([*_sentences(curves, objective, found, interval), *by]))
     return 0
 
 
@@ -145,6 +157,38 @@ def _of_run(arguments: argparse.Namespace) -> tuple[Curves, Objective]:
 
     state = RunState.of(data, {"": objective})
     return curves_of(str(arguments.folder), state, data.run), objective
+
+
+def _order(arguments: argparse.Namespace, kind: SchedulerType, curves: Curves, objective: Objective) -> Order | None:
+    """In which order the configurations begin, by their places among the curves'; None: as they come."""
+    if arguments.earlier:
+        for given, key in ((arguments.table, "--table"), (arguments.order, "--order")):
+            if given is not None:
+                raise InputError(
+                    f"cannot be used with {key}: the order is that of earlier runs of one's own", key="--from"
+                )
+        if not kind.is_ordered:
+            raise InputError(f"the order of configurations does not matter to {kind.name}", key="--from")
+    if not kind.is_ordered or arguments.order is not None or not curves.places:
+        return None
+
+    from energysweep.driver.evidence import of_those
+    from energysweep.driver.ordering import Order, order_by
+    from energysweep.driver.spreading import spread
+    from energysweep.sweepfile import load_spec
+
+    names = curves.configurations
+    places = [curves.places[name] for name in names]
+    if not arguments.earlier:
+        return Order(spread(places), 0, ())
+    spec = load_spec(arguments.folder / SWEEP_FILE)
+    wanted = {"metric": objective.metric, "mode": objective.mode, "target": objective.target}
+    spec = spec.model_copy(update={"objective": spec.objective.model_copy(update=wanted)})
+    found = evidence_of(spec, arguments.earlier, needs_length=False)
+    order = order_by(spec, of_those(spec, found, places), list(map(str, arguments.earlier)))
+    if order is None:
+        raise InputError(f"tells no order of these configurations by {objective.metric}", key="--from")
+    return order
 
 
 def _sentences(curves: Curves, objective: Objective, found: Rehearsal, interval: Forecast) -> list[str]:

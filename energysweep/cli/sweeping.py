@@ -23,11 +23,13 @@ from energysweep.cli.common import (
     count,
     path,
 )
-from energysweep.cli.planning import add_from, evidence_of
+from energysweep.cli.planning import UNKNOWN_LENGTH, add_from, evidence_of
 from energysweep.core.errors import InputError
 from energysweep.core.terminal import flush, note, say, show
 
 if TYPE_CHECKING:
+    from energysweep.driver.evidence import Evidence
+    from energysweep.driver.ordering import Order
     from energysweep.driver.run import Run
     from energysweep.sweepfile import SweepSpec
 
@@ -48,7 +50,11 @@ def add(commands: Any) -> None:
     add_metrics_port(run)
     add_file_sd(run, "the sweep's agents")
     _add_ray_restarts(run)
-    add_from(run, "What the run will be charged is forecast from the run in RUN_DIR, and scored at its end.")
+    add_from(
+        run,
+        "What the run will be charged is forecast from the run in RUN_DIR, of the same workload, and scored at its end;"
+        " the configurations of a cap begin in the order of what they needed there. May be given several times.",
+    )
     add_set(run)
 
     resume = add_command(commands, "resume", _resume, "resumes an interrupted run, and loses no joule")
@@ -94,7 +100,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from energysweep.driver.progress import progress_for_terminal
     from energysweep.driver.run import run
 
-    forecast = _forecast(spec, arguments.earlier) if arguments.earlier else None
+    forecast, order = _by_earlier_runs(spec, arguments.earlier) if arguments.earlier else (None, None)
     done = run(
         spec,
         address=arguments.address,
@@ -106,15 +112,31 @@ def _run(arguments: argparse.Namespace) -> int:
         start_again=_start_again(arguments),
         tell=_tell,
         forecast=forecast,
+        order=order,
     )
     return _tell(done)
 
 
-def _forecast(spec: SweepSpec, folders: list[Path]) -> dict[str, float] | None:
+def _by_earlier_runs(spec: SweepSpec, folders: list[Path]) -> tuple[dict[str, float] | None, Order | None]:
+    """What they forecast, and the order in which the configurations begin; each None where they do not tell."""
+    from energysweep.driver.ordering import order_by
+
+    found = evidence_of(spec, folders, needs_length=False)
+    order = order_by(spec, found, list(map(str, folders))) if spec.scheduler.kind.is_ordered else None
+    if spec.scheduler.kind.is_ordered and order is None:
+        note(
+            f"order: spread over the space; no trial of {', '.join(map(str, folders))} reports {spec.objective.metric}"
+        )
+    return _forecast(spec, found), order
+
+
+def _forecast(spec: SweepSpec, found: Evidence) -> dict[str, float] | None:
     from energysweep.core.text import energy_text, forecast_text
     from energysweep.driver.forecasting import own_way, planned
 
-    found = evidence_of(spec, folders)
+    if not found.length_is_known:
+        note(f"no forecast: {UNKNOWN_LENGTH}")
+        return None
     way = own_way(spec)
     if way is None:
         note(f"no forecast: what {spec.scheduler.type} will cost cannot be rehearsed")

@@ -10,7 +10,7 @@ import statistics
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -45,6 +45,8 @@ class Curves:
         estimated: the joules are partly of an estimate; None of a table, which does not tell.
         startup_joules: of one start of a trial.
         resume_joules: of going on from a pause, as part of the trial's own energy; None if nobody has measured it.
+        places: of a run, each configuration's place in the space: its parameters, and under the empty name the hardware
+            profile.
     """
 
     of: str
@@ -54,6 +56,7 @@ class Curves:
     estimated: bool | None = None
     startup_joules: float = 0.0
     resume_joules: float | None = 0.0
+    places: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def configurations(self) -> list[str]:
@@ -139,6 +142,7 @@ def curves_of(name: str, state: RunState, facts: Mapping[str, Any]) -> Curves:
     varying = facts.get("varying") or ()
     seeds: dict[str, int] = defaultdict(int)
     found: dict[tuple[str, int], list[Report]] = {}
+    places: dict[str, Mapping[str, Any]] = {}
     stopped = 0
     for trial in sorted(state.of_stage(""), key=lambda row: row.seed or 0):
         configuration = configuration_text(trial.parameters, varying)
@@ -151,6 +155,7 @@ def curves_of(name: str, state: RunState, facts: Mapping[str, Any]) -> Curves:
         ]
         if reports and trial.status not in OPEN:
             found[configuration, seeds[configuration]] = reports
+            places[configuration] = {**trial.parameters, "": trial.hardware}
             seeds[configuration] += 1
             stopped += trial.status == "pruned"
     if not found:
@@ -158,7 +163,7 @@ def curves_of(name: str, state: RunState, facts: Mapping[str, Any]) -> Curves:
     kept, left_out = _with_all_seeds(found)
     estimated = any(is_model(meter.source) for meter in state.meters.values())
     resuming = joules_of_resuming(state, facts)
-    return Curves(name, kept, stopped, left_out, estimated, joules_of_a_start([state]), resuming)
+    return Curves(name, kept, stopped, left_out, estimated, joules_of_a_start([state]), resuming, places)
 
 
 def joules_of_a_start(states: Iterable[RunState]) -> float:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Any, Final
 
 from energysweep.analysis.forecast import Known
 from energysweep.core.errors import InputError
 from energysweep.core.naming import exact_text
-from energysweep.core.objective import Objective, first_held
+from energysweep.core.objective import Objective, first_held, number
 from energysweep.core.records import OPEN, LeaseRow, TrialRow
 from energysweep.core.text import count_text
 from energysweep.driver.curves import joules_of_a_start, joules_of_resuming
@@ -38,6 +38,8 @@ class Evidence:
         estimated: some of it is of an estimate.
         again: it is of earlier runs, which are done anew; otherwise of this one.
         notes: what a person should know of it.
+        places: in the space, of the configurations and then of the others: their parameters, and under the empty name
+            the hardware profile. Empty where the search chooses the configurations as it goes.
     """
 
     configurations: Sequence[Mapping[int, Known]]
@@ -47,6 +49,7 @@ class Evidence:
     estimated: bool
     again: bool
     notes: tuple[str, ...] = ()
+    places: Sequence[Mapping[str, Any]] = ()
 
     @property
     def seen(self) -> int:
@@ -91,6 +94,7 @@ class _Trial:
     key: str | None  # of the configuration, as the sweep would write it; None: the sweep has none like it
     group: str
     parameters: Mapping[str, Any]
+    hardware: str
     seed: int
     joules: list[float]
     values: list[float | None]
@@ -154,6 +158,7 @@ def _gathered(
         }
     arms = _arms(spec)
     found: list[Mapping[int, Known]] = []
+    places: list[Mapping[str, Any]] = []
     if arms is None:  # the search chooses them as it goes
         count = trial_count(spec)
         found = [] if again else [*known_by_group.values()]
@@ -162,13 +167,14 @@ def _gathered(
     else:
         by_key = {members[0].key: known_by_group[group] for group, members in groups.items()}
         found = [by_key.get(arm, {}) for arm in arms]
-        inside = set(arms)
-        others = [known_by_group[group] for group, members in groups.items() if members[0].key not in inside]
+        outside = {group: members[0] for group, members in groups.items() if members[0].key not in arms}
+        others = [known_by_group[group] for group in outside]
+        places = [*arms.values(), *(_place(spec, trial.parameters, trial.hardware) for trial in outside.values())]
     for metric in spec.stop:
         if metric not in ("training_iteration", "energy_joules", spec.objective.metric):
             notes = [*notes, f"When stop.{metric} ends a trial, no forecast knows: each is taken to go on without it."]
     is_known = usual is not None or all(full_reports(spec, trial.parameters) is not None for trial in trials)
-    return Evidence(found, others, is_known, power, estimated, again, tuple(dict.fromkeys(notes)))
+    return Evidence(found, others, is_known, power, estimated, again, tuple(dict.fromkeys(notes)), places)
 
 
 def _known(trial: _Trial, length: int, spec: SweepSpec) -> Known:
@@ -178,6 +184,21 @@ def _known(trial: _Trial, length: int, spec: SweepSpec) -> Known:
         made if trial.ran_out and (most is None or most >= len(trial.joules)) and most is None else max(length, made)
     )
     return Known(trial.joules[:made], trial.values[:made], whole)
+
+
+def of_those(spec: SweepSpec, found: Evidence, places: Sequence[Mapping[str, Any]]) -> Evidence:
+    """The same of a sweep that had these configurations alone, by their places in the space."""
+    every = [*found.configurations, *found.others]
+    at = {exact_text(place): number for number, place in enumerate(found.places)}
+    wanted = [_place(spec, {name: each[name] for name in each if name}, each[""]) for each in places]
+    numbers = [at.get(exact_text(place)) for place in wanted]
+    rest = [number for number in range(len(found.places)) if number not in set(numbers) and every[number]]
+    return replace(
+        found,
+        configurations=[{} if number is None else every[number] for number in numbers],
+        others=[every[number] for number in rest],
+        places=[*wanted, *(found.places[number] for number in rest)],
+    )
 
 
 def tells_length(spec: SweepSpec) -> bool:
@@ -207,14 +228,26 @@ def _trial(spec: SweepSpec, state: RunState, row: TrialRow, facts: Mapping[str, 
         return None
     group = exact_text((_compared(spec, row.parameters), row.hardware))
     key = group if _is_told_apart(spec, row, facts) else None
-    ended = row.status == "completed" and not _at_target(objective, values) and not _stopped_otherwise(spec, facts)
-    return _Trial(key, group, row.parameters, row.seed or 0, joules, values, ended)
+    at_target = _at_target(objective, values) or _at_their_target(spec, state, row, facts)
+    ended = row.status == "completed" and not at_target and not _stopped_otherwise(spec, facts)
+    return _Trial(key, group, row.parameters, row.hardware, row.seed or 0, joules, values, ended)
 
 
 def _at_target(objective: Objective, values: Sequence[float | None]) -> bool:
     """Whether its last report was the one that held the target."""
     place = first_held((objective.reached_by(value) for value in values), objective.patience)
     return place is not None and place + objective.patience >= len(values)
+
+
+def _at_their_target(spec: SweepSpec, state: RunState, row: TrialRow, facts: Mapping[str, Any]) -> bool:
+    """The same of the target that the run itself had, which may be another one."""
+    noted = facts.get("objective") or {}
+    target, metric = number(noted.get("target")), noted.get("metric")
+    if target is None or not isinstance(metric, str):
+        return False
+    mode, patience = noted.get("mode") or spec.objective.mode, noted.get("patience") or 1
+    theirs = Objective(metric, mode, target, patience)
+    return _at_target(theirs, [theirs.value(report.metrics) for report in state.reports_of(row.trial)])
 
 
 def _stopped_otherwise(spec: SweepSpec, facts: Mapping[str, Any]) -> bool:
@@ -235,10 +268,19 @@ def _is_told_apart(spec: SweepSpec, row: TrialRow, facts: Mapping[str, Any]) -> 
     return always <= set(row.parameters) and set(facts.get("varying") or ()) <= set(only_values(spec))
 
 
-def _arms(spec: SweepSpec) -> list[str] | None:
+def _arms(spec: SweepSpec) -> dict[str, dict[str, Any]] | None:
+    """The sweep's configurations in their order, as they are compared; of each its place in the space."""
     if spec.search.kind.made_by is not None:
         return None
-    return list(dict.fromkeys(exact_text((_compared(spec, each.parameters), each.hardware)) for each in points(spec)))
+    found: dict[str, dict[str, Any]] = {}
+    for each in points(spec):
+        key = exact_text((_compared(spec, each.parameters), each.hardware))
+        found.setdefault(key, _place(spec, each.parameters, each.hardware))
+    return found
+
+
+def _place(spec: SweepSpec, parameters: Mapping[str, Any], hardware: str) -> dict[str, Any]:
+    return {**_compared(spec, parameters), "": hardware}
 
 
 def _check_workload(spec: SweepSpec, name: str, facts: Mapping[str, Any]) -> None:

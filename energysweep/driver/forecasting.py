@@ -14,6 +14,7 @@ from energysweep.core.errors import InputError
 from energysweep.core.objective import Objective, reached_limit
 from energysweep.driver.curves import Curves, Report
 from energysweep.driver.evidence import Evidence, Power
+from energysweep.driver.ordering import Order, places_of
 from energysweep.driver.rehearsal import Rehearsal, rehearse
 from energysweep.sweepfile import SweepSpec
 from energysweep.sweepfile.algorithms import SCHEDULERS
@@ -82,7 +83,15 @@ def own_way(spec: SweepSpec) -> Way | None:
     return Way(kind.name, stops)
 
 
-def planned(spec: SweepSpec, found: Evidence, way: Way, *, count: int = WORLDS, spent_joules: float = 0.0) -> Planned:
+def planned(
+    spec: SweepSpec,
+    found: Evidence,
+    way: Way,
+    *,
+    count: int = WORLDS,
+    spent_joules: float = 0.0,
+    order: Order | None = None,
+) -> Planned:
     """Forecast one way to run a sweep.
 
     Args:
@@ -91,6 +100,7 @@ def planned(spec: SweepSpec, found: Evidence, way: Way, *, count: int = WORLDS, 
         way: how it is run.
         count: in so many worlds.
         spent_joules: the sweep has been charged with so much already.
+        order: in which the configurations of a run that has begun begin, if it has noted one.
 
     Raises:
         InputError: its trials make more reports than can be drawn.
@@ -105,6 +115,7 @@ def planned(spec: SweepSpec, found: Evidence, way: Way, *, count: int = WORLDS, 
     joules: list[float] = []
     seconds: list[float] = []
     rng = random.Random(0)  # noqa: S311 - repeatable, not secret
+    places = places_of(spec, found, way.scheduler, order)
     for curves in _worlds(spec, found, count):
         resume = rng.uniform(0.0, power.report_joules) if power.resume_joules is None else power.resume_joules
         played = rehearse(
@@ -112,6 +123,7 @@ def planned(spec: SweepSpec, found: Evidence, way: Way, *, count: int = WORLDS, 
             spec.objective.rule,
             way.scheduler,
             at_once=at_once,
+            order=places,
             startup_joules=power.startup_joules,
             resume_joules=resume,
             settings=settings,
@@ -185,6 +197,7 @@ def rehearsed(
     winners: int = 3,
     at_once: int = 1,
     order_seed: int | None = None,
+    order: Sequence[int] | None = None,
     count: int = WORLDS,
 ) -> tuple[Rehearsal, Forecast]:
     """Rehearse, and tell what another run would spend: in other orders, with other seeds of those that there are.
@@ -193,21 +206,22 @@ def rehearsed(
     in the rehearsal itself.
 
     Args:
-        curves, objective, scheduler_type, winners, at_once, order_seed: as of ``rehearse``. If the order is given,
-            others have it, too.
+        curves, objective, scheduler_type, winners, at_once, order_seed, order: as of ``rehearse``. If an order is
+            given, others have it, too.
         count: of how many other runs.
     """
     first = statistics.median(reports[0].joules for reports in curves.by_trial.values())
     rng = random.Random(0)  # noqa: S311 - repeatable, not secret
 
-    def played(of: Curves, order: int | None, part: float) -> Rehearsal:
+    def played(of: Curves, drawn: int | None, part: float) -> Rehearsal:
         return rehearse(
             of,
             objective,
             scheduler_type,
             winners=winners,
             at_once=at_once,
-            order_seed=order,
+            order_seed=drawn,
+            order=order,
             startup_joules=curves.startup_joules,
             resume_joules=part * first if curves.resume_joules is None else curves.resume_joules,
         )
@@ -225,7 +239,8 @@ def rehearsed(
     spent = [found.energy_joules]
     for number, world in enumerate(worlds(known, curves.seeds, count, again=True)):
         other = Curves(curves.of, {(names[place], seed): reports for (place, seed), reports in _reports(world)})
-        spent.append(played(other, number if order_seed is None else order_seed, rng.random()).energy_joules)
+        drawn = number if order_seed is None and order is None else order_seed
+        spent.append(played(other, drawn, rng.random()).energy_joules)
     interval = forecast_of(spent)
     low, high = min(interval.low, found.energy_joules), max(interval.high, found.energy_joules)
     return found, Forecast(found.energy_joules, low, high)

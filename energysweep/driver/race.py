@@ -43,14 +43,14 @@ WITHOUT_TARGET: Final = (
 )
 
 
-def race(spec: SweepSpec) -> Racing:
+def race(spec: SweepSpec, order: Sequence[int] | None = None) -> Racing:
     """All configurations side by side, pausing at reports."""
-    return Racing(spec, pauses=True)
+    return Racing(spec, pauses=True, order=order)
 
 
-def cap(spec: SweepSpec) -> Racing:
+def cap(spec: SweepSpec, order: Sequence[int] | None = None) -> Racing:
     """One after the other, each until a rule ends it."""
-    return Racing(spec, pauses=False)
+    return Racing(spec, pauses=False, order=order)
 
 
 class Racing(Scheduler, FIFOScheduler):
@@ -59,13 +59,15 @@ class Racing(Scheduler, FIFOScheduler):
     Args:
         spec: the sweep; its configurations are known before the first trial.
         pauses: trials are paused, and go on.
+        order: in which the configurations begin, by their places among those of ``sweepfile.points``; None: spread over
+            the space, or as they come where trials are paused.
     """
 
-    def __init__(self, spec: SweepSpec, *, pauses: bool) -> None:
+    def __init__(self, spec: SweepSpec, *, pauses: bool, order: Sequence[int] | None = None) -> None:
         super().__init__()
         self._objective: Objective = spec.objective.rule
         self._at_once = spec.max_concurrent_trials or float("inf")
-        trials = points(spec) if pauses else _spread(points(spec))
+        trials = points(spec) if pauses and order is None else _ordered(points(spec), order)
         self._places = _places(trials)
         self._parameters = {self._places[_key(*_parts(point))].arm: point.parameters for point in trials}
         arms = {runner.arm for runner in self._places.values()}
@@ -294,13 +296,14 @@ class _Suggests(Searcher):
         """Nothing."""
 
 
-def _spread(trials: Sequence[Point]) -> list[Point]:
+def _ordered(trials: Sequence[Point], order: Sequence[int] | None) -> list[Point]:
     """With the configurations in the order in which they are to begin; those of each stay in theirs."""
     groups: dict[str, list[Point]] = {}
     for point in trials:
         groups.setdefault(_key(point.parameters, point.hardware), []).append(point)
     members = list(groups.values())
-    order = spread([{**group[0].parameters, "": group[0].hardware} for group in members])
+    if order is None or len(order) != len(members):
+        order = spread([{**group[0].parameters, "": group[0].hardware} for group in members])
     return [point for place in order for point in members[place]]
 
 

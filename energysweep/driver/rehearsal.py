@@ -82,6 +82,7 @@ def rehearse(
     winners: int = 3,
     at_once: int = 1,
     order_seed: int | None = None,
+    order: Sequence[int] | None = None,
     startup_joules: float = 0.0,
     resume_joules: float = 0.0,
     settings: Mapping[str, Any] | None = None,
@@ -96,6 +97,8 @@ def rehearse(
         winners: of a race or cap.
         at_once: how many trials run at the same time.
         order_seed: the configurations come in an order drawn by this seed; None: in that of the curves.
+        order: in which they begin with a scheduler that chooses who does, by their places among those of the curves;
+            None: as they come.
         startup_joules: what each start of a trial costs, new or from a pause.
         resume_joules: what a trial spends on going on from a pause before it trains again, as part of its own energy.
         settings: of the scheduler, other keys of the sweep's file.
@@ -125,7 +128,8 @@ def rehearse(
             "max_concurrent_trials": at_once,
         }
     )
-    stage = _Stage(spec, curves, at_once, startup_joules, resume_joules)
+    chooses = scheduler(spec, range(len(names)) if order is None else order)
+    stage = _Stage(spec, curves, chooses, at_once, startup_joules, resume_joules)
     stage.play()
     chosen = stage.chosen()
     regret = simple_regret = None
@@ -188,7 +192,13 @@ class _Stage:
     """Tune's controller, as far as schedulers and searchers talk to it, in simulated time."""
 
     def __init__(
-        self, spec: SweepSpec, curves: Curves, at_once: int, startup_joules: float, resume_joules: float
+        self,
+        spec: SweepSpec,
+        curves: Curves,
+        chooses: Scheduler,
+        at_once: int,
+        startup_joules: float,
+        resume_joules: float,
     ) -> None:
         self._objective = spec.objective.rule
         self._curves = curves.by_trial
@@ -196,7 +206,7 @@ class _Stage:
         self._startup_joules = startup_joules
         self._resume_joules = resume_joules
         self._stop = StopRule(spec)
-        self._scheduler: Scheduler = scheduler(spec)
+        self._scheduler = chooses
         every: list[Point] = points(spec)
         wrapped = [wrap(point, is_command=False) for point in every]
         self.search_alg = self._scheduler.search(wrapped)

@@ -10,6 +10,7 @@ from typing import Final
 from energysweep.analysis.forecast import FIRST_REPORTS
 from energysweep.driver.evidence import Evidence, of_this_run
 from energysweep.driver.forecasting import own_way, planned
+from energysweep.driver.ordering import Order
 from energysweep.ledger.model import RunForecast
 from energysweep.ledger.run_state import RunState
 from energysweep.sweepfile import SweepSpec, trial_count, varying
@@ -34,6 +35,7 @@ class Revising:
         first: made before the run began; None: there is none, and none is made.
         seconds: how long the run has lasted.
         aside: carries work out, while trials go on.
+        order: in which its configurations begin, if it has noted one.
     """
 
     def __init__(
@@ -43,8 +45,10 @@ class Revising:
         first: RunForecast | None,
         seconds: Callable[[], float],
         aside: Callable[[Callable[[], None]], None] = _in_a_thread,
+        order: Order | None = None,
     ) -> None:
         self._spec, self._state, self._latest, self._seconds, self._aside = spec, state, first, seconds, aside
+        self._order = order
         self._way = None if first is None else own_way(spec)
         count = trial_count(spec)
         self._from = count.configurations * count.hardware * FIRST_REPORTS  # so many reports it takes
@@ -66,7 +70,9 @@ class Revising:
             found = of_this_run(self._spec, self._state, facts)
             if self._way is not None and found is not None and _tells_all(found):
                 spent = self._state.charged_joules or 0.0
-                joules = planned(self._spec, found, self._way, count=_WORLDS, spent_joules=spent).joules
+                joules = planned(
+                    self._spec, found, self._way, count=_WORLDS, spent_joules=spent, order=self._order
+                ).joules
                 self._latest = RunForecast(joules.value, joules.low, joules.high, None)
         except Exception as error:  # noqa: BLE001 - the sweep is worth more than what is said of its end
             log.warning("the forecast was not revised: %s", error)

@@ -24,6 +24,7 @@ from energysweep.core.inputs import web_address
 from energysweep.core.runfolder import LEDGER, REPORT, SWEEP_FILE
 from energysweep.core.terminal import note
 from energysweep.driver import placement, run_lock
+from energysweep.driver.ordering import Order
 from energysweep.driver.poller import AgentLink
 from energysweep.driver.progress import Progress, Silent
 from energysweep.driver.ray_process import RayProcess
@@ -84,6 +85,7 @@ def run(
     start_again: Callable[[Path, str], None] | None = None,
     tell: Callable[[Run], int] | None = None,
     forecast: Mapping[str, float] | None = None,
+    order: Order | None = None,
 ) -> Run:
     """Run a sweep to its end and write its report; resume it if the run id has begun already.
 
@@ -103,13 +105,15 @@ def run(
             returns the exit code of this process, which ends then: nobody can leave such a Ray. None: on standard
             error, 1.
         forecast: what the run is thought to be charged: ``joules``, ``low`` and ``high``; it is scored at the end.
+        order: in which the configurations begin, for a scheduler that chooses who does; None: its own. The run keeps
+            that with which it began.
 
     Raises:
         InputError: the workload cannot be loaded, no node can serve a hardware profile, or another sweep has this id.
         SweepError: nothing could be run.
         LedgerError: the run folder cannot be written.
     """
-    how = _How(address, metrics_port, file_sd, progress or Silent(), start_again, tell or _only_say, forecast)
+    how = _How(address, metrics_port, file_sd, progress or Silent(), start_again, tell or _only_say, forecast, order)
     named = checked_id(run_id) if run_id else None
     return _work(spec, lambda: _folder(output.absolute(), named, spec), how)
 
@@ -152,6 +156,7 @@ class _How:
     start_again: Callable[[Path, str], None] | None
     tell: Callable[[Run], int]
     forecast: Mapping[str, float] | None = None
+    order: Order | None = None
 
 
 def _work(spec: SweepSpec, place: Callable[[], tuple[Path, bool]], how: _How) -> Run:
@@ -192,7 +197,6 @@ def _work(spec: SweepSpec, place: Callable[[], tuple[Path, bool]], how: _How) ->
                 lambda: AgentLink(metering, registry), registry, lambda url: RemoteAgent(url, run_id, key)
             )
             running = RunningSweep(spec, run_id, grid, how.progress, outside, signals, targets_file)
-            tune = Tune(run_id, trainable, metering, spec, folder, watch.gate, signals)
             facts = beginning(run_id, spec, grid, time.time())
             lock.check()
             # What is in the folder only now: a sweep that is refused leaves none behind.
@@ -202,6 +206,7 @@ def _work(spec: SweepSpec, place: Callable[[], tuple[Path, bool]], how: _How) ->
                     ledger.note(grafana=grafana_url)
                     if how.forecast is not None and "forecast" not in ledger.facts():  # the first one is scored
                         ledger.note(forecast=how.forecast)
+                    tune = Tune(run_id, trainable, metering, spec, folder, watch.gate, signals, _order(ledger, how))
                     sweep.take_up(ledger, tune, watch.finishing)
                     begun(_Begun(run_id, spec, folder, sweep, ledger, ray_process, how))
                 problems = sweep.run(folder)
@@ -209,6 +214,16 @@ def _work(spec: SweepSpec, place: Callable[[], tuple[Path, bool]], how: _How) ->
                     problems.append(gone)
                 interrupted = sweep.interrupted
                 return _reported(run_id, spec, folder, ledger, problems, interrupted=interrupted, is_ours=gone is None)
+
+
+def _order(ledger: Ledger, how: _How) -> Order | None:
+    """In which order the configurations begin, as the run has noted it when it began. A person is told."""
+    if how.order is not None and not ledger.facts().get("parts"):
+        ledger.note(order=how.order.noted())
+    order = Order.of_facts(ledger.facts())
+    if order is not None:
+        how.progress.event(order.sentence)
+    return order
 
 
 @dataclass(frozen=True)

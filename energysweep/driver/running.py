@@ -22,6 +22,7 @@ from energysweep.core.runfolder import RAY_LOG
 from energysweep.driver import placement
 from energysweep.driver.budget import Spending
 from energysweep.driver.budgeting import ending, numbers_of, spending_of, stopped_text
+from energysweep.driver.ordering import Order
 from energysweep.driver.poller import POLL_SECONDS, Answering, OwnAgent, Poller
 from energysweep.driver.progress import Progress, Standing
 from energysweep.driver.recorder import Recorder, without_objective
@@ -269,7 +270,8 @@ class RunningSweep:
         )
         self._recorder.take_over()
         self._spending = spending_of(self._spec, self._grid, self._state, lambda: outside.clock() - began)
-        forecast = Revising(self._spec, self._state, RunForecast.noted(before.run, None), self._seconds).latest
+        first, order = RunForecast.noted(before.run, None), Order.of_facts(before.run)
+        forecast = Revising(self._spec, self._state, first, self._seconds, order=order).latest
         at, who = self._started_at, self._facts.owner
         self._standing = Standing(
             self._spec, self._grid, self._state, self._poller, began, at, who, outside.clock, forecast

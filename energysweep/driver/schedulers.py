@@ -291,9 +291,16 @@ def fifo(_spec: SweepSpec) -> Fifo:
     return Fifo()
 
 
-def scheduler(spec: SweepSpec) -> Scheduler:
-    """The sweep's scheduler."""
-    found: Scheduler = made(spec.scheduler.kind.made_by)(spec)
+def scheduler(spec: SweepSpec, order: Sequence[int] | None = None) -> Scheduler:
+    """The sweep's scheduler.
+
+    Args:
+        spec: the sweep.
+        order: in which its configurations begin, by their places; for a scheduler that chooses who begins. None: its
+            own order.
+    """
+    make = made(spec.scheduler.kind.made_by)
+    found: Scheduler = make(spec, order) if spec.scheduler.kind.needs_all else make(spec)
     found.kind = spec.scheduler.type
     if isinstance(found, Pausing) and spec.search.kind.made_by is None:
         found.at_once = spec.max_concurrent_trials or math.inf

@@ -1,4 +1,4 @@
-"""In which order configurations begin that run one after the other: spread over the space.
+"""In which order configurations begin that run one after the other: spread over the space; and who is near to whom.
 
 Who comes early sets the limit for all others. In the order of a grid all slow learning rates come first; spread over
 the space, some that are good come early, whichever those are.
@@ -12,6 +12,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from energysweep.analysis import neighbours
 from energysweep.core.naming import exact_text
 
 _MAX_POINTS: Final = 500  # of more, all distances take too long; a random order is spread well enough
@@ -42,6 +43,21 @@ def spread(configurations: Sequence[Mapping[str, Any]]) -> list[int]:
         order.append(max(nearest, key=lambda place: nearest[place]))
         del nearest[order[-1]]
     return order
+
+
+def nearest(
+    places: Sequence[Mapping[str, Any]], of: Sequence[int], known: Sequence[int], count: int
+) -> list[list[int]]:
+    """The nearest known places in the space, by the same distance, the nearest first.
+
+    Args:
+        places: parameters.
+        of: which of them the nearest ones are looked for of.
+        known: which of them are known.
+        count: how many.
+    """
+    points = _points(places)
+    return neighbours.nearest([each.numbers for each in points], [each.others for each in points], of, known, count)
 
 
 class _Point(NamedTuple):

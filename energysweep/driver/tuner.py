@@ -18,6 +18,7 @@ from energysweep.core.errors import EnergysweepError, SweepError, one_line
 from energysweep.core.runfolder import TUNE_STATE
 from energysweep.driver import placement, schedulers, search
 from energysweep.driver.budget import Group, Spending
+from energysweep.driver.ordering import Order
 from energysweep.driver.recorder import Recorder
 from energysweep.driver.session import StopSignals
 from energysweep.driver.storage import inside
@@ -41,6 +42,7 @@ class Tune:
         folder: the run folder; Tune's own state is in it, unless the sweep has a storage.
         gate: lets Tune's events pass.
         signals: of the run.
+        order: in which the configurations begin, if the run has noted one.
     """
 
     def __init__(
@@ -52,11 +54,13 @@ class Tune:
         folder: Path,
         gate: Callback,
         signals: StopSignals,
+        order: Order | None = None,
     ) -> None:
         self._run_id = run_id
         self._workload, self._metering = workload, metering
         self._spec, self._folder = spec, folder
         self._gate, self._signals = gate, signals
+        self._order = order
         self._scheduler: schedulers.Scheduler | None = None
         self._stop: schedulers.StopRule | None = None
         self._said = 0  # of its notes
@@ -75,7 +79,7 @@ class Tune:
             own.mkdir(mode=0o700, exist_ok=True)
         name = f"{self._run_id}~{stage}" if stage else self._run_id  # no run id holds a tilde
         tuner, self._scheduler, self._stop = _make_tuner(
-            spec, name, storage, self._trainable, recorder, self._gate, stage, checkpoints, spending
+            spec, name, storage, self._trainable, recorder, self._gate, stage, checkpoints, spending, self._order
         )
         self._said = 0
         with self._signals.with_tune():
@@ -114,6 +118,7 @@ def _make_tuner(
     stage: str = "",
     checkpoints: Checkpoints | None = None,
     spending: Spending | None = None,
+    order: Order | None = None,
 ) -> tuple[tune.Tuner, schedulers.Scheduler, schedulers.StopRule]:
     """The Tuner of a sweep, its scheduler, and its rules of ``stop``.
 
@@ -127,12 +132,13 @@ def _make_tuner(
         stage: the stage.
         checkpoints: what the stages before have left.
         spending: the sweep's budget, None if it has none.
+        order: in which the configurations begin; None: that of the scheduler.
 
     Raises:
         SweepError: what an interrupted run has left of Tune's state cannot be read.
     """
     checkpoints = checkpoints or {}
-    scheduler = schedulers.scheduler(spec)
+    scheduler = schedulers.scheduler(spec, None if order is None or stage else order.places)
     searcher = search.searcher(spec, checkpoints)
     at_once = spec.max_concurrent_trials
     space: dict[str, Any] = {}

@@ -234,6 +234,12 @@ class _Part(BaseModel):
     ended: bool = False
 
 
+class _Order(BaseModel):
+    places: list[Count]
+    known: Count
+    of: list[str]
+
+
 _FACTS: Final[Mapping[str, Any]] = {
     "id": str,
     "name": str,
@@ -243,6 +249,7 @@ _FACTS: Final[Mapping[str, Any]] = {
     "status": Literal["running", "done", "failed", "interrupted", "stopped by budget"],
     "budget": _BudgetEnd | None,
     "forecast": _Forecast | None,
+    "order": _Order | None,
     "planned_trials": Count,
     "full_reports": Count | None,
     "objective": _Objective | None,

@@ -67,6 +67,7 @@ class SchedulerType:
         ends_at_max_resource: a trial ends when it has used ``max_resource``, which it needs.
         needs_target: it compares what trials spend to the target, which it needs.
         needs_all: it needs all configurations before the first trial; which of their repeats run, it chooses itself.
+        is_ordered: who comes early sets the limit for the others: the most promising configurations begin first.
         needs: keys that must be given.
         needs_pauses: it pauses trials, which then go on from their checkpoints.
         changes: it changes the parameters of trials while they run: the trials are one population.
@@ -81,6 +82,7 @@ class SchedulerType:
     ends_at_max_resource: bool = False
     needs_target: bool = False
     needs_all: bool = False
+    is_ordered: bool = False
     needs: Collection[str] = ()
     needs_pauses: bool = False
     changes: bool = False
@@ -185,6 +187,7 @@ SCHEDULERS: Final[dict[str, SchedulerType]] = _named(
             keys=("winners",),
             needs_target=True,
             needs_all=True,
+            is_ordered=True,
         ),
     )
 )

@@ -158,7 +158,7 @@ def test_nobody_waits_for_ever_and_the_best_of_all_is_not_dropped(
         max_resource=most,
         reduction_factor=factor,
     )
-    stage = _Stage(spec, Curves("drawn", curves), at_once, 0.0, 0.0)
+    stage = _Stage(spec, Curves("drawn", curves), scheduler(spec), at_once, 0.0, 0.0)
     stage.play()
     assert {trial.status for trial in stage.trials} == {Trial.TERMINATED}
     assert len(stage.trials) == len(curves)

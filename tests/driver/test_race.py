@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import LedgerData, read_ledger
 from energysweep.report import summarise
 from energysweep.sweepfile import load_spec
-from tests.driver.test_resume import kill_at, read, start
+from tests.driver.test_resume import in_the_midst_of_a_later_trial, kill_at, read, start
+from tests.support.earlier_runs import Told as Earlier
+from tests.support.earlier_runs import write_run
 from tests.support.sweeps import read_ledger as ledger_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("default")]
@@ -127,12 +130,14 @@ def test_trials_pause_and_go_on_where_they_were_and_only_winners_are_repeated(ra
     assert main(["rehearse", str(done.folder), "--scheduler", "cap"]) == 0
 
 
+PROGRAM_SWEEP = ("workload=null", 'command=["python3", program.py, "{rate}"]')
+
+
 @pytest.mark.parametrize("kind", ["cap", "race"])
 def test_a_program_without_checkpoints_is_capped(race_folder: Path, kind: str) -> None:
     overrides = [
         f"scheduler={{type: {kind}, winners: 2}}",
-        "workload=null",
-        'command=["python3", program.py, "{rate}"]',
+        *PROGRAM_SWEEP,
         "parameters={rate: {grid: [0.4, 0.15, 0.05, 0.02]}}",
     ]
     progress = Told()
@@ -168,3 +173,30 @@ def test_a_race_whose_driver_is_killed_goes_on(race_folder: Path) -> None:
     state_file.write_text(json.dumps(state))
     assert main(["resume", str(folder), "--metrics-port", "0"]) == 0
     check_race(read_ledger(folder / "ledger.sqlite"))
+
+
+def test_a_cap_begins_in_the_order_of_an_earlier_run_and_keeps_it_when_that_has_gone(
+    race_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = (*PROGRAM_SWEEP, "scheduler={type: cap, winners: 2}", "max_concurrent_trials=1")
+    spec = load_spec(race_folder / "sweep.yaml", overrides)
+    reached_at = {0.02: 1, 0.4: 2, 0.05: 3, 0.15: 5}  # as nobody would guess it
+    earlier = write_run(
+        race_folder / "earlier",
+        [Earlier({"rate": rate}, 10.0, [0.1] * (at - 1) + [0.9]) for rate, at in reached_at.items()],
+        spec=spec.model_dump(mode="json"),
+        objective={"metric": "accuracy", "mode": "max", "target": 0.8, "patience": 1},
+    )
+    folder = race_folder / "results" / "it"
+
+    def is_under_way() -> bool:
+        return (folder / "ledger.sqlite").exists() and in_the_midst_of_a_later_trial(folder)
+
+    kill_at(start(race_folder, *overrides, options=["--from", str(earlier)]), is_under_way)
+    shutil.rmtree(earlier)
+    assert main(["resume", str(folder), "--metrics-port", "0"]) == 0
+    assert f"order: by 4 configurations of {earlier}\n" in capsys.readouterr().err
+    data = read_ledger(folder / "ledger.sqlite")
+    check_race(data)
+    began = sorted((row.started_at or 0.0, row.parameters["rate"]) for row in data.trials if row.seed == 0)
+    assert [rate for _, rate in began] == [*reached_at]

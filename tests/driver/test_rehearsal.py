@@ -185,7 +185,7 @@ def test_the_command_tells_one_json_object_or_sentences(tmp_path: Path, capsys: 
     assert {name: told[name] for name in expected} == expected
     assert told["ratio"] == pytest.approx(76 / 212)
     documented = "scheduler energy_joules low high grid_joules ratio chosen regret simple_regret trials pauses stopped"
-    assert set(told) == {*documented.split(), "left_out", "startup_joules", "resume_joules", "estimated"}
+    assert set(told) == {*documented.split(), "left_out", "startup_joules", "resume_joules", "estimated", "order"}
     assert 50 < told["low"] <= 76 < told["high"] < 212
     assert (told["startup_joules"], told["resume_joules"]) == (0.0, 0.0)
     assert main(command) == 0

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from textwrap import dedent
 
@@ -59,11 +59,11 @@ def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:
         time.sleep(0.2)
 
 
-def start(sweep_folder: Path, *overrides: str) -> subprocess.Popen[bytes]:
+def start(sweep_folder: Path, *overrides: str, options: Sequence[str] = ()) -> subprocess.Popen[bytes]:
     """The driver of the run ``it``."""
     run = [sys.executable, "-m", "energysweep", "run", "sweep.yaml", "--run-id", "it", "--metrics-port", "0"]
     return subprocess.Popen(
-        [*run, *(part for override in overrides for part in ("--set", override))],
+        [*run, *options, *(part for override in overrides for part in ("--set", override))],
         cwd=sweep_folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

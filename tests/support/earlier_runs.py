@@ -33,6 +33,7 @@ class Told:
     startup_joules: float = 0.0
     paused_after: int = 0  # so many reports, if any; the one after it costs twice as much
     stage: str = ""
+    hardware: str = ""
 
 
 def write_sweep(folder: Path, text: str = SWEEP) -> Path:
@@ -77,7 +78,9 @@ def write_run(
 
 
 def _write(ledger: Ledger, name: str, trial: Told, now: float, source: str) -> float:
-    row = TrialRow(name, dict(trial.parameters), trial.seed, "", trial.status, 1, now, now, None, trial.stage)
+    row = TrialRow(
+        name, dict(trial.parameters), trial.seed, trial.hardware, trial.status, 1, now, now, None, trial.stage
+    )
     attempt = AttemptRow(name, 1, now, None, "completed", None, None)
     ledger.record([row], [attempt], [])
     leases, spent, began = [], 0.0, now

@@ -109,9 +109,9 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
+    from energysweep.ledger.copies import without_copies
     from energysweep.ledger.store import read_ledger
     from energysweep.report import combined_html, combined_markdown, combined_table, summarise, write_whole
-    from energysweep.report.compare import without_copies
 
     grid = _grid(arguments)
     check_output(arguments.html, "--html")

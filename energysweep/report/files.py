@@ -51,12 +51,12 @@ _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 
 def trials_csv(summary: Summary) -> str:
     """One row per trial; with a column ``stage`` if the sweep has stages."""
-    return _csv([_trial_row(trial, bool(summary.stages)) for trial in summary.trials])
+    return csv_text([_trial_row(trial, bool(summary.stages)) for trial in summary.trials])
 
 
 def configurations_csv(summary: Summary) -> str:
     """One row per configuration: mean, std and n over its repeats."""
-    return _csv([_configuration_row(configuration) for configuration in summary.configurations])
+    return csv_text([_configuration_row(configuration) for configuration in summary.configurations])
 
 
 def summary_json(summary: Summary) -> str:
@@ -151,7 +151,7 @@ def _spread_cells(name: str, spread: Spread | None) -> Row:
     }
 
 
-def _csv(rows: Sequence[Row]) -> str:
+def csv_text(rows: Sequence[Row]) -> str:
     """The rows under the union of their columns, in the order in which columns first appear."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()

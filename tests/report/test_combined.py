@@ -14,11 +14,11 @@ import pytest
 from energysweep.cli import main
 from energysweep.core.runfolder import LEDGER
 from energysweep.core.text import escape
+from energysweep.ledger.copies import without_copies
 from energysweep.ledger.store import Ledger, LedgerData
 from energysweep.report import Summary, combined_html, combined_markdown, compare, summarise
 from energysweep.report.charts import figures
 from energysweep.report.charts.base import Figure
-from energysweep.report.compare import without_copies
 from tests.report.test_html import ATTACK, attacked, without_scripts
 from tests.support import regimes
 from tests.support.example import example

@@ -1,0 +1,199 @@
+"""Runs that share simulated hosts: their ledgers, and what the hosts really drew while their windows were open.
+
+Power is 20 W and 20 W for each busy CPU (package-0), and 5 W (dram-0); a trial keeps one CPU busy, a driver and what is
+none of ours a tenth of one each. No Ray, no sockets.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from energysweep.accounting.processes import Root
+from energysweep.core.records import AttemptRow, TrialRow
+from energysweep.core.runfolder import LEDGER
+from energysweep.ledger.intake import Intake
+from energysweep.ledger.run_state import RunState
+from energysweep.ledger.store import Ledger
+from energysweep.meters.base import Component
+from energysweep.simulation.node import IDLE_WATTS, Node
+
+NOVEMBER_ENDS = 1_764_547_200.0  # 2025-12-01T00:00:00Z
+DEVICES = ("package-0", "dram-0")
+
+
+class Hosts:
+    """Hosts whose time a test moves, with the runs on them.
+
+    Args:
+        folder: the run folders are in its folder ``results``.
+        hosts: how many.
+        now: Unix time, which is the clock as well.
+    """
+
+    def __init__(self, folder: Path, hosts: int = 1, now: float = NOVEMBER_ENDS - 86_400.0) -> None:
+        self.seconds = now
+        chance = Random(1)  # noqa: S311 - nothing goes wrong by chance
+        self.nodes = [Node(number, lambda: self.seconds, chance, 0.0, False, None) for number in range(hosts)]
+        self.runs: list[SharedRun] = []
+        self.results = folder / "results"
+        self.results.mkdir()
+        self.background_joules = 0.0  # of others, while a window of any run was open on their host
+        self._metered = 0.0
+
+    def run(self, name: str, on: int = 0, floors: Mapping[Component, float] = IDLE_WATTS, **facts: Any) -> SharedRun:
+        """A new run on a host."""
+        made = SharedRun(self, name, self.nodes[on], floors, facts)
+        self.runs.append(made)
+        return made
+
+    def wait(self, seconds: int) -> None:
+        """Time passes, and each driver that is there polls once in each second."""
+        for _ in range(seconds):
+            before = {(node.name, device): self._truth(node, device) for node in self.nodes for device in DEVICES}
+            self.seconds += 1.0
+            for node in self.nodes:
+                busy = {root: 1.0 for run in self.runs if run.node is node for root, _ in run.workers.values()}
+                drivers = {run.driver: 0.1 for run in self.runs if run.node is node and run.driver is not None}
+                node.advance(self.seconds, 1.0, {**busy, **drivers, node.others: 0.1})
+                if node.agent is not None:
+                    node.agent.tick()
+                if any(run.node is node and run.has_window for run in self.runs):
+                    self.background_joules += 2.0
+                    self._metered += math.fsum(
+                        self._truth(node, device) - before[node.name, device] for device in DEVICES
+                    )
+            for run in self.runs:
+                if run.driver is not None:
+                    run.poll()
+
+    @property
+    def metered_joules(self) -> float:
+        """What the devices have drawn, each while a window of any run was open on its host."""
+        return self._metered
+
+    @property
+    def folders(self) -> list[Path]:
+        """The run folders."""
+        return [run.folder for run in self.runs]
+
+    def close(self) -> None:
+        """Close the ledgers."""
+        for run in self.runs:
+            run.ledger.close()
+
+    def _truth(self, node: Node, device: str) -> float:
+        return node.meter.truth(device, self.seconds).joules
+
+
+class SharedRun:
+    """A run on one host: what its driver and its workers do.
+
+    Attributes:
+        has_window: its window counts now.
+        driver: its process; None while none works on the run.
+        workers: of its trials, with their leases.
+    """
+
+    def __init__(
+        self, hosts: Hosts, name: str, node: Node, floors: Mapping[Component, float], facts: Mapping[str, Any]
+    ) -> None:
+        self.name, self.node = name, node
+        self.folder = hosts.results / name
+        self.folder.mkdir()
+        noted = {"id": name, "name": name, "started_at": hosts.seconds, "status": "running"}
+        self.ledger = Ledger.create(self.folder / LEDGER, **noted | dict(facts))
+        self.has_window = False
+        self.driver: Root | None = None
+        self.workers: dict[str, tuple[Root, str]] = {}
+        self._hosts, self._floors = hosts, floors
+        self._parts: list[dict[str, Any]] = []
+        self._leases = 0
+
+    def begin(self, inside: SharedRun | None = None) -> None:
+        """A driver begins a part of it; of a run inside of another one's trial, in that trial's process."""
+        within = self.node.raylet if inside is None else next(iter(inside.workers.values()))[0]
+        self.driver = self.node.processes.fork(within.pid)
+        agent = self.node.agent
+        assert agent is not None
+        agent.open_window(self.name, self._floors)
+        agent.join(self.name, self.driver)
+        self.has_window = True
+        before = self.ledger.read()
+        self._began = self._hosts.seconds - sum(part["duration_seconds"] for part in self._parts)
+        self._parts.append({"started_at": self._hosts.seconds, "duration_seconds": 0.0})
+        self._intake = Intake(self.ledger, RunState.of(before))
+        self._intake.take_over(before)
+        self.poll()
+
+    def work(self, trial: str, hardware: str = "") -> None:
+        """A worker of a trial begins."""
+        assert self.driver is not None
+        agent = self.node.agent
+        assert agent is not None
+        worker = self.node.processes.fork(self.driver.pid)
+        self._leases += 1
+        lease = f"{self.name}-{self._leases}"
+        agent.join(self.name, worker)
+        agent.open_lease(self.name, lease, trial, worker, 1.0, {})
+        self.workers[trial] = (worker, lease)
+        now = self._hosts.seconds
+        row = TrialRow(trial, {"rate": 0.1}, None, hardware, "running", 1, now, None, None)
+        self.ledger.record([row], [AttemptRow(trial, 1, now, None, "running", None, None)])
+
+    def finish(self, trial: str) -> None:
+        """Its worker has done its work."""
+        worker, lease = self.workers.pop(trial)
+        if self.node.agent is not None:
+            self.node.agent.close_lease(self.name, lease)
+        self.node.processes.kill(worker.pid)
+        (row,) = [row for row in self.ledger.read().trials if row.trial == trial]
+        self.ledger.record([row._replace(status="completed", ended_at=self._hosts.seconds)])
+
+    def end(self, status: str = "done") -> None:
+        """Its driver takes the last readings, closes its window, and goes."""
+        for trial in [*self.workers]:
+            self.finish(trial)
+        assert self.node.agent is not None
+        self.node.agent.close_window(self.name)
+        self.poll()
+        self.ledger.note(status=status)
+        self.has_window = False
+        self._leave()
+
+    def die(self, *, for_long: bool = False) -> None:
+        """Its driver is killed with its workers, and says nothing.
+
+        Args:
+            for_long: its window, which stays for a minute, is gone when the run is resumed: nobody hears of the rest.
+        """
+        self.has_window = not for_long
+        for worker, _ in self.workers.values():
+            self.node.processes.kill(worker.pid)
+        self.workers.clear()
+        self._leave()
+
+    def poll(self) -> None:
+        """Its driver asks the agent of its host for all that there is."""
+        if self.node.agent is not None:
+            answer = json.loads(json.dumps(self.node.agent.telling.totals(self.name, 0)))
+            self._intake.take(answer, self._hosts.seconds - self._began)
+        part = self._parts[-1]
+        part["duration_seconds"] = self._hosts.seconds - part["started_at"]
+        self.ledger.note(parts=self._parts, duration_seconds=sum(each["duration_seconds"] for each in self._parts))
+
+    def _leave(self) -> None:
+        assert self.driver is not None
+        self.node.processes.kill(self.driver.pid)
+        self.driver = None
+
+
+def as_before_schema_5(folders: Iterable[Path]) -> None:
+    """Let these ledgers not say where a counter stood, as an older energysweep's do not."""
+    for folder in folders:
+        with Ledger.create(folder / LEDGER) as ledger, ledger._transaction() as connection:
+            connection.execute("UPDATE meters SET books = '', opened_joules = NULL")

@@ -222,4 +222,8 @@ def _validate(arguments: argparse.Namespace) -> int:
 
         check_cluster(spec, arguments.address)
     say(f"{spec.name}: {count_sentence(spec)}")
+    if spec.space is not None:
+        from energysweep.sweepfile.defined import names_sentence
+
+        say(names_sentence(spec))
     return 0

@@ -98,12 +98,14 @@ class DefinedSpace:
 
     def _made(self, function: Callable[..., Any], asked: Trial) -> dict[str, Any]:
         try:
-            returned = function(asked)
+            return self._checked(function(asked), asked)
         except Wrong:
             raise
-        except (Exception, SystemExit) as error:
-            text = one_line(f"{type(error).__name__}: {error}", _LONGEST)
+        except (Exception, SystemExit) as error:  # also of classes of the user's own, when they are looked at
+            text = one_line(" ".join(traceback.format_exception_only(error)), _LONGEST)
             raise Wrong(f"failed{self._place(error)}: {text}") from error
+
+    def _checked(self, returned: Any, asked: Trial) -> dict[str, Any]:
         if returned is not None and not isinstance(returned, Mapping):
             raise Wrong(f"must return a mapping of parameters, or None for what it suggests, not {said(returned)}")
         plain = _Plain()
@@ -279,6 +281,16 @@ def named(spec: SweepSpec) -> str:
     return str(spec.space).rpartition("/")[2]
 
 
+def names_sentence(spec: SweepSpec) -> str:
+    """``space.py:space makes optimizer.name, layers.0; in some configurations layers.1``."""
+    always, sometimes = (
+        [leaf.name for leaf in made(spec).leaves if bool(leaf.conditions) is some] for some in (False, True)
+    )
+    return f"{named(spec)} makes {listed(always)}" + (
+        f"; in some configurations {listed(sometimes)}" if sometimes else ""
+    )
+
+
 @lru_cache(maxsize=8)
 def _made(space: DefinedSpace, number: int | None, seed: int, *, alike: bool) -> Made:
     def once() -> list[dict[str, Any]]:
@@ -312,9 +324,18 @@ def _made(space: DefinedSpace, number: int | None, seed: int, *, alike: bool) ->
 
 
 def digest(spec: SweepSpec) -> str:
-    """By which a run that is resumed knows that the function still makes the same."""
-    text = "\n".join(map(exact_text, made(spec).configurations))
+    """By which a run that is resumed knows that the function still makes the same; on another machine, too."""
+    text = "\n".join(exact_text(_rounded(each)) for each in made(spec).configurations)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _rounded(value: Any) -> Any:
+    """Logarithms of two C libraries may differ in the last digit."""
+    if isinstance(value, float):
+        return float(f"{value:.9g}")
+    if isinstance(value, Mapping):
+        return {key: _rounded(each) for key, each in value.items()}
+    return [_rounded(each) for each in value] if isinstance(value, list) else value
 
 
 def noted(spec: SweepSpec) -> dict[str, str | None]:

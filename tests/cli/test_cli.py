@@ -74,6 +74,17 @@ def test_validate_says_how_many_trials_it_makes(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out == "quickstart: 9 configurations x 3 repeats = 27 trials\n"
 
 
+def test_validate_says_what_a_function_makes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "made.py").write_text(
+        "def train(config):\n    pass\n\n\ndef space(trial):\n    return {'a': {'b': 1}}\n"
+    )
+    (tmp_path / "sweep.yaml").write_text(
+        "name: made\nworkload: made.py:train\nspace: made.py:space\nobjective: {metric: accuracy, mode: max}\n"
+    )
+    assert main(["validate", str(tmp_path / "sweep.yaml")]) == 0
+    assert capsys.readouterr().out == "made: 1 configuration = 1 trial\nmade.py:space makes a.b\n"
+
+
 def test_validate_prints_the_json_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", "--schema"]) == 0
     assert "objective" in json.loads(capsys.readouterr().out)["properties"]

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from energysweep.core.errors import InputError
 from energysweep.core.naming import exact_text
 from energysweep.sweepfile import SweepSpec, check_search, count_sentence, load_spec, points, stage_spec, varying
-from energysweep.sweepfile.defined import DefinedSpace, nested, noted
+from energysweep.sweepfile.defined import DefinedSpace, names_sentence, nested, noted
 from energysweep.sweepfile.pilot import pilot_of
 from energysweep.sweepfile.reports import full_reports, only_values
 from energysweep.sweepfile.suggesting import Drawer, Trial, Tried
@@ -92,6 +92,8 @@ def test_a_grid_tries_what_is_suggested_in_each_branch_once(tmp_path: Path) -> N
         ("adam", None, 2, [16, 16]),
     ]
     assert count_sentence(spec) == "8 configurations = 8 trials"
+    made_always = "optimizer.name, layers, widths, optimizer.nesterov"
+    assert names_sentence(spec) == f"space.py:space makes {made_always}; in some configurations optimizer.momentum"
     assert points(spec)[0].config == {
         "optimizer": {"name": "sgd", "momentum": 0.0, "nesterov": True},
         "layers": 1,
@@ -175,6 +177,8 @@ WRONG = {
     "return 7": "must return a mapping of parameters, or None for what it suggests, not 7",
     "return object()": "or None for what it suggests, not a object",
     "yield 1": "or None for what it suggests, not a generator",
+    "raise type('E', (Exception,), {'__str__': lambda self: 1 / 0})": "failed in line 2: space.E: <exception str() fai",
+    "import types; return types.MappingProxyType({'a': type('T', (tuple,), {'__iter__': None})()})": "failed: TypeErr",
     'return {"a": {1, 2}}': 'makes "a" a set; a parameter is a finite number, a text, true, false, null, or a list or',
     'return {"a": float("nan")}': 'makes "a" NaN; a number is finite, at most 1.8e308',
     'return {"a": [1, {"b": float("inf")}]}': 'makes "a" Infinity; a number is finite',
@@ -354,6 +358,9 @@ def test_the_ledger_keeps_the_text_of_the_function_and_knows_when_it_makes_somet
     same = noted(spec_of(tmp_path, f"# a comment\n{BRANCHES}"))
     assert same["source"] != BRANCHES
     assert same["digest"] == first["digest"]
+    nearly = 'return {"a": [{"b": 0.1 + 0.2}]}', 'return {"a": [{"b": 0.3}]}', 'return {"a": [{"b": 0.3000001}]}'
+    digests = [noted(spec_of(tmp_path, each))["digest"] for each in nearly]
+    assert digests[0] == digests[1] != digests[2]
     assert noted(spec_of(tmp_path, BRANCHES.replace("16", "17")))["digest"] != first["digest"]
     (tmp_path / "other_module.py").write_text(BRANCHES)
     assert noted(spec_of(tmp_path, None, "space=other_module:space")) == first

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from energysweep.sweepfile.algorithms import SchedulerType
 
 
-_NOT_TOLD = ("tried", "decided", "last_joules")  # of each trial, or of the rehearsal's own time
+_NOT_TOLD = ("tried", "decided", "last_joules", "is_stopped")  # of each trial, of its own time, or by another name
 
 
 def add(commands: Any) -> None:
@@ -81,6 +81,12 @@ def add(commands: Any) -> None:
         "A cap begins with the configurations that needed the least in the run in RUN_DIR, of the same workload; by"
         " default they are spread over the space. May be given several times.",
     )
+    rehearse.add_argument(
+        "--budget",
+        metavar="JOULES",
+        type=_joules,
+        help="The sweep has a budget of JOULES for its trials and their starts; by default none.",
+    )
     rehearse.add_argument("--json", action="store_true", help="One JSON object is printed instead of sentences.")
 
 
@@ -106,6 +112,7 @@ def _rehearse(arguments: argparse.Namespace) -> int:
         at_once=arguments.concurrent,
         order_seed=arguments.order,
         order=None if order is None else order.places,
+        budget_joules=arguments.budget,
     )
     if arguments.json:
         say(
@@ -113,6 +120,8 @@ def _rehearse(arguments: argparse.Namespace) -> int:
                 {
                     **{name: value for name, value in asdict(found).items() if name not in _NOT_TOLD},
                     "ratio": found.ratio,
+                    "budget_joules": arguments.budget,
+                    "stopped_by_budget": found.is_stopped,
                     "low": interval.low,
                     "high": interval.high,
                     "startup_joules": curves.startup_joules,
@@ -209,6 +218,8 @@ def _sentences(curves: Curves, objective: Objective, found: Rehearsal, interval:
         f" {count_text(found.pauses, 'pause')}; {grid} spends"
         f" {energy_text(found.grid_joules, estimated=estimated)}: {ratio} of it.",
     ]
+    if found.is_stopped:
+        sentences.append(f"Its budget stops it there, with {count_text(found.open, 'trial')} begun and not ended.")
     low, high = energy_text(interval.low), energy_text(interval.high)
     sentences.append(f"Another run of it would spend \N{ALMOST EQUAL TO} {low} to {high} in 9 of 10 cases.")
     if curves.startup_joules or curves.resume_joules:
@@ -269,6 +280,16 @@ def _kind(name: str) -> SchedulerType:
         problem = f"{name} changes the parameters of trials while they run, and no curve tells what comes of that"
         raise InputError(problem, key="--scheduler")
     return SCHEDULERS[name]
+
+
+def _joules(text: str) -> float:
+    try:
+        value = number(float(text))
+    except ValueError:
+        value = None
+    if value is None or value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of joules above 0")
+    return value
 
 
 def _target(text: str) -> float:

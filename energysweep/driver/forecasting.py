@@ -198,6 +198,7 @@ def rehearsed(
     at_once: int = 1,
     order_seed: int | None = None,
     order: Sequence[int] | None = None,
+    budget_joules: float | None = None,
     count: int = WORLDS,
 ) -> tuple[Rehearsal, Forecast]:
     """Rehearse, and tell what another run would spend: in other orders, with other seeds of those that there are.
@@ -206,8 +207,8 @@ def rehearsed(
     in the rehearsal itself.
 
     Args:
-        curves, objective, scheduler_type, winners, at_once, order_seed, order: as of ``rehearse``. If an order is
-            given, others have it, too.
+        curves, objective, scheduler_type, winners, at_once, order_seed, order, budget_joules: as of ``rehearse``. If an
+            order is given, others have it, too.
         count: of how many other runs.
     """
     first = statistics.median(reports[0].joules for reports in curves.by_trial.values())
@@ -224,6 +225,7 @@ def rehearsed(
             order=order,
             startup_joules=curves.startup_joules,
             resume_joules=part * first if curves.resume_joules is None else curves.resume_joules,
+            budget_joules=budget_joules,
         )
 
     found = played(curves, order_seed, 0.5)

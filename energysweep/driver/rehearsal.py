@@ -21,9 +21,12 @@ from ray.tune.schedulers import TrialScheduler
 
 from energysweep.analysis.early_stopping import Tried
 from energysweep.core.objective import Objective, first_held, mean_value, number
+from energysweep.driver.budget import Spending
 from energysweep.driver.curves import Curves, Report, joules_to
 from energysweep.driver.race import Racing
 from energysweep.driver.schedulers import Decided, Scheduler, StopRule, scheduler
+from energysweep.driver.within_budget import AsksWithinBudget, BudgetSpent, WithinBudget
+from energysweep.ledger.budget import Budget
 from energysweep.sweepfile import Point, SweepSpec, points
 from energysweep.sweepfile.algorithms import SCHEDULERS
 from energysweep.tune.points import KEY, wrap
@@ -46,6 +49,8 @@ class Rehearsal:
         trials: how many began.
         pauses: how often one was paused.
         last_joules: when the last one ended, as the joules that a trial spends in so long.
+        is_stopped: its budget has ended it.
+        open: how many trials have begun and not ended, because of that.
         tried: all trials, as far as they came.
         decided: what the scheduler, or the target, decided of them.
     """
@@ -59,6 +64,8 @@ class Rehearsal:
     trials: int
     pauses: int
     last_joules: float
+    is_stopped: bool = False
+    open: int = 0
     tried: tuple[Tried, ...] = ()
     decided: tuple[Decided, ...] = ()
 
@@ -68,6 +75,7 @@ class Rehearsal:
         return self.energy_joules / self.grid_joules if self.grid_joules > 0 else None
 
 
+_OF_A_TRIAL: Final = ("energy_joules", "startup_joules")
 _MOST_PENDING: Final = 16  # Tune's, of trials that are all known; it asks a search for one at a time
 
 
@@ -87,6 +95,7 @@ def rehearse(
     resume_joules: float = 0.0,
     settings: Mapping[str, Any] | None = None,
     stops_at_target: bool = True,
+    budget_joules: float | None = None,
 ) -> Rehearsal:
     """Play the curves to a scheduler.
 
@@ -103,6 +112,7 @@ def rehearse(
         resume_joules: what a trial spends on going on from a pause before it trains again, as part of its own energy.
         settings: of the scheduler, other keys of the sweep's file.
         stops_at_target: trials end at the target.
+        budget_joules: nothing is spent beyond, but the rest of a report; None: there is no budget.
     """
     names = curves.configurations
     if order_seed is not None:
@@ -129,7 +139,7 @@ def rehearse(
         }
     )
     chooses = scheduler(spec, range(len(names)) if order is None else order)
-    stage = _Stage(spec, curves, chooses, at_once, startup_joules, resume_joules)
+    stage = _Stage(spec, curves, chooses, at_once, startup_joules, resume_joules, budget_joules)
     stage.play()
     chosen = stage.chosen()
     regret = simple_regret = None
@@ -150,6 +160,8 @@ def rehearse(
         sum(trial.starts > 0 for trial in stage.trials),
         stage.pauses,
         stage.now_joules,
+        stage.is_stopped,
+        sum(trial.starts > 0 and not trial.is_finished() for trial in stage.trials),
         stage.tried(),
         tuple(stage.decided),
     )
@@ -189,7 +201,7 @@ class _StandIn:
 
 
 class _Stage:
-    """Tune's controller, as far as schedulers and searchers talk to it, in simulated time."""
+    """Tune's controller, as far as schedulers and searchers talk to it, in simulated time; and a budget's accounts."""
 
     def __init__(
         self,
@@ -199,6 +211,7 @@ class _Stage:
         at_once: int,
         startup_joules: float,
         resume_joules: float,
+        budget_joules: float | None = None,
     ) -> None:
         self._objective = spec.objective.rule
         self._curves = curves.by_trial
@@ -206,11 +219,17 @@ class _Stage:
         self._startup_joules = startup_joules
         self._resume_joules = resume_joules
         self._stop = StopRule(spec)
-        self._scheduler = chooses
+        self._own = chooses
+        self._scheduler: Scheduler | WithinBudget = chooses
         every: list[Point] = points(spec)
         wrapped = [wrap(point, is_command=False) for point in every]
-        self.search_alg = self._scheduler.search(wrapped)
+        self.search_alg = self._own.search(wrapped)
         self._waiting = [] if self.search_alg is not None else wrapped
+        self.is_stopped = False
+        if budget_joules is not None:
+            within = WithinBudget(self._own, Spending(Budget({"energy_joules": budget_joules}), self), [("", "")])
+            self._scheduler = within
+            self.search_alg = None if self.search_alg is None else AsksWithinBudget(self.search_alg, within)
         self._events: list[tuple[float, int, _StandIn]] = []
         self.now_joules = 0.0
         self.trials: list[_StandIn] = []
@@ -232,15 +251,42 @@ class _Stage:
             self._scheduler.on_trial_complete(self, trial, trial.last_result)
         trial.status = Trial.TERMINATED
 
+    def checkpoint(self, **_: Any) -> None:
+        """Nothing is written down."""
+
+    # What a budget asks ----------------------------------------------------------------------------------------------
+
+    def charged_joules(self) -> float:
+        return self.spent_joules
+
+    def overhead_joules(self) -> float:
+        return 0.0
+
+    def booked_joules(self, trial: str) -> float:
+        found = self.trials[int(trial)] if int(trial) < len(self.trials) else None
+        return 0.0 if found is None else sum(found.last_result.get(name, 0.0) for name in _OF_A_TRIAL)
+
+    def elapsed_seconds(self) -> float:
+        return self.now_joules
+
     # The play --------------------------------------------------------------------------------------------------------
 
     def play(self) -> None:
-        """Until nobody runs, and nobody is to run."""
+        """Until nobody runs, and nobody is to run, or the budget ends it."""
+        was_idle = False
         while True:
-            while len(self._events) < self._at_once and (trial := self._next()) is not None:
-                self._begin(trial)
-            if not self._events:
+            try:
+                while len(self._events) < self._at_once and (trial := self._next()) is not None:
+                    self._begin(trial)
+            except BudgetSpent:
+                self.is_stopped = True
                 return
+            if not self._events:
+                if was_idle:
+                    return
+                was_idle = True  # Tune asks again and again: who was refused may have changed another's answer
+                continue
+            was_idle = False
             self.now_joules, _, trial = heapq.heappop(self._events)
             self._report(trial)
 
@@ -249,8 +295,8 @@ class _Stage:
 
         Without a target, what has the best objective in the mean of its seeds.
         """
-        if isinstance(self._scheduler, Racing):
-            answer = self._scheduler.answer
+        if isinstance(self._own, Racing):
+            answer = self._own.answer
             return None if answer is None else str(answer["configuration"])
         needed: dict[str, list[float]] = defaultdict(list)
         for trial in self.trials:
@@ -269,7 +315,7 @@ class _Stage:
             found.append(
                 Tried(
                     trial.config[KEY]["parameters"]["configuration"],
-                    "pruned" if trial.trial_id in self._scheduler.pruned else "completed",
+                    "pruned" if trial.trial_id in self._own.pruned else "completed",
                     joules_to(self._objective, reports) < math.inf,
                     len(reports),
                     reports[-1].joules if reports else 0.0,
@@ -281,7 +327,7 @@ class _Stage:
     @property
     def decided(self) -> list[Decided]:
         """In the order of each teller; the rule of the target apart."""
-        return [*self._stop.decided, *self._scheduler.decided]
+        return [*self._stop.decided, *self._own.decided]
 
     def _costs(self, reports: Sequence[Report]) -> float:
         """What trials are compared by: the less, the better; infinite of one that says nothing."""

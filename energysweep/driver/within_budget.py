@@ -44,6 +44,7 @@ class WithinBudget(TrialScheduler):
         self._called: dict[str, Trial | None] = {}  # started here, and not at work yet in Tune
         self._seen: dict[str, int] = {}  # the last report of each trial, by its number in Tune
         self._closed = False
+        self._refused = False  # a new trial, which the search was not asked for
         self._controller: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -145,7 +146,8 @@ class WithinBudget(TrialScheduler):
         trial = self._waiting(tune_controller) or self.inner.choose_trial_to_run(tune_controller)
         if trial is not None and (trial.trial_id in spending.at_work or self._start(spending, trial)):
             return trial
-        if not spending.at_work and (trial is not None or self._closed):
+        # Nobody goes on: neither who was chosen, nor a new one, which a search would have been asked for before.
+        if not spending.at_work and (trial is not None or self._closed or self._is_refused(spending)):
             self._close_or_end(spending)
         return None
 
@@ -164,7 +166,8 @@ class WithinBudget(TrialScheduler):
             return found
         if self._queue:
             return None
-        if not self._may_start_new(spending):
+        self._refused = not self._may_start_new(spending)
+        if self._refused:
             if not spending.at_work and not self._has_paused():
                 self._close_or_end(spending)
             return None
@@ -178,6 +181,10 @@ class WithinBudget(TrialScheduler):
                 self._end(spending)
             return None  # it has not finished: a larger budget goes on
         return suggestion
+
+    def _is_refused(self, spending: Spending) -> bool:
+        """Whether a search that would have been asked for a new trial still is not."""
+        return self._refused and not self._may_start_new(spending)
 
     def _may_start_new(self, spending: Spending) -> bool:
         """Nobody knows yet what comes: of several hardware profiles, the dearest has to fit."""
@@ -248,6 +255,8 @@ class WithinBudget(TrialScheduler):
 
     def _close_or_end(self, spending: Spending) -> None:
         """Nobody is at work, and the budget holds no other: what was kept for a reserve may go on, if there is one."""
+        if self._is_saving():  # Tune asks again
+            return
         if self._closed or self.inner.reserve_joules == 0:
             self._end(spending)
         self._close(spending)
@@ -258,7 +267,7 @@ class WithinBudget(TrialScheduler):
             self.inner.close()
 
     def _end(self, spending: Spending) -> None:
-        if self._is_saving():  # Tune asks again
+        if self._is_saving():
             return
         spending.closing = spending.stopped = True
         if self._controller is not None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from energysweep.analysis.early_stopping import saved_at_target
 from energysweep.cli import main
@@ -15,6 +18,7 @@ from energysweep.core.objective import Objective
 from energysweep.driver.curves import Curves, Report, read_table
 from energysweep.driver.rehearsal import rehearse
 from energysweep.driver.schedulers import Decided
+from energysweep.sweepfile.algorithms import SCHEDULERS
 
 ACCURACY = Objective("accuracy", "max", 0.9)
 HEAD = "configuration,seed,energy_joules,accuracy\n"
@@ -117,6 +121,42 @@ def test_the_order_is_that_of_the_seed() -> None:
     assert len(set(orders)) > 1
 
 
+@pytest.mark.parametrize("kind", ["fifo", "asha", "hyperband", "median", "race", "cap"])
+@given(
+    budget=st.integers(1, 400),
+    at_once=st.integers(1, 4),
+    startup=st.integers(0, 3),
+    resume=st.integers(0, 2),
+    joules=st.lists(st.integers(1, 6), min_size=2, max_size=6),
+    to_target=st.lists(st.integers(1, 30), min_size=6, max_size=6),
+    target=st.sampled_from([0.9, None]),
+)
+def test_whatever_a_budget_holds_it_is_kept_and_nobody_waits_for_ever(
+    kind: str,
+    budget: int,
+    at_once: int,
+    startup: int,
+    resume: int,
+    joules: list[int],
+    to_target: list[int],
+    target: float | None,
+) -> None:
+    assume(target is not None or not SCHEDULERS[kind].needs_target)
+    curves = Curves(
+        "any",
+        {(str(n), seed): rising(float(each), 9, to_target[n]) for n, each in enumerate(joules) for seed in (0, 1)},
+    )
+    costs: dict[str, Any] = {"startup_joules": float(startup), "resume_joules": float(resume)}
+    objective = Objective("accuracy", "max", target)
+    free = rehearse(curves, objective, kind, at_once=at_once, **costs)
+    assert (free.is_stopped, free.open) == (False, 0)
+    found = rehearse(curves, objective, kind, at_once=at_once, budget_joules=float(budget), **costs)
+    assert found.is_stopped or found.open == 0
+    assert found.energy_joules <= budget + at_once * (startup + resume + max(joules))
+    enough = rehearse(curves, objective, kind, at_once=at_once, budget_joules=1e9, **costs)
+    assert not enough.is_stopped
+
+
 def write(path: Path, text: str) -> Path:
     path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
     return path
@@ -185,7 +225,9 @@ def test_the_command_tells_one_json_object_or_sentences(tmp_path: Path, capsys: 
     assert {name: told[name] for name in expected} == expected
     assert told["ratio"] == pytest.approx(76 / 212)
     documented = "scheduler energy_joules low high grid_joules ratio chosen regret simple_regret trials pauses stopped"
-    assert set(told) == {*documented.split(), "left_out", "startup_joules", "resume_joules", "estimated", "order"}
+    documented += " left_out startup_joules resume_joules estimated budget_joules stopped_by_budget open order"
+    assert set(told) == set(documented.split())
+    assert (told["budget_joules"], told["stopped_by_budget"], told["open"]) == (None, False, 0)
     assert 50 < told["low"] <= 76 < told["high"] < 212
     assert (told["startup_joules"], told["resume_joules"]) == (0.0, 0.0)
     assert main(command) == 0
@@ -193,6 +235,22 @@ def test_the_command_tells_one_json_object_or_sentences(tmp_path: Path, capsys: 
     assert "spends 76.0 J in 8 trials" in said
     assert "Another run of it would spend ≈ " in said
     assert "It chooses b, which needs 6.00 J: 1.00 times what the best one needs." in said
+
+
+def test_the_command_tells_what_a_budget_would_have_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = str(table_of(FIVE, tmp_path / "five.csv"))
+    command = ["rehearse", "--table", table, "--metric", "accuracy", "--target", "0.9", "--scheduler", "fifo"]
+    assert main([*command, "--budget", "30", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    # One of a, b and c need 8, 6 and 12 J. No other that may need 12 J, as the dearest of these, is held by 4 J.
+    assert (told["energy_joules"], told["stopped_by_budget"], told["open"]) == (26.0, True, 0)
+    assert (told["budget_joules"], told["chosen"]) == (30.0, "b")
+    assert told["high"] < 34
+    assert main([*command, "--budget", "30"]) == 0
+    assert "Its budget stops it there, with 0 trials begun and not ended." in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main([*command, "--budget", "-1"])
+    assert "'-1' is no number of joules above 0" in capsys.readouterr().err
 
 
 def test_without_a_target_the_command_tells_how_much_worse_the_chosen_one_is(

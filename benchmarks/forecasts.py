@@ -18,10 +18,10 @@ from pathlib import Path
 from benchmarks.searching import tasks_of
 from energysweep.analysis.forecast import Forecast, Known
 from energysweep.core.objective import Objective
-from energysweep.driver.curves import Curves
-from energysweep.driver.evidence import Evidence, Power
-from energysweep.driver.forecasting import WORLDS, Way, planned
-from energysweep.driver.rehearsal import rehearse
+from energysweep.searching.curves import Curves
+from energysweep.searching.evidence import Evidence, Power
+from energysweep.searching.forecasting import WORLDS, Way, planned
+from energysweep.searching.rehearsal import rehearse
 from energysweep.sweepfile import SweepSpec
 
 _WAYS = (Way("fifo", stops_at_target=False), *(Way(name, stops_at_target=True) for name in ("fifo", "race", "cap")))

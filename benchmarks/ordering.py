@@ -21,11 +21,11 @@ from typing import Any, Final, NamedTuple
 from benchmarks.searching import tasks_of
 from energysweep.analysis.forecast import Known
 from energysweep.core.objective import Objective
-from energysweep.driver.curves import Curves
-from energysweep.driver.evidence import Evidence, Power
-from energysweep.driver.ordering import order_by
-from energysweep.driver.rehearsal import rehearse
-from energysweep.driver.spreading import spread
+from energysweep.searching.curves import Curves
+from energysweep.searching.evidence import Evidence, Power
+from energysweep.searching.ordering import order_by
+from energysweep.searching.rehearsal import rehearse
+from energysweep.searching.spreading import spread
 from energysweep.sweepfile import SweepSpec
 
 _AT_ONCE: Final = (2, 16)

@@ -19,8 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from energysweep.core.objective import Objective
-from energysweep.driver.curves import Curves, read_table
-from energysweep.driver.rehearsal import Rehearsal, rehearse
+from energysweep.searching.curves import Curves, read_table
+from energysweep.searching.rehearsal import Rehearsal, rehearse
 
 _AT_ONCE = (2, 16)
 _ROWS = (*((name, False) for name in ("fifo", "asha", "race", "cap")), ("race", True), ("cap", True))

@@ -27,14 +27,15 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"accounting", "analysis"}),
     frozenset({"agent", "ledger"}),
     frozenset({"report", "tune", "workloads"}),
+    frozenset({"searching"}),
     frozenset({"monitoring", "driver", "simulation"}),
     frozenset({"jobs"}),
     frozenset({"cli"}),
     frozenset({"__init__", "__main__"}),  # nobody imports these but a program's user
 )
 HOMES = {
-    "ray": {"tune", "driver", "jobs", "workloads"},
-    "optuna": {"driver"},
+    "ray": {"tune", "searching", "driver", "jobs", "workloads"},
+    "optuna": {"searching"},
     "pathspec": {"jobs"},
     "pyarrow": {"driver", "jobs"},
     "aiohttp": {"jobs"},

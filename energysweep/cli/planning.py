@@ -17,10 +17,10 @@ from energysweep.core.terminal import note, say
 if TYPE_CHECKING:
     from energysweep.analysis.forecast import Forecast
     from energysweep.core.carbon import Intensity
-    from energysweep.driver.evidence import Evidence
-    from energysweep.driver.forecasting import Planned
-    from energysweep.driver.ordering import Order
     from energysweep.ledger.budget import Budget
+    from energysweep.searching.evidence import Evidence
+    from energysweep.searching.forecasting import Planned
+    from energysweep.searching.ordering import Order
     from energysweep.sweepfile import SweepSpec
 
 _UNKNOWN = (
@@ -97,8 +97,8 @@ def _plan(arguments: argparse.Namespace) -> int:
         return 0
     found = evidence_of(planned_spec, folders)
 
-    from energysweep.driver.forecasting import planned, ways
-    from energysweep.driver.ordering import order_by
+    from energysweep.searching.forecasting import planned, ways
+    from energysweep.searching.ordering import order_by
 
     plans = [planned(planned_spec, found, way) for way in ways(planned_spec)]
     is_ordered = any(SCHEDULERS[each.way.scheduler].is_ordered for each in plans)
@@ -136,9 +136,9 @@ def evidence_of(spec: SweepSpec, folders: list[Path], *, needs_length: bool = Tr
     Raises:
         InputError: one is of no use, or none tells how many reports a trial makes.
     """
-    from energysweep.driver.evidence import of_earlier_runs
     from energysweep.ledger.run_state import RunState
     from energysweep.ledger.store import read_ledger
+    from energysweep.searching.evidence import of_earlier_runs
 
     runs = []
     for folder in folders:
@@ -156,7 +156,7 @@ def _piloted(arguments: argparse.Namespace, spec: SweepSpec, planned: SweepSpec)
 
     pilot = pilot_of(spec, arguments.pilot, arguments.pilot_reports)
 
-    from energysweep.driver.evidence import tells_length
+    from energysweep.searching.evidence import tells_length
 
     if not tells_length(planned):  # before anything is paid for
         raise InputError(
@@ -193,8 +193,8 @@ def _sentences(
     order: Order | None,
 ) -> list[str]:
     from energysweep.core.text import duration_text, emissions_text, energy_text, forecast_text
-    from energysweep.driver.evidence import said
-    from energysweep.driver.forecasting import own_way
+    from energysweep.searching.evidence import said
+    from energysweep.searching.forecasting import own_way
 
     lines = []
     if pilot is not None:
@@ -238,7 +238,7 @@ def _json(
     order: Order | None,
 ) -> dict[str, Any]:
     from energysweep.analysis.forecast import LEVEL
-    from energysweep.driver.forecasting import own_way
+    from energysweep.searching.forecasting import own_way
 
     own = own_way(spec)
     budget = _budget(spec, grid)

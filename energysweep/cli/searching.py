@@ -18,9 +18,9 @@ from energysweep.core.terminal import say
 
 if TYPE_CHECKING:
     from energysweep.analysis.forecast import Forecast
-    from energysweep.driver.curves import Curves
-    from energysweep.driver.ordering import Order
-    from energysweep.driver.rehearsal import Rehearsal
+    from energysweep.searching.curves import Curves
+    from energysweep.searching.ordering import Order
+    from energysweep.searching.rehearsal import Rehearsal
     from energysweep.sweepfile.algorithms import SchedulerType
 
 
@@ -102,7 +102,7 @@ def _rehearse(arguments: argparse.Namespace) -> int:
 
     order = _order(arguments, kind, curves, objective)
 
-    from energysweep.driver.forecasting import rehearsed
+    from energysweep.searching.forecasting import rehearsed
 
     found, interval = rehearsed(
         curves,
@@ -141,7 +141,7 @@ def _rehearse(arguments: argparse.Namespace) -> int:
 
 
 def _of_table(arguments: argparse.Namespace) -> tuple[Curves, Objective]:
-    from energysweep.driver.curves import read_table
+    from energysweep.searching.curves import read_table
 
     metric = "val_accuracy" if arguments.metric is None else arguments.metric
     objective = Objective(metric, arguments.mode or "max", arguments.target)
@@ -162,7 +162,7 @@ def _of_run(arguments: argparse.Namespace) -> tuple[Curves, Objective]:
     mode = arguments.mode or (own.mode if own and is_own else "max")
     objective = Objective(metric, mode, target, own.patience if own and is_own else 1)
 
-    from energysweep.driver.curves import curves_of
+    from energysweep.searching.curves import curves_of
 
     state = RunState.of(data, {"": objective})
     return curves_of(str(arguments.folder), state, data.run), objective
@@ -181,9 +181,9 @@ def _order(arguments: argparse.Namespace, kind: SchedulerType, curves: Curves, o
     if not kind.is_ordered or arguments.order is not None or not curves.places:
         return None
 
-    from energysweep.driver.evidence import of_those
-    from energysweep.driver.ordering import Order, order_by
-    from energysweep.driver.spreading import spread
+    from energysweep.searching.evidence import of_those
+    from energysweep.searching.ordering import Order, order_by
+    from energysweep.searching.spreading import spread
     from energysweep.sweepfile import load_spec
 
     names = curves.configurations

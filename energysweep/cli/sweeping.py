@@ -28,9 +28,9 @@ from energysweep.core.errors import InputError
 from energysweep.core.terminal import flush, note, say, show
 
 if TYPE_CHECKING:
-    from energysweep.driver.evidence import Evidence
-    from energysweep.driver.ordering import Order
     from energysweep.driver.run import Run
+    from energysweep.searching.evidence import Evidence
+    from energysweep.searching.ordering import Order
     from energysweep.sweepfile import SweepSpec
 
 
@@ -119,7 +119,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _by_earlier_runs(spec: SweepSpec, folders: list[Path]) -> tuple[dict[str, float] | None, Order | None]:
     """What they forecast, and the order in which the configurations begin; each None where they do not tell."""
-    from energysweep.driver.ordering import order_by
+    from energysweep.searching.ordering import order_by
 
     found = evidence_of(spec, folders, needs_length=False)
     order = order_by(spec, found, list(map(str, folders))) if spec.scheduler.kind.is_ordered else None
@@ -132,7 +132,7 @@ def _by_earlier_runs(spec: SweepSpec, folders: list[Path]) -> tuple[dict[str, fl
 
 def _forecast(spec: SweepSpec, found: Evidence) -> dict[str, float] | None:
     from energysweep.core.text import energy_text, forecast_text
-    from energysweep.driver.forecasting import own_way, planned
+    from energysweep.searching.forecasting import own_way, planned
 
     if not found.length_is_known:
         note(f"no forecast: {UNKNOWN_LENGTH}")

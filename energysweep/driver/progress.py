@@ -20,12 +20,12 @@ from energysweep.core.naming import trial_text
 from energysweep.core.records import OPEN
 from energysweep.core.terminal import console, note
 from energysweep.core.text import clock_text, emissions_text, energy_text, power_text
-from energysweep.driver.budgeting import budget_of, left_text
 from energysweep.driver.poller import Poller
 from energysweep.ledger.model import RunForecast
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.saving import Plan
 from energysweep.ledger.sweep_metrics import About, Cheapest, cheapest, sweep_numbers
+from energysweep.searching.budgeting import budget_of, left_text
 from energysweep.sweepfile import SweepSpec
 from energysweep.tune.points import row_text
 

@@ -20,9 +20,9 @@ from energysweep.agent.client import NOTHING_SPENT, Spent
 from energysweep.core.errors import EnergysweepError
 from energysweep.core.objective import number
 from energysweep.core.records import AttemptRow, DecisionRow, ResultRow, TrialRow, TrialStatus, What
-from energysweep.driver.schedulers import Decided
 from energysweep.ledger.run_state import Results, RunState, TrialState
 from energysweep.ledger.store import Ledger
+from energysweep.searching.schedulers import Decided
 from energysweep.tune.points import KEY, stage_of
 from energysweep.tune.results import own_metrics
 

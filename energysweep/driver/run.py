@@ -24,7 +24,6 @@ from energysweep.core.inputs import web_address
 from energysweep.core.runfolder import LEDGER, REPORT, SWEEP_FILE
 from energysweep.core.terminal import note
 from energysweep.driver import placement, run_lock
-from energysweep.driver.ordering import Order
 from energysweep.driver.poller import AgentLink
 from energysweep.driver.progress import Progress, Silent
 from energysweep.driver.ray_process import RayProcess
@@ -36,6 +35,7 @@ from energysweep.driver.tuner import Tune
 from energysweep.driver.watch import Watch
 from energysweep.ledger.store import Ledger, without_orphans
 from energysweep.report import Summary, summarise, write_report, write_whole
+from energysweep.searching.ordering import Order
 from energysweep.sweepfile import SweepSpec, check_search, load_spec
 from energysweep.sweepfile.defined import digest, named
 from energysweep.tune.registry import Registry

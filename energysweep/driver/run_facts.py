@@ -18,9 +18,9 @@ from energysweep.core.carbon import Intensity
 from energysweep.core.errors import InputError, one_line
 from energysweep.core.inputs import word
 from energysweep.core.runfolder import LEDGER, RUN_KEY, SWEEP_FILE
-from energysweep.driver.budgeting import check_begins, spending_of
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import Ledger
+from energysweep.searching.budgeting import check_begins, spending_of
 from energysweep.sweepfile import Objective, SweepSpec, load_spec
 from energysweep.sweepfile.defined import noted
 from energysweep.sweepfile.reports import full_reports

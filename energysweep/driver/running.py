@@ -20,15 +20,10 @@ from energysweep.core.errors import LedgerError, one_line
 from energysweep.core.records import OPEN, TrialRow, What
 from energysweep.core.runfolder import RAY_LOG
 from energysweep.driver import placement
-from energysweep.driver.budget import Spending
-from energysweep.driver.budgeting import ending, numbers_of, spending_of, stopped_text
-from energysweep.driver.ordering import Order
 from energysweep.driver.poller import POLL_SECONDS, Answering, OwnAgent, Poller
 from energysweep.driver.progress import Progress, Standing
 from energysweep.driver.recorder import Recorder, without_objective
-from energysweep.driver.revising import Revising
 from energysweep.driver.run_facts import RunFacts, objectives, shown_first
-from energysweep.driver.schedulers import Decided
 from energysweep.driver.session import StopSignals, logged_to
 from energysweep.driver.tuner import why_tune_gave_up
 from energysweep.ledger.budget import STOPPED
@@ -36,6 +31,11 @@ from energysweep.ledger.intake import Intake
 from energysweep.ledger.model import RunForecast
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import Ledger
+from energysweep.searching.budget import Spending
+from energysweep.searching.budgeting import ending, numbers_of, spending_of, stopped_text
+from energysweep.searching.ordering import Order
+from energysweep.searching.revising import Revising
+from energysweep.searching.schedulers import Decided
 from energysweep.sweepfile import SweepSpec, points, stage_spec
 from energysweep.tune.points import Checkpoints, because, row_text
 from energysweep.tune.registry import Registry

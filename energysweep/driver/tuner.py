@@ -16,13 +16,14 @@ from ray.tune.search import Searcher
 from energysweep import sweepfile as specs
 from energysweep.core.errors import EnergysweepError, SweepError, one_line
 from energysweep.core.runfolder import TUNE_STATE
-from energysweep.driver import placement, schedulers, search
-from energysweep.driver.budget import Group, Spending
-from energysweep.driver.ordering import Order
+from energysweep.driver import placement
 from energysweep.driver.recorder import Recorder
 from energysweep.driver.session import StopSignals
 from energysweep.driver.storage import inside
-from energysweep.driver.within_budget import AsksWithinBudget, BudgetSpent, WithinBudget
+from energysweep.searching import schedulers, search
+from energysweep.searching.budget import Group, Spending
+from energysweep.searching.ordering import Order
+from energysweep.searching.within_budget import AsksWithinBudget, BudgetSpent, WithinBudget
 from energysweep.sweepfile import SweepSpec
 from energysweep.tune.points import KEY, Checkpoints, wrap
 from energysweep.tune.trainable import can_be_reused

@@ -108,7 +108,7 @@ ALGORITHMS: Final[dict[str, Algorithm]] = _named(
             largest_seed=2**32 - 1,
             several_metrics=True,
             package="optuna",
-            made_by="energysweep.driver.optuna_search:make",
+            made_by="energysweep.searching.optuna_search:make",
         ),
     )
 )
@@ -126,18 +126,18 @@ SAMPLERS: Final[dict[str, Sampler]] = _named(
 _POPULATION: Final = ("resource", "perturbation_interval", "quantile_fraction")
 SCHEDULERS: Final[dict[str, SchedulerType]] = _named(
     (
-        SchedulerType("fifo", "lets every trial finish", "energysweep.driver.schedulers:fifo"),
+        SchedulerType("fifo", "lets every trial finish", "energysweep.searching.schedulers:fifo"),
         SchedulerType(
             "asha",
             "stops the worse ones at each rung",
-            "energysweep.driver.asha:make",
+            "energysweep.searching.asha:make",
             keys=("resource", "grace_period", "max_resource", "reduction_factor"),
             ends_at_max_resource=True,
         ),
         SchedulerType(
             "hyperband",
             "pauses each at the rung of its bracket until the others are there, and stops the worse ones",
-            "energysweep.driver.hyperband:make",
+            "energysweep.searching.hyperband:make",
             keys=("resource", "max_resource", "reduction_factor"),
             ends_at_max_resource=True,
             needs_pauses=True,
@@ -145,13 +145,13 @@ SCHEDULERS: Final[dict[str, SchedulerType]] = _named(
         SchedulerType(
             "median",
             "stops those whose best is worse than the median of the others' means",
-            "energysweep.driver.median:make",
+            "energysweep.searching.median:make",
             keys=("resource", "grace_period", "min_samples_required", "min_time_slice", "hard_stop"),
         ),
         SchedulerType(
             "pbt",
             "lets the worst go on from the best with their parameters, changed a little",
-            "energysweep.driver.population:make",
+            "energysweep.searching.population:make",
             keys=(
                 *_POPULATION,
                 "burn_in_period",
@@ -166,7 +166,7 @@ SCHEDULERS: Final[dict[str, SchedulerType]] = _named(
         SchedulerType(
             "pb2",
             "is pbt whose changes a Gaussian process chooses",
-            "energysweep.driver.pb2:make",
+            "energysweep.searching.pb2:make",
             keys=(*_POPULATION, "hyperparam_bounds"),
             needs=("perturbation_interval", "hyperparam_bounds"),
             needs_pauses=True,
@@ -176,14 +176,14 @@ SCHEDULERS: Final[dict[str, SchedulerType]] = _named(
         SchedulerType(
             "race",
             "pauses and goes on, so that configurations spend the same joules until the winners are found",
-            "energysweep.driver.race:race",
+            "energysweep.searching.race:race",
             keys=("winners",),
             needs_all=True,
         ),
         SchedulerType(
             "cap",
             "ends who has spent more than the winners to the target, without pausing",
-            "energysweep.driver.race:cap",
+            "energysweep.searching.race:cap",
             keys=("winners",),
             needs_target=True,
             needs_all=True,

@@ -15,12 +15,12 @@ from energysweep.core import carbon
 from energysweep.core.errors import InputError, SweepError
 from energysweep.core.naming import exact_text
 from energysweep.core.runfolder import LEDGER, SWEEP_FILE
-from energysweep.driver import search
-from energysweep.driver.race import Racing
 from energysweep.driver.run import resume
 from energysweep.driver.run_facts import beginning
-from energysweep.driver.schedulers import scheduler
 from energysweep.ledger.store import Ledger
+from energysweep.searching import search
+from energysweep.searching.race import Racing
+from energysweep.searching.schedulers import scheduler
 from energysweep.sweepfile import SweepSpec, load_spec, points
 from energysweep.tune.points import KEY, unwrap
 

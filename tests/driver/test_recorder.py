@@ -14,9 +14,9 @@ from ray import cloudpickle
 from energysweep.core.errors import LedgerError
 from energysweep.core.objective import Objective
 from energysweep.driver.recorder import Recorder, without_objective
-from energysweep.driver.schedulers import Decided
 from energysweep.ledger.run_state import RunState, TrialState
 from energysweep.ledger.store import Ledger
+from energysweep.searching.schedulers import Decided
 from energysweep.sweepfile import Point
 from energysweep.tune.points import KEY, wrap
 

@@ -13,7 +13,7 @@ from ray.tune.experiment import Trial
 from ray.tune.result import SHOULD_CHECKPOINT, TRAINING_ITERATION
 from ray.tune.schedulers import TrialScheduler
 
-from energysweep.driver.within_budget import BudgetSpent, WithinBudget
+from energysweep.searching.within_budget import BudgetSpent, WithinBudget
 from tests.support.simulated_sweep import SimulatedSweep
 
 

@@ -8,7 +8,7 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from energysweep.driver import schedulers, search
+from energysweep.searching import schedulers, search
 from energysweep.sweepfile import Scheduler, SweepSpec, json_schema, load_spec
 from energysweep.sweepfile.algorithms import ALGORITHMS, SCHEDULERS, Algorithm, those
 

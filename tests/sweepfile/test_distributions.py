@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ray.tune.search import Searcher
 
 from energysweep.core.naming import Shortened, configuration_text, parse
-from energysweep.driver import search
+from energysweep.searching import search
 from energysweep.sweepfile import SweepSpec, points
 from energysweep.sweepfile.distributions import (
     DISTRIBUTIONS,

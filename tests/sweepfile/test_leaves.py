@@ -12,7 +12,7 @@ from ray.tune.search import Searcher
 
 from energysweep.core.errors import InputError
 from energysweep.core.naming import configuration_text, parse
-from energysweep.driver import search
+from energysweep.searching import search
 from energysweep.sweepfile import SweepSpec, load_spec, points, trial_count, varying
 from energysweep.tune.points import KEY, unwrap, wrap
 

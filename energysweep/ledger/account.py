@@ -318,21 +318,25 @@ def _ordered(charges: Mapping[str | None, Charges], by: By) -> list[str | None]:
 
 def _notes(seen: Once | None, charged: Charges, over_a_month: int) -> Iterator[str]:
     """What a reader has to know of the numbers."""
+
+    def text(joules: float) -> str:
+        return energy_text(joules, estimated=charged.estimated)
+
     if seen is not None and seen.estimated_joules > 0:
         yield (
-            f"What runs at the same time on one host have both seen, {energy_text(seen.estimated_joules)}, is an"
+            f"What runs at the same time on one host have both seen, {text(seen.estimated_joules)}, is an"
             " estimate by their times and mean power: the ledger of one is of an older energysweep, or their agents had"
             " no books in common."
         )
     if seen is not None and seen.divided_joules > 0:
         yield (
-            f"Of {energy_text(seen.divided_joules)} that runs have both seen while one began before the other ended,"
+            f"Of {text(seen.divided_joules)} that runs have both seen while one began before the other ended,"
             " no ledger says how much was idle floor and how much background: it is divided as in the mean of the two"
             " runs. The sum is exact."
         )
     if seen is not None and seen.booked_twice < 0:
         yield (
-            f"{energy_text(-seen.booked_twice)} are charged to several runs, one inside of another or with other idle"
+            f"{text(-seen.booked_twice)} are charged to several runs, one inside of another or with other idle"
             " floors, and were drawn once: they are taken off again, from no group."
         )
     if charged.unmeasured_runs:

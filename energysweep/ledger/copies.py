@@ -97,10 +97,11 @@ def _newest(group: Sequence[Named]) -> Named:
 
 
 def _same_run(one: LedgerData, other: LedgerData) -> bool:
-    if one.run.get("id") != other.run.get("id"):
+    ids = one.run.get("id"), other.run.get("id")
+    if ids[0] != ids[1] and None not in ids:
         return False
     windows, others = _windows(one), _windows(other)
-    if windows and others:
+    if (windows and others) or None in ids:  # of a damaged ledger, which does not know its id
         return bool(windows & others)
     return bool(one.run.get("started_at") == other.run.get("started_at"))
 

@@ -109,7 +109,7 @@ def account_table(account: Account, problems: Sequence[str]) -> RenderableType:
     table = _table([account.by], ["runs", "trials", *titles, "energy", "CO2e", "cost"])
     for key, charges in account.groups.items():
         _add(table, [NOT_AVAILABLE if key is None else key, *_cells(charges)])
-    table.add_section()
+    _add(table, [""])
     _add(table, ["charged", *_cells(account.charged)])
     estimated = account.charged.estimated
     blanks = [""] * (2 + len(titles))
@@ -117,7 +117,6 @@ def account_table(account: Account, problems: Sequence[str]) -> RenderableType:
         if name != "booked_twice" or joules:
             _add(table, [_title(name), *blanks, _energy(joules, estimated), "", ""])
     seen = None if account.once is None else account.once.metered_joules
-    table.add_section()
     _add(table, ["the meters saw", *blanks, energy_text(seen, estimated=estimated, brief=True), "", ""])
     lines = [f"{_title(name)}: {_about(name)}." for name, joules in account.apart.items() if joules]
     lines.append(f"Balance: the parts differ from the meters by {percent_text(account.conservation_error_ratio)}.")

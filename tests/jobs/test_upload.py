@@ -58,6 +58,14 @@ def test_the_folder_of_the_file_comes_along_and_is_the_same_sweep_there(
     assert spec.working_dir is None
 
 
+def test_whose_the_run_is_goes_along_as_the_one_who_submits_it_is_known_here(
+    upload: Callable[..., Upload], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENERGYSWEEP_OWNER", "Ada's team")
+    assert "owner: Ada's team\n" in upload().text
+    assert "owner: Grace\n" in upload("owner=Grace").text
+
+
 def test_what_is_no_code_stays_at_home(upload: Callable[..., Upload], folder: Path) -> None:
     for name in (
         *(".git/config", ".venv/bin/python", "results/old/report.html", "__pycache__/train.pyc"),

@@ -33,12 +33,18 @@ class Hosts:
         folder: the run folders are in its folder ``results``.
         hosts: how many.
         now: Unix time, which is the clock as well.
+        keeps_state: agents leave their state for those after them.
     """
 
-    def __init__(self, folder: Path, hosts: int = 1, now: float = NOVEMBER_ENDS - 86_400.0) -> None:
+    def __init__(
+        self, folder: Path, hosts: int = 1, now: float = NOVEMBER_ENDS - 86_400.0, *, keeps_state: bool = False
+    ) -> None:
         self.seconds = now
         chance = Random(1)  # noqa: S311 - nothing goes wrong by chance
-        self.nodes = [Node(number, lambda: self.seconds, chance, 0.0, False, None) for number in range(hosts)]
+        self.nodes = [
+            Node(number, lambda: self.seconds, chance, 0.0, False, folder if keeps_state else None)
+            for number in range(hosts)
+        ]
         self.runs: list[SharedRun] = []
         self.results = folder / "results"
         self.results.mkdir()

@@ -96,6 +96,10 @@ class Forecast:
         """The same of a quantity that is so many times as large."""
         return Forecast(self.value * factor, self.low * factor, self.high * factor)
 
+    def plus(self, certain: float) -> Forecast:
+        """The same with so much more, which is known."""
+        return Forecast(self.value + certain, self.low + certain, self.high + certain)
+
     def at_least_as_wide(self, part: float) -> Forecast:
         """The same, with an interval that reaches so far beside the value at least, as a part of it."""
         return Forecast(self.value, min(self.low, self.value * (1 - part)), max(self.high, self.value * (1 + part)))

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from energysweep.cli.common import add_address, add_command, add_metrics_port, add_set, at_least_one, path, run_folder
 from energysweep.core.errors import InputError, SweepError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _UNKNOWN = (
     "Unknown: nothing has been measured of this workload. What would tell: an earlier run of it (--from RUN_DIR), or a"
-    " pilot of a few reports (--pilot 3), which is metered and paid for"
+    " pilot of a few reports (--pilot 3), which is metered and part of the run"
 )
 
 
@@ -38,7 +38,8 @@ def add(commands: Any) -> None:
         "--pilot",
         metavar="N",
         type=at_least_one,
-        help="N configurations are run for a few reports each, as a run of their own, and tell what the rest costs.",
+        help="A run of the sweep begins with N configurations for a few reports each, which tell what the rest costs;"
+        " energysweep resume goes on with it.",
     )
     plan.add_argument(
         "--pilot-reports",
@@ -58,7 +59,7 @@ def add(commands: Any) -> None:
         metavar="DIR",
         type=path,
         default=Path("results"),
-        help="A pilot's folder is made in DIR; in results by default.",
+        help="With a pilot, the run folder is made in DIR; in results by default.",
     )
     add_address(plan)
     add_metrics_port(plan)
@@ -86,7 +87,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     pilot = None
     if arguments.pilot:
         pilot = _piloted(arguments, spec, planned_spec)
-        folders = [pilot[0]]
+        folders = [pilot.folder]
     else:
         folders = arguments.earlier
     if not folders:
@@ -97,12 +98,21 @@ def _plan(arguments: argparse.Namespace) -> int:
         return 0
     found = evidence_of(planned_spec, folders)
 
-    from energysweep.searching.forecasting import planned, ways
+    from energysweep.searching.forecasting import own_way, planned, ways
     from energysweep.searching.ordering import order_by
 
-    plans = [planned(planned_spec, found, way) for way in ways(planned_spec)]
+    spent, lasted = (0.0, 0.0) if pilot is None else (pilot.joules or 0.0, pilot.seconds)
+    plans = [planned(planned_spec, found, way, pilot_joules=spent, pilot_seconds=lasted) for way in ways(planned_spec)]
     is_ordered = any(SCHEDULERS[each.way.scheduler].is_ordered for each in plans)
-    order = order_by(planned_spec, found, list(map(str, folders))) if is_ordered and found.again else None
+    order = (
+        order_by(planned_spec, found, ["the pilot" if pilot else str(each) for each in folders]) if is_ordered else None
+    )
+    if pilot is not None:
+        from energysweep.driver.run import note_plan
+
+        own = next((each.joules for each in plans if each.way == own_way(planned_spec)), None)
+        forecast = None if own is None else {"joules": own.value, "low": own.low, "high": own.high}
+        note_plan(pilot.folder, forecast, order if spec.scheduler.kind.is_ordered else None)
     if arguments.json:
         say(json.dumps(_json(spec, grid, found, plans, folders, pilot, order), allow_nan=False))
     else:
@@ -150,8 +160,16 @@ def evidence_of(spec: SweepSpec, folders: list[Path], *, needs_length: bool = Tr
     return found
 
 
-def _piloted(arguments: argparse.Namespace, spec: SweepSpec, planned: SweepSpec) -> tuple[Path, float | None]:
-    """Run a pilot of a sweep that is to be planned; its folder, and what it was charged."""
+class _Piloted(NamedTuple):
+    """A run whose pilot is over: its folder, and what that was charged and took."""
+
+    folder: Path
+    joules: float | None
+    seconds: float
+
+
+def _piloted(arguments: argparse.Namespace, spec: SweepSpec, planned: SweepSpec) -> _Piloted:
+    """Begin the run of a sweep that is to be planned with its pilot."""
     from energysweep.sweepfile.pilot import pilot_of
 
     pilot = pilot_of(spec, arguments.pilot, arguments.pilot_reports)
@@ -166,21 +184,29 @@ def _piloted(arguments: argparse.Namespace, spec: SweepSpec, planned: SweepSpec)
 
     from energysweep.driver.progress import progress_for_terminal
     from energysweep.driver.run import run
+    from energysweep.ledger.budget import STOPPED
     from energysweep.ledger.run_state import RunState
     from energysweep.ledger.store import read_ledger
 
     done = run(
-        pilot,
+        spec,
         address=arguments.address,
         output=arguments.output,
         metrics_port=arguments.metrics_port,
         progress=progress_for_terminal(),
+        pilot=pilot,
     )
     for problem in done.problems:
         note(f"energysweep: {problem}")
     if done.interrupted:
-        raise SweepError(f"the pilot was interrupted; what it has measured: energysweep plan ... --from {done.folder}")
-    return done.folder, RunState.of(read_ledger(done.folder / LEDGER)).charged_joules
+        raise SweepError(
+            f"the pilot was interrupted; what it has measured: energysweep plan ... --from {done.folder}; without it:"
+            f" energysweep resume {done.folder}"
+        )
+    data = read_ledger(done.folder / LEDGER)
+    if data.run.get("status") == STOPPED:
+        raise SweepError("the budget did not hold the pilot")
+    return _Piloted(done.folder, RunState.of(data).charged_joules, float(data.run.get("duration_seconds") or 0.0))
 
 
 def _sentences(
@@ -189,7 +215,7 @@ def _sentences(
     found: Evidence,
     plans: list[Planned],
     folders: list[Path],
-    pilot: tuple[Path, float | None] | None,
+    pilot: _Piloted | None,
     order: Order | None,
 ) -> list[str]:
     from energysweep.core.text import duration_text, emissions_text, energy_text, forecast_text
@@ -198,7 +224,8 @@ def _sentences(
 
     lines = []
     if pilot is not None:
-        lines.append(f"The pilot spent {energy_text(pilot[1], estimated=found.estimated)}: {pilot[0]}")
+        spent = energy_text(pilot.joules, estimated=found.estimated)
+        lines.append(f"The pilot spent {spent}, booked to this run and counted in all that follows.")
     lines.append(said(found, "the pilot" if pilot else ", ".join(map(str, folders))))
     lines += found.notes
     if found.estimated:
@@ -225,6 +252,8 @@ def _sentences(
         lines.append(f"A cap's {order.sentence}.")
     lines += _of_budget(budget, plans)
     lines.append("Each interval holds what comes in 9 of 10 cases.")
+    if pilot is not None:
+        lines.append(f"To go on with this run: energysweep resume {pilot.folder}")
     return lines
 
 
@@ -234,7 +263,7 @@ def _json(
     found: Evidence,
     plans: list[Planned],
     folders: list[Path],
-    pilot: tuple[Path, float | None] | None,
+    pilot: _Piloted | None,
     order: Order | None,
 ) -> dict[str, Any]:
     from energysweep.analysis.forecast import LEVEL
@@ -245,7 +274,7 @@ def _json(
     return {
         "sweep": spec.name,
         "from": [str(folder) for folder in folders],
-        "pilot": None if pilot is None else {"run": str(pilot[0]), "energy_joules": pilot[1]},
+        "pilot": None if pilot is None else {"run": str(pilot.folder), "energy_joules": pilot.joules},
         "trials": found.trials,
         "configurations": len(found.configurations),
         "seen": found.seen,

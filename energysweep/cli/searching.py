@@ -189,7 +189,7 @@ def _order(arguments: argparse.Namespace, kind: SchedulerType, curves: Curves, o
     names = curves.configurations
     places = [curves.places[name] for name in names]
     if not arguments.earlier:
-        return Order(spread(places), 0, ())
+        return Order(spread(places), 0, len(places), ())
     spec = load_spec(arguments.folder / SWEEP_FILE)
     wanted = {"metric": objective.metric, "mode": objective.mode, "target": objective.target}
     spec = spec.model_copy(update={"objective": spec.objective.model_copy(update=wanted)})

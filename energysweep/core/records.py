@@ -38,6 +38,8 @@ READ_AT_MOST_EVERY_SECONDS = 0.1
 TrialStatus = Literal["pending", "running", "completed", "pruned", "failed", "interrupted"]
 Standing = TrialStatus | Literal["paused"]  # a running attempt may be paused: the last decision about it tells
 OPEN: frozenset[str] = frozenset({"pending", "running", "paused", "interrupted"})  # it goes on, now or on a resume
+PILOT = "pilot"
+"""The stage of a run that its pilot is. No sweep with stages of its own has a pilot."""
 
 
 class EnergyRow(NamedTuple):

@@ -17,7 +17,7 @@ from energysweep import sweepfile as specs
 from energysweep.accounting.accounts import SweepSample
 from energysweep.core.carbon import Intensity
 from energysweep.core.naming import trial_text
-from energysweep.core.records import OPEN
+from energysweep.core.records import OPEN, PILOT
 from energysweep.core.terminal import console, note
 from energysweep.core.text import clock_text, emissions_text, energy_text, power_text
 from energysweep.driver.poller import Poller
@@ -277,7 +277,7 @@ class Standing:
         self._about = About(
             name=spec.name,
             owner=owner,
-            planned=specs.trial_count(spec).expected_trials,
+            planned=self._planned,
             varying=self._varying,
             plan=Plan.of(spec),
             intensity=grid,
@@ -285,9 +285,15 @@ class Standing:
             budget=self._budget,
         )
 
+    @property
+    def _planned(self) -> int:
+        """How many trials there will be, those of a pilot included."""
+        return specs.trial_count(self._spec).expected_trials + len(self._state.of_stage(PILOT))
+
     def samples(self, ended_at: float | None) -> list[SweepSample]:
         """What dashboards show of the sweep now; ``ended_at`` is None while it runs."""
         about = replace(self._about, ended_at=ended_at, duration_seconds=self._clock() - self._began)
+        about = replace(about, planned=self._planned)
         return [SweepSample(family.name, labels, value) for family, labels, value in sweep_numbers(self._state, about)]
 
     def status(self) -> Status:
@@ -301,7 +307,7 @@ class Standing:
         budget = self._budget
         return Status(
             # More than planned, if a driver was killed before Tune had written its state: trials began anew.
-            trials=max(specs.trial_count(self._spec).expected_trials, sum(counts.values())),
+            trials=max(self._planned, sum(counts.values())),
             counts=counts,
             metric=metric,
             best=self._state.best(),

@@ -36,7 +36,7 @@ from energysweep.driver.watch import Watch
 from energysweep.ledger.store import Ledger, without_orphans
 from energysweep.report import Summary, summarise, write_report, write_whole
 from energysweep.searching.ordering import Order
-from energysweep.sweepfile import SweepSpec, check_search, load_spec
+from energysweep.sweepfile import SweepSpec, check_search, load_spec, points
 from energysweep.sweepfile.defined import digest, named
 from energysweep.tune.registry import Registry
 from energysweep.tune.trainable import folders_of, trainable_of
@@ -86,6 +86,7 @@ def run(
     tell: Callable[[Run], int] | None = None,
     forecast: Mapping[str, float] | None = None,
     order: Order | None = None,
+    pilot: SweepSpec | None = None,
 ) -> Run:
     """Run a sweep to its end and write its report; resume it if the run id has begun already.
 
@@ -107,13 +108,17 @@ def run(
         forecast: what the run is thought to be charged: ``joules``, ``low`` and ``high``; it is scored at the end.
         order: in which the configurations begin, for a scheduler that chooses who does; None: its own. The run keeps
             that with which it began.
+        pilot: of the sweep (``sweepfile.pilot``). The run is new, this part of it is the pilot alone, and it is
+            interrupted then: ``resume`` goes on with it.
 
     Raises:
         InputError: the workload cannot be loaded, no node can serve a hardware profile, or another sweep has this id.
         SweepError: nothing could be run.
         LedgerError: the run folder cannot be written.
     """
-    how = _How(address, metrics_port, file_sd, progress or Silent(), start_again, tell or _only_say, forecast, order)
+    how = _How(
+        address, metrics_port, file_sd, progress or Silent(), start_again, tell or _only_say, forecast, order, pilot
+    )
     named = checked_id(run_id) if run_id else None
     return _work(spec, lambda: _folder(output.absolute(), named, spec), how)
 
@@ -157,6 +162,14 @@ class _How:
     tell: Callable[[Run], int]
     forecast: Mapping[str, float] | None = None
     order: Order | None = None
+    pilot: SweepSpec | None = None
+
+    @property
+    def pilot_noted(self) -> dict[str, Any] | None:
+        """As the run's facts have it."""
+        if self.pilot is None:
+            return None
+        return {"trials": len(points(self.pilot)), "reports": int(self.pilot.stop["training_iteration"])}
 
 
 def _work(spec: SweepSpec, place: Callable[[], tuple[Path, bool]], how: _How) -> Run:
@@ -197,7 +210,7 @@ def _work(spec: SweepSpec, place: Callable[[], tuple[Path, bool]], how: _How) ->
                 lambda: AgentLink(metering, registry), registry, lambda url: RemoteAgent(url, run_id, key)
             )
             running = RunningSweep(spec, run_id, grid, how.progress, outside, signals, targets_file)
-            facts = beginning(run_id, spec, grid, time.time())
+            facts = beginning(run_id, spec, grid, time.time(), how.pilot_noted)
             lock.check()
             # What is in the folder only now: a sweep that is refused leaves none behind.
             with contextlib.closing(running) as sweep, contextlib.ExitStack() as opened, signals.caught():
@@ -207,7 +220,7 @@ def _work(spec: SweepSpec, place: Callable[[], tuple[Path, bool]], how: _How) ->
                     if how.forecast is not None and "forecast" not in ledger.facts():  # the first one is scored
                         ledger.note(forecast=how.forecast)
                     tune = Tune(run_id, trainable, metering, spec, folder, watch.gate, signals, _order(ledger, how))
-                    sweep.take_up(ledger, tune, watch.finishing)
+                    sweep.take_up(ledger, tune, watch.finishing, how.pilot)
                     begun(_Begun(run_id, spec, folder, sweep, ledger, ray_process, how))
                 problems = sweep.run(folder)
                 if gone := lock.beat():  # perhaps why it has ended
@@ -224,6 +237,15 @@ def _order(ledger: Ledger, how: _How) -> Order | None:
     if order is not None:
         how.progress.event(order.sentence)
     return order
+
+
+def note_plan(folder: Path, forecast: Mapping[str, float] | None, order: Order | None) -> None:
+    """Note for a run that waits to be resumed what its pilot has told: as ``forecast`` and ``order`` of ``run``."""
+    with Ledger.create(folder / LEDGER) as ledger:
+        if forecast is not None:
+            ledger.note(forecast=forecast)
+        if order is not None:
+            ledger.note(order=order.noted())
 
 
 @dataclass(frozen=True)

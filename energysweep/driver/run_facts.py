@@ -17,6 +17,7 @@ from energysweep.core import carbon
 from energysweep.core.carbon import Intensity
 from energysweep.core.errors import InputError, one_line
 from energysweep.core.inputs import word
+from energysweep.core.records import PILOT
 from energysweep.core.runfolder import LEDGER, RUN_KEY, SWEEP_FILE
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import Ledger
@@ -87,7 +88,7 @@ class RunFacts:
     def note_beginning(self, run_id: str, spec: SweepSpec, grid: Intensity) -> None:
         """What the run is."""
         started_at = self._earlier[0]["started_at"] if self._earlier else self._started_at
-        facts = beginning(run_id, spec, grid, started_at)
+        facts = beginning(run_id, spec, grid, started_at, self._ledger.facts().get("pilot"))
         self._ledger.note(**facts | {"owner": self.owner})
 
     def note_part(self, seconds: float, meters: Mapping[str, str]) -> None:
@@ -110,7 +111,9 @@ class RunFacts:
         return [*self._earlier, this]
 
 
-def beginning(run_id: str, spec: SweepSpec, grid: Intensity, started_at: float) -> dict[str, Any]:
+def beginning(
+    run_id: str, spec: SweepSpec, grid: Intensity, started_at: float, pilot: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """What the ledger says of a run that begins.
 
     Args:
@@ -118,23 +121,27 @@ def beginning(run_id: str, spec: SweepSpec, grid: Intensity, started_at: float) 
         spec: the sweep.
         grid: the carbon intensity.
         started_at: Unix time.
+        pilot: with which it begins, if with one: how many ``trials`` it makes, of how many ``reports``.
     """
+    judged = {name: objective for name, objective in objectives(spec).items() if name}
+    if pilot:
+        judged[PILOT] = spec.objective
     return {
         "id": run_id,
         "name": spec.name,
         "spec": spec.model_dump(mode="json"),
         "started_at": started_at,
         "status": "running",
-        "planned_trials": specs.trial_count(spec).expected_trials,
+        "planned_trials": specs.trial_count(spec).expected_trials + (pilot["trials"] if pilot else 0),
         "full_reports": full_reports(spec),
         "objective": _noted(spec.objective),
-        "stages": {name: {"objective": _noted(objective)} for name, objective in objectives(spec).items() if name},
+        "stages": {name: {"objective": _noted(objective)} for name, objective in judged.items()},
         "varying": list(specs.varying(spec)),
         "space": None if spec.space is None else noted(spec),
         "carbon": asdict(grid),
         "owner": owner_of(spec),
         "versions": _versions(),
-    }
+    } | ({"pilot": dict(pilot)} if pilot else {})
 
 
 def objectives(spec: SweepSpec) -> dict[str, Objective]:

@@ -17,7 +17,7 @@ from energysweep.accounting.accounts import Sweep
 from energysweep.agent.discovery import TargetsFile
 from energysweep.core.carbon import Intensity
 from energysweep.core.errors import LedgerError, one_line
-from energysweep.core.records import OPEN, TrialRow, What
+from energysweep.core.records import OPEN, PILOT, What
 from energysweep.core.runfolder import RAY_LOG
 from energysweep.driver import placement
 from energysweep.driver.poller import POLL_SECONDS, Answering, OwnAgent, Poller
@@ -25,6 +25,7 @@ from energysweep.driver.progress import Progress, Standing
 from energysweep.driver.recorder import Recorder, without_objective
 from energysweep.driver.run_facts import RunFacts, objectives, shown_first
 from energysweep.driver.session import StopSignals, logged_to
+from energysweep.driver.stages import run_stages
 from energysweep.driver.tuner import why_tune_gave_up
 from energysweep.ledger.budget import STOPPED
 from energysweep.ledger.intake import Intake
@@ -36,55 +37,10 @@ from energysweep.searching.budgeting import ending, numbers_of, spending_of, sto
 from energysweep.searching.ordering import Order
 from energysweep.searching.revising import Revising
 from energysweep.searching.schedulers import Decided
-from energysweep.sweepfile import SweepSpec, points, stage_spec
+from energysweep.sweepfile import SweepSpec
 from energysweep.tune.points import Checkpoints, because, row_text
 from energysweep.tune.registry import Registry
 from energysweep.tune.trial import Metering
-
-# Stages: what runs first, and leaves a checkpoint to go on from ------------------------------------------------------
-
-_NOT_RUN = "the configurations were not run, because some of them go on from stage"
-
-# Runs the trials of a spec that have not ended yet, for a stage; returns the last checkpoints by trial id.
-Fit = Callable[[SweepSpec, str, Checkpoints], Mapping[str, str]]
-
-
-def _run_stages(
-    spec: SweepSpec, fit: Fit, trials_of: Callable[[str], Sequence[TrialRow]]
-) -> tuple[Checkpoints | None, list[str]]:
-    """Run all stages of a sweep.
-
-    Args:
-        spec: the sweep.
-        fit: runs one of them.
-        trials_of: the trials of a stage, as far as they have come.
-
-    Returns:
-        What they have left, None if some trial of a stage has left nothing: then none may go on from it. And what a
-        person must know.
-    """
-    checkpoints: dict[tuple[str, str, int | None], str] = {}
-    for stage in spec.stages:
-        part = stage_spec(spec, stage)
-        places = fit(part, stage, checkpoints)
-        rows = trials_of(stage)
-        for row in rows:
-            if row.status == "completed" and row.trial in places:
-                checkpoints[stage, row.hardware, row.seed] = places[row.trial]
-        if any((stage, point.hardware, point.seed) not in checkpoints for point in points(part)):
-            without = [row.trial for row in rows if row.status == "completed" and row.trial not in places]
-            failed = [row.trial for row in rows if row.status == "failed"]
-            problems = [_left_nothing(stage, trial) for trial in without]
-            return None, [*problems, *([f"{_NOT_RUN} {stage}"] if without or failed else [])]
-    return checkpoints, []
-
-
-def _left_nothing(stage: str, trial: str) -> str:
-    return (
-        f"trial {trial} of stage {stage} left no checkpoint, so no trial can go on from it: the workload has"
-        " to report one, by tune.report(metrics, checkpoint=...); the built-in ones do with checkpoint_every: 1"
-    )
-
 
 # The run -------------------------------------------------------------------------------------------------------------
 
@@ -223,16 +179,23 @@ class RunningSweep:
         self._agent = outside.connect()
         self._opened = outside.clock()  # the window is open
 
-    def take_up(self, ledger: Ledger, tune: Trains, finishing: Callable[[], None] = lambda: None) -> None:
+    def take_up(
+        self,
+        ledger: Ledger,
+        tune: Trains,
+        finishing: Callable[[], None] = lambda: None,
+        pilot: SweepSpec | None = None,
+    ) -> None:
         """Go on where the parts of the run before this one have ended. From then on it can be run, or abandoned.
 
         Args:
             ledger: a new one, or that of the parts before.
             tune: carries out the trials.
             finishing: called when it has come back, before the last readings.
+            pilot: this part of the run is its pilot, and nothing else.
         """
         outside = self._outside
-        self._tune, self._finishing = tune, finishing
+        self._tune, self._finishing, self._pilot = tune, finishing, pilot
         before = ledger.read_whole()
         self._is_resumed = bool(before.run.get("parts"))
         self._facts = RunFacts(ledger, before.run, self._spec, self._started_at)
@@ -242,6 +205,7 @@ class RunningSweep:
         self._asked_all = False
         self._stage_problems: list[str] = []
         rules = {stage: objective.rule for stage, objective in objectives(self._spec).items()}
+        rules[PILOT] = rules[""]
         self._state = RunState.of(before, rules)
         intake = Intake(ledger, self._state)
         intake.take_over(before)
@@ -321,6 +285,9 @@ class RunningSweep:
                 if status == "done" and self._spending is not None and self._spending.stopped:
                     status = STOPPED
                     self._note_stop(self._spending, folder)
+                elif self._pilot is not None and not self.interrupted:
+                    status = "interrupted"
+                    self._recorder.decide("interrupted", PILOT)
                 else:
                     self._recorder.decide(*_ENDS[status])
             with self._kept(problems):
@@ -388,7 +355,10 @@ class RunningSweep:
                 return {}
             return self._tune.fit(spec, stage, checkpoints, self._recorder, self._spending)
 
-        checkpoints, self._stage_problems = _run_stages(self._spec, fit, self._state.of_stage)
+        if self._pilot is not None:
+            fit(self._pilot, PILOT, {})
+            return
+        checkpoints, self._stage_problems = run_stages(self._spec, fit, self._state.of_stage)
         if checkpoints is not None:
             fit(self._spec, "", checkpoints)
 
@@ -437,13 +407,15 @@ class RunningSweep:
         wanted = objectives(self._spec)
         for trial in self._state.all_trials():
             row = trial.row
+            if row.stage == PILOT and self._pilot is None:
+                continue  # it was told of in its own time, and nothing goes on from it
             if row.status == "failed":
                 problems.append(f"trial {row.trial} failed{because(row.error)}")
             elif self._is_stopped and row.status in OPEN:
                 continue  # it goes on with a larger budget
             elif trial.iterations == 0:
                 problems.append(f"trial {row.trial} reported no result")
-            elif (why := without_objective(trial, wanted[row.stage].metric)) is not None:
+            elif (why := without_objective(trial, wanted[row.stage if row.stage in wanted else ""].metric)) is not None:
                 problems.append(f"trial {row.trial} {why}")
         for name, reason in self._recorder.unrecorded.items():
             problems.append(f"trial {name}: not all that it told could be taken down{because(reason)}")

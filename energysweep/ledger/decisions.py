@@ -51,6 +51,7 @@ _OF_SWEEP: Final[Mapping[tuple[str, str], str]] = {
     ("started", "run"): "the run began",
     ("resumed", "run"): "the run was resumed{at}",
     ("interrupted", "run"): "the run was interrupted{at}",
+    ("interrupted", "pilot"): "the pilot ended{at}, and the run waits to be resumed",
     ("failed", "run"): "the run ended{at}, with problems",
     ("ended", "run"): "the run ended{at}",
     ("stopped", "budget"): "the run stopped{at} by its budget ({budget})",

@@ -205,7 +205,7 @@ class _Forecast(BaseModel, extra="forbid"):
 
 
 class _BudgetEnd(BaseModel, extra="forbid"):
-    """What ``driver.budgeting.ending`` has noted."""
+    """What ``searching.budgeting.ending`` has noted."""
 
     ended_early: Count
     open: Count
@@ -234,9 +234,15 @@ class _Part(BaseModel):
     ended: bool = False
 
 
+class _Pilot(BaseModel):
+    trials: Count
+    reports: Count
+
+
 class _Order(BaseModel):
     places: list[Count]
     known: Count
+    untried: Count
     of: list[str]
 
 
@@ -250,6 +256,7 @@ _FACTS: Final[Mapping[str, Any]] = {
     "budget": _BudgetEnd | None,
     "forecast": _Forecast | None,
     "order": _Order | None,
+    "pilot": _Pilot | None,
     "planned_trials": Count,
     "full_reports": Count | None,
     "objective": _Objective | None,

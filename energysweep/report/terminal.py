@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from energysweep.core.naming import setting_text
+from energysweep.core.records import PILOT
 from energysweep.core.text import (
     NOT_AVAILABLE,
     count_text,
@@ -285,7 +286,8 @@ def terminal_table(summary: Summary) -> RenderableType:
 def _stage_note(stage: StageSummary) -> str:
     energy = energy_text(stage.total_energy_joules, estimated=stage.estimated)
     trials = "1 trial" if len(stage.trials) == 1 else f"{len(stage.trials)} trials"
-    return f"stage {stage.stage} took {energy} in {trials} before these."
+    name = "the pilot" if stage.stage == PILOT else f"stage {stage.stage}"
+    return f"{name} took {energy} in {trials} before these."
 
 
 def _saved_note(summary: Summary) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from energysweep import sweepfile as specs
 from energysweep.core.carbon import Intensity
 from energysweep.core.errors import InputError
-from energysweep.core.records import OPEN
+from energysweep.core.records import OPEN, PILOT
 from energysweep.core.text import NOT_AVAILABLE, count_text, duration_text
 from energysweep.ledger.budget import Budget, Charge
 from energysweep.ledger.run_state import RunState
@@ -74,7 +74,7 @@ def spending_of(
     for row in state.all_rows():
         reports = list(_reports(state, row.trial))
         if reports or row.status != "pending":
-            ended = row.status in ("completed", "pruned")
+            ended = row.status in ("completed", "pruned") or row.stage == PILOT  # of which nothing goes on
             spending.learn(row.trial, (row.stage, row.hardware), reports, has_ended=ended)
     return spending
 
@@ -161,7 +161,7 @@ def ending(spending: Spending, spec: SweepSpec, state: RunState) -> dict[str, An
         ``more_joules``: what all of them are forecast to take, ``trial_joules``: one that has not begun, both None if
         nothing is known; ``from_trials``: how many ended ones that is from; ``over_joules``: what was charged beyond.
     """
-    begun = state.all_rows()
+    begun = [row for row in state.all_rows() if row.stage != PILOT]
     waiting = [row for row in begun if row.status in OPEN]
     never = max(0, specs.trial_count(spec).expected_trials - len(begun))
     own = [("", name) for name in spec.profiles]

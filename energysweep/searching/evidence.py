@@ -13,7 +13,7 @@ from energysweep.analysis.forecast import Known
 from energysweep.core.errors import InputError
 from energysweep.core.naming import exact_text
 from energysweep.core.objective import Objective, first_held, number
-from energysweep.core.records import OPEN, LeaseRow, TrialRow
+from energysweep.core.records import OPEN, PILOT, LeaseRow, TrialRow
 from energysweep.core.text import count_text
 from energysweep.ledger.run_state import RunState
 from energysweep.searching.curves import joules_of_a_start, joules_of_resuming
@@ -115,10 +115,10 @@ def of_earlier_runs(spec: SweepSpec, runs: Sequence[tuple[str, RunState, Mapping
     trials: list[_Trial] = []
     for name, state, facts in runs:
         _check_workload(spec, name, facts)
-        told = _trials(spec, state, facts)
+        told = [*_trials(spec, state, facts), *_trials(spec, state, facts, PILOT)]
         if not told:
             raise InputError("no trial has reported with its energy: nobody can tell what others would cost", file=name)
-        if facts.get("status") != "done":
+        if facts.get("status") != "done" and state.of_stage(""):  # otherwise it is a pilot
             notes.append(f"{name} was not run to its end: what it has counts.")
         if differing := _differing_constants(spec, state):
             notes.append(f"{name} had other constants ({differing}): its trials may be like those of the sweep or not.")
@@ -209,9 +209,9 @@ def tells_length(spec: SweepSpec) -> bool:
 # A run's trials ------------------------------------------------------------------------------------------------------
 
 
-def _trials(spec: SweepSpec, state: RunState, facts: Mapping[str, Any]) -> list[_Trial]:
-    """Those of a run's own configurations that have told what a report cost."""
-    found = (_trial(spec, state, row, facts) for row in sorted(state.of_stage(""), key=lambda row: row.seed or 0))
+def _trials(spec: SweepSpec, state: RunState, facts: Mapping[str, Any], stage: str = "") -> list[_Trial]:
+    """Those of a run's own configurations, or of its pilot, that have told what a report cost."""
+    found = (_trial(spec, state, row, facts) for row in sorted(state.of_stage(stage), key=lambda row: row.seed or 0))
     return [trial for trial in found if trial is not None]
 
 

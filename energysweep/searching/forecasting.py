@@ -90,6 +90,8 @@ def planned(
     *,
     count: int = WORLDS,
     spent_joules: float = 0.0,
+    pilot_joules: float = 0.0,
+    pilot_seconds: float = 0.0,
     order: Order | None = None,
 ) -> Planned:
     """Forecast one way to run a sweep.
@@ -100,6 +102,8 @@ def planned(
         way: how it is run.
         count: in so many worlds.
         spent_joules: the sweep has been charged with so much already.
+        pilot_joules: so much of it for its pilot, which goes on in no trial.
+        pilot_seconds: how long that took.
         order: in which the configurations of a run that has begun begin, if it has noted one.
 
     Raises:
@@ -139,8 +143,8 @@ def planned(
         joules.append(played.energy_joules + overhead + stages)
     return Planned(
         way,
-        forecast_of(joules).at_least_as_wide(_LEAST).at_least(spent_joules),
-        forecast_of(seconds).at_least_as_wide(_LEAST) if seconds else None,
+        forecast_of(joules).at_least_as_wide(_LEAST).plus(pilot_joules).at_least(spent_joules),
+        forecast_of(seconds).at_least_as_wide(_LEAST).plus(pilot_seconds) if seconds else None,
     )
 
 

@@ -39,19 +39,20 @@ class Order:
 
     Attributes:
         places: theirs, among the sweep's configurations as ``sweepfile.points`` makes them.
-        known: of how many of them something is known.
-        of: where that is known from.
+        known: by how many configurations, of the sweep or near to them.
+        untried: how many of the sweep's are none of these.
+        of: where these are known from.
     """
 
     places: Sequence[int]
     known: int
+    untried: int
     of: Sequence[str]
 
     @property
     def sentence(self) -> str:
         """For a person."""
-        rest = len(self.places) - self.known
-        others = f"; {rest} were never tried, and go by their neighbours" if rest else ""
+        others = f"; {self.untried} of the sweep were never tried, and go by their neighbours" if self.untried else ""
         return f"order: by {count_text(self.known, 'configuration')} of {', '.join(self.of)}{others}"
 
     def noted(self) -> dict[str, Any]:
@@ -62,7 +63,7 @@ class Order:
     def of_facts(cls, facts: Mapping[str, Any]) -> Order | None:
         """What a run has noted; None if nothing that is an order."""
         noted = facts.get("order")
-        order = cls(noted["places"], noted["known"], noted["of"]) if noted else None
+        order = cls(noted["places"], noted["known"], noted["untried"], noted["of"]) if noted else None
         return order if order is not None and sorted(order.places) == list(range(len(order.places))) else None
 
 
@@ -97,7 +98,7 @@ def order_by(spec: SweepSpec, found: Evidence, of: Sequence[str] = ()) -> Order 
         return median, 0 if median == math.inf else 1
 
     places = sorted(spread(found.places[:count]), key=promise)
-    return Order(places, count - len(unknown), list(of))
+    return Order(places, len(known), len(unknown), list(of))
 
 
 def places_of(spec: SweepSpec, found: Evidence, scheduler: str, noted: Order | None = None) -> Sequence[int] | None:

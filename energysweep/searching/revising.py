@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable
 from typing import Final
 
 from energysweep.analysis.forecast import FIRST_REPORTS
+from energysweep.core.records import PILOT
 from energysweep.ledger.model import RunForecast
 from energysweep.ledger.run_state import RunState
 from energysweep.searching.evidence import Evidence, of_this_run
@@ -71,13 +73,25 @@ class Revising:
             if self._way is not None and found is not None and _tells_all(found):
                 spent = self._state.charged_joules or 0.0
                 joules = planned(
-                    self._spec, found, self._way, count=_WORLDS, spent_joules=spent, order=self._order
+                    self._spec,
+                    found,
+                    self._way,
+                    count=_WORLDS,
+                    spent_joules=spent,
+                    pilot_joules=self._pilot_joules(),
+                    order=self._order,
                 ).joules
                 self._latest = RunForecast(joules.value, joules.low, joules.high, None)
         except Exception as error:  # noqa: BLE001 - the sweep is worth more than what is said of its end
             log.warning("the forecast was not revised: %s", error)
         finally:
             self._is_at_work = False
+
+    def _pilot_joules(self) -> float:
+        """Of the pilot's trials and their starts."""
+        pilot = self._state.of_stage(PILOT)
+        startup = (sums["startup"] for row in pilot for sums in self._state.booked(row.trial).values())
+        return math.fsum([*startup, *(self._state.joules(row.trial) or 0.0 for row in pilot)])
 
 
 def _tells_all(found: Evidence) -> bool:

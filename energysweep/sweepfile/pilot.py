@@ -14,7 +14,7 @@ _TRIED_SEEDS: Final = 50
 
 
 def pilot_of(spec: SweepSpec, configurations: int, reports: int) -> SweepSpec:
-    """The sweep that a pilot is.
+    """The stage that a pilot is.
 
     Args:
         spec: the sweep.
@@ -33,7 +33,6 @@ def pilot_of(spec: SweepSpec, configurations: int, reports: int) -> SweepSpec:
     drawn = [
         spec.model_copy(
             update={
-                "name": f"{spec.name[:54]}-pilot",
                 "parameters": parameters,
                 "search": Search(algorithm="random", num_samples=count, seed=spec.search.seed + more),
                 "scheduler": Scheduler(),

@@ -200,3 +200,38 @@ def test_a_cap_begins_in_the_order_of_an_earlier_run_and_keeps_it_when_that_has_
     check_race(data)
     began = sorted((row.started_at or 0.0, row.parameters["rate"]) for row in data.trials if row.seed == 0)
     assert [rate for _, rate in began] == [*reached_at]
+
+
+def test_a_pilot_is_booked_to_the_run_that_goes_on_after_it(
+    race_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(race_folder)
+    overrides = ["scheduler={type: cap, winners: 2}", "stop={training_iteration: 40}", "budget={energy_joules: 100000}"]
+    options = [part for override in overrides for part in ("--set", override)]
+    command = ["plan", "sweep.yaml", "--pilot", "2", "--pilot-reports", "2", "--metrics-port", "0", *options, "--json"]
+    assert main(command) == 0
+    planned = json.loads(capsys.readouterr().out)
+    folder = Path(planned["pilot"]["run"])
+    before = read_ledger(folder / "ledger.sqlite")
+    assert before.run["status"] == "interrupted"
+    assert [(row.stage, row.status) for row in before.trials] == [("pilot", "completed")] * 2
+    assert {row.iteration for row in before.results} == {1, 2}
+    own = next(each for each in planned["plans"] if each["is_own"])
+    assert own["energy_joules"]["low"] > planned["pilot"]["energy_joules"] > 0
+
+    assert main(["resume", str(folder), "--metrics-port", "0"]) == 0
+    said = capsys.readouterr()
+    assert "order: by 2 configurations of the pilot; 2 of the sweep were never tried" in said.err
+    assert "Note: the pilot took " in said.out
+    data = read_ledger(folder / "ledger.sqlite")
+    summary = summarise(data)
+    assert [(each.stage, len(each.trials)) for each in summary.stages] == [("pilot", 2)]
+    assert summary.totals.conservation_error_ratio is not None
+    assert summary.totals.conservation_error_ratio < 1e-3
+    charged, of_pilot = (RunState.of(each).charged_joules for each in (data, before))
+    assert charged is not None
+    assert of_pilot == pytest.approx(planned["pilot"]["energy_joules"])
+    assert charged > of_pilot
+    assert summary.forecast is not None
+    assert summary.forecast.charged_joules == pytest.approx(charged)
+    assert data.run["status"] == "done"

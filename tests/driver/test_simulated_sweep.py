@@ -17,12 +17,14 @@ import pytest
 
 from energysweep.core.errors import InputError
 from energysweep.core.metrics import SWEEP_BEST, SWEEP_END, SWEEP_INFO, SWEEP_TRIALS
+from energysweep.core.records import PILOT
 from energysweep.driver.run_facts import owner_of
 from energysweep.driver.session import StopSignals
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import Ledger
 from energysweep.ledger.summary import summarise
 from energysweep.sweepfile import SweepSpec, load_spec
+from energysweep.sweepfile.pilot import pilot_of
 from tests.support.simulated_run import RUN, World
 from tests.support.simulated_sweep import Script, SimulatedSweep, Values
 
@@ -255,6 +257,69 @@ def test_a_run_that_was_interrupted_goes_on_in_a_second_part(bench_of: Make) -> 
     assert (facts["status"], facts["duration_seconds"], facts["started_at"]) == ("done", 6.0, 1000.0)
     assert [part["started_at"] for part in facts["parts"]] == [1000.0, 1003.0 + 3600.0]
     assert bench.active() == pytest.approx({"t0": 40.0, "t1": 20.0 + 60.0})
+    assert bench.is_balanced()
+
+
+def test_a_pilot_is_the_first_part_of_its_run_and_its_joules_stay_in_the_books(bench_of: Make) -> None:
+    bench = bench_of(2)
+    spec = bench.spec(SPEC)
+    pilot = pilot_of(spec, 2, 1)
+    bench.ledger.note(pilot={"trials": 2, "reports": 1})
+
+    def tried(driver: SimulatedSweep, stage: str, trials: list[str]) -> None:
+        assert (stage, trials) == (PILOT, ["pilot0", "pilot1"])
+        both_trials(driver, stage, trials)
+        assert driver.progress.status is not None
+        assert driver.progress.status().trials == 2 + 2
+
+    first = SimulatedSweep(bench.world, bench.values, bench.ledger, spec, bench.folder, tried, pilot=pilot)
+    assert first.run() == []
+    assert bench.facts["status"] == "interrupted"
+    assert not first.sweep.interrupted  # nobody broke it off
+    state = RunState.of(bench.ledger.read())
+    assert [(each.what, each.why) for each in state.decisions_of("")][-1] == ("interrupted", PILOT)
+    assert bench.active() == pytest.approx({"pilot0": 60.0, "pilot1": 60.0})
+    assert bench.is_balanced()
+    bench.world.wait(3600.0)
+
+    def resumed(driver: SimulatedSweep, stage: str, trials: list[str]) -> None:
+        assert (stage, trials) == ("", ["t0", "t1"])  # all anew
+        both_trials(driver, stage, trials)
+
+    assert bench.driver(resumed).run() == []
+    facts = bench.facts
+    assert (facts["status"], facts["planned_trials"], facts["pilot"]) == ("done", 4, {"trials": 2, "reports": 1})
+    assert bench.active() == pytest.approx({"pilot0": 60.0, "pilot1": 60.0, "t0": 60.0, "t1": 60.0})
+    assert bench.is_balanced()
+    summary = summarise(bench.ledger.read())
+    took = math.fsum(state.joules(trial) or 0.0 for trial in ("pilot0", "pilot1"))
+    assert took > 120.0  # with its share of what the nodes draw idle
+    assert [(stage.stage, stage.total_energy_joules) for stage in summary.stages] == [(PILOT, pytest.approx(took))]
+    assert sum(len(each.trials) for each in summary.configurations) == 2
+    # The pilot is charged with the rest: as much as the meters have counted in both parts.
+    charged = RunState.of(bench.ledger.read()).charged_joules
+    assert charged is not None
+    assert charged > 240.0
+
+
+def test_a_pilot_that_is_broken_off_leaves_a_run_that_goes_on_without_it(bench_of: Make) -> None:
+    bench = bench_of(2)
+    spec = bench.spec(SPEC)
+    bench.ledger.note(pilot={"trials": 2, "reports": 1})
+
+    def interrupted(driver: SimulatedSweep, stage: str, trials: list[str]) -> None:
+        driver.begin(trials[0], driver.world.nodes[0])
+        driver.wait(1)
+        driver.world.leave(trials[0])
+        raise KeyboardInterrupt
+
+    pilot = pilot_of(spec, 2, 1)
+    first = SimulatedSweep(bench.world, bench.values, bench.ledger, spec, bench.folder, interrupted, pilot=pilot)
+    assert first.run() == ["the sweep was interrupted", "trial pilot0 reported no result"]
+    assert first.sweep.interrupted
+    assert bench.driver(both_trials).run() == []
+    assert bench.facts["status"] == "done"
+    assert bench.active() == pytest.approx({"pilot0": 20.0, "t0": 60.0, "t1": 60.0})
     assert bench.is_balanced()
 
 

@@ -13,7 +13,7 @@ from energysweep.cli import main
 from energysweep.core.records import TrialRow, TrialStatus
 from energysweep.core.runfolder import LEDGER
 from energysweep.driver.run import Run
-from energysweep.driver.running import _run_stages
+from energysweep.driver.stages import run_stages
 from energysweep.report import summarise
 from energysweep.sweepfile import load_spec
 from tests.driver.test_resume import kill_at, read, start, wait_for
@@ -132,7 +132,7 @@ def test_from_a_stage_goes_on_who_can(
     write_sweep(tmp_path)
     spec = load_spec(tmp_path / "sweep.yaml", ["parameters={pretrained: {from: base}}", "stages={base: {}}"])
     row = TrialRow("t", {}, None, "", status, 1, 0.0, 1.0, None, "base")
-    left, problems = _run_stages(spec, lambda part, stage, checkpoints: places, lambda stage: [row])
+    left, problems = run_stages(spec, lambda part, stage, checkpoints: places, lambda stage: [row])
     assert left == ({("base", "", None): "/tune/checkpoint"} if status == "completed" and places else None)
     assert [reason in problem for reason, problem in zip(reasons, problems, strict=True)] == [True] * len(reasons)
 

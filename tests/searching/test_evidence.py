@@ -90,6 +90,19 @@ def test_several_runs_are_seeds_of_one_another(tmp_path: Path) -> None:
     assert sorted(known.joules[-1] for known in own.values()) == [20.0, 20.0, 28.0]
 
 
+def test_the_pilot_of_a_run_tells_what_others_cost_and_is_none_of_the_run_s_own_trials(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path)
+    pilot = Told({"rate": 0.2}, 10.0, [0.5, 0.7], stage="pilot")
+    run = write_run(tmp_path / "run", [pilot], status="interrupted", pilot={"trials": 1, "reports": 2})
+    found = evidence(spec, run)
+    assert (found.seen, found.trials, found.notes) == (1, 1, ())
+    data = read_ledger(run / LEDGER)
+    state = RunState.of(data, {"": spec.objective.rule})
+    assert of_this_run(spec, state, data.run) is None
+    more = evidence(spec, write_run(tmp_path / "more", [pilot, Told({"rate": 0.1}, 10.0, [0.1, 0.2])]))
+    assert (more.seen, more.trials) == (2, 2)
+
+
 def test_power_and_the_cost_of_starts_are_those_of_the_run(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [Told({"rate": 0.1}, 10.0, [0.1, 0.2], startup_joules=4.0)])
     power = evidence(spec_of(tmp_path), run).power

@@ -74,7 +74,21 @@ def test_one_that_was_never_tried_goes_by_the_middle_of_its_three_nearest_after_
     # 2 is near to 1, 3 and 4 (10, 20 and 40 J); 5 to 4, 6 and 3 (40 J, never, and 20 J).
     assert rates(spec, order) == [1, 3, 2, 4, 5, 6]
     assert order is not None
-    assert order.sentence == "order: by 4 configurations of run; 2 were never tried, and go by their neighbours"
+    assert (
+        order.sentence
+        == "order: by 4 configurations of run; 2 of the sweep were never tried, and go by their neighbours"
+    )
+
+
+def test_an_earlier_run_of_other_parameters_orders_by_those_that_are_near(tmp_path: Path) -> None:
+    text = RATES.replace("parameters: {", "parameters: {width: {grid: [1, 2]}, ")
+    spec = load_spec(write_sweep(tmp_path, text))
+    order = order_by(spec, evidence(spec, write_run(tmp_path / "run", [told(1, 5), told(6, 1), told(5, 1)])), ["run"])
+    assert order is not None
+    assert order.sentence == (
+        "order: by 3 configurations of run; 12 of the sweep were never tried, and go by their neighbours"
+    )
+    assert sorted(order.places) == list(range(12))
 
 
 def test_where_nobody_reaches_the_target_those_that_were_never_tried_begin(tmp_path: Path) -> None:
@@ -193,7 +207,7 @@ def _spec(count: int) -> SweepSpec:
 
 def test_what_is_noted_and_is_no_order_is_none() -> None:
     for places in ([0, 0], [1, 2], [5]):
-        assert Order.of_facts({"order": {"places": places, "known": 1, "of": ["run"]}}) is None
+        assert Order.of_facts({"order": {"places": places, "known": 1, "untried": 0, "of": ["run"]}}) is None
     assert Order.of_facts({}) is None
     assert Order.of_facts({"order": None}) is None
 
@@ -234,8 +248,19 @@ def test_a_plan_plays_the_cap_in_the_order_of_the_run_that_it_is_from(tmp_path: 
     found = evidence(spec, run)
     # The one that needs 10 J begins; each of the others ends with its second report.
     assert planned(spec, found, Way("cap", stops_at_target=True)).joules.value == pytest.approx(110, rel=0.1)
-    late = planned(spec, found, Way("cap", stops_at_target=True), order=Order([0, 1, 3, 4, 5, 2], 6, ["run"]))
+    late = planned(spec, found, Way("cap", stops_at_target=True), order=Order([0, 1, 3, 4, 5, 2], 6, 0, ["run"]))
     assert late.joules.value == pytest.approx(310, rel=0.1)
+
+
+def test_what_the_pilot_of_a_run_took_is_in_its_forecast(tmp_path: Path) -> None:
+    spec = load_spec(write_sweep(tmp_path, CAP))
+    found = evidence(spec, write_run(tmp_path / "run", [told(rate, 3) for rate in range(1, 7)]))
+    way = Way("cap", stops_at_target=True)
+    alone = planned(spec, found, way)
+    whole = planned(spec, found, way, pilot_joules=1000.0, pilot_seconds=50.0)
+    assert whole.joules == alone.joules.plus(1000.0)
+    assert alone.seconds is not None
+    assert whole.seconds == alone.seconds.plus(50.0)
 
 
 def test_of_a_rehearsed_run_the_configurations_that_ended_are_ordered(tmp_path: Path) -> None:
@@ -257,7 +282,12 @@ def test_plan_tells_the_order_of_a_cap(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["plan", str(tmp_path / "sweep.yaml"), "--from", str(run)]) == 0
     assert f"A cap's order: by 6 configurations of {run}.\n" in capsys.readouterr().out
     assert main(["plan", str(tmp_path / "sweep.yaml"), "--from", str(run), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["order"] == {"places": [5, 4, 3, 2, 1, 0], "known": 6, "of": [str(run)]}
+    assert json.loads(capsys.readouterr().out)["order"] == {
+        "places": [5, 4, 3, 2, 1, 0],
+        "known": 6,
+        "untried": 0,
+        "of": [str(run)],
+    }
 
 
 def rehearsed(capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, object]:
@@ -278,7 +308,7 @@ def test_rehearse_plays_a_cap_spread_or_in_the_order_of_another_run(
     assert rehearsed(capsys, *options)["energy_joules"] == pytest.approx(60 + 60 + 10 + 3 * 20)
     found = rehearsed(capsys, *options, "--from", str(runs[1]))
     assert found["energy_joules"] == pytest.approx(10 + 5 * 20)
-    assert found["order"] == {"places": [0, *_rest(found)], "known": 6, "of": [str(runs[1])]}
+    assert found["order"] == {"places": [0, *_rest(found)], "known": 6, "untried": 0, "of": [str(runs[1])]}
     assert main(["rehearse", *options, "--from", str(runs[1])]) == 0
     assert f"Order: by 6 configurations of {runs[1]}.\n" in capsys.readouterr().out
 

@@ -127,6 +127,7 @@ class SimulatedSweep:
         folder: Path,
         script: Script,
         signals: StopSignals | None = None,
+        pilot: SweepSpec | None = None,
     ) -> None:
         self.world, self.values = world, values
         self.progress = Told()
@@ -159,7 +160,7 @@ class SimulatedSweep:
         )
         grid = carbon.resolve(grams_per_kwh=100.0)
         self.sweep = RunningSweep(spec, RUN, grid, self.progress, outside, self.signals, TargetsFile(self.targets))
-        self.sweep.take_up(ledger, self)
+        self.sweep.take_up(ledger, self, pilot=pilot)
 
     def run(self) -> list[str]:
         """From its beginning to its end; returns what a person must know."""

@@ -31,7 +31,7 @@ def test_a_pilot_of_a_grid_tries_configurations_of_it_that_differ(tmp_path: Path
     assert {each["b"] for each in tried} == {"x", "y", "z"}
     assert {each["c"] for each in tried} == {7}
     assert pilot.stop == {"training_iteration": 4}
-    assert (pilot.scheduler.type, pilot.objective.stop_at_target, pilot.name) == ("fifo", False, "n-pilot")
+    assert (pilot.scheduler.type, pilot.objective.stop_at_target, pilot.name) == ("fifo", False, "n")
 
 
 def test_it_is_a_sweep_that_loads_again(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 from energysweep.analysis import StudyEnergy, study_energy
 from energysweep.core.buckets import APART, TRIALS
+from energysweep.core.records import PILOT
 from energysweep.core.text import count_text, emissions_text, energy_text, number_text, percent_text
 from energysweep.ledger.balance import total
 from energysweep.ledger.model import Summary, open_text
@@ -75,10 +76,16 @@ def cost_line(summaries: Sequence[Summary]) -> Line:
         return Line(energy, "No run was measured.")
     shares = [(name, joules / cost.energy_joules) for name, joules in purposes(cost) if joules]
     parts = ", ".join(f"{percent_text(share)} {name}" for name, share in shares)
-    stages = total(stage.total_energy_joules for summary in summaries for stage in summary.stages)
+    every = [stage for summary in summaries for stage in summary.stages]
+    stages, pilots = (
+        total(stage.total_energy_joules for stage in every if (stage.stage == PILOT) == is_pilot)
+        for is_pilot in (False, True)
+    )
     text = f"in {count_text(cost.runs, 'run')}: {parts}."
     if stages:
         text += f" Of the trials' energy {energy_text(stages, estimated=estimated)} went into pretraining."
+    if pilots:
+        text += f" Pilots took {energy_text(pilots, estimated=estimated)} of it."
     grams = emissions_text(cost.emissions_grams, estimated=estimated)
     text += f" {charged_text(summaries).capitalize()}: {grams} of CO2e."
     if cost.unknown:

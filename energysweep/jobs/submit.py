@@ -79,7 +79,7 @@ def submit(spec: SweepSpec, address: str, run_id: str | None, say: Say) -> Job:
     """
     upload, environment = upload_of(spec), _environment(spec)
     run_id = checked_id(run_id) if run_id else new_id(spec)
-    sweep = hashlib.sha256(upload.text.encode()).hexdigest()
+    sweep = hashlib.sha256(upload.ownerless.encode()).hexdigest()
     client, version = job_client(address)
     if version != ray.__version__:
         say(f"the cluster runs Ray {version}, this is {ray.__version__}")

@@ -242,7 +242,8 @@ class Upload:
     Attributes:
         folder: what is uploaded: the spec's ``working_dir``, or the folder of its file.
         sweep: the name of the sweep's file in the staged folder.
-        text: the sweep with all overrides, and paths that start from the staged folder.
+        text: the sweep with all overrides, and paths that start from the staged folder; it names its owner.
+        ownerless: the same without the owner: what a run id holds, whoever submits it.
         files: the files by their name in the staged folder.
         stays: why other files of the folder stay, by name.
         odd: which of these a person has to know of.
@@ -251,6 +252,7 @@ class Upload:
     folder: Path
     sweep: str
     text: str
+    ownerless: str
     files: dict[str, Path] = field(repr=False)
     stays: dict[str, str] = field(default_factory=dict, repr=False)
     odd: list[str] = field(default_factory=list, repr=False)
@@ -319,7 +321,7 @@ def upload_of(spec: SweepSpec) -> Upload:
     excludes = spec.runtime_env.get("excludes")
     look = leaving(folder, [str(each) for each in excludes] if isinstance(excludes, list) else [])
     files = dict(look.files)
-    changes: dict[str, Any] = {"owner": owner_of(spec), "working_dir": None, "meters": _meters(spec, folder, files)}
+    changes: dict[str, Any] = {"owner": None, "working_dir": None, "meters": _meters(spec, folder, files)}
     for key, named in (("workload", spec.workload), ("space", spec.space)):
         where, _, attribute = (named or "").rpartition(":")
         if where.endswith(".py"):
@@ -333,9 +335,9 @@ def upload_of(spec: SweepSpec) -> Upload:
     files.pop(name, None)  # its place is taken by the text with all overrides
     stays = {each: why for each, why in look.stays.items() if each not in files and each != name}
     odd = sorted(each for each in look.odd if each in stays)
-    upload = Upload(folder, name, spec.model_copy(update=changes).to_bare_yaml(), files, stays, odd)
-    _check_size(upload)
-    return upload
+    ownerless = spec.model_copy(update=changes)
+    text = ownerless.model_copy(update={"owner": owner_of(spec)}).to_bare_yaml()
+    return _checked_size(Upload(folder, name, text, ownerless.to_bare_yaml(), files, stays, odd))
 
 
 def _folder(spec: SweepSpec) -> Path:
@@ -403,9 +405,9 @@ def _check_program(spec: SweepSpec, folder: Path, look: Leaving) -> None:
         raise spec.document.error(f"{look.files[name]} may not be executed (chmod +x makes it so)", ("command", 0))
 
 
-def _check_size(upload: Upload) -> None:
+def _checked_size(upload: Upload) -> Upload:
     if upload.size_bytes <= MAX_BYTES:
-        return
+        return upload
     sizes: dict[str, int] = {}
     for name, path in upload.files.items():
         top = name.partition("/")[0] + ("/" if "/" in name else "")

@@ -30,6 +30,7 @@ class Listed:
 
     Attributes:
         started_at: Unix time; None if nobody noted it.
+        owner, tags: as in its summary.
         trials: how many it has begun.
         planned: how many it makes.
         energy_joules: what it is charged with: its trials, their start-up, and overhead; None if nothing was measured.
@@ -41,6 +42,8 @@ class Listed:
 
     run_id: str
     name: str
+    owner: str | None
+    tags: Sequence[str]
     status: str
     started_at: float | None
     trials: int
@@ -82,6 +85,8 @@ def _listed(named: Named) -> Listed:
     return Listed(
         run_id=summary.sweep,
         name=summary.name,
+        owner=summary.owner,
+        tags=summary.tags,
         status=summary.status,
         started_at=summary.started_at,
         trials=len(summary.trials),

@@ -63,7 +63,8 @@ def test_the_newest_run_is_listed_first(hosts: Hosts, capsys: pytest.CaptureFixt
     assert newest["energy_joules"] == pytest.approx(OWN)
     assert newest["emissions_grams"] == pytest.approx(OWN * 0.0001)
     assert newest["headline"].startswith("A trial took 185 J")
-    assert (oldest["run_id"], oldest["emissions_grams"]) == ("first", None)
+    assert (oldest["run_id"], oldest["emissions_grams"], oldest["owner"]) == ("first", None, "=Ada")
+    assert (newest["owner"], newest["tags"]) == ("Grace", [])
     first, second = said(capsys, "list", hosts.results).splitlines()[1:]
     assert first.split()[:3] == ["second", "done", "1"]
     assert "n/a" in second

@@ -64,6 +64,7 @@ def test_whose_the_run_is_goes_along_as_the_one_who_submits_it_is_known_here(
     monkeypatch.setenv("ENERGYSWEEP_OWNER", "Ada's team")
     assert "owner: Ada's team\n" in upload().text
     assert "owner: Grace\n" in upload("owner=Grace").text
+    assert upload().ownerless == upload("owner=Grace").ownerless != upload("repeats=3").ownerless
 
 
 def test_what_is_no_code_stays_at_home(upload: Callable[..., Upload], folder: Path) -> None:

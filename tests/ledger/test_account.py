@@ -456,10 +456,10 @@ PLANS = st.lists(
         st.sampled_from(["Ada", "Grace", None]),
         st.lists(st.sampled_from(["nlp", "urgent"]), max_size=2),
         st.integers(0, 3).map(bool),
-        st.lists(st.builds(Part, st.integers(0, 4), st.integers(1, 5), st.booleans()), min_size=1, max_size=3),
+        st.lists(st.builds(Part, st.integers(0, 4), st.integers(1, 5), st.booleans()), min_size=1, max_size=2),
     ),
     min_size=1,
-    max_size=4,
+    max_size=3,
 )
 
 

@@ -44,8 +44,9 @@ class LedgerData:
         run: what the driver noted about the run. Keys: ``id``, ``name``, ``spec`` (the sweep as a mapping),
             ``started_at``, ``duration_seconds``, ``status`` (``running``, ``done``, ``failed`` or ``interrupted``),
             ``planned_trials`` (how many it makes), ``objective`` (``metric``, ``mode``, ``target``, ``patience``),
-            ``stages`` (by name, the stage's
-            ``objective``), ``varying`` (names of the parameters that differ between configurations), ``carbon``
+            ``stages`` (by name, the stage's ``objective``), ``pilot`` (how many ``trials`` it made, of how many
+            ``reports``), ``order`` (``places``, in which the configurations begin; ``known``, ``untried``, ``of``: what
+            it is from), ``varying`` (names of the parameters that differ between configurations), ``carbon``
             (``grams_per_kwh``, ``zone``, ``year``, ``source``, ``pue``), ``meters`` (by node, a sentence
             on what was taken and why not better), ``versions`` (by package). Any of them may be missing.
         damage: what could not be read and is left out, one line for each table; empty if all is well.

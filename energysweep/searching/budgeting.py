@@ -171,7 +171,7 @@ def ending(spending: Spending, spec: SweepSpec, state: RunState) -> dict[str, An
     known = each is not None and None not in rest
     more = sum(joules or 0.0 for joules in rest) + never * (each or 0.0) if known else None
     return {
-        "ended_early": len(set(spending.ended)),
+        "ended_early": len({row.trial for row in begun}.intersection(spending.ended)),
         "open": len(waiting) + never,
         "more_joules": more,
         "trial_joules": each,

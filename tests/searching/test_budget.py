@@ -14,17 +14,19 @@ from typing import Any
 import pytest
 
 from energysweep.core.carbon import Intensity
+from energysweep.core.records import PILOT, TrialRow
 from energysweep.ledger.budget import STOPPED, Budget
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import Ledger
 from energysweep.ledger.summary import summarise
 from energysweep.report.html import budget_note
 from energysweep.searching.budget import Amount, Spending
-from energysweep.searching.budgeting import left_text, stopped_text
+from energysweep.searching.budgeting import ending, left_text, stopped_text
 from energysweep.searching.schedulers import fifo
 from energysweep.searching.within_budget import WithinBudget
 from energysweep.sweepfile import SweepSpec, load_spec
 from tests.support.budgeted import Killed, StandIn, StandInTune
+from tests.support.earlier_runs import write_sweep
 from tests.support.simulated_run import RUN, World
 from tests.support.simulated_sweep import SimulatedSweep, Values
 
@@ -449,3 +451,16 @@ def test_no_sweep_spends_more_than_its_budget_and_one_report_of_each_trial(
             data = ledger.read()
             booked = math.fsum(row.joules for row in data.energy)
             assert math.fsum(row.joules for row in data.meters) == pytest.approx(booked)
+
+
+def test_what_a_budget_ends_in_the_pilot_is_none_of_what_stays_open(tmp_path: Path) -> None:
+    spec = load_spec(write_sweep(tmp_path))  # of three configurations
+    trials = [TrialRow(name, {"rate": 0.1}, None, "", "interrupted", 1, 0.0, 1.0, None, PILOT) for name in ("a", "b")]
+    state = RunState()
+    state.merge(trials)
+    held = spending(Books())
+    for row in trials:
+        held.started(row.trial, (PILOT, ""))
+    held.held("a")
+    end = ending(held, spec, state)
+    assert (end["ended_early"], end["open"]) == (0, 3)

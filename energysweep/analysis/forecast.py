@@ -15,8 +15,10 @@ The model, of every trial that is known in part:
 - Joules per report are the trial's own so far, with the scatter that reports have, and change by a power of t that a
   world's trials share: half of the trend that the reports so far have in common goes on, or somewhat more or less.
 
-A seed that is not known is another one of its configuration, a little off. A configuration that is not known is one of
-those that are, drawn at random, and in each world from another sample of them.
+A seed that is not known is another one of its configuration, a little off. A configuration that is not known is like
+one of those that are, drawn at random, and in each world from another sample of them; and it is off by as much as they
+differ, in joules per report and in values, the more so the fewer they are: otherwise nobody would be better than the
+best of the few that are known, and a race or a cap is as dear as its best ones.
 
 The widths are stated here once. They were chosen with an eye on the tables that docs/searching.md names, so how often
 an interval holds there is no measure of how often it holds elsewhere.
@@ -28,7 +30,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +48,9 @@ _OWN_DRIFT: Final = 0.04
 _COST_TREND: Final = (0.08, 0.3)  # standard deviation of the exponent of joules per report: at least, and of its size
 _PROMISED: Final = (-0.3, 0.4)  # logarithm of what comes over what a fit promises: mean and standard deviation
 _SCATTER: Final = 0.3  # of joules per report, where one report alone is known
+_MOST_UNSURE: Final = 3.0  # how many times as far apart as the known ones the others are taken to be, at most
+_ALONE: Final = 0.5  # how far others are off from a configuration that alone is known
+_LARGE: Final = 1e306  # of which several, one after the other, are still a float
 _SEED_JOULES: Final = 0.05  # one seed's joules against another's
 _BETWEEN_RUNS: Final = 0.1  # one run's joules against another's on the same machine, at least
 
@@ -150,12 +155,22 @@ def worlds(
     joules_apart = _joules_between_seeds([own for _, own in seen])
     between_runs = max(_BETWEEN_RUNS, joules_apart or 0.0)
     between_seeds = _SEED_JOULES if joules_apart is None else joules_apart
+    others_apart = _between_configurations([own for _, own in seen])
     for world in range(count):
         run_factor = math.exp(rng.normal(0.0, between_runs)) if again else 1.0
         pool = rng.choice(len(seen), len(seen))
+        # A sample of few tells little of the others: how far they are off in the mean, how far apart, and even that.
+        freedom = max(1, len(seen) - 1)
+        unsure = min(_MOST_UNSURE, math.sqrt(freedom / rng.chisquare(freedom)))
+        off = [unsure / len(seen) * each * rng.normal() for each in others_apart]
+        wide = [unsure * math.sqrt(2 / len(seen)) * each for each in others_apart]
         found = []
         for place, own in enumerate(configurations):
             source, theirs = (place, own) if own else seen[pool[rng.integers(len(pool))]]
+            own_factor, own_offset = 1.0, 0.0
+            if not own:
+                own_offset = off[0] + rng.normal(0.0, wide[0])
+                own_factor = math.exp(off[1] + rng.normal(0.0, wide[1]) - wide[1] ** 2 / 2)  # 1 in the mean
             names = sorted(theirs)
             curves = []
             for seed in range(seeds):
@@ -166,8 +181,8 @@ def worlds(
                 if again and bool(own) and (len(names) > 1 or seeds == 1):  # how seeds differ is among them
                     curves.append(_shifted(curve, run_factor, 0.0))
                     continue
-                factor = run_factor * math.exp(rng.normal(0.0, between_seeds))
-                curves.append(_shifted(curve, factor, rng.normal(0.0, apart)))
+                factor = run_factor * own_factor * math.exp(rng.normal(0.0, between_seeds))
+                curves.append(_shifted(curve, factor, own_offset + rng.normal(0.0, apart)))
             found.append(curves)
         yield found
 
@@ -203,6 +218,28 @@ def _between_seeds(configurations: Sequence[Mapping[int, Known]]) -> float:
     middle, scale = _scale([known for own in configurations for known in own.values()])
     scaled = [_scaled(known.values, middle, scale) for own in configurations for known in own.values()]
     return 2 * _noise(scaled) * scale
+
+
+class _Apart(NamedTuple):
+    """The standard deviations between configurations: of values, and of the logarithm of joules per report."""
+
+    values: float
+    joules: float
+
+
+def _between_configurations(configurations: Sequence[Mapping[int, Known]]) -> _Apart:
+    """At the last report that all of them have; of one alone, as is usual."""
+    firsts = [next(iter(own.values())) for own in configurations]
+    made = min(len(known.joules) for known in firsts)
+    values = [value for known in firsts if made and (value := known.values[made - 1]) is not None]
+    logs = [math.log(known.joules[made - 1]) for known in firsts if made and known.joules[made - 1] > 0]
+    middle, scale = _scale(firsts)
+    scaled = [(value / 2 - middle / 2) / scale for value in values]
+    apart = float(np.std(scaled, ddof=1)) * 2 if len(scaled) > 1 else _ALONE
+    return _Apart(
+        min(apart * scale, _LARGE),
+        float(np.std(logs, ddof=1)) if len(logs) > 1 else _ALONE,
+    )
 
 
 def _joules_between_seeds(configurations: Sequence[Mapping[int, Known]]) -> float | None:

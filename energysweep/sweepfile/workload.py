@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import importlib
+import importlib.util
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from energysweep.core.inputs import is_file
 from energysweep.sweepfile.leaves import NESTED_NAME
@@ -30,6 +31,7 @@ from energysweep.sweepfile.yaml import KeyPath, did_you_mean
 # that module, and whoever unpickles it imports it by that name: so the name has to be the real one, with the module's
 # folder first on ``sys.path``, which spawned processes inherit.
 
+_DOUBTFUL_SECONDS: Final = 2.0
 _lock = threading.RLock()
 _FILES: dict[str, _Loaded] = {}  # by the name of a module that was imported from a workload's file
 
@@ -124,6 +126,7 @@ class Imported:
         if str(place) != file:
             _put_first(str(place.parent))
         importlib.invalidate_caches()
+        _forget_doubtful_bytecode(place)
         before = set(sys.modules)
         try:
             module = importlib.import_module(self.module)
@@ -197,6 +200,18 @@ def _folder_of_copies(source: bytes) -> str:
 
 def _file_of(module: ModuleType) -> str | None:
     return getattr(module, "__file__", None)
+
+
+def _forget_doubtful_bytecode(file: Path) -> None:
+    """What Python has compiled within seconds of a change of the file.
+
+    Python knows by the file's second and size whether compiled code is of it, and takes that of a moment before for a
+    text of the same length that was written in the same second.
+    """
+    with suppress(OSError, NotImplementedError):
+        compiled = Path(importlib.util.cache_from_source(str(file)))
+        if compiled.stat().st_mtime < file.stat().st_mtime + _DOUBTFUL_SECONDS:
+            compiled.unlink()
 
 
 def _is_file(module: ModuleType, place: Path) -> bool:

@@ -105,5 +105,5 @@ def standing_in(function: Callable[..., Any], call: Callable[[dict[str, Any]], A
 
 def can_be_reused(trainable: type[Trainable]) -> bool:
     """Whether one actor can work for several trials: functions can; a class only if it says how to be reset."""
-    workload: type[Trainable] = trainable.__mro__[1]  # what the metered class was made of
+    workload: type[Trainable] = trainable.__bases__[-1]  # what the metered class was made of
     return workload.reset_config is not Trainable.reset_config

@@ -137,14 +137,14 @@ def metered_class(
     base: type[Trainable] = _as_class(trainable, given)
     is_function = issubclass(base, FunctionTrainable)
 
-    class Metered(base):
+    class Metered(_TellsRefusal, base):
         def __init__(self, config: dict[str, Any] | None = None, storage: Any = None) -> None:
             self._energy = _TrialEnergy(metering)
             self._point = config or {}  # what unwrap hides from the trainable
             super().__init__(unwrap(config or {}), storage)
 
         def setup(self, config: dict[str, Any], **parameters: Any) -> None:
-            self._energy.begin(self, self._point)
+            self._begin(self._energy, self._point)
             with _errors_said():
                 super().setup(config, **(_keep(parameters, given) if is_function else parameters))
 
@@ -179,6 +179,39 @@ def metered_class(
             return resources(config) if resources else super().default_resource_request(unwrap(dict(config)))
 
     return _named_like(base, Metered)
+
+
+class _TellsRefusal(Trainable):
+    """A trainable that cannot be metered, and tells why in its first task.
+
+    A worker whose actor fails to be made is ended by Ray at once, which may crash (2.60): then nobody is told why.
+    """
+
+    _refusal: InputError | None = None
+
+    def _begin(self, energy: _TrialEnergy, point: dict[str, Any]) -> None:
+        try:
+            energy.begin(self, point)
+        except InputError as error:
+            self._refusal = error
+
+    def setup(self, config: dict[str, Any], **parameters: Any) -> None:
+        if self._refusal is None:
+            super().setup(config, **parameters)
+
+    def train(self) -> dict[str, Any]:
+        if self._refusal is not None:
+            raise self._refusal
+        return dict(super().train())
+
+    def restore(self, *args: Any, **kwargs: Any) -> Any:
+        if self._refusal is not None:
+            raise self._refusal
+        return super().restore(*args, **kwargs)
+
+    def cleanup(self) -> None:
+        if self._refusal is None:  # else it was never set up
+            super().cleanup()
 
 
 def _named_like(base: type[Trainable], subclass: type[Trainable]) -> type[Trainable]:

@@ -112,12 +112,40 @@ def test_seeds_that_differ_in_joules_tell_how_far_another_run_may_be_off() -> No
     assert wide.high / wide.low > 3 * narrow.high / narrow.low
 
 
+def unseen(known: list[Known], count: int = 600) -> list[Curve]:
+    """What becomes of a configuration that nobody has seen, beside some that are known."""
+    others = [{0: trial} for trial in known]
+    return [world[0][0] for world in worlds([{}], 1, count, others=others, again=False)]
+
+
 def test_a_configuration_that_nobody_has_seen_is_like_one_of_the_others() -> None:
-    a, b = Known([1.0], [0.1], 1), Known([5.0], [0.9], 1)
-    drawn = [world[1][0].joules[0] for world in worlds([{0: a}, {}], 1, 300, others=[{0: b}], again=False)]
-    near_a, near_b = (sum(abs(joules / of - 1) < 0.3 for joules in drawn) for of in (1.0, 5.0))
-    assert near_a + near_b == 300
-    assert 100 < near_a < 200
+    a, b = Known([1.0], [0.1], 1), Known([100.0], [0.9], 1)
+    found = [curve.joules[0] for curve in unseen([a, b] * 40)]
+    near_a, near_b = (sum(abs(math.log(joules / of)) < 2.0 for joules in found) for of in (1.0, 100.0))
+    assert near_a + near_b > 590
+    assert 200 < near_a < 400
+    low = [value < 0.5 for curve in unseen([a, b] * 40) for value in curve.values if value is not None]
+    assert 200 < sum(low) < 400
+
+
+def test_the_fewer_are_known_the_further_others_may_be_off() -> None:
+    a, b = Known([1.0], [0.1], 1), Known([2.0], [0.3], 1)
+    widths, best = [], []
+    for number in (1, 4, 40):
+        found = unseen([a, b] * number)
+        spread = forecast_of([curve.joules[0] for curve in found])
+        widths.append(spread.high / spread.low)
+        best.append(max(value for curve in found for value in curve.values if value is not None))
+    assert widths == sorted(widths, reverse=True)
+    assert widths[0] > 2 * widths[2] > 4  # 1 to 2 J are known
+    assert best == sorted(best, reverse=True)
+    assert best[0] > 0.5  # better than any that is known
+
+
+def test_one_that_is_known_alone_says_little_of_others() -> None:
+    spread = forecast_of([curve.joules[0] for curve in unseen([Known([1.0], [0.5], 1)])])
+    assert spread.low < 0.5
+    assert spread.high > 2.0
 
 
 def test_a_curve_that_has_come_to_rest_stays_and_one_that_climbs_goes_on() -> None:

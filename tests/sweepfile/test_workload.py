@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import pickle
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import pytest
 
 from energysweep.core.errors import InputError
 from energysweep.sweepfile import check_workload, find_workload, load_spec, load_workload, render_command
+from energysweep.sweepfile.workload import Imported
 from tests.support.broken_specs import Broken, good
 
 
@@ -212,3 +215,18 @@ def test_a_program_of_the_path_and_one_of_the_folder_are_found(tmp_path: Path) -
     (tmp_path / "program").write_text("#!/bin/sh\n")
     (tmp_path / "program").chmod(0o755)
     check_workload(load_spec(write(tmp_path, "command: [./program]")))
+
+
+def test_a_file_that_is_changed_in_the_second_in_which_it_was_compiled_is_read_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    file = tmp_path / "changes_at_once.py"
+    found = []
+    for number in (1, 2):
+        file.write_text(f"NUMBER = {number}\n")
+        os.utime(file, (1e9 + 0.1 * number, 1e9 + 0.1 * number))
+        found.append(Imported.of_file(file, "NUMBER").load())
+        compiled = Path(importlib.util.cache_from_source(str(file)))
+        os.utime(compiled, (1e9 + 0.1 * number + 0.05, 1e9 + 0.1 * number + 0.05))
+    assert found == [1, 2]

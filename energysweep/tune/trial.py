@@ -202,7 +202,7 @@ class _TellsRefusal(Trainable):
     def train(self) -> dict[str, Any]:
         if self._refusal is not None:
             raise self._refusal
-        return dict(super().train())
+        return super().train()
 
     def restore(self, *args: Any, **kwargs: Any) -> Any:
         if self._refusal is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,15 @@ def test_a_moment_in_which_one_is_handed_over_is_no_place(tmp_path: Path) -> Non
     trials = [Told({"rate": rate}, 10.0, [0.1] * 5) for rate in (0.1, 0.2, 0.4)]
     power = evidence(spec_of(tmp_path), write_run(tmp_path / "run", trials, between_seconds=-0.1)).power
     assert power.at_once == 1
+
+
+def test_a_run_of_which_no_lease_is_known_tells_what_its_reports_cost_and_no_time(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [Told({"rate": 0.1}, 10.0, [0.1, 0.2])])
+    data = replace(read_ledger(run / LEDGER), leases=(), energy=())
+    spec = spec_of(tmp_path)
+    found = of_earlier_runs(spec, [("run", RunState.of(data, {"": spec.objective.rule}), data.run)])
+    assert found.configurations[0][0].joules == [10.0, 20.0]
+    assert (found.power.at_once, found.power.watts, found.power.start_seconds) == (1, None, None)
 
 
 def test_what_going_on_from_a_pause_costs_is_what_the_report_after_it_cost_more(tmp_path: Path) -> None:

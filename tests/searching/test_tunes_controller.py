@@ -140,6 +140,7 @@ def test_ray_s_own_controller_is_still_such_a_one() -> None:
     )
     assert "self._staged_trials" in source
     assert "self._trial_to_actor: Dict[Trial, TrackedActor] = {}" in source
-    assert "self._queued_trial_decisions: Dict[str, str] = {}" in source or "_queued_trial_decisions = {}" in source
+    assert "self._queued_trial_decisions = {}" in source
+    assert "self._cached_trial_decisions = {}" in source
     assert "self._trial_metadata[trial.trial_id] = trial.get_json_state()" in source
     assert "self._schedule_trial_actor(trial_to_run)" in source

@@ -88,7 +88,7 @@ def test_a_trial_that_finds_no_agent_goes_on_and_its_energy_is_missing_not_0(
 BOARD = "GPU-11111111-2222-3333-4444-555555555555"
 
 
-def timed(config: dict[str, float]) -> None:
+def three_reports(config: dict[str, float]) -> None:
     import time
 
     for _ in range(3):
@@ -109,7 +109,7 @@ def test_the_gpu_that_ray_gives_a_trial_is_charged_by_its_uuid_and_no_number_is(
     watching = connect(Hello(run="watching"), metering.meters, port=0)  # keeps the agent until its books are read
     with plain_ray(num_gpus=1):
         (result,) = tune.Tuner(
-            metered_class(tune.with_resources(timed, {"cpu": 1, "gpu": 1}), metering),
+            metered_class(tune.with_resources(three_reports, {"cpu": 1, "gpu": 1}), metering),
             run_config=tune.RunConfig(name="boards", storage_path=str(agent_home / "results"), verbose=0),
         ).fit()
     url = f"{watching.agent['url']}/v1/totals?run=boards"

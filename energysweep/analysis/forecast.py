@@ -155,12 +155,11 @@ def worlds(
     joules_apart = _joules_between_seeds([own for _, own in seen])
     between_runs = max(_BETWEEN_RUNS, joules_apart or 0.0)
     between_seeds = _SEED_JOULES if joules_apart is None else joules_apart
-    unknown = any(not own for own in configurations)
-    others_apart = _between_configurations([own for _, own in seen])
+    others_apart = None if all(configurations) else _between_configurations([own for _, own in seen])
     for world in range(count):
         run_factor = math.exp(rng.normal(0.0, between_runs)) if again else 1.0
         pool = rng.choice(len(seen), len(seen))
-        unlike = _Others.drawn(others_apart, len(seen), rng) if unknown else None
+        unlike = None if others_apart is None else _Others.drawn(others_apart, len(seen), rng)
         found = []
         for place, own in enumerate(configurations):
             source, theirs = (place, own) if own else seen[pool[rng.integers(len(pool))]]
@@ -253,10 +252,7 @@ def _between_configurations(configurations: Sequence[Mapping[int, Known]]) -> _A
     middle, scale = _scale(firsts)
     scaled = [(value / 2 - middle / 2) / scale for value in values]
     apart = float(np.std(scaled, ddof=1)) * 2 if len(scaled) > 1 else _ALONE
-    return _Apart(
-        min(apart * scale, _LARGE),
-        float(np.std(logs, ddof=1)) if len(logs) > 1 else _ALONE,
-    )
+    return _Apart(min(apart * scale, _LARGE), float(np.std(logs, ddof=1)) if len(logs) > 1 else _ALONE)
 
 
 def _joules_between_seeds(configurations: Sequence[Mapping[int, Known]]) -> float | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -75,7 +77,6 @@ def add_from(parser: argparse.ArgumentParser, text: str) -> None:
 def _plan(arguments: argparse.Namespace) -> int:
     from energysweep.core import carbon
     from energysweep.sweepfile import check_search, check_workload, count_sentence, load_spec
-    from energysweep.sweepfile.algorithms import SCHEDULERS
 
     spec = load_spec(arguments.sweep, arguments.overrides)
     check_workload(spec)
@@ -96,29 +97,54 @@ def _plan(arguments: argparse.Namespace) -> int:
         else:
             say(f"{spec.name}: {count_sentence(spec)}\n{_UNKNOWN}.")
         return 0
-    found = evidence_of(planned_spec, folders)
-
-    from energysweep.searching.forecasting import own_way, planned, ways
-    from energysweep.searching.ordering import order_by
-
-    spent, lasted = (0.0, 0.0) if pilot is None else (pilot.joules or 0.0, pilot.seconds)
-    plans = [planned(planned_spec, found, way, pilot_joules=spent, pilot_seconds=lasted) for way in ways(planned_spec)]
-    is_ordered = any(SCHEDULERS[each.way.scheduler].is_ordered for each in plans)
-    order = (
-        order_by(planned_spec, found, ["the pilot" if pilot else str(each) for each in folders]) if is_ordered else None
-    )
-    if pilot is not None:
-        from energysweep.driver.run import note_plan
-
-        own = next((each.joules for each in plans if each.way == own_way(planned_spec)), None)
-        forecast = None if own is None else {"joules": own.value, "low": own.low, "high": own.high}
-        note_plan(pilot.folder, forecast, order if spec.scheduler.kind.is_ordered else None)
+    with _named_if_it_fails(pilot):
+        found, plans, order = _planned(spec, planned_spec, folders, pilot)
     if arguments.json:
         say(json.dumps(_json(spec, grid, found, plans, folders, pilot, order), allow_nan=False))
     else:
         sentences = _sentences(spec, grid, found, plans, folders, pilot, order)
         say("\n".join([f"{spec.name}: {count_sentence(spec)}", *sentences]))
     return 0
+
+
+def _planned(
+    spec: SweepSpec, planned_spec: SweepSpec, folders: list[Path], pilot: _Piloted | None
+) -> tuple[Evidence, list[Planned], Order | None]:
+    """What is known of the sweep, what it will cost in each way, and in which order a cap of it would begin."""
+    from energysweep.searching.forecasting import own_way, planned, ways
+    from energysweep.searching.ordering import order_by
+    from energysweep.sweepfile.algorithms import SCHEDULERS
+
+    found = evidence_of(planned_spec, folders)
+    every = ways(planned_spec)
+    order = None
+    if any(SCHEDULERS[way.scheduler].is_ordered for way in every):
+        order = order_by(planned_spec, found, ["the pilot"] if pilot else [str(each) for each in folders])
+    if pilot is None:
+        return found, [planned(planned_spec, found, way) for way in every], order
+
+    from energysweep.driver.run import note_plan
+
+    note_plan(pilot.folder, order=order if spec.scheduler.kind.is_ordered else None)  # forecasts take a while
+    plans = [
+        planned(planned_spec, found, way, pilot_joules=pilot.joules or 0.0, pilot_seconds=pilot.seconds)
+        for way in every
+    ]
+    own = next((each.joules for each in plans if each.way == own_way(planned_spec)), None)
+    if own is not None:
+        note_plan(pilot.folder, forecast={"joules": own.value, "low": own.low, "high": own.high})
+    return found, plans, order
+
+
+@contextmanager
+def _named_if_it_fails(pilot: _Piloted | None) -> Iterator[None]:
+    """Whatever comes after a pilot: it is paid for, and its run can go on."""
+    try:
+        yield
+    except BaseException:
+        if pilot is not None:
+            note(f"energysweep: to go on with this run: energysweep resume {pilot.folder}")
+        raise
 
 
 def _with_reports(spec: SweepSpec, reports: int | None) -> SweepSpec:
@@ -175,12 +201,16 @@ def _piloted(arguments: argparse.Namespace, spec: SweepSpec, planned: SweepSpec)
     pilot = pilot_of(spec, arguments.pilot, arguments.pilot_reports)
 
     from energysweep.searching.evidence import tells_length
+    from energysweep.searching.forecasting import check_reports
+    from energysweep.sweepfile import trial_count
+    from energysweep.sweepfile.reports import full_reports
 
     if not tells_length(planned):  # before anything is paid for
         raise InputError(
             "a pilot does not tell how many reports a trial makes; say it with --reports or stop.training_iteration",
             key="--pilot",
         )
+    check_reports(trial_count(planned).expected_trials * (full_reports(planned) or 0))
 
     from energysweep.driver.progress import progress_for_terminal
     from energysweep.driver.run import run

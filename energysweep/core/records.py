@@ -39,7 +39,7 @@ TrialStatus = Literal["pending", "running", "completed", "pruned", "failed", "in
 Standing = TrialStatus | Literal["paused"]  # a running attempt may be paused: the last decision about it tells
 OPEN: frozenset[str] = frozenset({"pending", "running", "paused", "interrupted"})  # it goes on, now or on a resume
 PILOT = "pilot"
-"""The stage of a run that its pilot is. No sweep with stages of its own has a pilot."""
+"""The stage of a run that its pilot is. No sweep with stages of its own has a pilot, and nothing goes on from one."""
 
 
 class EnergyRow(NamedTuple):

@@ -239,9 +239,18 @@ def _order(ledger: Ledger, how: _How) -> Order | None:
     return order
 
 
-def note_plan(folder: Path, forecast: Mapping[str, float] | None, order: Order | None) -> None:
-    """Note for a run that waits to be resumed what its pilot has told: as ``forecast`` and ``order`` of ``run``."""
-    with Ledger.create(folder / LEDGER) as ledger:
+def note_plan(folder: Path, forecast: Mapping[str, float] | None = None, order: Order | None = None) -> None:
+    """Note for a run that waits to be resumed what its pilot has told: as ``forecast`` and ``order`` of ``run``.
+
+    Of one with which somebody has gone on already, nothing is noted.
+    """
+    with (
+        contextlib.suppress(InputError),
+        run_lock.held(folder, lambda _: None, is_new=False),
+        Ledger.create(folder / LEDGER) as ledger,
+    ):
+        if len(ledger.facts().get("parts") or ()) > 1:
+            return
         if forecast is not None:
             ledger.note(forecast=forecast)
         if order is not None:

@@ -123,16 +123,14 @@ def beginning(
         started_at: Unix time.
         pilot: with which it begins, if with one: how many ``trials`` it makes, of how many ``reports``.
     """
-    judged = {name: objective for name, objective in objectives(spec).items() if name}
-    if pilot:
-        judged[PILOT] = spec.objective
+    judged = {name: rule for name, rule in objectives(spec).items() if name and (name != PILOT or pilot)}
     return {
         "id": run_id,
         "name": spec.name,
         "spec": spec.model_dump(mode="json"),
         "started_at": started_at,
         "status": "running",
-        "planned_trials": specs.trial_count(spec).expected_trials + (pilot["trials"] if pilot else 0),
+        "planned_trials": specs.trial_count(spec).expected_trials,
         "full_reports": full_reports(spec),
         "objective": _noted(spec.objective),
         "stages": {name: {"objective": _noted(objective)} for name, objective in judged.items()},
@@ -145,8 +143,9 @@ def beginning(
 
 
 def objectives(spec: SweepSpec) -> dict[str, Objective]:
-    """By stage; the sweep's own under the empty name."""
-    return {"": spec.objective} | {name: stage.objective or spec.objective for name, stage in spec.stages.items()}
+    """By stage, of which a pilot is one; the sweep's own under the empty name."""
+    of_stages = {name: stage.objective or spec.objective for name, stage in spec.stages.items()}
+    return {"": spec.objective, PILOT: spec.objective} | of_stages
 
 
 def shown_first(spec: SweepSpec) -> tuple[str, ...]:

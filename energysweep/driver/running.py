@@ -205,7 +205,6 @@ class RunningSweep:
         self._asked_all = False
         self._stage_problems: list[str] = []
         rules = {stage: objective.rule for stage, objective in objectives(self._spec).items()}
-        rules[PILOT] = rules[""]
         self._state = RunState.of(before, rules)
         intake = Intake(ledger, self._state)
         intake.take_over(before)
@@ -397,7 +396,9 @@ class RunningSweep:
         for said in self._tune.newly_said():
             self._progress.event(said)
         for row in self._recorder.newly_ended():
-            self._progress.event(f"{row.status}: {row_text(row, self._varying)}{because(row.error)}")
+            text = row_text(row._replace(stage="") if row.stage == PILOT else row, self._varying)
+            pilot = "pilot " if row.stage == PILOT else ""
+            self._progress.event(f"{row.status}: {pilot}{text}{because(row.error)}")
 
     # What stays ------------------------------------------------------------------------------------------------------
 
@@ -415,7 +416,7 @@ class RunningSweep:
                 continue  # it goes on with a larger budget
             elif trial.iterations == 0:
                 problems.append(f"trial {row.trial} reported no result")
-            elif (why := without_objective(trial, wanted[row.stage if row.stage in wanted else ""].metric)) is not None:
+            elif (why := without_objective(trial, wanted[row.stage].metric)) is not None:
                 problems.append(f"trial {row.trial} {why}")
         for name, reason in self._recorder.unrecorded.items():
             problems.append(f"trial {name}: not all that it told could be taken down{because(reason)}")

@@ -16,6 +16,7 @@ from energysweep.analysis.early_stopping import Saved
 from energysweep.analysis.intervals import Estimate
 from energysweep.core.carbon import Intensity
 from energysweep.core.objective import Objective
+from energysweep.core.records import OPEN, PILOT
 from energysweep.core.text import count_text
 from energysweep.ledger.balance import MeterSummary, Part, Totals, finite
 from energysweep.ledger.budget import STOPPED, Budget, Charge
@@ -58,22 +59,26 @@ def extent(run: Mapping[str, Any], trials: Sequence[TrialSummary]) -> Extent:
         trials: all that began.
     """
     status = str(run.get("status", "running"))
+    if status != "running":  # a pilot that was broken off stays so
+        trials = [trial for trial in trials if trial.stage != PILOT or trial.status not in OPEN]
+    pilot = sum(1 for trial in trials if trial.stage == PILOT)
     ended = sum(1 for trial in trials if trial.ended_as_planned)
     failed = sum(1 for trial in trials if trial.status == "failed")
-    planned = planned_trials(run, len(trials))
+    planned = planned_trials(run, len(trials) - pilot, pilot)
     return Extent(status, planned, ended, failed, planned - ended - failed)
 
 
-def planned_trials(run: Mapping[str, Any], begun: int) -> int:
+def planned_trials(run: Mapping[str, Any], begun: int, pilot: int) -> int:
     """How many trials there are, or are to be: more than planned, if a driver was killed before Tune had written its
     state, so that trials began anew.
 
     Args:
         run: what the driver noted.
-        begun: how many of the sweep's own trials the ledger has.
+        begun: how many of the sweep's trials the ledger has, but for those of a pilot.
+        pilot: how many of those it has.
     """
     noted = run.get("planned_trials")
-    return max(noted if isinstance(noted, int) and run.get("status") != "done" else 0, begun)
+    return max(noted if isinstance(noted, int) and run.get("status") != "done" else 0, begun) + pilot
 
 
 def open_text(found: Extent) -> str:

@@ -43,6 +43,7 @@ from energysweep.core.metrics import (
 )
 from energysweep.core.naming import configuration_text
 from energysweep.core.records import (
+    PILOT,
     LeaseRow,
     ResultRow,
     TrialRow,
@@ -313,11 +314,11 @@ def _sweep_samples(
     data: LedgerData, state: RunState, started_at: float, end: float, intensity: Intensity | None
 ) -> Iterator[Sample]:
     """The sweep's own metrics: what is constant all the time, and all else as it was at the end."""
-    run = data.run
+    run, pilot = data.run, len(state.of_stage(PILOT))
     about = About(
         name=str(run.get("name", "")),
         owner=str(run.get("owner", "")),
-        planned=planned_trials(run, len(state.trials)),
+        planned=planned_trials(run, len(state.trials) - pilot, pilot),
         varying=shown_parameters(data),
         plan=Plan.noted(run),
         intensity=intensity,

@@ -229,7 +229,7 @@ def _trial(spec: SweepSpec, state: RunState, row: TrialRow, facts: Mapping[str, 
     group = exact_text((_compared(spec, row.parameters), row.hardware))
     key = group if _is_told_apart(spec, row, facts) else None
     at_target = _at_target(objective, values) or _at_their_target(spec, state, row, facts)
-    ended = row.status == "completed" and not at_target and not _stopped_otherwise(spec, facts)
+    ended = row.status == "completed" and row.stage != PILOT and not at_target and not _stopped_otherwise(spec, facts)
     return _Trial(key, group, row.parameters, row.hardware, row.seed or 0, joules, values, ended)
 
 

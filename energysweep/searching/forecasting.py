@@ -160,7 +160,15 @@ def _seconds_of_a_pause(power: Power, rng: random.Random) -> float:
 def _check_size(spec: SweepSpec, found: Evidence) -> None:
     longest = max((known.length for own in (*found.configurations, *found.others) for known in own.values()), default=0)
     lengths = (max((known.length for known in own.values()), default=longest) for own in found.configurations)
-    reports = spec.repeats * sum(lengths)
+    check_reports(spec.repeats * sum(lengths))
+
+
+def check_reports(reports: int) -> None:
+    """Whether so many reports of all trials together can be drawn.
+
+    Raises:
+        InputError
+    """
     if reports > _MOST_REPORTS:
         raise InputError(
             f"all trials together would make {reports:,} reports; a forecast draws at most {_MOST_REPORTS:,}:"

@@ -84,17 +84,17 @@ def order_by(spec: SweepSpec, found: Evidence, of: Sequence[str] = ()) -> Order 
         return None
     count = len(found.configurations)
     expected = _expected([*found.configurations, *found.others], objective)
-    known = [place for place, joules in enumerate(expected) if joules is not None]
+    known = {place: joules for place, joules in enumerate(expected) if joules is not None}
     if not known:
         return None
     unknown = [place for place in range(count) if expected[place] is None]
-    near = dict(zip(unknown, nearest(found.places, unknown, known, _NEIGHBOURS), strict=True))
+    near = dict(zip(unknown, nearest(found.places, unknown, [*known], _NEIGHBOURS), strict=True))
 
     def promise(place: int) -> tuple[float, int]:
         joules = expected[place]
         if joules is not None:
             return joules, 1 if joules == math.inf else 0
-        median = statistics.median_low([expected[each] or 0.0 for each in near[place]])
+        median = statistics.median_low([known[each] for each in near[place]])
         return median, 0 if median == math.inf else 1
 
     places = sorted(spread(found.places[:count]), key=promise)

@@ -88,7 +88,10 @@ class Revising:
             self._is_at_work = False
 
     def _pilot_joules(self) -> float:
-        """Of the pilot's trials and their starts."""
+        """What the run was charged with when its pilot ended; of one that was broken off, its trials and starts."""
+        for each in self._state.decisions_of(""):
+            if each.why == PILOT and each.sweep_joules is not None:
+                return each.sweep_joules
         pilot = self._state.of_stage(PILOT)
         startup = (sums["startup"] for row in pilot for sums in self._state.booked(row.trial).values())
         return math.fsum([*startup, *(self._state.joules(row.trial) or 0.0 for row in pilot)])

@@ -25,17 +25,25 @@ from energysweep.sweepfile.distributions import Choice
 from energysweep.sweepfile.leaves import NESTED_NAME, Condition, Leaf
 from energysweep.sweepfile.model import MAX_TRIALS, SweepSpec
 from energysweep.sweepfile.parameters import is_written_as_distribution
-from energysweep.sweepfile.suggesting import METHODS, OTHERS, Drawer, Trial, Tried, Wrong, check_name, said
+from energysweep.sweepfile.suggesting import (
+    LONGEST,
+    METHODS,
+    MOST_PARAMETERS,
+    OTHERS,
+    Drawer,
+    Trial,
+    Tried,
+    Wrong,
+    check_name,
+    said,
+)
 from energysweep.sweepfile.workload import Imported, find_function, placeholders
-from energysweep.sweepfile.yaml import did_you_mean, listed, shown
+from energysweep.sweepfile.yaml import MAX_VALUES, did_you_mean, listed, shown
 
 KEY: Final = ("space",)
 _PROBED: Final = 200  # configurations that are drawn to know a function whose values follow from results
 _DEEPEST: Final = 20
-_MOST_PARAMETERS: Final = 1000  # of a configuration
-_MOST_VALUES: Final = 20_000  # of a configuration, as of a file
 _LONGEST_TEXT: Final = 100_000
-_LONGEST: Final = 300  # characters of what others say
 _ONLY_NAMES: Final = Condition(KEY, {})  # of a parameter that some configurations lack: the function alone knows when
 
 
@@ -99,20 +107,22 @@ class DefinedSpace:
     def _made(self, function: Callable[..., Any], asked: Trial) -> dict[str, Any]:
         try:
             return self._checked(function(asked), asked)
-        except Wrong:
+        except (Wrong, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:  # also of classes of the user's own, when they are looked at
-            text = one_line(" ".join(traceback.format_exception_only(error)), _LONGEST)
+        except BaseException as error:  # also of classes of the user's own, when they are looked at
+            text = one_line(" ".join(traceback.format_exception_only(error)), LONGEST)
             raise Wrong(f"failed{self._place(error)}: {text}") from error
 
     def _checked(self, returned: Any, asked: Trial) -> dict[str, Any]:
+        if inspect.iscoroutine(returned):
+            returned.close()  # it would tell that nobody has awaited it
         if returned is not None and not isinstance(returned, Mapping):
             raise Wrong(f"must return a mapping of parameters, or None for what it suggests, not {said(returned)}")
         plain = _Plain()
         found = {name: plain.value(name, value) for name, value in asked.values.items()}
         found |= plain.parts("", returned or {})
-        if len(found) > _MOST_PARAMETERS:
-            raise Wrong(f"makes {len(found)} parameters; at most {_MOST_PARAMETERS} are allowed")
+        if len(found) > MOST_PARAMETERS:
+            raise Wrong(f"makes {len(found)} parameters; at most {MOST_PARAMETERS} are allowed")
         for name in found:
             first, *others = name.split(".")
             if first in self.taken:
@@ -125,8 +135,11 @@ class DefinedSpace:
 
     def _place(self, error: BaseException) -> str:
         """Where in the function's own file."""
-        own = self.imported.file and Path(self.imported.file).name
-        lines = [each.lineno for each in traceback.extract_tb(error.__traceback__) if Path(each.filename).name == own]
+        if self.imported.file is None:
+            return ""
+        own = Path(self.imported.file).resolve()
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [each.lineno for each in frames if Path(each.filename).resolve() == own]
         return f" in line {lines[-1]}" if lines else ""
 
 
@@ -218,8 +231,8 @@ class _Plain:
         """A value without anything that is no JSON."""
         value = scalar(value)
         self._count += 1
-        if depth > _DEEPEST or self._count > _MOST_VALUES:
-            raise Wrong(f"makes {shown(name)} of too much: {_DEEPEST} levels and {_MOST_VALUES:,} values are allowed")
+        if depth > _DEEPEST or self._count > MAX_VALUES:
+            raise Wrong(f"makes {shown(name)} of too much: {_DEEPEST} levels and {MAX_VALUES:,} values are allowed")
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, str):

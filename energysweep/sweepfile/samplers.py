@@ -17,11 +17,11 @@ from energysweep.core.objective import number
 from energysweep.sweepfile.algorithms import SAMPLERS
 from energysweep.sweepfile.defined import check_defined
 from energysweep.sweepfile.model import SweepSpec
+from energysweep.sweepfile.suggesting import LONGEST
 from energysweep.sweepfile.yaml import Problem, did_you_mean, listed, shown
 
 # What a sweep file can hold, by the words of a signature.
 _KINDS: Final = {"bool": "true or false", "int": "a whole number", "float": "a number", "str": "text", "None": "null"}
-_LONGEST = 300  # characters of what Optuna says
 
 
 def check_search(spec: SweepSpec) -> None:
@@ -74,7 +74,7 @@ def make_sampler(spec: SweepSpec, **also: Any) -> Any:
     except (ValueError, TypeError, NotImplementedError) as error:
         if not settings:
             raise
-        said = f"Optuna refuses them for {row.name}: {one_line(str(error), _LONGEST)}"
+        said = f"Optuna refuses them for {row.name}: {one_line(str(error), LONGEST)}"
         raise spec.document.error(said, ("search", "sampler_settings")) from None
 
 

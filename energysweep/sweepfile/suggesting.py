@@ -17,7 +17,8 @@ from energysweep.sweepfile.leaves import NESTED_NAME
 from energysweep.sweepfile.yaml import shown
 
 METHODS: Final = "suggest_float, suggest_int and suggest_categorical"
-_LONGEST: Final = 300  # characters of what others say
+LONGEST: Final = 300  # characters of what others say
+MOST_PARAMETERS: Final = 1000  # of a configuration
 OTHERS: Final = (
     "makes other configurations each time, so that nobody could repeat the sweep or resume it: what is drawn is asked"
     f" for: trial.{METHODS}"
@@ -34,7 +35,7 @@ def check_name(name: Any) -> None:
     Raises:
         Wrong
     """
-    first, *others = name.split(".") if isinstance(name, str) and len(name) <= _LONGEST else [""]
+    first, *others = name.split(".") if isinstance(name, str) and len(name) <= LONGEST else [""]
     if not first.isidentifier() or first.startswith("_") or not all(map(NESTED_NAME.fullmatch, others)):
         raise Wrong(
             f"makes a parameter called {said(name)}; a name is letters, digits and underscores, begins with a letter,"
@@ -115,20 +116,28 @@ class Trial:
         raise Wrong(f"calls trial.{one_line(name, 60)}; there is {METHODS}, and params")
 
     def _suggest(self, kind: str, given: tuple[Any, ...], check: Callable[[], None], draw: Callable[[], Any]) -> Any:
-        name, asked = given[0], f"{kind} {given!r}"
+        name = given[0]
         check_name(name)
+        try:
+            self._draw(name, kind, f"{kind} {given!r}", check, draw)
+        except Wrong:
+            raise
+        except ArithmeticError:
+            raise Wrong(f"suggests {shown(name)}: there are more steps than can be counted") from None
+        except (ValueError, TypeError) as error:
+            raise Wrong(f"suggests {shown(name)}: {one_line(str(error), LONGEST)}") from None
+        return self.values[name]
+
+    def _draw(self, name: str, kind: str, asked: str, check: Callable[[], None], draw: Callable[[], Any]) -> None:
         if self._given.setdefault(name, asked) != asked:
             raise Wrong(f"suggests {shown(name)} twice, from two ranges")
-        if name not in self.values:
-            try:
-                check()
-                self.values[name] = draw()
-            except Wrong:
-                raise
-            except (ValueError, TypeError, OverflowError) as error:
-                raise Wrong(f"suggests {shown(name)}: {one_line(str(error), _LONGEST)}") from None
-            self.kinds[name] = kind
-        return self.values[name]
+        if name in self.values:
+            return
+        if len(self.values) == MOST_PARAMETERS:
+            raise Wrong(f"suggests more than {MOST_PARAMETERS} parameters; at most so many are allowed")
+        check()
+        self.values[name] = draw()
+        self.kinds[name] = kind
 
 
 def _check_choices(choices: Sequence[Any]) -> None:

@@ -115,6 +115,16 @@ def test_tune_s_own_schedulers_are_forecast_but_those_that_change_parameters(
     assert "What pbt will cost cannot be rehearsed." in capsys.readouterr().out
 
 
+def test_a_pilot_of_a_sweep_that_cannot_be_forecast_is_refused_before_it_is_paid_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_sweep(tmp_path, SWEEP + "stop: {training_iteration: 30000}\n")
+    assert main(["plan", "sweep.yaml", "--pilot", "1"]) == 2
+    assert "all trials together would make 90,000 reports" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
 def test_what_nobody_has_measured_is_unknown_and_what_would_tell_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

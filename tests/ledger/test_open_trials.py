@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from energysweep.core.objective import Outcome, outcome
-from energysweep.core.records import EnergyRow, LeaseRow, MeterRow, ResultRow, TrialRow, TrialStatus
+from energysweep.core.records import PILOT, EnergyRow, LeaseRow, MeterRow, ResultRow, TrialRow, TrialStatus
 from energysweep.ledger.model import Extent, open_text
 from energysweep.ledger.run_state import with_never_begun
 from energysweep.ledger.store import LedgerData
@@ -194,6 +194,20 @@ def test_a_run_that_is_done_has_nothing_open() -> None:
     assert "open" not in summarise(done).headline.sentence
     old = summarise(sweep([(1, "completed", 40.0), (2, "interrupted", None)], planned=None))
     assert "1 of 2 trials is open" in old.headline.sentence  # of an older energysweep, which noted no plan
+
+
+def test_nothing_goes_on_from_a_pilot_that_was_broken_off() -> None:
+    trials: list[tuple[int, TrialStatus, float | None]] = [(1, "completed", 40.0), (2, "completed", 60.0)]
+    broken = TrialRow("p", {"x": 1}, None, "", "interrupted", 1, None, None, None, PILOT)
+
+    def extent(status: str, *more: TrialRow) -> tuple[int, int]:
+        data = sweep(trials, status=status, planned=2)
+        found = summarise(replace(data, trials=[*data.trials, *more])).extent
+        return found.planned, found.open
+
+    assert extent("done", broken) == extent("interrupted", broken) == (2, 0)
+    assert extent("running", broken._replace(status="running")) == (3, 1)
+    assert extent("done", broken._replace(status="completed")) == (3, 0)
 
 
 def test_what_is_open_or_failed_is_in_no_analysis() -> None:

@@ -13,21 +13,13 @@ from energysweep.core.errors import InputError
 from energysweep.core.runfolder import LEDGER
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import read_ledger
-from energysweep.searching.evidence import Evidence, of_earlier_runs, of_this_run, tells_length
+from energysweep.searching.evidence import of_earlier_runs, of_this_run, tells_length
 from energysweep.sweepfile import SweepSpec, load_spec
-from tests.support.earlier_runs import SWEEP, Told, write_run, write_sweep
+from tests.support.earlier_runs import SWEEP, Told, evidence, write_run, write_sweep
 
 
 def spec_of(folder: Path, text: str = SWEEP) -> SweepSpec:
     return load_spec(write_sweep(folder, text))
-
-
-def evidence(spec: SweepSpec, *folders: Path) -> Evidence:
-    runs = []
-    for folder in folders:
-        data = read_ledger(folder / LEDGER)
-        runs.append((folder.name, RunState.of(data, {"": spec.objective.rule}), data.run))
-    return of_earlier_runs(spec, runs)
 
 
 def test_a_configuration_is_known_by_its_parameters_and_the_others_are_kept_apart(tmp_path: Path) -> None:
@@ -205,3 +197,13 @@ def test_of_this_run_the_seeds_are_what_they_are_and_what_nobody_has_told_is_not
     assert found is not None
     assert [sorted(own) for own in found.configurations] == [[2], [], []]
     assert of_this_run(spec, RunState(), {}) is None
+
+
+def test_a_pilot_does_not_tell_how_many_reports_a_trial_makes(tmp_path: Path) -> None:
+    pilot = Told({"rate": 0.2}, 10.0, [0.5, 0.7, 0.8], stage="pilot")
+    run = write_run(tmp_path / "run", [pilot], status="interrupted", pilot={"trials": 1, "reports": 3})
+    assert not evidence(spec_of(tmp_path), run).length_is_known
+    more = write_run(tmp_path / "more", [pilot, Told({"rate": 0.1}, 10.0, [0.1] * 5)])
+    found = evidence(spec_of(tmp_path), more)
+    assert found.length_is_known
+    assert [known.length for own in found.configurations for known in own.values()] == [5, 5]

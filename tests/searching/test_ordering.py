@@ -17,11 +17,9 @@ from ray.tune.experiment import Trial
 
 from energysweep.analysis.forecast import Known
 from energysweep.cli import main
-from energysweep.core.runfolder import LEDGER, SWEEP_FILE
-from energysweep.ledger.run_state import RunState
-from energysweep.ledger.store import read_ledger
+from energysweep.core.runfolder import SWEEP_FILE
 from energysweep.searching.curves import Curves, Report
-from energysweep.searching.evidence import Evidence, Power, of_earlier_runs, of_those
+from energysweep.searching.evidence import Evidence, Power, of_those
 from energysweep.searching.forecasting import Way, planned
 from energysweep.searching.ordering import Order, order_by, places_of
 from energysweep.searching.race import cap
@@ -29,7 +27,7 @@ from energysweep.searching.rehearsal import _StandIn, rehearse
 from energysweep.searching.schedulers import scheduler
 from energysweep.sweepfile import SweepSpec, load_spec, points
 from energysweep.tune.points import KEY, wrap
-from tests.support.earlier_runs import SWEEP, Told, write_run, write_sweep
+from tests.support.earlier_runs import SWEEP, Told, evidence, write_run, write_sweep
 
 RATES = SWEEP.replace("[0.1, 0.2, 0.4]", "[1, 2, 3, 4, 5, 6]")
 CAP = RATES + "scheduler: {type: cap, winners: 1}\n"
@@ -41,14 +39,6 @@ def told(rate: float, reports: int, of: int = 6, joules: float = 10.0, seed: int
     """A trial that reaches the target with its so-manieth report; with 0, it never does."""
     values = [0.5 + 0.01 * at if not reports or at < reports else 0.95 for at in range(1, of + 1)]
     return Told({"rate": rate}, joules, values, seed)
-
-
-def evidence(spec: SweepSpec, *folders: Path) -> Evidence:
-    runs = []
-    for folder in folders:
-        data = read_ledger(folder / LEDGER)
-        runs.append((folder.name, RunState.of(data, {"": spec.objective.rule}), data.run))
-    return of_earlier_runs(spec, runs)
 
 
 def rates(spec: SweepSpec, order: Order | None) -> list[object]:

@@ -9,7 +9,10 @@ from typing import Any
 
 from energysweep.core.records import AttemptRow, EnergyRow, LeaseRow, MeterRow, ResultRow, TrialRow, TrialStatus
 from energysweep.core.runfolder import LEDGER
-from energysweep.ledger.store import Ledger
+from energysweep.ledger.run_state import RunState
+from energysweep.ledger.store import Ledger, read_ledger
+from energysweep.searching.evidence import Evidence, of_earlier_runs
+from energysweep.sweepfile import SweepSpec
 
 SWEEP = """
 name: planned
@@ -101,3 +104,12 @@ def _write(ledger: Ledger, name: str, trial: Told, now: float, source: str) -> f
         startup = EnergyRow("b", "w", lease, "package-0", "cpu", "startup", source, trial.startup_joules)
         ledger.merge([energy, startup], [], [held], [])
     return now
+
+
+def evidence(spec: SweepSpec, *folders: Path) -> Evidence:
+    """What they say about a sweep."""
+    runs = []
+    for folder in folders:
+        data = read_ledger(folder / LEDGER)
+        runs.append((folder.name, RunState.of(data, {"": spec.objective.rule}), data.run))
+    return of_earlier_runs(spec, runs)

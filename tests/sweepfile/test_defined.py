@@ -174,6 +174,11 @@ def test_a_sample_from_of_tunes_is_what_the_function_computes(tmp_path: Path) ->
 WRONG = {
     'raise KeyError("lr\\n\x1b[31m")': "space.py:space failed in line 2: KeyError: ",
     "raise SystemExit(3)": "space.py:space failed in line 2: SystemExit: 3",
+    "raise type('Mine', (BaseException,), {})": "space.py:space failed in line 2: space.Mine",
+    'for i in range(10**9): trial.suggest_int(f"x{i}", 0, 0)': "suggests more than 1000 parameters; at most so many",
+    'trial.suggest_float("x", 0, 1e30, step=1)': 'suggests "x": there are more steps than can be counted',
+    'trial.suggest_int("x", 0, 10 ** 5000)': 'suggests "x": ',
+    "import asyncio; return asyncio.sleep(0)": "or None for what it suggests, not a coroutine",
     "return 7": "must return a mapping of parameters, or None for what it suggests, not 7",
     "return object()": "or None for what it suggests, not a object",
     "yield 1": "or None for what it suggests, not a generator",

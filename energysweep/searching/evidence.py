@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -75,7 +76,7 @@ class Power:
         overhead_watts: of the sweep beside its trials.
         at_once: how many trials worked at the same time.
         start_seconds: from a trial's end, or its pause, to the next one's beginning in its place, in the mean; None
-            if nobody knows how long they took.
+            if no trial took another one's place.
         stage_joules: of one trial of each stage.
     """
 
@@ -312,7 +313,7 @@ def _differing_constants(spec: SweepSpec, state: RunState) -> str:
 
 def _power(states: Sequence[RunState], facts: Sequence[Mapping[str, Any]], trials: Sequence[_Trial]) -> Power:
     held = startup = work = overhead = seconds = stood = 0.0
-    starts, at_once = 0, 1
+    gaps, at_once = 0, 1
     stages: dict[str, list[float]] = defaultdict(list)
     for state, noted in zip(states, facts, strict=True):
         of_run = 0.0
@@ -327,9 +328,13 @@ def _power(states: Sequence[RunState], facts: Sequence[Mapping[str, Any]], trial
             if row.stage and row.status not in OPEN:
                 stages[row.stage].append(own + own_startup)
         places = _side_by_side(of_all)
-        at_once, starts = max(at_once, places), starts + len(of_all)
+        at_once = max(at_once, places)
+        for leases in _by_part(of_all, noted):
+            between = places * (max(map(_end, leases)) - min(lease.opened_at for lease in leases))
+            gaps += max(0, len(leases) - places)
+            stood += max(0.0, between - sum(lease.held_seconds for lease in leases))
         lasted, held_here = noted.get("duration_seconds") or 0.0, sum(lease.held_seconds for lease in of_all)
-        seconds, held, stood = seconds + lasted, held + held_here, stood + max(0.0, places * lasted - held_here)
+        seconds, held = seconds + lasted, held + held_here
         overhead += max(0.0, (state.charged_joules or 0.0) - of_run)
     resuming = (joules_of_resuming(state, noted) for state, noted in zip(states, facts, strict=True))
     known = [joules for joules in resuming if joules is not None]
@@ -340,15 +345,28 @@ def _power(states: Sequence[RunState], facts: Sequence[Mapping[str, Any]], trial
         watts=(work + startup) / held if held > 0 and work > 0 else None,
         overhead_watts=overhead / seconds if seconds > 0 else 0.0,
         at_once=at_once,
-        start_seconds=stood / starts if seconds > 0 and starts else None,
+        start_seconds=stood / gaps if gaps else None,
         stage_joules={stage: sum(each) / len(each) for stage, each in stages.items()},
     )
+
+
+def _end(lease: LeaseRow) -> float:
+    return lease.opened_at + lease.held_seconds
+
+
+def _by_part(leases: Sequence[LeaseRow], facts: Mapping[str, Any]) -> list[list[LeaseRow]]:
+    """Those of each part of a run, between which nobody worked."""
+    begins = sorted(part.get("started_at") or 0.0 for part in facts.get("parts") or ())
+    found: dict[int, list[LeaseRow]] = defaultdict(list)
+    for lease in leases:
+        found[bisect_right(begins, lease.opened_at)].append(lease)
+    return [*found.values()]
 
 
 def _side_by_side(leases: Sequence[LeaseRow]) -> int:
     """How many worked at the same time: more did for a twentieth of the time at most, as at a trial's handing over."""
     changes = [(lease.opened_at, 1) for lease in leases]
-    changes += [(lease.opened_at + lease.held_seconds, -1) for lease in leases]
+    changes += [(_end(lease), -1) for lease in leases]
     seconds: dict[int, float] = defaultdict(float)
     level, since = 0, 0.0
     for at, change in sorted(changes):

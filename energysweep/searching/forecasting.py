@@ -51,7 +51,7 @@ class Planned:
     """What a way to run a sweep will cost: what the sweep is charged with, and how long it takes.
 
     Attributes:
-        seconds: None if nobody knows how fast trials are.
+        seconds: None if nobody knows how fast trials are, or how long the pauses take that it makes.
     """
 
     way: Way
@@ -139,22 +139,26 @@ def planned(
         if power.watts:
             lasts = (played.last_joules + stages / at_once) / power.watts
             overhead += lasts * power.overhead_watts
-            seconds.append(lasts + played.pauses * _seconds_of_a_pause(power, rng) / at_once)
+            pause = _seconds_of_a_pause(power, rng)
+            if pause is not None or not played.pauses:
+                seconds.append(lasts + played.pauses * (pause or 0.0) / at_once)
         joules.append(played.energy_joules + overhead + stages)
     return Planned(
         way,
         forecast_of(joules).at_least_as_wide(_LEAST).plus(pilot_joules).at_least(spent_joules),
-        forecast_of(seconds).at_least_as_wide(_LEAST).plus(pilot_seconds) if seconds else None,
+        forecast_of(seconds).at_least_as_wide(_LEAST).plus(pilot_seconds) if len(seconds) == len(joules) else None,
     )
 
 
-def _seconds_of_a_pause(power: Power, rng: random.Random) -> float:
+def _seconds_of_a_pause(power: Power, rng: random.Random) -> float | None:
     """How long a place stands still over a pause, drawn: about as long as it did between trials.
 
-    If none of these has paused, longer: then a checkpoint is written and read, too.
+    If none of these has paused, longer: then a checkpoint is written and read, too. None: nobody knows.
     """
+    if power.start_seconds is None:
+        return None
     least, most = _PAUSES_KNOWN if power.resume_joules is not None else _PAUSES_UNKNOWN
-    return rng.uniform(least, most) * (power.start_seconds or 0.0)
+    return rng.uniform(least, most) * power.start_seconds
 
 
 def _check_size(spec: SweepSpec, found: Evidence) -> None:

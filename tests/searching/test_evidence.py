@@ -113,7 +113,16 @@ def test_how_many_worked_side_by_side_and_how_long_a_place_stands_still_is_of_th
     run = write_run(tmp_path / "run", trials, places=places, between_seconds=3.0)
     power = evidence(spec_of(tmp_path), run).power
     assert power.at_once == places
-    assert power.start_seconds == pytest.approx(2 * 3.0 / 3)  # three trials on each place, twice nothing between them
+    assert power.start_seconds == pytest.approx(3.0)
+
+
+def test_what_is_between_two_parts_of_a_run_or_before_its_first_trial_is_no_standing_still(tmp_path: Path) -> None:
+    trials = [Told({"rate": rate}, 10.0, [0.1] * 5) for rate in (0.1, 0.2, 0.4)]
+    parts = [{"started_at": 900.0, "duration_seconds": 111.0}, {"started_at": 1013.0, "duration_seconds": 9.0}]
+    run = write_run(tmp_path / "run", trials, between_seconds=3.0, parts=parts)  # the third one begins at 1016
+    assert evidence(spec_of(tmp_path), run).power.start_seconds == pytest.approx(3.0)
+    alone = write_run(tmp_path / "alone", trials[:1])
+    assert evidence(spec_of(tmp_path), alone).power.start_seconds is None
 
 
 def test_a_moment_in_which_one_is_handed_over_is_no_place(tmp_path: Path) -> None:

@@ -36,8 +36,24 @@ def trials_by(done: Run, parameter: str) -> dict[str, dict[str, str]]:
 
 
 def lease_by_trial(ledger: LedgerData) -> dict[str, LeaseRow]:
-    assert len(ledger.leases) == len({lease.trial for lease in ledger.leases})
-    return {lease.trial: lease for lease in ledger.leases}
+    """One for each trial, with the times of all that it had.
+
+    A trial may have two: where a worker becomes free while a trial's own is still being made, Tune gives the trial the
+    free one, and ends the other, which may have begun by then.
+    """
+    found: dict[str, LeaseRow] = {}
+    for lease in ledger.leases:
+        other = found.get(lease.trial)
+        found[lease.trial] = lease if other is None else _together(other, lease)
+    return found
+
+
+def _together(one: LeaseRow, other: LeaseRow) -> LeaseRow:
+    assert one.startup_seconds is not None
+    assert other.startup_seconds is not None
+    return one._replace(
+        cpu_seconds=one.cpu_seconds + other.cpu_seconds, startup_seconds=one.startup_seconds + other.startup_seconds
+    )
 
 
 def least_active_joules(lease: LeaseRow) -> float:

@@ -28,7 +28,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"agent", "ledger"}),
     frozenset({"report", "tune", "workloads"}),
     frozenset({"searching"}),
-    frozenset({"monitoring", "driver", "simulation"}),
+    frozenset({"monitoring", "driver", "simulation", "export"}),
     frozenset({"jobs"}),
     frozenset({"cli"}),
     frozenset({"__init__", "__main__"}),  # nobody imports these but a program's user
@@ -45,7 +45,7 @@ HOMES = {
     "mlxtend": {"workloads"},
     "PIL": {"workloads"},
     "pynvml": {"meters"},
-    "codecarbon": {"meters", "core"},
+    "codecarbon": {"meters", "core", "export"},
     "plotly": {"report"},
     "prometheus_client": {"agent", "monitoring"},
     "grafana_api": {"monitoring"},

@@ -8,12 +8,15 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from energysweep.core import inputs
 from energysweep.core.errors import InputError, one_line
 from energysweep.core.runfolder import LEDGER
 from energysweep.core.terminal import note
+
+if TYPE_CHECKING:
+    from energysweep.core.carbon import Intensity
 
 _T = TypeVar("_T")
 
@@ -87,6 +90,20 @@ def add_run_id(parser: argparse.ArgumentParser) -> None:
 def add_run_folder(parser: argparse.ArgumentParser) -> None:
     """The argument that names a run folder."""
     parser.add_argument("folder", metavar="RUN_DIR", type=path, help="This is the folder of the run.")
+
+
+def add_carbon(parser: argparse.ArgumentParser) -> None:
+    """The option --carbon."""
+    parser.add_argument(
+        "--carbon", metavar="KEY=VALUE,...", help="Emissions are counted for another grid, such as country=FRA."
+    )
+
+
+def grid_of(arguments: argparse.Namespace) -> Intensity | None:
+    """The grid that --carbon asks for; None: each run's own."""
+    from energysweep.core import carbon
+
+    return carbon.resolve(**carbon.parse_carbon_option(arguments.carbon)) if arguments.carbon is not None else None
 
 
 def add_file_sd(parser: argparse.ArgumentParser, what: str) -> None:

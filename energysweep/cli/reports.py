@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from energysweep.cli.common import add_command, add_run_folder, check_output, path, run_folder
+from energysweep.cli.common import add_carbon, add_command, add_run_folder, check_output, grid_of, path, run_folder
 from energysweep.core.errors import InputError, NotWritten
 from energysweep.core.runfolder import LEDGER
 from energysweep.core.terminal import say, show
-
-if TYPE_CHECKING:
-    from energysweep.core.carbon import Intensity
 
 
 def add(commands: Any) -> None:
     """Add them to the command line."""
     report = add_command(commands, "report", _report, "writes a run's report again")
     add_run_folder(report)
-    _add_carbon(report)
+    add_carbon(report)
     report.add_argument(
         "--openmetrics", metavar="FILE", type=path, help="The run's series are written to FILE, for promtool."
     )
@@ -36,7 +33,7 @@ def add(commands: Any) -> None:
         commands, "compare", _compare, "says what several runs answer together, and sets them side by side"
     )
     compare.add_argument("folders", metavar="RUN_DIR", type=path, nargs="+", help="These are the folders of the runs.")
-    _add_carbon(compare)
+    add_carbon(compare)
     compare.add_argument("--html", metavar="FILE", type=path, help="The combined report is written to FILE as a page.")
 
     compare.add_argument(
@@ -50,7 +47,7 @@ def add(commands: Any) -> None:
         "says what became of a trial and why, with its receipt, from its leases down to the meter readings",
     )
     add_run_folder(explain)
-    _add_carbon(explain)
+    add_carbon(explain)
     explain.add_argument(
         "trial",
         metavar="TRIAL",
@@ -61,25 +58,12 @@ def add(commands: Any) -> None:
     explain.add_argument("--json", action="store_true", help="One JSON object is printed.")
 
 
-def _add_carbon(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--carbon", metavar="KEY=VALUE,...", help="Emissions are counted for another grid, such as country=FRA."
-    )
-
-
-def _grid(arguments: argparse.Namespace) -> Intensity | None:
-    """The grid that is asked for; None: each run's own."""
-    from energysweep.core import carbon
-
-    return carbon.resolve(**carbon.parse_carbon_option(arguments.carbon)) if arguments.carbon is not None else None
-
-
 def _report(arguments: argparse.Namespace) -> int:
     from energysweep.core.inputs import web_address
     from energysweep.ledger.store import read_ledger
     from energysweep.report import terminal_table, write_report, write_whole
 
-    grid = _grid(arguments)
+    grid = grid_of(arguments)
     # What is wrong with an option is told before anything is written.
     check_output(arguments.openmetrics, "--openmetrics")
     if arguments.prometheus is not None:
@@ -113,7 +97,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     from energysweep.ledger.store import read_ledger
     from energysweep.report import combined_html, combined_markdown, combined_table, summarise, write_whole
 
-    grid = _grid(arguments)
+    grid = grid_of(arguments)
     check_output(arguments.html, "--html")
     check_output(arguments.markdown, "--markdown")
     given = [folder.resolve() for folder in arguments.folders]
@@ -139,7 +123,7 @@ def _explain(arguments: argparse.Namespace) -> int:
     from energysweep.ledger.store import read_ledger
     from energysweep.report import choices_text, explain, explain_run, receipt_text
 
-    grid = _grid(arguments)
+    grid = grid_of(arguments)
     data = read_ledger(run_folder(arguments.folder) / LEDGER)
     if arguments.trial is None:
         choices = explain_run(data)

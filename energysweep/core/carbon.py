@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TYPE_CHECKING, NamedTuple, TypedDict, cast
 
 from energysweep.core.errors import InputError
 from energysweep.core.records import MAX_GRAMS_PER_KWH, MAX_PUE
@@ -117,6 +117,33 @@ def _number(key: str, text: str) -> float:
 def _check_number(key: str, value: float, at_least: float, at_most: float) -> None:
     if not at_least <= value <= at_most:
         raise InputError(f"must be a number of at least {at_least:g} and at most {at_most:g}, not {value:g}", key=key)
+
+
+class Place(NamedTuple):
+    """Where a grid is, in words of others.
+
+    Attributes:
+        country: its English name.
+        alpha_3: its ISO 3166 code.
+        region: the part of it, as CodeCarbon has it.
+    """
+
+    country: str | None = None
+    alpha_3: str | None = None
+    region: str | None = None
+
+    @property
+    def text(self) -> str | None:
+        """``California, United States``; None if nothing is known."""
+        region = self.region and (self.region.title() if self.region.islower() else self.region)
+        return ", ".join(part for part in (region, self.country) if part) or None
+
+
+def place(intensity: Intensity | None) -> Place:
+    """Where a grid is: of a figure of one's own, of the whole world and of an unknown zone nothing is known."""
+    alpha_3, _, region = ("" if intensity is None else intensity.zone).partition("/")
+    entry = _data().get_global_energy_mix_data().get(alpha_3)
+    return Place() if entry is None else Place(entry["country_name"], alpha_3, region or None)
 
 
 # CodeCarbon's tables -------------------------------------------------------------------------------------------------

@@ -15,3 +15,19 @@ TRIALS: Final = "trials.csv"
 CONFIGURATIONS: Final = "configurations.csv"
 SUMMARY: Final = "summary.json"
 COPY: Final = "energysweep"  # in the sweep's storage: a folder with copies of what may travel of these
+OWN: Final = frozenset(
+    {
+        LEDGER,
+        f"{LEDGER}-wal",
+        f"{LEDGER}-shm",
+        SWEEP_FILE,
+        RUN_KEY,
+        DRIVER_LOCK,
+        RAY_LOG,
+        REPORT,
+        TRIALS,
+        CONFIGURATIONS,
+        SUMMARY,
+    }
+)
+"""What energysweep itself keeps there, and nobody else may replace."""

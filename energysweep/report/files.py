@@ -27,15 +27,15 @@ from energysweep.meters.base import COMPONENTS
 # Writing a run folder's files, each whole or not at all --------------------------------------------------------------
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write ``text`` to ``path``; a reader sees the old file or the new one, never a half.
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write ``content`` to ``path``; a reader sees the old file or the new one, never a half.
 
     Raises:
         EnergysweepError: the folder cannot be written.
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        unfinished.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+        unfinished.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace"))
         unfinished.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -151,19 +151,25 @@ def _spread_cells(name: str, spread: Spread | None) -> Row:
     }
 
 
-def csv_text(rows: Sequence[Row]) -> str:
-    """The rows under the union of their columns, in the order in which columns first appear."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+def csv_text(rows: Sequence[Row], columns: Sequence[str] = (), missing: str = NOT_AVAILABLE) -> str:
+    """Rows as CSV.
+
+    Args:
+        rows: each a value by column.
+        columns: in their order; by default all that a row has, in the order in which they first appear.
+        missing: what stands for what is missing.
+    """
+    columns = columns or list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([_cell(name) for name in columns])
-    writer.writerows([_cell(row.get(name)) for name in columns] for row in rows)
+    writer.writerow([_cell(name, missing) for name in columns])
+    writer.writerows([_cell(row.get(name), missing) for name in columns] for row in rows)
     return text.getvalue()
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, missing: str) -> str:
     if value is None:
-        return NOT_AVAILABLE
+        return missing
     if isinstance(value, str):
         return f"'{value}" if value.startswith(_FORMULA_STARTS) and not _is_number(value) else value
     if isinstance(value, int | float) and not isinstance(value, bool):

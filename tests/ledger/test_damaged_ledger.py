@@ -30,6 +30,7 @@ from energysweep.ledger.store import Ledger, LedgerData, read_ledger
 from energysweep.report import summarise
 from energysweep.sweepfile import load_spec
 from tests.support.example import example
+from tests.support.ledgers import write_ledger
 
 TABLES = {"run": ("key", "value")} | {
     table.name: table.columns for table in vars(rows).values() if isinstance(table, rows.Table)
@@ -51,10 +52,7 @@ FACTS = (
 
 def written(folder: Path, data: LedgerData) -> Path:
     """A run folder with this ledger and a sweep that can be loaded."""
-    folder.mkdir()
-    with Ledger.create(folder / LEDGER, **data.run) as ledger:
-        ledger.merge(data.energy, data.meters, data.leases, data.samples)
-        ledger.record(data.trials, data.attempts, data.results, data.decisions)
+    write_ledger(folder, data)
     (folder / "work.py").write_text("def train(config): ...\n", encoding="utf-8")
     (folder / "sweep.yaml").write_text(
         "name: mnist\nworkload: work:train\nobjective: {metric: accuracy, mode: max}\n"

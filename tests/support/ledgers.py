@@ -1,9 +1,21 @@
-"""What a run's ledger says, for tests that compare something else with it."""
+"""A run's ledger: what it says, for tests that compare something else with it, and one of a test's own rows."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from energysweep.core.buckets import WORK_BUCKETS
-from energysweep.ledger.store import LedgerData
+from energysweep.core.runfolder import LEDGER
+from energysweep.ledger.store import Ledger, LedgerData
+
+
+def write_ledger(folder: Path, data: LedgerData) -> Path:
+    """A new folder with this ledger: to all that only read, a run's folder."""
+    folder.mkdir()
+    with Ledger.create(folder / LEDGER, **data.run) as ledger:
+        ledger.merge(data.energy, data.meters, data.leases, data.samples)
+        ledger.record(data.trials, data.attempts, data.results, data.decisions)
+    return folder
 
 
 def window_seconds(data: LedgerData, elapsed_seconds: float) -> float:

@@ -1,0 +1,50 @@
+"""The command that hands a run to other tools: export."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from energysweep.cli.common import add_carbon, add_command, add_run_folder, grid_of, path, run_folder
+from energysweep.core.runfolder import LEDGER
+from energysweep.core.terminal import note, say
+from energysweep.export.formats import FORMATS
+
+
+def add(commands: Any) -> None:
+    """Add it to the command line."""
+    parser = add_command(commands, "export", _export, "writes a run in the formats of other tools")
+    parser.epilog = " ".join(f"{row.name} {row.does}." for row in FORMATS.values())
+    add_run_folder(parser)
+    parser.add_argument(
+        "--format", metavar="FORMAT", required=True, choices=FORMATS, help=f"One of {', '.join(FORMATS)}; see below."
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FILE_OR_DIR",
+        type=path,
+        help="It is written to this file, or into this folder; by default into the run's folder.",
+    )
+    parser.add_argument("--force", action="store_true", help="Files that are there already are replaced.")
+    add_carbon(parser)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from energysweep.export.formats import export
+    from energysweep.export.run import Exported, Options
+    from energysweep.ledger.model import open_text
+    from energysweep.ledger.store import read_ledger
+    from energysweep.ledger.summary import summarise
+    from energysweep.report.not_measured import damage_lines
+
+    grid = grid_of(arguments)
+    data = read_ledger(run_folder(arguments.folder) / LEDGER)
+    summary = summarise(data, grid)
+    options = Options(output=arguments.output, force=arguments.force)
+    done = export(arguments.format, Exported(arguments.folder, data, summary), options)
+    for line in done:
+        say(line)
+    for problem in (*damage_lines(summary), open_text(summary.extent)):
+        if problem:
+            note(f"energysweep: {problem}")
+    return 0

@@ -61,6 +61,7 @@ study-docs: $(INSTALLED)  ## docs/study.md and its extracts, from what `make stu
 
 docs: $(INSTALLED)  ## documents that are made from code
 	$(BIN)/python -c "from energysweep.core.metrics import markdown; print(markdown(), end='')" > docs/metrics.md
+	$(BIN)/python -c "from pathlib import Path; from energysweep.cli.schemas import write; write(Path('docs/json'))"
 	$(BIN)/energysweep dashboards export deploy/grafana/dashboards
 
 charts: $(INSTALLED)  ## the dashboards and rules that the chart energysweep carries: a chart cannot read files outside of its folder

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from energysweep import __version__
-from energysweep.cli import exporting, host, monitoring, planning, reports, runs, searching, submit, sweeping
+from energysweep.cli import exporting, host, itself, monitoring, planning, reports, runs, searching, submit, sweeping
 from energysweep.cli.common import EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED, Parser, fail
 from energysweep.core.errors import EnergysweepError, InputError, MeterUnavailable
 
@@ -47,16 +47,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"energysweep {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-    for group in (
-        sweeping,
-        planning,
-        submit,
-        reports,
-        runs,
-        exporting,
-        searching,
-        monitoring,
-        host,
-    ):  # in the order of --help
+    # In the order of --help.
+    for group in (sweeping, planning, submit, reports, runs, exporting, searching, monitoring, host, itself):
         group.add(commands)
     return parser

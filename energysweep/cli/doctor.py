@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from energysweep.core.errors import MeterUnavailable
 from energysweep.core.host import BYTES_PER_GIB, confines
-from energysweep.core.terminal import say
 from energysweep.meters import KINDS, Device, Host, Opened, Processors, energy_between, open_meters, processors
 from energysweep.meters.kinds import Kind, is_model
 
@@ -130,10 +130,53 @@ def render(report: Report) -> str:
     )
 
 
-def main(meters: Sequence[str] = ("auto",)) -> int:
-    """Writes the report to stdout; the exit status is 0, whatever it says."""
-    say(render(examine(meters)))
-    return 0
+def answer(report: Report) -> dict[str, Any]:
+    """The report for other programs, as ``cli/shapes_of_sweeps.py`` says."""
+    cpus = report.cpus
+    return {
+        "host": {
+            "kernel": report.kernel,
+            "boot_id": report.boot_id,
+            "processors": None
+            if cpus is None
+            else {
+                "model": cpus.model,
+                "sockets": cpus.sockets,
+                "logical_cpus": cpus.logical_cpus,
+                "is_virtual": cpus.is_virtual,
+                "memory_bytes": cpus.memory_bytes,
+            },
+            "in_container": report.in_container,
+            "confines": list(report.confines),
+        },
+        "kinds": [
+            {
+                "kind": each.kind.name,
+                "gives": each.kind.doctor,
+                "available": each.reason is None,
+                "devices": [_device(device) for device in each.devices],
+                "reason": each.reason,
+                "hint": each.hint,
+            }
+            for each in report.kinds
+        ],
+        "meters": report.summary,
+        "devices": [
+            {
+                **_device(each.device),
+                "source": each.device.source,
+                "power_watts": each.watts,
+                "estimated": is_model(each.device.source),
+                "problem": each.problem or ("the counter was reset" if each.watts is None else None),
+            }
+            for each in report.devices
+        ],
+        "packages": report.packages,
+    }
+
+
+def _device(device: Device) -> dict[str, Any]:
+    return {"name": device.name, "component": device.component, "index": device.index}
 
 
 def _examine_kind(kind: Kind, host: Host) -> KindReport:

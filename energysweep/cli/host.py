@@ -9,10 +9,11 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+from energysweep.cli.answering import add_json, say_answer
 from energysweep.cli.common import add_command, add_file_sd, fail, path, port, seconds
 from energysweep.core.errors import AgentRunning, one_line
 from energysweep.core.inputs import is_host
-from energysweep.core.terminal import note
+from energysweep.core.terminal import note, say
 
 
 def add(commands: Any) -> None:
@@ -66,6 +67,7 @@ def add(commands: Any) -> None:
         commands, "doctor", _doctor, "says which meters this host has, which it lacks, and how to get them"
     )
     _add_meter(doctor)
+    add_json(doctor)
 
 
 def _add_meter(parser: argparse.ArgumentParser) -> None:
@@ -155,6 +157,11 @@ def _detach() -> Callable[[], None]:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    from energysweep.cli import doctor
+    from energysweep.cli.doctor import answer, examine, render
 
-    return doctor.main(tuple(arguments.meter or ("auto",)))
+    report = examine(tuple(arguments.meter or ("auto",)))
+    if arguments.json:
+        say_answer("doctor", answer(report))
+    else:
+        say(render(report))
+    return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -11,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from energysweep.cli.answering import add_json, say_answer
 from energysweep.cli.common import add_address, add_command, add_metrics_port, add_set, at_least_one, path, run_folder
 from energysweep.core.errors import InputError, SweepError
 from energysweep.core.runfolder import LEDGER
@@ -66,7 +66,7 @@ def add(commands: Any) -> None:
     add_address(plan)
     add_metrics_port(plan)
     add_set(plan)
-    plan.add_argument("--json", action="store_true", help="One JSON object is printed instead of sentences.")
+    add_json(plan)
 
 
 def add_from(parser: argparse.ArgumentParser, text: str) -> None:
@@ -93,14 +93,14 @@ def _plan(arguments: argparse.Namespace) -> int:
         folders = arguments.earlier
     if not folders:
         if arguments.json:
-            say(json.dumps({"sweep": spec.name, "unknown": f"{_UNKNOWN}.", "plans": []}))
+            say_answer("plan", _json(spec, grid, None, [], [], None, None))
         else:
             say(f"{spec.name}: {count_sentence(spec)}\n{_UNKNOWN}.")
         return 0
     with _named_if_it_fails(pilot):
         found, plans, order = _planned(spec, planned_spec, folders, pilot)
     if arguments.json:
-        say(json.dumps(_json(spec, grid, found, plans, folders, pilot, order), allow_nan=False))
+        say_answer("plan", _json(spec, grid, found, plans, folders, pilot, order))
     else:
         sentences = _sentences(spec, grid, found, plans, folders, pilot, order)
         say("\n".join([f"{spec.name}: {count_sentence(spec)}", *sentences]))
@@ -290,7 +290,7 @@ def _sentences(
 def _json(
     spec: SweepSpec,
     grid: Intensity,
-    found: Evidence,
+    found: Evidence | None,
     plans: list[Planned],
     folders: list[Path],
     pilot: _Piloted | None,
@@ -303,13 +303,14 @@ def _json(
     budget = _budget(spec, grid)
     return {
         "sweep": spec.name,
+        "unknown": f"{_UNKNOWN}." if found is None else None,
         "from": [str(folder) for folder in folders],
         "pilot": None if pilot is None else {"run": str(pilot.folder), "energy_joules": pilot.joules},
-        "trials": found.trials,
-        "configurations": len(found.configurations),
-        "seen": found.seen,
-        "estimated": found.estimated,
-        "notes": list(found.notes),
+        "trials": None if found is None else found.trials,
+        "configurations": None if found is None else len(found.configurations),
+        "seen": None if found is None else found.seen,
+        "estimated": None if found is None else found.estimated,
+        "notes": [] if found is None else list(found.notes),
         "order": None if order is None else order.noted(),
         "level": LEVEL,
         "plans": [

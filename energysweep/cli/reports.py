@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
+from dataclasses import asdict
 from typing import Any
 
+from energysweep.cli.answering import add_json, say_answer
 from energysweep.cli.common import add_carbon, add_command, add_run_folder, check_output, grid_of, path, run_folder
 from energysweep.core.errors import InputError, NotWritten
-from energysweep.core.runfolder import LEDGER
+from energysweep.core.runfolder import LEDGER, MADE, REPORT
 from energysweep.core.terminal import say, show
 
 
@@ -28,6 +29,7 @@ def add(commands: Any) -> None:
         metavar="URL",
         help="The page links to the Grafana at URL; by default to the one that the run noted.",
     )
+    add_json(report)
 
     compare = add_command(
         commands, "compare", _compare, "says what several runs answer together, and sets them side by side"
@@ -39,6 +41,7 @@ def add(commands: Any) -> None:
     compare.add_argument(
         "--markdown", metavar="FILE", type=path, help="The combined report is written to FILE as Markdown."
     )
+    add_json(compare)
 
     explain = add_command(
         commands,
@@ -55,47 +58,74 @@ def add(commands: Any) -> None:
         help="TRIAL is its id, a unique beginning of it, or its configuration as reports and dashboards have it."
         " Without it, the decisions of the whole run are counted.",
     )
-    explain.add_argument("--json", action="store_true", help="One JSON object is printed.")
+    add_json(explain)
 
 
-def _report(arguments: argparse.Namespace) -> int:
-    from energysweep.core.inputs import web_address
-    from energysweep.ledger.store import read_ledger
-    from energysweep.report import terminal_table, write_report, write_whole
-
-    grid = grid_of(arguments)
-    # What is wrong with an option is told before anything is written.
+def _check(arguments: argparse.Namespace) -> None:
+    """What is wrong with an option of report is told before anything is written."""
     check_output(arguments.openmetrics, "--openmetrics")
     if arguments.prometheus is not None:
         from energysweep.monitoring.observed import check
 
         check(arguments.prometheus)
     if arguments.grafana is not None:
+        from energysweep.core.inputs import web_address
+
         web_address(arguments.grafana, "--grafana")
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from energysweep.ledger.store import read_ledger
+    from energysweep.report import terminal_table, write_report, write_whole
+
+    grid = grid_of(arguments)
+    _check(arguments)
     data = read_ledger(run_folder(arguments.folder) / LEDGER)
     try:
         summary = write_report(arguments.folder, data, grid, arguments.grafana)
     except NotWritten as error:
-        show(terminal_table(error.summary))
+        if not arguments.json:
+            show(terminal_table(error.summary))
         raise
-    show(terminal_table(summary))
-    say(f"report: {arguments.folder / 'report.html'}")
+    if not arguments.json:
+        show(terminal_table(summary))
+        say(f"report: {arguments.folder / REPORT}")
+    said: dict[str, Any] = {
+        "files": {name: str(arguments.folder / name) for name in MADE},
+        "openmetrics": None,
+        "prometheus": None,
+        "summary": summary.to_dict(),
+    }
     if arguments.openmetrics is not None:
         from energysweep.monitoring.openmetrics import openmetrics
 
         write_whole(arguments.openmetrics, openmetrics(data, grid))
-        say(f"series: {arguments.openmetrics}")
+        said["openmetrics"] = str(arguments.openmetrics)
+        if not arguments.json:
+            say(f"series: {arguments.openmetrics}")
     if arguments.prometheus is not None:
         from energysweep.monitoring.observed import observe, observed_table
 
-        show(observed_table(observe(summary, arguments.prometheus)))
+        observed = observe(summary, arguments.prometheus)
+        said["prometheus"] = [asdict(trial) for trial in observed.trials]
+        if not arguments.json:
+            show(observed_table(observed))
+    if arguments.json:
+        say_answer("report", said)
     return 0
 
 
 def _compare(arguments: argparse.Namespace) -> int:
     from energysweep.ledger.copies import without_copies
     from energysweep.ledger.store import read_ledger
-    from energysweep.report import combined_html, combined_markdown, combined_table, summarise, write_whole
+    from energysweep.report import (
+        combined_dict,
+        combined_html,
+        combined_markdown,
+        combined_table,
+        summarise,
+        write_whole,
+    )
 
     grid = grid_of(arguments)
     check_output(arguments.html, "--html")
@@ -111,6 +141,11 @@ def _compare(arguments: argparse.Namespace) -> int:
         write_whole(arguments.html, combined_html(summaries, found.notes))
     if arguments.markdown:
         write_whole(arguments.markdown, combined_markdown(summaries, found.notes))
+    if arguments.json:
+        files = {"html": arguments.html, "markdown": arguments.markdown}
+        written = {kind: None if file is None else str(file) for kind, file in files.items()}
+        say_answer("compare", combined_dict(summaries, found.notes) | written)
+        return 0
     show(combined_table(summaries, found.notes))
     if arguments.html:
         say(f"report: {arguments.html}")
@@ -128,13 +163,13 @@ def _explain(arguments: argparse.Namespace) -> int:
     if arguments.trial is None:
         choices = explain_run(data)
         if arguments.json:
-            say(json.dumps(choices.to_dict(), indent=2, default=str))
+            say_answer("explain", choices.to_dict())
         else:
             show(choices_text(choices))
         return 0
     receipt = explain(data, arguments.trial, grid)
     if arguments.json:
-        say(json.dumps(receipt.to_dict(), indent=2, default=str))
+        say_answer("explain", receipt.to_dict())
     else:
         show(receipt_text(receipt))
     return 0

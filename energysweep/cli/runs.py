@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from energysweep.cli.answering import add_json, say_answer
 from energysweep.cli.common import EXIT_FAILED, add_command, path
 from energysweep.core.errors import InputError
 from energysweep.core.terminal import note, say, show
@@ -26,7 +26,7 @@ def add(commands: Any) -> None:
         default=Path("results"),
         help="The runs below DIR are listed; those below results by default.",
     )
-    listing.add_argument("--json", action="store_true", help="One JSON object is printed.")
+    add_json(listing)
 
     account = add_command(
         commands, "account", _account, "adds runs up, so that all that the meters saw is there once and has an owner"
@@ -41,7 +41,7 @@ def add(commands: Any) -> None:
         help="What the runs are charged is divided by this; by owner by default.",
     )
     how = account.add_mutually_exclusive_group()
-    how.add_argument("--json", action="store_true", help="One JSON object is printed.")
+    add_json(how)
     how.add_argument("--csv", action="store_true", help="A CSV file is printed, whose column of joules adds up.")
 
 
@@ -52,7 +52,7 @@ def _list(arguments: argparse.Namespace) -> int:
     found = runs_below([arguments.folder])
     runs = listed(found.read)
     if arguments.json:
-        say(json.dumps(runs_dict(runs, found.problems), indent=2, allow_nan=False))
+        say_answer("list", runs_dict(runs, found.problems))
     elif runs:
         show(runs_table(runs))
     elif not found.problems:
@@ -71,7 +71,7 @@ def _account(arguments: argparse.Namespace) -> int:
     added = account(found.read, arguments.by)
     code = _told(found.problems)
     if arguments.json:
-        say(json.dumps(account_dict(added, found.problems), indent=2, allow_nan=False))
+        say_answer("account", account_dict(added, found.problems))
     elif arguments.csv:
         say(account_csv(added), end="")
     else:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from energysweep.cli.answering import add_json, say_answer
 from energysweep.cli.common import add_command, at_least_one, count, path, run_folder
 from energysweep.cli.planning import add_from, evidence_of
 from energysweep.core.errors import InputError
@@ -87,7 +87,7 @@ def add(commands: Any) -> None:
         type=_joules,
         help="The sweep has a budget of JOULES for its trials and their starts; by default none.",
     )
-    rehearse.add_argument("--json", action="store_true", help="One JSON object is printed instead of sentences.")
+    add_json(rehearse)
 
 
 def _rehearse(arguments: argparse.Namespace) -> int:
@@ -115,25 +115,25 @@ def _rehearse(arguments: argparse.Namespace) -> int:
         budget_joules=arguments.budget,
     )
     if arguments.json:
-        say(
-            json.dumps(
-                {
-                    **{name: value for name, value in asdict(found).items() if name not in _NOT_TOLD},
-                    "ratio": found.ratio,
-                    "budget_joules": arguments.budget,
-                    "stopped_by_budget": found.is_stopped,
-                    "low": interval.low,
-                    "high": interval.high,
-                    "startup_joules": curves.startup_joules,
-                    "resume_joules": curves.resume_joules,
-                    "stopped": curves.stopped,
-                    "left_out": curves.left_out,
-                    "estimated": curves.estimated,
-                    "order": order.noted() if order is not None and order.of else None,
-                },
-                allow_nan=False,
-            )
-        )
+        said = {
+            "of": curves.of,
+            "metric": objective.metric,
+            "mode": objective.mode,
+            "target": objective.target,
+            **{name: value for name, value in asdict(found).items() if name not in _NOT_TOLD},
+            "ratio": found.ratio,
+            "budget_joules": arguments.budget,
+            "stopped_by_budget": found.is_stopped,
+            "low": interval.low,
+            "high": interval.high,
+            "startup_joules": curves.startup_joules,
+            "resume_joules": curves.resume_joules,
+            "stopped": curves.stopped,
+            "left_out": curves.left_out,
+            "estimated": curves.estimated,
+            "order": order.noted() if order is not None and order.of else None,
+        }
+        say_answer("rehearse", said)
     else:
         by = [f"{order.sentence[0].upper()}{order.sentence[1:]}."] if order is not None and order.of else []
         say("\n".join([*_sentences(curves, objective, found, interval), *by]))

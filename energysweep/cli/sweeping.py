@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from energysweep.cli.answering import add_json, say_answer
 from energysweep.cli.common import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -25,6 +25,7 @@ from energysweep.cli.common import (
 )
 from energysweep.cli.planning import UNKNOWN_LENGTH, add_from, evidence_of
 from energysweep.core.errors import InputError
+from energysweep.core.jsontext import json_text
 from energysweep.core.terminal import flush, note, say, show
 
 if TYPE_CHECKING:
@@ -72,9 +73,11 @@ def add(commands: Any) -> None:
     validate.add_argument(
         "--address", metavar="ADDR", help="The Ray cluster at ADDR is asked whether it could run the trials."
     )
-    validate.add_argument(
+    how = validate.add_mutually_exclusive_group()
+    how.add_argument(
         "--schema", action="store_true", help="The JSON Schema of sweep files is printed instead, for editors."
     )
+    add_json(how)
     add_set(validate)
 
 
@@ -210,7 +213,7 @@ def _validate(arguments: argparse.Namespace) -> int:
     from energysweep.sweepfile import check_search, check_workload, count_sentence, json_schema, load_spec
 
     if arguments.schema:
-        say(json.dumps(json_schema(), indent=2))
+        say(json_text(json_schema()))
         return 0
     if arguments.sweep is None:
         raise InputError("validate needs a sweep's file, or --schema")
@@ -221,9 +224,42 @@ def _validate(arguments: argparse.Namespace) -> int:
         from energysweep.driver.run import check_cluster
 
         check_cluster(spec, arguments.address)
+    if arguments.json:
+        say_answer("validate", _valid(spec, arguments.address))
+        return 0
     say(f"{spec.name}: {count_sentence(spec)}")
     if spec.space is not None:
         from energysweep.sweepfile.defined import names_sentence
 
         say(names_sentence(spec))
     return 0
+
+
+def _valid(spec: SweepSpec, address: str | None) -> dict[str, Any]:
+    """What is said of a sweep that can be run."""
+    from energysweep.sweepfile import count_sentence, trial_count, varying
+
+    count = trial_count(spec)
+    made = None
+    if spec.space is not None:
+        from energysweep.sweepfile.defined import made_names
+
+        made = dict(zip(("always", "sometimes"), made_names(spec), strict=True))
+    return {
+        "sweep": spec.name,
+        "sentence": count_sentence(spec),
+        "configurations": count.configurations,
+        "repeats": count.repeats,
+        "hardware": count.hardware,
+        "stages": count.stages,
+        "trials": count.trials,
+        "expected_trials": count.expected_trials,
+        "estimated": count.expected_trials < count.trials,
+        "varying": list(varying(spec)),
+        "made": made,
+        "objective": spec.objective.metric,
+        "target": spec.objective.target,
+        "search": spec.search.algorithm,
+        "scheduler": spec.scheduler.type,
+        "address": address,
+    }

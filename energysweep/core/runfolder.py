@@ -14,6 +14,7 @@ REPORT: Final = "report.html"
 TRIALS: Final = "trials.csv"
 CONFIGURATIONS: Final = "configurations.csv"
 SUMMARY: Final = "summary.json"
+MADE: Final = (TRIALS, CONFIGURATIONS, SUMMARY, REPORT)  # of the ledger, by `energysweep report`
 COPY: Final = "energysweep"  # in the sweep's storage: a folder with copies of what may travel of these
 OWN: Final = frozenset(
     {
@@ -24,10 +25,7 @@ OWN: Final = frozenset(
         RUN_KEY,
         DRIVER_LOCK,
         RAY_LOG,
-        REPORT,
-        TRIALS,
-        CONFIGURATIONS,
-        SUMMARY,
+        *MADE,
     }
 )
 """What energysweep itself keeps there, and nobody else may replace."""

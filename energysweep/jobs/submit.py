@@ -17,7 +17,7 @@ from ray.runtime_env import RuntimeEnv
 
 from energysweep.core.errors import EnergysweepError, InputError, SweepError, one_line
 from energysweep.core.inputs import is_file
-from energysweep.core.runfolder import CONFIGURATIONS, COPY, LEDGER, REPORT, SUMMARY, TRIALS
+from energysweep.core.runfolder import COPY, LEDGER, MADE
 from energysweep.driver.run import checked_id, new_id
 from energysweep.driver.storage import Copied, inside, shown
 from energysweep.jobs.fetch import bring, unpack
@@ -242,7 +242,7 @@ def _fetch_by_log(job: Job, folder: Path, note: Say) -> None:
 
 def _report(folder: Path, note: Say) -> None:
     """Make the report here: a page that somebody else's machine sent is not to be opened in a browser."""
-    for name in (REPORT, TRIALS, CONFIGURATIONS, SUMMARY):
+    for name in MADE:
         (folder / name).unlink(missing_ok=True)
     try:
         write_report(folder, read_ledger(folder / LEDGER))

@@ -14,8 +14,8 @@ from typing import Any, Final, Literal, get_args
 
 from energysweep.core.buckets import BY_NAME, CHARGED, TRIALS
 from energysweep.core.carbon import Intensity
+from energysweep.core.jsontext import jsonable
 from energysweep.core.text import count_text, energy_text
-from energysweep.ledger.balance import finite
 from energysweep.ledger.budget import Budget
 from energysweep.ledger.copies import Named, by_run, copies_text, merged
 from energysweep.ledger.months import Months, month_of
@@ -112,7 +112,7 @@ class Account:
     def to_dict(self) -> dict[str, Any]:
         """For JSON, schema version 1."""
         seen = self.once
-        said: dict[str, Any] = finite(
+        said: dict[str, Any] = jsonable(
             {
                 "schema_version": SCHEMA_VERSION,
                 "by": self.by,

@@ -94,17 +94,6 @@ def spread_dict(spread: Spread | None) -> dict[str, Any] | None:
     return None if spread is None else {"mean": spread.mean, "std": spread.std, "n": spread.n}
 
 
-def finite(value: Any) -> Any:
-    """The same without NaN and infinity: JSON knows neither, and a parameter may be one."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return value
-
-
 # The balance: where the energy went, what metered it, and when nobody looked -----------------------------------------
 
 

@@ -197,6 +197,7 @@ class ConfigurationSummary:
             "pareto": self.pareto,
             "tied_with_cheapest": self.tied_with_cheapest,
             "source": self.source,
+            "estimated": self.estimated,
         }
 
 
@@ -247,4 +248,5 @@ class StageSummary:
             "objective": spread_dict(self.objective),
             "energy_joules": with_geometric_mean(self.energy_joules),
             "total_energy_joules": self.total_energy_joules,
+            "estimated": self.estimated,
         }

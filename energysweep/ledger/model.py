@@ -15,10 +15,11 @@ from energysweep.analysis import Effects, Quantity, all_effects, multitask, pret
 from energysweep.analysis.early_stopping import Saved
 from energysweep.analysis.intervals import Estimate
 from energysweep.core.carbon import Intensity
+from energysweep.core.jsontext import jsonable
 from energysweep.core.objective import Objective
 from energysweep.core.records import OPEN, PILOT
 from energysweep.core.text import count_text
-from energysweep.ledger.balance import MeterSummary, Part, Totals, finite
+from energysweep.ledger.balance import MeterSummary, Part, Totals
 from energysweep.ledger.budget import STOPPED, Budget, Charge
 from energysweep.ledger.configurations import ConfigurationSummary, StageSummary, with_geometric_mean
 from energysweep.ledger.ranking import same_work
@@ -283,6 +284,7 @@ class Summary:
             "owner": self.owner,
             "tags": list(self.tags),
             "status": self.status,
+            "estimated": self.estimated,
             "started": None if self.started_at is None else datetime.fromtimestamp(self.started_at, UTC).isoformat(),
             "duration_seconds": self.duration_seconds,
             "objective": None if self.objective is None else asdict(self.objective),
@@ -301,7 +303,7 @@ class Summary:
             "budget": {kind: each._asdict() for kind, each in self.budget_charges.items()} or None,
             "price": self.budget.price if self.budget is not None else None,
         }
-        said: dict[str, Any] = finite(summary)
+        said: dict[str, Any] = jsonable(summary)
         return said
 
     def _analyses(self) -> dict[str, Any]:

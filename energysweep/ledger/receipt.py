@@ -11,9 +11,10 @@ from typing import Any, Final
 from energysweep.core.buckets import BUCKETS, LEASE_APART, WORK_BUCKETS
 from energysweep.core.carbon import Intensity
 from energysweep.core.errors import InputError
+from energysweep.core.jsontext import jsonable
 from energysweep.core.naming import parse
 from energysweep.core.records import AttemptRow, EnergyRow, LeaseRow
-from energysweep.ledger.balance import MeterSummary, finite, meter
+from energysweep.ledger.balance import MeterSummary, meter
 from energysweep.ledger.decisions import Told, counted, told
 from energysweep.ledger.model import Summary
 from energysweep.ledger.run_state import RunState
@@ -119,7 +120,7 @@ class Receipt:
     def to_dict(self) -> dict[str, Any]:
         """As one object of JSON; numbers are not rounded, and what is missing is null."""
         trial = self.trial
-        said: dict[str, Any] = finite(
+        said: dict[str, Any] = jsonable(
             {
                 "run_id": self.sweep,
                 "trial": trial.trial,
@@ -148,18 +149,21 @@ class RunChoices:
     Attributes:
         counts: how often what was decided of trials, and by which rule.
         of_run: what was decided of the run itself, in order.
+        estimated: their joules are partly of an estimate.
     """
 
     sweep: str
     counts: tuple[tuple[str, str, int], ...]
     of_run: tuple[Told, ...]
     damage: tuple[str, ...]
+    estimated: bool
 
     def to_dict(self) -> dict[str, Any]:
         """As one object of JSON."""
-        said: dict[str, Any] = finite(
+        said: dict[str, Any] = jsonable(
             {
                 "run_id": self.sweep,
+                "estimated": self.estimated,
                 "counts": [{"what": what, "why": why, "number": number} for what, why, number in self.counts],
                 "decisions": [each.to_dict() for each in self.of_run],
                 "damage": list(self.damage),
@@ -177,6 +181,7 @@ def explain_run(data: LedgerData) -> RunChoices:
         counts=tuple((what, why, number) for (what, why), number in counts.items()),
         of_run=told(state.decisions_of(""), estimated=state.estimated),
         damage=tuple(data.damage),
+        estimated=state.estimated,
     )
 
 

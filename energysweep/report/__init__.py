@@ -13,6 +13,7 @@ from energysweep.ledger.store import LedgerData
 from energysweep.ledger.summary import summarise
 from energysweep.report.compare import (
     Comparison,
+    combined_dict,
     combined_html,
     combined_markdown,
     combined_table,
@@ -28,6 +29,7 @@ __all__ = [
     "Receipt",
     "Summary",
     "choices_text",
+    "combined_dict",
     "combined_html",
     "combined_markdown",
     "combined_table",

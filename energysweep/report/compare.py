@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -70,6 +70,16 @@ class Cell:
     configuration: ConfigurationSummary
     joules: float | None
     energy_ratio: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For other programs."""
+        return {
+            "energy_joules": self.joules,
+            "energy_ratio": self.energy_ratio,
+            "reached_target": self.configuration.reached_target,
+            "trials": len(self.configuration.trials),
+            "estimated": self.configuration.estimated,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +290,36 @@ def combined_table(summaries: Sequence[Summary], notes: Sequence[str] = ()) -> R
     note = Text(f"Note: {MEANS_NOTE}", style="dim")
     table = comparison_table(compare(summaries, notes))
     return Group(Text(headline(summaries), style="bold"), Text(), *lines, Text(), table, Text(), note)
+
+
+def combined_dict(summaries: Sequence[Summary], notes: Sequence[str] = ()) -> dict[str, Any]:
+    """The same for other programs."""
+    summaries = told_apart(summaries)
+    comparison = compare(summaries, notes)
+    return {
+        "headline": headline(summaries),
+        "estimated": any(summary.estimated for summary in summaries),
+        "questions": [
+            {"question": each.question, "lines": [asdict(line) for line in each.lines]}
+            for each in study_answers(summaries)
+        ],
+        "at_target": comparison.at_target,
+        "columns": [
+            {
+                "title": column.title,
+                "run_id": column.summary.sweep,
+                "shared": place in comparison.shared,
+                "differs": column.differs,
+            }
+            for place, column in enumerate(comparison.columns)
+        ],
+        "rows": [
+            {"config": row.config, "cells": [None if cell is None else cell.to_dict() for cell in row.cells]}
+            for row in comparison.rows
+        ],
+        "warnings": list(comparison.warnings),
+        "runs": [summary.to_dict() for summary in summaries],
+    }
 
 
 def combined_markdown(summaries: Sequence[Summary], notes: Sequence[str] = ()) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from energysweep.core.errors import EnergysweepError
+from energysweep.core.jsontext import json_text
 from energysweep.core.objective import number
 from energysweep.core.text import NOT_AVAILABLE
 from energysweep.ledger.balance import Spread, joules_of
@@ -61,7 +62,7 @@ def configurations_csv(summary: Summary) -> str:
 
 def summary_json(summary: Summary) -> str:
     """summary.json, schema version 1."""
-    return json.dumps(summary.to_dict(), indent=2, allow_nan=False, default=str) + "\n"
+    return json_text(summary.to_dict()) + "\n"
 
 
 def _trial_row(trial: TrialSummary, with_stage: bool) -> Row:

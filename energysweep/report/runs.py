@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from energysweep.core.buckets import BY_NAME, CHARGED, TRIALS
+from energysweep.core.jsontext import jsonable
 from energysweep.core.text import NOT_AVAILABLE, count_text, emissions_text, energy_text, number_text, percent_text
 from energysweep.ledger.account import Account, Charges
-from energysweep.ledger.balance import finite
 from energysweep.ledger.copies import Named
 from energysweep.ledger.summary import summarise
 from energysweep.report.files import Row, csv_text
@@ -62,7 +62,7 @@ def listed(given: Iterable[Named]) -> list[Listed]:
 
 def runs_dict(runs: Sequence[Listed], problems: Sequence[str]) -> dict[str, Any]:
     """For JSON, schema version 1."""
-    said: dict[str, Any] = finite(
+    said: dict[str, Any] = jsonable(
         {"schema_version": SCHEMA_VERSION, "runs": [asdict(run) for run in runs], "problems": list(problems)}
     )
     return said

@@ -294,11 +294,17 @@ def named(spec: SweepSpec) -> str:
     return str(spec.space).rpartition("/")[2]
 
 
-def names_sentence(spec: SweepSpec) -> str:
-    """``space.py:space makes optimizer.name, layers.0; in some configurations layers.1``."""
+def made_names(spec: SweepSpec) -> tuple[list[str], list[str]]:
+    """The parameters that the function makes: in every configuration, and in some."""
     always, sometimes = (
         [leaf.name for leaf in made(spec).leaves if bool(leaf.conditions) is some] for some in (False, True)
     )
+    return always, sometimes
+
+
+def names_sentence(spec: SweepSpec) -> str:
+    """``space.py:space makes optimizer.name, layers.0; in some configurations layers.1``."""
+    always, sometimes = made_names(spec)
     return f"{named(spec)} makes {listed(always)}" + (
         f"; in some configurations {listed(sometimes)}" if sometimes else ""
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import energysweep
 from energysweep.cli import _parser, main
 from tests.support.broken_specs import BROKEN, GOOD, WORK
 
@@ -188,3 +189,10 @@ def test_what_help_says_is_sentences(parser: argparse.ArgumentParser) -> None:
             assert [line for line in lines if not re.fullmatch(r"[a-z]+s .+\.", line)] == []  # after the command's name
         elif action.dest not in ("help", "version"):
             assert re.fullmatch(r"[A-Z].+ .+\.", action.help or ""), action.dest
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"energysweep {energysweep.__version__}\n"

@@ -14,11 +14,11 @@ from energysweep.cli import main
 from energysweep.core.buckets import BUCKETS
 from energysweep.core.errors import InputError
 from energysweep.core.records import DecisionRow
-from energysweep.core.runfolder import LEDGER
-from energysweep.ledger.store import Ledger, LedgerData
+from energysweep.ledger.store import LedgerData
 from energysweep.report import explain, summarise
 from energysweep.report.terminal import receipt_lines
 from tests.support.example import CRASHED, HOST, PRUNED, WINDOW, example
+from tests.support.ledgers import write_ledger
 
 
 def lines_of(data: LedgerData, trial: str = CRASHED) -> list[str]:
@@ -193,13 +193,13 @@ def test_a_run_without_trials_says_so() -> None:
 
 def test_markup_and_tabs_in_what_the_user_named_stay_text(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     data = example(extra={"note": "[red]a\tb[/red]"})
-    write(tmp_path, data)
+    write_ledger(tmp_path, data)
     assert main(["explain", str(tmp_path), CRASHED]) == 0
     assert r'note="[red]a\tb[/red]"' in capsys.readouterr().out
 
 
 def test_the_command_prints_the_receipt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write(tmp_path, example())
+    write_ledger(tmp_path, example())
     assert main(["explain", str(tmp_path), CRASHED]) == 0
     printed = capsys.readouterr()
     assert "Receipt of trial t-0.01-64-1 of mnist" in printed.out
@@ -209,17 +209,10 @@ def test_the_command_prints_the_receipt(tmp_path: Path, capsys: pytest.CaptureFi
 def test_the_command_refuses_what_is_no_trial_or_no_run_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write(tmp_path, example())
+    write_ledger(tmp_path, example())
     assert main(["explain", str(tmp_path), "nonsense"]) == 2
     assert main(["explain", str(tmp_path / "missing"), CRASHED]) == 2
     assert "Traceback" not in capsys.readouterr().err
-
-
-def write(folder: Path, data: LedgerData) -> None:
-    with Ledger.create(folder / LEDGER) as ledger:
-        ledger.note(**data.run)
-        ledger.merge(data.energy, data.meters, data.leases, data.samples)
-        ledger.record(data.trials, data.attempts, data.results, data.decisions)
 
 
 def test_a_receipt_says_what_became_of_the_trial_and_by_which_numbers() -> None:
@@ -243,7 +236,7 @@ def test_the_command_counts_a_run_s_decisions_and_gives_json(
 ) -> None:
     run = DecisionRow(99, 1_700_000_099.0, "", "ended", "run", None, None, 2000.0, {})
     data = example()
-    write(tmp_path, replace(data, decisions=[*data.decisions, run]))
+    write_ledger(tmp_path, replace(data, decisions=[*data.decisions, run]))
     assert main(["explain", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "  2023-11-14 22:14:59.000 UTC  the run ended at 2,000 J" in out
@@ -262,6 +255,6 @@ def test_the_command_counts_a_run_s_decisions_and_gives_json(
 def test_a_run_of_an_older_energysweep_says_that_it_noted_no_decisions(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write(tmp_path, replace(example(), decisions=[]))
+    write_ledger(tmp_path, replace(example(), decisions=[]))
     assert main(["explain", str(tmp_path)]) == 0
     assert "None about a trial is noted" in capsys.readouterr().out

@@ -7,10 +7,11 @@ from pathlib import Path
 import pynvml
 import pytest
 
-from energysweep.cli import doctor
+from energysweep.cli import doctor, main
 from energysweep.core.errors import InputError
 from energysweep.meters import Host
 from tests.meters.test_choose import NO_NVML
+from tests.support.answers import checked
 from tests.support.fake_clock import FakeClock
 from tests.support.fake_nvml import FakeGpu, FakeNvml
 from tests.support.fake_powercap import FakePowercap, two_packages
@@ -57,6 +58,18 @@ def test_a_counter_that_fails_is_said_to_fail(tmp_path: Path) -> None:
     assert "cpu package-1, by rapl: no reading (" in doctor.render(examine(tmp_path, tree, NO_NVML))
 
 
+def test_other_programs_are_told_the_same(tmp_path: Path) -> None:
+    tree = two_packages(tmp_path / "sys")
+    tree.make_unreadable("intel-rapl:1")
+    said = checked("doctor", doctor.answer(examine(tmp_path, tree, NO_NVML)))
+    one, other = (device for device in said["devices"] if device["component"] == "cpu")
+    assert (one["name"], one["source"], one["power_watts"], one["estimated"]) == ("package-0", "rapl", 10.0, False)
+    assert (other["power_watts"], one["problem"]) == (None, None)
+    assert other["problem"]
+    nvml = next(each for each in said["kinds"] if each["kind"] == "nvml_counter")
+    assert (nvml["available"], nvml["devices"], nvml["reason"]) == (False, [], "NVML library not found")
+
+
 def test_a_meter_that_is_asked_for_and_not_there_is_no_error_for_the_doctor(tmp_path: Path) -> None:
     host = Host(tmp_path / "sys", write_proc(tmp_path / "proc"), tmp_path / "no-mount", FakeClock(), NO_NVML)
     report = doctor.examine(["rapl"], host, sleep=lambda _seconds: None)
@@ -101,5 +114,5 @@ def test_an_unknown_kind_is_an_input_error(tmp_path: Path) -> None:
 
 
 def test_the_doctor_of_this_very_machine_ends_well(capsys: pytest.CaptureFixture[str]) -> None:
-    assert doctor.main() == 0
+    assert main(["doctor"]) == 0
     assert "What a sweep would use here" in capsys.readouterr().out

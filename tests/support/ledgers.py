@@ -10,8 +10,8 @@ from energysweep.ledger.store import Ledger, LedgerData
 
 
 def write_ledger(folder: Path, data: LedgerData) -> Path:
-    """A new folder with this ledger: to all that only read, a run's folder."""
-    folder.mkdir()
+    """A folder with this ledger: to all that only read, a run's folder."""
+    folder.mkdir(exist_ok=True)
     with Ledger.create(folder / LEDGER, **data.run) as ledger:
         ledger.merge(data.energy, data.meters, data.leases, data.samples)
         ledger.record(data.trials, data.attempts, data.results, data.decisions)

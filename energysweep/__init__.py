@@ -6,8 +6,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from energysweep.agent.tracking import Measurement, track
+    from energysweep.agent.tracking import track
     from energysweep.core.phases import startup
+    from energysweep.core.spending import Measurement, spent
     from energysweep.driver.run import Run, run
     from energysweep.sweepfile import SweepSpec, load_spec
     from energysweep.tune.trial import metered
@@ -16,17 +17,18 @@ __version__ = "0.1.0"
 
 # Imported when first used: an agent needs no Ray, and a command line that only prints its help neither.
 _HOMES = {
-    "Measurement": "energysweep.agent.tracking",
+    "Measurement": "energysweep.core.spending",
     "Run": "energysweep.driver.run",
     "SweepSpec": "energysweep.sweepfile",
     "load_spec": "energysweep.sweepfile",
     "metered": "energysweep.tune.trial",
     "run": "energysweep.driver.run",
+    "spent": "energysweep.core.spending",
     "startup": "energysweep.core.phases",
     "track": "energysweep.agent.tracking",
 }
 
-__all__ = ["Measurement", "Run", "SweepSpec", "__version__", "load_spec", "metered", "run", "startup", "track"]
+__all__ = ["Measurement", "Run", "SweepSpec", "__version__", "load_spec", "metered", "run", "spent", "startup", "track"]
 
 
 def __getattr__(name: str) -> Any:

@@ -32,6 +32,26 @@ def a_block() -> None:
     assert_type(measured.emissions_grams, float | None)
 
 
+def what_was_spent() -> None:
+    so_far = energysweep.spent()
+    assert_type(so_far, Measurement | None)
+
+
+@energysweep.track("prepare", then=print)
+def prepare(data: list[int], *, twice: bool = False) -> int:
+    return sum(data) * (2 if twice else 1)
+
+
+@energysweep.track("fetch")
+async def fetch(name: str) -> bytes:
+    return name.encode()
+
+
+async def decorated() -> None:
+    assert_type(prepare([1], twice=True), int)
+    assert_type(await fetch("x"), bytes)
+
+
 def a_start_up() -> None:
     with energysweep.startup():
         pass

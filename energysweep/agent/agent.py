@@ -273,13 +273,24 @@ class Agent:
         """
         with self.lock:
             lease = self._held(lease_id, speaker)
-            if self.host.clock() - self._observer.read_at >= READ_AT_MOST_EVERY_SECONDS:
-                self._observe()
+            self._observe_if_due()
             account = self.windows[lease.run].trial(lease.trial)
             account.note_results(results or {})
             watts = account.power_since_report(self.counters)
             self._note_change()
             return account.energy()._replace(power_watts=watts)
+
+    def spent(self, lease_id: str, speaker: int | None = None) -> Energy:
+        """What the lease's trial has cost until now, as a report would tell it; counts as none.
+
+        Raises:
+            LeaseRefused: there is no such open lease, or a later connection has taken it over.
+        """
+        with self.lock:
+            lease = self._held(lease_id, speaker)
+            self._observe_if_due()
+            self._note_change()  # what is told here is known to the next agent, too
+            return self.windows[lease.run].trial(lease.trial).energy()
 
     def close_lease(self, run: str, lease_id: str, speaker: int | None = None) -> Energy:
         """Take a last reading and close the lease; closing it again only tells what the trial has cost.
@@ -373,12 +384,17 @@ class Agent:
             self._books.book(interval)
             self._keeper.changed |= bool(self._books.open_windows())
 
+    def _observe_if_due(self) -> bool:
+        """Read the meters, unless they were read a moment ago."""
+        is_due = self.host.clock() - self._observer.read_at >= READ_AT_MOST_EVERY_SECONDS
+        if is_due:
+            self._observe()
+        return is_due
+
     def _bring_up(self) -> None:
         """Bring everything up to now, and read the meters if that is due."""
-        now = self.host.clock()
-        if now - self._observer.read_at >= READ_AT_MOST_EVERY_SECONDS:
-            self._observe()
-        elif now - self._observer.advanced >= SCAN_AT_MOST_EVERY_SECONDS:
+        is_scanned = self._observe_if_due()
+        if not is_scanned and self.host.clock() - self._observer.advanced >= SCAN_AT_MOST_EVERY_SECONDS:
             self._observer.advance()
 
     def _held(self, lease_id: str, speaker: int | None) -> Lease:

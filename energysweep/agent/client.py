@@ -35,8 +35,8 @@ class Spent:
         active_energy_joules: of that, the active energy.
         startup_joules: what its start-up drew; apart.
         power_watts: of its work, mean since the report before, by the readings that both are of; None if not known.
-        held_seconds, covered_seconds, least_covered_seconds: when it was closed: how long the lease was open, and for
-            how long of that the meters have told something, as a mean over devices and of the worst of them.
+        held_seconds, covered_seconds, least_covered_seconds: when it was asked for or closed: how long the lease was
+            open, and for how long of that the meters have told something, as a mean over devices and of the worst.
     """
 
     energy_joules: float
@@ -46,6 +46,11 @@ class Spent:
     held_seconds: float = 0.0
     covered_seconds: float = 0.0
     least_covered_seconds: float = 0.0
+
+    @property
+    def is_known(self) -> bool:
+        """Whether any meter has told anything of it: where none has, it is not 0 but unknown."""
+        return self.covered_seconds > 0 or self.energy_joules > 0
 
     def plus(self, other: Spent) -> Spent:
         """This, and what was spent elsewhere."""
@@ -345,6 +350,14 @@ class Lease:
         with _bounds_told():
             request = protocol.Report(lease=self.id, results=dict(results or {}))
         return _spent(self._client.ask(request))
+
+    def ask(self) -> Spent:
+        """What the trial has cost until now, as a report would tell it; counts as none. Power is not told.
+
+        Raises:
+            AgentUnreachable, LeaseRefused
+        """
+        return _spent(self._client.ask(protocol.Ask(lease=self.id)))
 
     def change_phase(self, *, in_startup: bool) -> None:
         """Tell that it is in start-up from now on, or works; waits until the agent has seen what was used so far.

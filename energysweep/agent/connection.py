@@ -136,9 +136,9 @@ class Connection(socketserver.StreamRequestHandler):
             return {}
         if self.root is None:
             raise LeaseRefused("say hello first")
-        if isinstance(request, protocol.Open | protocol.Report | protocol.Close):
+        if isinstance(request, protocol.Open | protocol.Report | protocol.Ask | protocol.Close):
             answer = _joules(self._lease(request, self.root))
-            coverage = self.agent.coverage(self.run, request.lease) if request.op == "close" else None
+            coverage = self.agent.coverage(self.run, request.lease) if request.op in {"ask", "close"} else None
             return answer if coverage is None else answer | coverage._asdict()
         if isinstance(request, protocol.Phase | protocol.Elsewhere):
             self._note(request)
@@ -174,7 +174,7 @@ class Connection(socketserver.StreamRequestHandler):
         self.server.stay(self.connection)
         return answer
 
-    def _lease(self, request: protocol.Open | protocol.Report | protocol.Close, root: Root) -> Energy:
+    def _lease(self, request: protocol.Open | protocol.Report | protocol.Ask | protocol.Close, root: Root) -> Energy:
         if isinstance(request, protocol.Open):
             if len(self.leases) >= MOST_LEASES_OF_CONNECTION and request.lease not in self.leases:
                 raise LeaseRefused(f"a connection holds at most {MOST_LEASES_OF_CONNECTION} leases")
@@ -196,6 +196,8 @@ class Connection(socketserver.StreamRequestHandler):
         self._check_own(request.lease)
         if isinstance(request, protocol.Report):
             return self.agent.report(request.lease, request.results, self.number)
+        if isinstance(request, protocol.Ask):
+            return self.agent.spent(request.lease, self.number)
         self.leases.discard(request.lease)
         return self.agent.close_lease(self.run, request.lease, self.number)
 

@@ -184,6 +184,13 @@ class Report(_Request):
     results: Annotated[dict[Name, MetricValue], Field(max_length=SHOWN_RESULTS)] = {}
 
 
+class Ask(_Request):
+    """Ask what the lease's trial has cost, and report nothing."""
+
+    op: Literal["ask"] = "ask"
+    lease: Name
+
+
 class Close(_Request):
     """Close a lease of this connection."""
 
@@ -234,7 +241,7 @@ class Retire(_Request):
 
 RunRequest = CloseTrial | Update | Agents | CloseWindow
 """What a driver asks for its run; ``operations`` carries it out."""
-Request = Hello | Prove | Open | Phase | Elsewhere | Report | Close | RunRequest | Retire
+Request = Hello | Prove | Open | Phase | Elsewhere | Report | Ask | Close | RunRequest | Retire
 REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="op")])
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import logging
 import os
 import secrets
+import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar, cast
 
 from pydantic import ValidationError
 
@@ -19,46 +22,20 @@ from energysweep.agent.client import AgentClient, Lease, Spent
 from energysweep.agent.lifecycle import connect
 from energysweep.agent.proof import new_key
 from energysweep.agent.protocol import Hello, Open, first_problem, label
-from energysweep.core import carbon
+from energysweep.core import carbon, spending
 from energysweep.core.errors import AgentError, AgentUnreachable, EnergysweepError, InputError, one_line
+from energysweep.core.spending import Measurement
 from energysweep.meters.visible_gpus import name_gpus
 
 _MOST_UNCOUNTED_SECONDS = 0.5  # at the end of a block a counter may still stand for its next step
 _MOST_UNCOVERED_PART = 0.1
 
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
 log = logging.getLogger(__name__)
 
 
-@dataclass
-class Measurement:
-    """What a piece of code has cost; filled in when its block ends, None before, and None if it was not measured.
-
-    Attributes:
-        name: as given.
-        energy_joules: what its work drew, and its share of the idle floor for the CPUs that it reserved.
-        active_energy_joules: of that, what its work drew.
-        duration_seconds: how long it took.
-        emissions_grams: CO2e of its energy.
-        source: which meters measured it, and why not better ones. A sentence; says so where it is an estimate, and why
-            where it was not measured.
-    """
-
-    name: str
-    energy_joules: float | None = None
-    active_energy_joules: float | None = None
-    duration_seconds: float | None = None
-    emissions_grams: float | None = None
-    source: str = ""
-
-    @property
-    def power_watts(self) -> float | None:
-        """Mean power, None before the end and where nothing was measured."""
-        if self.energy_joules is None or not self.duration_seconds:
-            return None
-        return self.energy_joules / self.duration_seconds
-
-
-@contextmanager
 def track(
     name: str,
     *,
@@ -69,13 +46,21 @@ def track(
     region: str | None = None,
     grams_per_kwh: float | None = None,
     pue: float = 1.0,
-) -> Iterator[Measurement]:
-    """Meter the block: this process and its children, and nobody else on the host.
+    then: Callable[[Measurement], object] | None = None,
+) -> Tracking:
+    """Meter a block, or each call of a function: this process and its children, and nobody else on the host.
+
+    ``with track("preprocess") as measured: ...`` gives the Measurement, which is filled in when the block ends; what it
+    has cost so far, ``energysweep.spent()`` tells. ``@track("preprocess", then=print)`` makes each call of a function a
+    block of its own, and gives its Measurement to ``then``. Of an ``async def``, a call lasts from its first step to
+    its end, with all that other tasks do meanwhile. A generator is refused: between its steps its caller works, and
+    would be metered with it.
 
     It uses the agent of this host; where none runs, it starts one, which ends some time after the last block.
-    Blocks may be nested, and be open in several threads at once: each sees all that the process and its children draw
-    while it is open, so an inner block's joules are part of the outer one's. A block inside a trial takes nothing from
-    the trial.
+    Blocks may be nested, and be open in several threads or tasks at once: CPU time of a process cannot be told apart by
+    who asked for it, so each sees all that the process and its children draw while it is open. An inner block's joules
+    are part of the outer one's; those of two at the same time are in both, and are no sum: only the host's own account,
+    which has every joule once, adds up. A block inside a trial takes nothing from the trial.
 
     Once the block has begun, nothing that goes wrong with its metering stops it. What could not be measured is None,
     and a warning says why.
@@ -86,51 +71,111 @@ def track(
         gpus: GPUs that it uses, as ``CUDA_VISIBLE_DEVICES`` takes them: UUIDs, or numbers as this process sees them.
         meters: ``auto`` or kinds of meters, if an agent has to be started.
         country, region, grams_per_kwh, pue: the grid; the world's average by default.
-
-    Yields:
-        Measurement: to be read after the block.
+        then: called with the Measurement of each block when it has ended, also where an error has ended it.
 
     Raises:
-        AgentUnreachable, LeaseRefused: before the block begins.
-        InputError: no such zone or meter; a name, CPUs or GPUs that cannot be.
+        AgentUnreachable, LeaseRefused: when a block begins, before it does.
+        InputError: no such zone or meter; a name, CPUs or GPUs that cannot be (when a block begins); something to
+            decorate that has no calls to meter.
     """
-    grid = carbon.resolve(country, region, grams_per_kwh, pue)
-    sweep = Sweep(grams_per_kwh=grid.grams_per_kwh, zone=grid.zone, carbon_source=grid.source, pue=grid.pue)
-    measured = Measurement(name)
-    block = _Block(name, sweep, cpus, gpus, meters)
-    block.begin()
-    try:
-        began = time.monotonic()
-        try:
-            yield measured
-        finally:
-            measured.duration_seconds = time.monotonic() - began
-            measured.source = block.source
-            try:
-                spent = block.end(measured.duration_seconds)
-            except EnergysweepError as error:
-                measured.source = f"not measured: {error}"
-                log.warning("the block %s is not measured: %s", one_line(name), error)
-            else:
-                measured.energy_joules = spent.energy_joules
-                measured.active_energy_joules = spent.active_energy_joules
-                measured.emissions_grams = grid.emissions_grams(spent.energy_joules)
-                if problem := _missing(spent):
-                    measured.source = f"{measured.source}; {problem}"
-                    log.warning("of the block %s joules are missing: %s", one_line(name), problem)
-    finally:
-        block.close()
+    if not isinstance(name, str):  # also where ``@track`` stands without a call
+        raise InputError('the first argument is a name: track("preprocess")', key="track: name")
+
+    def begin() -> _Block:
+        grid = carbon.resolve(country, region, grams_per_kwh, pue)
+        return _Block(name, grid, cpus, gpus, meters)
+
+    return Tracking(begin, then)
+
+
+class Tracking(contextlib.AbstractContextManager[Measurement]):
+    """What ``track`` gives: enter it for one block after the other, or decorate a function with it.
+
+    Args:
+        make: makes a block that has not begun.
+        then: called with what each has cost.
+    """
+
+    def __init__(self, make: Callable[[], _Block], then: Callable[[Measurement], object] | None) -> None:
+        self._make, self._then = make, then
+        self._block: _Block | None = None
+
+    def __enter__(self) -> Measurement:
+        if self._block is not None:
+            raise InputError("this block is open; call energysweep.track again for another one")
+        block = self._make()
+        block.begin()
+        self._block = block
+        return block.measured
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        if self._block is not None:
+            block, self._block = self._block, None
+            block.end()
+            if self._then is not None:
+                self._then(block.measured)
+
+    def report(self) -> Mapping[str, float]:
+        """What the open block has cost so far, as a trial's result names it, with its power since the last time.
+
+        Only what is known: nothing where no block is open, or its agent does not answer.
+        """
+        return {} if self._block is None else self._block.report()
+
+    def __call__(self, function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+        """The function, each of whose calls is a block.
+
+        Raises:
+            InputError: it has no calls that could be metered.
+        """
+        if problem := _cannot_be_decorated(function):
+            raise InputError(problem, key=f"track: {one_line(getattr(function, '__qualname__', function))}")
+
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def call_async(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> Any:
+                with Tracking(self._make, self._then):
+                    return await function(*args, **kwargs)
+
+            return cast("Callable[_Arguments, _Result]", call_async)
+
+        @functools.wraps(function)
+        def call(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+            with Tracking(self._make, self._then):
+                return function(*args, **kwargs)
+
+        return call
+
+
+def _cannot_be_decorated(function: Any) -> str | None:
+    if isinstance(function, staticmethod | classmethod):
+        return "write track below the line with staticmethod or classmethod, so that it is given the function"
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        return (
+            "a generator's caller works between its steps, and would be metered with it: write `with track(...)` inside"
+            " of it, around what it does itself, or around the loop that takes from it"
+        )
+    if inspect.isclass(function) or not callable(function):
+        return "track decorates a function, or a coroutine function"
+    return None
 
 
 class _Block:
     """The lease of one block, as a run of its own: an inner block may have the same name, and both see what they drew.
 
     Attributes:
-        source: which meters its agent has, and why not better ones.
+        measured: what it has cost; filled in when it ends.
     """
 
-    def __init__(self, name: str, sweep: Sweep, cpus: float, gpus: Sequence[str | int], meters: Sequence[str]) -> None:
+    def __init__(
+        self, name: str, grid: carbon.Intensity, cpus: float, gpus: Sequence[str | int], meters: Sequence[str]
+    ) -> None:
         self._meters = meters
+        self._grid = grid
+        sweep = Sweep(grams_per_kwh=grid.grams_per_kwh, zone=grid.zone, carbon_source=grid.source, pue=grid.pue)
         self._hello = Hello(run=f"track-{secrets.token_hex(8)}", key=new_key(), sweep=sweep)
         self._gpus = name_gpus([str(gpu) for gpu in gpus], os.environ)
         try:
@@ -140,19 +185,29 @@ class _Block:
             place, message = first_problem(error)
             raise InputError(one_line(message), key=f"track: {one_line(place.replace('trial', 'name'))}") from error
         self._request = request
-        self.source = ""
+        self._lock = threading.Lock()  # held by who looks for another agent
+        self._is_over = False
+        self._source = ""
+        self.measured = Measurement(name)
 
     def begin(self) -> None:
-        """From now on it counts: it begins when the agent knows of it."""
+        """From now on it counts: it begins when the agent knows of it.
+
+        Raises:
+            AgentUnreachable, LeaseRefused, InputError
+        """
         self._client = connect(self._hello, self._meters, port=0)
         try:
-            self.source = "; ".join(said for said in (self._client.agent["notes"], self._gpus.problem) if said)
+            self._window = self._client.agent["window"]
+            self._source = "; ".join(said for said in (self._client.agent["notes"], self._gpus.problem) if said)
             if self._gpus.problem:
                 log.warning("a GPU of %s is not measured: %s", one_line(self._request.trial), self._gpus.problem)
             self._lease = self._opened(self._client)
         except BaseException:
             self._client.close()
             raise
+        self._began = time.monotonic()
+        self._open = spending.begin_block(self)
 
     def _opened(self, client: AgentClient) -> Lease:
         request = self._request
@@ -160,19 +215,83 @@ class _Block:
         client.wait(lease.opened)
         return lease
 
-    def end(self, seconds: float) -> Spent:
-        """What it has cost.
+    def spent(self) -> Measurement | None:
+        """What it has cost so far; None while its agent does not answer, and before a meter has told anything."""
+        now = self._asked(Lease.ask)
+        if now is None or not now.is_known:
+            return None
+        return Measurement(
+            self.measured.name,
+            now.energy_joules,
+            now.active_energy_joules,
+            time.monotonic() - self._began,
+            self._grid.emissions_grams(now.energy_joules),
+            self._source,
+        )
+
+    def report(self) -> dict[str, float]:
+        """The same by the names of a trial's results, with the mean power since the report before."""
+        now = self._asked(Lease.report)
+        if now is None or not (now.is_known or now.power_watts):
+            return {}
+        told = {
+            "energy_joules": now.energy_joules,
+            "active_energy_joules": now.active_energy_joules,
+            "power_watts": now.power_watts,
+            "emissions_grams": self._grid.emissions_grams(now.energy_joules),
+        }
+        return {name: value for name, value in told.items() if value is not None}
+
+    def _asked(self, ask: Callable[[Lease], Spent]) -> Spent | None:
+        try:
+            return self._from_agent(ask)
+        except EnergysweepError:  # it is told at the end, if it is still so
+            return None
+
+    def _from_agent(self, ask: Callable[[Lease], Spent]) -> Spent:
+        lease = self._lease
+        try:
+            return ask(lease)
+        except AgentUnreachable:
+            with self._lock:
+                if self._lease is lease:
+                    self._find_again()
+            return ask(self._lease)
+
+    def end(self) -> None:
+        """It has ended: fill in what it has cost, or why that is not known, and disconnect. Raises nothing."""
+        spending.end_block(self._open)
+        measured = self.measured
+        measured.duration_seconds = time.monotonic() - self._began
+        measured.source = self._source
+        name = one_line(measured.name)
+        try:
+            spent = self._closed(measured.duration_seconds)
+        except EnergysweepError as error:
+            measured.source = f"not measured: {error}"
+            log.warning("the block %s is not measured: %s", name, error)
+            return
+        finally:
+            self._is_over = True
+            self._client.close()
+        measured.energy_joules = spent.energy_joules
+        measured.active_energy_joules = spent.active_energy_joules
+        measured.emissions_grams = self._grid.emissions_grams(spent.energy_joules)
+        if problem := _missing(spent):
+            measured.source = f"{measured.source}; {problem}"
+            log.warning("of the block %s joules are missing: %s", name, problem)
+
+    def _closed(self, seconds: float) -> Spent:
+        """What it has cost in the end.
 
         Args:
             seconds: how long it has taken.
 
         Raises:
             AgentError: it has not been measured, or not for all the time.
+            InputError: the agent that is there now has other meters.
         """
-        try:
-            spent = self._lease.close()
-        except AgentUnreachable:
-            spent = self._found_again().close()
+        spent = self._from_agent(Lease.close)
         with contextlib.suppress(AgentError):  # it has all that matters
             self._client.close_window()
         if spent.held_seconds < seconds - _MOST_UNCOUNTED_SECONDS:
@@ -183,18 +302,15 @@ class _Block:
             )
         return spent
 
-    def _found_again(self) -> Lease:
+    def _find_again(self) -> None:
         """The lease at the agent that has taken the place of the one that has gone, which may know it."""
-        window = self._client.agent["window"]
+        if self._is_over:
+            raise AgentError("it has ended")
         self._client.close()
         self._client = connect(self._hello, self._meters, port=0)
-        if self._client.agent["window"] != window:
+        if self._client.agent["window"] != self._window:
             raise AgentError("its agent has gone, and what it knew with it")
-        return self._opened(self._client)
-
-    def close(self) -> None:
-        """Disconnect."""
-        self._client.close()
+        self._lease = self._opened(self._client)
 
 
 def _missing(spent: Spent) -> str | None:

@@ -23,8 +23,8 @@ from energysweep.core.errors import AgentError, AgentUnreachable, LedgerError, o
 from energysweep.driver.asking import HURRIED_SECONDS, LOOK_SECONDS, AllAtOnce, Silence
 from energysweep.ledger.intake import Intake
 from energysweep.ledger.run_state import RunState
+from energysweep.tune.metering import UNMEASURED, Metering
 from energysweep.tune.registry import Registry
-from energysweep.tune.trial import UNMEASURED, Metering
 
 log = logging.getLogger("ray.energysweep")  # into the run folder's ray.log, with Ray's own words
 

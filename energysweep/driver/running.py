@@ -38,9 +38,9 @@ from energysweep.searching.ordering import Order
 from energysweep.searching.revising import Revising
 from energysweep.searching.schedulers import Decided
 from energysweep.sweepfile import SweepSpec
+from energysweep.tune.metering import Metering
 from energysweep.tune.points import Checkpoints, because, row_text
 from energysweep.tune.registry import Registry
-from energysweep.tune.trial import Metering
 
 # The run -------------------------------------------------------------------------------------------------------------
 

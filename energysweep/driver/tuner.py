@@ -25,9 +25,10 @@ from energysweep.searching.budget import Group, Spending
 from energysweep.searching.ordering import Order
 from energysweep.searching.within_budget import AsksWithinBudget, BudgetSpent, WithinBudget
 from energysweep.sweepfile import SweepSpec
+from energysweep.tune.metering import Metering
 from energysweep.tune.points import KEY, Checkpoints, wrap
 from energysweep.tune.trainable import can_be_reused
-from energysweep.tune.trial import Metering, metered_class
+from energysweep.tune.trial import metered_class
 
 _MOST_WAITING = 200  # as many trials as Tune has wait itself
 

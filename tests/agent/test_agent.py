@@ -87,6 +87,43 @@ def test_reports_are_coalesced_and_a_close_is_not(host: FakeHost) -> None:
     assert host.agent.close_lease("r", lease).joules == pytest.approx(101)
 
 
+def test_who_asks_is_told_what_a_report_would_tell_and_reports_nothing(host: FakeHost) -> None:
+    pid = host.tree.fork()
+    host.agent.open_window("r", {"cpu": 20})
+    host.agent.open_lease("r", "l", "t", host.tree.of(pid), 4, {}, in_startup=True)
+    host.work(1.0, {pid: 1.0})
+    assert host.agent.spent("l") == (0.0, 0.0, 100.0, None)  # all of it is start-up
+    host.agent.change_phase("l", in_startup=False)
+    host.agent.report("l")
+    told = []
+    for _ in range(4):
+        host.work(0.5, {pid: 1.0})
+        told.append(host.agent.spent("l"))
+    readings = host.meter.readings
+    assert host.agent.spent("l") == told[-1]
+    assert host.meter.readings == readings  # it was read at this moment
+    assert [each.joules for each in told] == pytest.approx([50, 100, 150, 200])
+    host.wait(0.01)
+    report = host.agent.report("l")
+    assert (report.joules, report.active_joules) == (told[-1].joules, told[-1].active_joules)
+    assert report.power_watts == pytest.approx(100)  # since the report before, whoever has asked in between
+    assert host.agent.windows["r"].trials["t"].reports == 2
+
+
+def test_asking_reads_the_meters_at_most_ten_times_a_second(host: FakeHost) -> None:
+    pid = host.tree.fork()
+    host.agent.open_window("r")
+    lease = host.open("t", pid)
+    before = host.meter.readings
+    told = []
+    for _ in range(100):
+        host.work(0.01, {pid: 1.0})
+        told.append(host.agent.spent(lease).joules)
+    assert 9 <= host.meter.readings - before <= 10
+    assert told == sorted(told)
+    assert host.agent.report(lease).joules >= told[-1]
+
+
 def test_a_lease_gets_the_work_of_its_children_also_of_those_that_no_scan_saw(host: FakeHost) -> None:
     worker, other = host.tree.fork(), host.tree.fork()
     host.agent.open_window("r")
@@ -131,6 +168,8 @@ def test_what_does_not_exist_is_refused(host: FakeHost) -> None:
         host.agent.open_lease("r", "l", "t", root, 1, {})
     with pytest.raises(LeaseRefused, match="lease l is not open"):
         host.agent.report("l")
+    with pytest.raises(LeaseRefused, match="lease l is not open"):
+        host.agent.spent("l")
     with pytest.raises(LeaseRefused, match="has no lease l"):
         host.agent.close_lease("r", "l")
     with pytest.raises(LeaseRefused, match="has no window"):

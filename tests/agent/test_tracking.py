@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import inspect
 import os
 import re
 import signal
@@ -12,13 +14,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from energysweep import Measurement, track
+from energysweep import Measurement, spent, track
 from energysweep.agent.agent import Agent
 from energysweep.agent.server import AgentServer
 from energysweep.core.errors import InputError
@@ -110,6 +112,111 @@ def test_nested_blocks_of_the_same_name_each_see_what_they_drew(meters: list[str
     assert outer.energy_joules <= 100 * whole + 1
 
 
+def test_a_block_tells_what_it_has_spent_so_far(meters: list[str]) -> None:
+    with track("outer", meters=meters, grams_per_kwh=360) as outer:
+        burn(0.3)
+        so_far = [spent()]
+        with track("inner", meters=meters):
+            burn(0.2)
+            inner = spent()
+        burn(0.2)
+        so_far.append(spent())
+    assert spent() is None
+    assert inner is not None
+    assert inner.name == "inner"
+    first, second = so_far
+    assert first is not None
+    assert second is not None
+    assert (first.name, first.source) == ("outer", outer.source)
+    joules = [first.energy_joules, second.energy_joules, outer.energy_joules]
+    assert joules == sorted(joules)
+    assert 0 < joules[0] < joules[2]
+    assert second.emissions_grams == pytest.approx(second.energy_joules * 360 / 3.6e6)
+    assert 0 < first.duration_seconds < second.duration_seconds < outer.duration_seconds
+    assert second.power_watts == pytest.approx(second.energy_joules / second.duration_seconds)
+
+
+def test_a_decorated_function_is_metered_at_each_call(meters: list[str]) -> None:
+    told: list[Measurement] = []
+
+    @track("double", meters=meters, then=told.append)
+    def double(number: float, *, fails: bool = False) -> float:
+        """Twice."""
+        burn(0.2)
+        if fails:
+            raise ZeroDivisionError
+        inner = double(number / 2) if number > 2 else number / 2  # a call of its own inside
+        return 4 * inner if number > 2 else 2 * number
+
+    assert (double.__name__, double.__doc__) == ("double", "Twice.")
+    assert double(1.0) == 2.0
+    (first,) = told
+    assert first.name == "double"
+    assert (first.energy_joules or 0) > 0
+    double(3.0)
+    _, inner, outer = told
+    assert outer.energy_joules >= inner.energy_joules
+    with pytest.raises(ZeroDivisionError):
+        double(1.0, fails=True)
+    assert (told[-1].energy_joules or 0) > 0
+    assert len(told) == 4
+
+
+def test_a_decorated_coroutine_is_metered_until_it_ends(meters: list[str]) -> None:
+    told: list[Measurement] = []
+
+    @track("answer", meters=meters, then=told.append)
+    async def answer(number: int) -> Measurement | None:
+        await asyncio.sleep(0)  # others go on
+        burn(0.2)
+        await asyncio.sleep(0)
+        return spent() if number else None
+
+    async def both() -> list[Measurement | None]:
+        return list(await asyncio.gather(answer(0), answer(1)))
+
+    nothing, so_far = asyncio.run(both())
+    assert nothing is None
+    assert so_far is not None
+    assert so_far.name == "answer"
+    assert inspect.iscoroutinefunction(answer)
+    # Each was open while the other worked, too.
+    assert all(each.duration_seconds > 0.4 and each.energy_joules > 0 for each in told)
+
+
+def test_what_has_no_calls_to_meter_is_refused() -> None:
+    def generate() -> Iterator[int]:
+        yield 1
+
+    async def generate_async() -> AsyncIterator[int]:
+        yield 1
+
+    decorate: Any = track("x")
+    for function in (generate, generate_async):
+        with pytest.raises(InputError, match=r"generate.*: a generator's caller works between its steps"):
+            decorate(function)
+    make_classmethod: Any = classmethod
+    for nothing in (staticmethod(generate), make_classmethod(generate), Measurement, 1):
+        with pytest.raises(InputError, match="track"):
+            decorate(nothing)
+    bare: Any = track
+    with pytest.raises(InputError, match=r'track: name: the first argument is a name: track\("preprocess"\)'):
+        bare(generate)
+
+
+def test_a_block_is_open_once_at_a_time_and_may_be_entered_again(meters: list[str]) -> None:
+    block = track("again", meters=meters)
+    assert block.report() == {}
+    with block as first, pytest.raises(InputError, match=r"call energysweep\.track again"), block:
+        pytest.fail("it is open")
+    with block as second:
+        burn(0.2)
+        report = block.report()
+    assert first is not second
+    assert (second.energy_joules or 0) >= report["energy_joules"] > 0
+    assert set(report) == {"energy_joules", "active_energy_joules", "power_watts", "emissions_grams"}
+
+
 def test_blocks_in_threads_each_see_what_the_process_drew_meanwhile(meters: list[str]) -> None:
     measured = {}
     inside, over = threading.Barrier(3), threading.Event()
@@ -173,8 +280,13 @@ def test_a_block_whose_agent_is_killed_is_measured_by_the_next_one(meters: list[
     began = time.monotonic()
     with track("block", meters=meters) as measured:
         burn(0.3)
+        before = spent()
         kill_agent(agent_home)
         burn(0.3)
+        after = spent()  # it asks for the next agent, too
+    assert before is not None
+    assert after is not None
+    assert 0 < before.energy_joules < after.energy_joules <= measured.energy_joules
     assert measured.energy_joules is not None
     assert measured.energy_joules > 100 * 0.6 / (os.cpu_count() or 1) * 0.8
     assert measured.energy_joules <= 100 * (time.monotonic() - began) + 1
@@ -199,10 +311,12 @@ def test_a_block_whose_agent_is_gone_with_all_it_knew_is_not_measured_and_says_s
         kill_agent(agent_home)
         for state in agent_home.glob("*state*.json"):
             state.unlink()
+        assert spent() is None
         raise ZeroDivisionError  # the block's own error goes on
 
     with pytest.raises(ZeroDivisionError), track("block", meters=meters) as measured:
         lose_agent_and_fail()
+    assert spent() is None
     assert not_measured(measured, caplog) == "its agent has gone, and what it knew with it"
 
 
@@ -233,7 +347,7 @@ def test_a_block_of_which_no_meter_told_anything_is_not_measured(
 ) -> None:
     monkeypatch.setenv("ENERGYSWEEP_SOCKET", str(standing.socket_path))  # its agent has no meter
     with track("block") as measured:
-        pass
+        assert spent() is None  # and not 0
     assert not_measured(measured, caplog).startswith("no meter has told anything in its ")
 
 

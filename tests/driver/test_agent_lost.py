@@ -28,7 +28,7 @@ from energysweep.driver.run import Run
 from energysweep.ledger.intake import Intake
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import Ledger
-from energysweep.tune.trial import Metering
+from energysweep.tune.metering import Metering
 from tests.support.fake_clock import FakeClock
 from tests.support.sweeps import TRACE, read_ledger
 

@@ -15,7 +15,8 @@ from energysweep.agent.lifecycle import connect
 from energysweep.agent.protocol import Hello
 from energysweep.core.records import EnergyRow
 from energysweep.driver.run import Run
-from energysweep.tune.trial import Metering, metered_class
+from energysweep.tune.metering import Metering
+from energysweep.tune.trial import metered_class
 from tests.support.sweeps import plain_ray
 from tests.support.web import get
 

@@ -21,7 +21,8 @@ import energysweep
 from energysweep.agent.lifecycle import connect
 from energysweep.agent.protocol import Hello
 from energysweep.core.records import EnergyRow, MeterRow
-from energysweep.tune.trial import Metering, metered_class
+from energysweep.tune.metering import Metering
+from energysweep.tune.trial import metered_class
 from tests.conftest import home_of_an_agent
 from tests.driver.test_resume import wait_for
 from tests.support.sweeps import TRACE, plain_ray
@@ -107,6 +108,42 @@ def test_the_results_of_ones_own_tuner_carry_the_energy(meters: tuple[str, ...],
     energies = results[1].metrics_dataframe["energy_joules"].tolist()
     assert energies == sorted(energies)
     assert results[0].metrics["trial_id"] != results[1].metrics["trial_id"]
+
+
+def ask_and_report(config: dict[str, float]) -> None:
+    import time
+
+    for _ in range(4):
+        asked = []
+        for _ in range(3):
+            end = time.process_time() + 0.05
+            while time.process_time() < end:
+                pass
+            asked.append(energysweep.spent())
+        joules = [math.nan if each is None else each.energy_joules for each in asked]
+        name, source = ("", "") if asked[-1] is None else (asked[-1].name, asked[-1].source)
+        tune.report({"asked": json.dumps(joules), "name": name, "source": source})
+
+
+def test_a_trial_is_told_what_it_has_spent_and_its_next_report_says_no_less(
+    meters: tuple[str, ...], tmp_path: Path
+) -> None:
+    trainable = energysweep.metered(ask_and_report, meters=meters, grams_per_kwh=360)
+    run_config = tune.RunConfig(storage_path=str(tmp_path), verbose=0)
+    (result,) = tune.Tuner(trainable, run_config=run_config).fit()
+    assert result.error is None
+    assert result.metrics["name"] == result.metrics["trial_id"]
+    assert result.metrics["source"].startswith("meters: cpu by replay")
+    in_order = [
+        joules
+        for asked, reported in result.metrics_dataframe[["asked", "energy_joules"]].values.tolist()
+        for joules in (*json.loads(asked), reported)
+    ]
+    known = [joules for joules in in_order if not math.isnan(joules)]
+    assert in_order[-4:] == known[-4:]  # at the beginning no meter may have told anything
+    assert known == sorted(known)
+    assert known[-1] > 0
+    assert energysweep.spent() is None
 
 
 def report_much(config: dict[str, float]) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
+from ray.air._internal import usage
 from ray.tune import Callback, Trainable
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
@@ -84,7 +87,7 @@ class Tune:
             spec, name, storage, self._trainable, recorder, self._gate, stage, checkpoints, spending, self._order
         )
         self._said = 0
-        with self._signals.with_tune():
+        with self._signals.with_tune(), _uncounted():
             try:
                 return _last_checkpoints(tuner.fit(), storage)
             except BudgetSpent:
@@ -213,6 +216,22 @@ def _make_tuner(
         ),
     )
     return tuner, scheduler, stop
+
+
+@contextmanager
+def _uncounted() -> Iterator[None]:
+    """Without the count of callbacks for Ray's usage statistics, unless somebody has turned those on.
+
+    Ray (2.60) counts them also while those are off, and imports MLflow and W&B for it where they are installed, which
+    takes seconds.
+    """
+    before = usage.tag_callbacks
+    if os.environ.get("RAY_USAGE_STATS_ENABLED") == "0":  # as ``session.connected`` has it
+        usage.tag_callbacks = lambda callbacks: False
+    try:
+        yield
+    finally:
+        usage.tag_callbacks = before
 
 
 def _most_there() -> int:

@@ -46,6 +46,7 @@ def _parser() -> Parser:
         prog="energysweep", description="Hyperparameter sweeps with their cost in joules and grams of CO2e."
     )
     parser.add_argument("--version", action="version", version=f"energysweep {__version__}")
+    parser.set_defaults(parser=parser)  # for completion
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
     # In the order of --help.
     for group in (sweeping, planning, submit, reports, runs, exporting, searching, monitoring, host, itself):

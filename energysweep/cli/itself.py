@@ -1,13 +1,16 @@
-"""Commands about the command line itself: schema."""
+"""Commands about the command line itself: schema, completion."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final
 
 from energysweep.cli.answering import VERSIONS
-from energysweep.cli.common import add_command
+from energysweep.cli.common import add_command, path
 from energysweep.core.terminal import say
+
+_FOLDERS: Final = ("DIR", "RUN_DIR")  # what options and arguments call a folder
 
 
 def add(commands: Any) -> None:
@@ -20,9 +23,34 @@ def add(commands: Any) -> None:
         help=f"COMMAND is {', '.join(sorted(VERSIONS))}; summary is a run's summary.json.",
     )
 
+    completion = add_command(commands, "completion", _completion, "prints what lets a shell complete command lines")
+    completion.add_argument(
+        "shell", metavar="SHELL", choices=("bash", "zsh", "fish"), help="SHELL is bash, zsh or fish."
+    )
+
 
 def _schema(arguments: argparse.Namespace) -> int:
     from energysweep.cli.schemas import schema_text
 
     say(schema_text(arguments.answer), end="")
     return 0
+
+
+def _completion(arguments: argparse.Namespace) -> int:
+    import shtab
+
+    for action in _given(arguments.parser):
+        if action.type is path:
+            action.complete = shtab.DIRECTORY if action.metavar in _FOLDERS else shtab.FILE  # type: ignore[attr-defined]
+    say(shtab.complete(arguments.parser, arguments.shell), end="")
+    return 0
+
+
+def _given(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """All that can be given to a command, or to one of its own; argparse lists that nowhere else."""
+    for action in parser._actions:  # noqa: SLF001
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+            for each in action.choices.values():
+                yield from _given(each)
+        else:
+            yield action

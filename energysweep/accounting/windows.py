@@ -128,6 +128,7 @@ class SavedWindow:
     final: list[MeterRow]
     key: str
     peer: str
+    opened_at: float
 
 
 class Window:
@@ -141,6 +142,7 @@ class Window:
         run: the sweep's run id.
         floors: the frozen idle floors, by device name.
         sweep: what the driver says of its sweep, for the dashboards.
+        opened, opened_at: the clock when it was opened, and the wall clock.
         last_seen: the clock when a process of the run was there.
         closed: the clock when it was closed, None while it counts.
         key: the fingerprint of the run's key.
@@ -154,6 +156,7 @@ class Window:
         self.run = run
         self.floors = floors
         self.opened = self.last_seen = host.clock()
+        self.opened_at = host.wall_clock()
         self.closed: float | None = None
         self.sweep = Sweep()
         self.leases: dict[str, Lease] = {}
@@ -186,18 +189,15 @@ class Window:
             self._final,
             self.key,
             self.peer,
+            self.opened_at,
         )
 
     @classmethod
     def restored(cls, saved: SavedWindow, host: Host, counters: Mapping[str, Counter], books: str) -> Window:
         """The window as it was saved, over counters that go on from where they were then."""
         window = cls(saved.run, host, counters, saved.floors, books)
-        window.id, window.opened, window.last_seen, window.closed = (
-            saved.id,
-            saved.opened,
-            saved.last_seen,
-            saved.closed,
-        )
+        window.id, window.opened, window.opened_at = saved.id, saved.opened, saved.opened_at
+        window.last_seen, window.closed = saved.last_seen, saved.closed
         window.sweep, window.leases, window.trials = saved.sweep, saved.leases, saved.trials
         window.revision = saved.revision + _UNSAVED_ANSWERS
         window._opening, window._tally.rows, window._final = saved.opening, saved.rows, saved.final
@@ -381,6 +381,7 @@ class Window:
                 resets=counter.resets - resets,
                 books=self._books,
                 opened_joules=joules,
+                opened_at=self.opened_at,
             )
 
     def lease_rows(self, since: int) -> list[LeaseRow]:

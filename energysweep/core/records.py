@@ -80,6 +80,8 @@ class MeterRow(NamedTuple):
             nobody told (before schema 5).
         opened_joules: what these books had seen of the device when the window was opened: where the ranges from there
             on of two windows in the same books overlap, both have the same joules. None if nobody told.
+        opened_at: when the window was opened, by the host's wall clock; it was open until ``window_seconds`` later.
+            None if nobody told (before schema 5).
     """
 
     host: str
@@ -98,6 +100,7 @@ class MeterRow(NamedTuple):
     resets: Count
     books: str = ""
     opened_joules: Joules | None = None
+    opened_at: UnixTime | None = None
 
 
 class LeaseRow(NamedTuple):

@@ -84,7 +84,8 @@ class Account:
         groups: by their names, those that are charged most first (months in their order); None: nobody noted it.
         charged: all of them together.
         once: what stands apart, and what the meters saw; None if nothing was measured.
-        booked_joules: all parts together; the other side of the balance is ``once.metered_joules``.
+        booked_joules: all parts together, by what was booked; the other side of the balance is what the meters saw,
+            ``once.metered_joules``.
         notes: what cannot be told apart, and what is counted once, for people.
     """
 
@@ -101,6 +102,11 @@ class Account:
         if self.once is None:
             return dict.fromkeys((*NOBODYS, "other_sweeps", "booked_twice"))
         return {**self.once.nobodys, "other_sweeps": self.once.other_sweeps, "booked_twice": self.once.booked_twice}
+
+    @property
+    def apart_estimated(self) -> bool:
+        """Whether what stands apart, and the sum, are estimates: some meter is one, or some overlap of runs."""
+        return self.charged.estimated or (self.once is not None and self.once.estimated_joules > 0)
 
     @property
     def conservation_error_ratio(self) -> float | None:
@@ -125,7 +131,10 @@ class Account:
                     "charged_joules": self.charged.energy_joules,
                     **self.charged.to_dict(),
                     **{f"{name}_joules": joules for name, joules in self.apart.items()},
+                    "apart_estimated": self.apart_estimated,
                     "conservation_error_ratio": self.conservation_error_ratio,
+                    "runs_energy_joules": None if seen is None else seen.runs_joules,
+                    "shared_joules": None if seen is None else seen.shared_joules,
                     "divided_joules": None if seen is None else seen.divided_joules,
                     "overlap_estimated_joules": None if seen is None else seen.estimated_joules,
                 },
@@ -147,43 +156,65 @@ class _Run:
         self.told_startup = any(lease.startup_seconds is not None for lease in data.leases)
         self.estimated = any(is_model(meter.source) for meter in self.meters)
 
-    def seen(self) -> Iterator[Seen]:
-        """What its meters have seen, window by window."""
+    def seen(self, number: int) -> Iterator[Seen]:
+        """What its meters have seen, window by window.
+
+        Args:
+            number: of the run.
+        """
         booked: dict[tuple[str, str, str, str], dict[str, list[float]]] = {}
         for row in self.energy:
             place = (row.host, row.window, row.device, row.source)
             booked.setdefault(place, {}).setdefault(row.bucket, []).append(row.joules)
-        open_for: dict[tuple[str, str], float] = {}
+        times = self._times()
         for meter in self.meters:
-            window = (meter.host, meter.window)
-            open_for[window] = max(open_for.get(window, 0.0), meter.window_seconds)
-        closed = self._closed()
-        for meter in self.meters:
-            place, window = (meter.host, meter.window, meter.device, meter.source), (meter.host, meter.window)
+            place = (meter.host, meter.window, meter.device, meter.source)
             yield Seen(
+                number,
                 (meter.host, meter.device, meter.source),
                 meter.books,
                 meter.opened_joules,
                 meter.joules,
                 {bucket: math.fsum(joules) for bucket, joules in booked.pop(place, {}).items()},
-                closed[window] - open_for[window],
-                closed[window],
+                *times[meter.host, meter.window],
             )
         for (host, _, device, source), buckets in booked.items():  # of a damaged ledger: booked, and not metered
             sums = {bucket: math.fsum(joules) for bucket, joules in buckets.items()}
-            yield Seen((host, device, source), "", None, 0.0, sums, 0.0, 0.0)
+            yield Seen(number, (host, device, source), "", None, 0.0, sums, 0.0, 0.0)
 
-    def _closed(self) -> dict[tuple[str, str], float]:
-        """When each window ended: with the part of the run in which its last lease was opened."""
+    def _times(self) -> dict[tuple[str, str], tuple[float, float]]:
+        """From when to when each window was open, by its host and id.
+
+        Before schema 5 nobody told: it ended with the part of the run in which its last lease was opened, but was open
+        at its first lease, and no longer than it says.
+        """
+        told: dict[tuple[str, str], float] = {}
+        seconds: dict[tuple[str, str], float] = {}
+        for meter in self.meters:
+            window = (meter.host, meter.window)
+            seconds[window] = max(seconds.get(window, 0.0), meter.window_seconds)
+            if meter.opened_at is not None:
+                told[window] = max(told.get(window, 0.0), meter.opened_at)
         noted = [(part["started_at"], part.get("duration_seconds")) for part in self.data.run.get("parts") or ()]
-        parts = sorted((began, began + seconds) for began, seconds in noted if seconds is not None)
-        closed: dict[tuple[str, str], float] = {}
+        parts = sorted((began, began + length) for began, length in noted if length is not None)
+        first: dict[tuple[str, str], float] = {}
+        last: dict[tuple[str, str], float] = {}
         for lease in self.data.leases:
-            ends = [end for began, end in parts if began <= lease.opened_at]
-            told = lease.opened_at + lease.held_seconds if lease.closed_at is None else lease.closed_at
             window = (lease.host, lease.window)
-            closed[window] = max(closed.get(window, 0.0), told, *ends[-1:])
-        return closed
+            ends = [end for began, end in parts if began <= lease.opened_at][-1:]
+            ended = lease.opened_at + lease.held_seconds if lease.closed_at is None else lease.closed_at
+            first[window] = min(first.get(window, lease.opened_at), lease.opened_at)
+            last[window] = max(last.get(window, 0.0), ended, *ends)
+        times: dict[tuple[str, str], tuple[float, float]] = {}
+        for window, length in seconds.items():
+            if window in told:
+                times[window] = (told[window], told[window] + length)
+            elif window in first:
+                end = min(last[window], first[window] + length)
+                times[window] = (end - length, end)
+            else:  # its leases went on in another window: nobody knows, and it is compared with none
+                times[window] = (0.0, 0.0)
+        return times
 
 
 # Its groups ----------------------------------------------------------------------------------------------------------
@@ -290,7 +321,11 @@ def account(given: Iterable[Named], by: By) -> Account:
         for key, part in parts.items():
             groups.setdefault(key, []).append(part)
     charges = {key: _charges(parts) for key, parts in groups.items()}
-    seen = once(each for run in runs for each in run.seen()) if any(run.meters for run in runs) else None
+    seen = (
+        once(each for number, run in enumerate(runs) for each in run.seen(number))
+        if any(run.meters for run in runs)
+        else None
+    )
     charged = _charges([part for run in runs for part in _parts(run, "name").values()])
     booked = None
     if seen is not None:
@@ -323,10 +358,11 @@ def _notes(seen: Once | None, charged: Charges, over_a_month: int) -> Iterator[s
         return energy_text(joules, estimated=charged.estimated)
 
     if seen is not None and seen.estimated_joules > 0:
+        overlap = energy_text(seen.estimated_joules, estimated=True)
         yield (
-            f"What runs at the same time on one host have both seen, {text(seen.estimated_joules)}, is an"
-            " estimate by their times and mean power: the ledger of one is of an older energysweep, or their agents had"
-            " no books in common."
+            f"What runs at the same time on one host have both seen, {overlap}, is an estimate by their times and mean"
+            " power: the ledger of one is of an older energysweep, or their agents had no books in common. So is what"
+            " the meters saw, and what stands apart."
         )
     if seen is not None and seen.divided_joules > 0:
         yield (

@@ -35,7 +35,7 @@ CREATE TABLE meters (
   source TEXT NOT NULL, joules REAL NOT NULL CHECK (joules >= 0), window_seconds REAL NOT NULL,
   covered_seconds REAL NOT NULL, idle_floor_watts REAL, idle_floor_from TEXT NOT NULL, resolution_joules REAL,
   failures INTEGER NOT NULL, resets INTEGER NOT NULL, books TEXT NOT NULL DEFAULT '', opened_joules REAL,
-  PRIMARY KEY (host, window, device, source)) WITHOUT ROWID;
+  opened_at REAL, PRIMARY KEY (host, window, device, source)) WITHOUT ROWID;
 CREATE TABLE leases (
   lease TEXT PRIMARY KEY, host TEXT NOT NULL, window TEXT NOT NULL, node TEXT NOT NULL, trial TEXT NOT NULL,
   attempt INTEGER NOT NULL, pid INTEGER NOT NULL, opened_at REAL NOT NULL, closed_at REAL, held_seconds REAL NOT NULL,
@@ -58,7 +58,7 @@ CREATE TABLE samples (
 """
 
 # What makes a ledger of a version into one of the next. Runs of older energysweeps had no stages, did not tell start-up
-# apart from work, wrote down no decisions, and did not say where a counter stood when a window was opened.
+# apart from work, wrote down no decisions, and did not say when a window was opened and where a counter stood then.
 _UPGRADES: Final = {
     1: ("ALTER TABLE trials ADD COLUMN stage TEXT NOT NULL DEFAULT ''",),
     2: (
@@ -69,6 +69,7 @@ _UPGRADES: Final = {
     4: (
         "ALTER TABLE meters ADD COLUMN books TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE meters ADD COLUMN opened_joules REAL",
+        "ALTER TABLE meters ADD COLUMN opened_at REAL",
     ),
 }
 

@@ -5,7 +5,7 @@ and the tests of balance all take answers here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from energysweep.accounting.counters import STALE_SECONDS, MeanPower
 from energysweep.core.records import EnergyRow, LeaseRow, MeterRow, SampleRow
@@ -109,6 +109,9 @@ class Readings:
 # Into the state of the run, the picture and the ledger ---------------------------------------------------------------
 
 
+_OfLease = TypeVar("_OfLease", EnergyRow, LeaseRow)
+
+
 class Intake:
     """Takes what the agents of one run answer.
 
@@ -145,9 +148,9 @@ class Intake:
             LedgerError: it could not be kept. Then the agent may not be told that it was.
         """
         self.notes[answer["node"]] = answer["notes"]
-        energy = [EnergyRow(*row) for row in answer["energy"]]
+        energy = [self._of_its_window(EnergyRow(*row)) for row in answer["energy"]]
         meters = [MeterRow(*row) for row in answer["meters"]]
-        leases = [self._numbered(LeaseRow(*row)) for row in answer["leases"]]
+        leases = [self._numbered(self._of_its_window(LeaseRow(*row))) for row in answer["leases"]]
         self._state.merge(leases)
         self._state.merge(meters)
         grown = self._state.merge(energy)
@@ -155,6 +158,17 @@ class Intake:
         samples = self.readings.take(answer, drawn, received)
         self._ledger.merge(energy, meters, leases, samples)
         return grown
+
+    def _of_its_window(self, row: _OfLease) -> _OfLease:
+        """The row, of another lease where one of its id is known in another window.
+
+        A client opens its lease by the same id with an agent that has lost its state. As one row it could tell of one
+        of its windows only, and what the other one has seen would be in no account.
+        """
+        known = self._state.leases.get(row.lease)
+        if known is None or (known.host, known.window) == (row.host, row.window):
+            return row
+        return row._replace(lease=f"{row.lease}~{row.window}")
 
     def _numbered(self, lease: LeaseRow) -> LeaseRow:
         return lease._replace(attempt=self._state.attempt_at(lease.trial, lease.opened_at))

@@ -170,7 +170,7 @@ class RunState:
         self._decisions: dict[int, DecisionRow] = {}
         self._decided_of: dict[str, set[int]] = {}  # by trial; of the sweep under the empty name
         self._last_decision = 0
-        self._windows: set[tuple[str, str]] | None = set()  # of leases; None: to be found anew
+        self._windows: set[tuple[str, str]] = set()  # of leases
         self._reports: dict[str, Reports] = {}
         self._leases_of: dict[str, dict[str, None]] = {}
         self._charged: dict[tuple[str, str, str, str, str], int] = {}  # exact, see ``_exact``
@@ -211,7 +211,7 @@ class RunState:
                 elif isinstance(row, LeaseRow):
                     _merge(merging.LEASES, self.leases, row.lease, row)
                     self._leases_of.setdefault(row.trial, {})[row.lease] = None
-                    self._windows = None
+                    self._windows.add((row.host, row.window))
                 elif isinstance(row, MeterRow):
                     _merge(merging.METERS, self.meters, (row.host, row.window, row.device, row.source), row)
                 elif isinstance(row, TrialRow):
@@ -231,6 +231,8 @@ class RunState:
         if known is not None and known.joules >= row.joules:
             return 0.0
         counters[key] = row
+        if row.lease:  # its own row tells of one window; it may have gone on in another
+            self._windows.add((row.host, row.window))
         more = row.joules - (known.joules if known else 0.0)
         bucket = BY_NAME.get(row.bucket)
         if bucket is not None and bucket.is_charged:
@@ -255,9 +257,7 @@ class RunState:
     def windows(self) -> set[tuple[str, str]]:
         """Host and window of those that have held a lease: the others did nothing for the sweep."""
         with self._lock:
-            if self._windows is None:
-                self._windows = {(lease.host, lease.window) for lease in self.leases.values()}
-            return self._windows
+            return set(self._windows)
 
     def in_windows_with_leases(self) -> tuple[list[EnergyRow], list[MeterRow]]:
         """The energy and the meters that are the sweep's to explain."""

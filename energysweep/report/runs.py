@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -116,7 +116,7 @@ def account_table(account: Account, problems: Sequence[str]) -> RenderableType:
         _add(table, [NOT_AVAILABLE if key is None else key, *_cells(charges)])
     _add(table, [""])
     _add(table, ["charged", *_cells(account.charged)])
-    estimated = account.charged.estimated
+    estimated = account.apart_estimated
     blanks = [""] * (2 + len(titles))
     for name, joules in account.apart.items():
         if name != "booked_twice" or joules:
@@ -124,12 +124,25 @@ def account_table(account: Account, problems: Sequence[str]) -> RenderableType:
     seen = None if account.once is None else account.once.metered_joules
     _add(table, ["the meters saw", *blanks, energy_text(seen, estimated=estimated, brief=True), "", ""])
     lines = [f"{_title(name)}: {_about(name)}." for name, joules in account.apart.items() if joules]
-    lines.append(f"Balance: the parts differ from the meters by {percent_text(account.conservation_error_ratio)}.")
+    lines += _balance(account)
     lines += [f"Note: {note}" for note in account.notes]
     if problems:
         lines.append(f"Note: {count_text(len(problems), 'problem')}, told above: not all of every run is in here.")
     # Text, not str: rich would read a user's [brackets] as its own markup.
     return Group(table, Text(), *(Text(line, style="dim") for line in lines))
+
+
+def _balance(account: Account) -> Iterator[str]:
+    """Its two sides, and what stands between it and the runs one by one."""
+    seen = account.once
+    mark = "≈ " if seen is not None and seen.estimated_joules > 0 else ""
+    error = percent_text(account.conservation_error_ratio)
+    yield f"Balance: the parts, by what was booked, differ from what the meters saw by {mark}{error}."
+    if seen is not None and seen.shared_joules + seen.estimated_joules > 0:
+        each = energy_text(seen.runs_joules, estimated=account.charged.estimated, brief=True)
+        taken = [(seen.shared_joules, account.charged.estimated), (seen.estimated_joules, True)]
+        texts = [energy_text(joules, estimated=estimated, brief=True) for joules, estimated in taken if joules > 0]
+        yield f"The runs one by one saw {each}: {' and '.join(texts)} of it several of them, which counts once."
 
 
 def account_dict(account: Account, problems: Sequence[str]) -> dict[str, Any]:
@@ -138,11 +151,20 @@ def account_dict(account: Account, problems: Sequence[str]) -> dict[str, Any]:
 
 
 def account_csv(account: Account) -> str:
-    """One row a group, then what stands apart: the column ``energy_joules`` adds up to what the meters saw."""
+    """One row a group, then what stands apart: the column ``energy_joules`` adds up to what the meters saw.
+
+    The last row says how much several runs have seen: it is counted once, and in no sum.
+    """
     currencies = [f"cost.{currency}" for currency in account.charged.cost]
     rows = [_row(account, "charged", key, charges, currencies) for key, charges in account.groups.items()]
     for name, joules in account.apart.items():
-        rows.append({"part": name, "energy_joules": joules})
+        rows.append({"part": name, "energy_joules": joules, "estimated": account.apart_estimated})
+    if account.once is not None:
+        counted = {
+            "shared_joules": account.once.shared_joules,
+            "overlap_estimated_joules": account.once.estimated_joules,
+        }
+        rows.append({"part": "seen_by_several", **counted})
     return csv_text(rows)
 
 

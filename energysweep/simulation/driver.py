@@ -53,6 +53,7 @@ class Driver:
         self._late: list[dict[str, Any]] = []
         self._intake = Intake(ledger, RunState())
         self._joules: dict[tuple[str, ...], float] = {}  # the highest that an agent has told
+        self._kept: dict[tuple[Any, ...], float] = {}  # what was merged
         self._booked: dict[tuple[str, str], float] = defaultdict(float)
         self._metered: dict[tuple[str, str], float] = defaultdict(float)
 
@@ -89,7 +90,7 @@ class Driver:
         """At the end: the file has what was merged, and its two sides agree."""
         data = self.ledger.read()
         kept = {tuple(row[:-1]): row.joules for row in data.energy}
-        if kept != self._joules:
+        if kept != self._kept:
             self._violated("the ledger does not have what was merged")
         booked: dict[tuple[str, str], float] = defaultdict(float)
         for row in data.energy:
@@ -103,6 +104,7 @@ class Driver:
         self.poll_seconds += time.perf_counter() - began
         for row, joules in grown:
             self._booked[row.window, row.device] += joules
+            self._kept[row[:-1]] = row.joules
         for row in answer["energy"]:
             key = tuple(row[:-1])
             self._joules[key] = max(row.joules, self._joules.get(key, 0.0))

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -22,10 +23,11 @@ from hypothesis import strategies as st
 from energysweep.core.runfolder import LEDGER
 from energysweep.ledger.account import BY, Account, By, account
 from energysweep.ledger.folders import runs_below
-from energysweep.ledger.store import Ledger, read_ledger
+from energysweep.ledger.run_state import RunState
+from energysweep.ledger.store import Ledger, LedgerData, read_ledger
 from energysweep.meters.base import Component
 from energysweep.simulation.node import IDLE_WATTS
-from tests.support.accounted import NOVEMBER_ENDS, Hosts, as_before_schema_5
+from tests.support.accounted import NOVEMBER_ENDS, Hosts, SharedRun, as_before_schema_5
 
 CARBON = {"grams_per_kwh": 360.0, "zone": "DEU", "year": 2023, "source": "CodeCarbon", "pue": 1.0}  # 0.0001 g/J
 
@@ -62,7 +64,7 @@ def test_twenty_runs_five_resumed_and_two_at_the_same_time_add_up_to_what_the_me
         run.work("t0", "small")
         hosts.wait(2)
         if number < 5:  # interrupted, or killed and resumed before its window is closed, or after
-            run.die(for_long=number == 4) if number > 2 else run.end("interrupted")
+            run.die() if number > 2 else run.end("interrupted")
             hosts.wait(70 if number == 4 else 5)
             run.begin()
             run.work("t1", "large")
@@ -351,6 +353,33 @@ def test_an_agent_that_is_started_again_goes_on_with_the_same_books(tmp_path: Pa
         assert (found.once.estimated_joules, found.apart["other_sweeps"], found.apart["booked_twice"]) == (0, 0, 0)
 
 
+def test_a_run_whose_agent_was_started_again_without_its_state_loses_nothing_of_any_window(tmp_path: Path) -> None:
+    with closing(Hosts(tmp_path)) as hosts:
+        run = hosts.run("run", owner="Ada")
+        run.begin()
+        run.work("t0")
+        for _ in range(3):
+            hosts.wait(10)
+            hosts.kill_agent()
+            hosts.start_agent()  # the lease goes on by its id, in another window
+        hosts.wait(20)
+        run.end()
+        found = added(hosts)
+        kept = read_ledger(run.folder / LEDGER)
+        assert len({row.books for row in kept.meters}) == len({row.window for row in kept.leases}) == 4
+        assert sum(row.held_seconds for row in kept.leases) == pytest.approx(50)
+        # 25 W are the floor, of which an eighth is the trial's, 22 W its own and its driver's, 2 W background.
+        assert of_groups(found) == {"Ada": pytest.approx(50 * (22 + 25 / 8))}
+        assert found.apart == pytest.approx(
+            {"background": 100, "unreserved_idle": 50 * 25 * 7 / 8, "other_sweeps": 0, "booked_twice": 0}
+        )
+        assert found.once is not None
+        assert (found.once.metered_joules, hosts.metered_joules) == pytest.approx((50 * 49, 50 * 49))
+        assert (found.once.shared_joules, found.once.estimated_joules) == (0, 0)
+        as_before_schema_5(hosts.folders)
+        assert added(hosts).once == found.once
+
+
 def test_agents_without_books_in_common_are_told_apart_by_their_times(tmp_path: Path) -> None:
     with closing(Hosts(tmp_path)) as hosts:
         for name in ("one", "other"):
@@ -449,6 +478,15 @@ class Plan(NamedTuple):
     parts: Sequence[Part]
 
 
+class Outage(NamedTuple):
+    """An agent is killed, perhaps with its state, and started again."""
+
+    host: int
+    at: int
+    seconds: int
+    forgets: bool
+
+
 PLANS = st.lists(
     st.builds(
         Plan,
@@ -461,52 +499,134 @@ PLANS = st.lists(
     min_size=1,
     max_size=3,
 )
+OUTAGES = st.lists(
+    st.builds(Outage, st.integers(0, 1), st.integers(1, 6), st.integers(0, 3), st.integers(0, 2).map(bool)), max_size=3
+)
+
+
+def steps_of(run: SharedRun, plan: Plan) -> Iterator[None]:
+    """What becomes of a run, second by second; it waits for its host's agent."""
+    for place, part in enumerate(plan.parts):
+        for _ in range(part.pause):
+            yield
+        while run.node.agent is None:
+            yield
+        run.begin()
+        run.work(f"t{place}", ["", "small", "large"][place])
+        for _ in range(part.seconds):
+            yield
+        # A window is heard to its end if somebody resumes the run.
+        if part.is_killed and place < len(plan.parts) - 1:
+            run.die()
+        else:
+            run.end()
 
 
 @contextmanager
-def carried_out(plans: Sequence[Plan], now: float) -> Iterator[Hosts]:
+def carried_out(plans: Sequence[Plan], outages: Sequence[Outage], now: float) -> Iterator[Hosts]:
     """Runs as planned, all beginning at once."""
-    with tempfile.TemporaryDirectory() as folder, closing(Hosts(Path(folder), 2, now)) as hosts:
-        events: dict[int, list[Any]] = {}
+    with tempfile.TemporaryDirectory() as folder, closing(Hosts(Path(folder), 2, now, keeps_state=True)) as hosts:
+        steps = []
         for number, plan in enumerate(plans):
             facts: dict[str, Any] = {"spec": {"tags": plan.tags}} | (
                 {} if plan.owner is None else {"owner": plan.owner}
             )
-            run, at = hosts.run(f"run-{number}", plan.host, IDLE_WATTS if plan.knows_floors else {}, **facts), 0
-            for place, part in enumerate(plan.parts):
-                at += part.pause
-
-                def begin(run: Any = run, trial: str = f"t{place}") -> None:
-                    run.begin()
-                    run.work(trial, ["", "small", "large"][int(trial[1:])])
-
-                events.setdefault(at, []).append(begin)
-                at += part.seconds
-                # A window is heard to its end if somebody resumes the run.
-                is_last = place == len(plan.parts) - 1
-                events.setdefault(at, []).append(run.die if part.is_killed and not is_last else run.end)
-        for second in range(max(events) + 1):
-            for event in events.get(second, ()):
-                event()
+            run = hosts.run(f"run-{number}", plan.host, IDLE_WATTS if plan.knows_floors else {}, **facts)
+            steps.append(steps_of(run, plan))
+        ends: dict[int, int] = {}
+        second = 0
+        while steps:
+            for host in [host for host, end in ends.items() if end <= second]:
+                hosts.start_agent(host)
+                del ends[host]
+            for outage in outages:
+                if outage.at == second and outage.host not in ends:
+                    hosts.kill_agent(outage.host, and_its_state=outage.forgets)
+                    ends[outage.host] = second + outage.seconds
+            steps = [each for each in steps if next(each, steps) is None]
             hosts.wait(1)
+            second += 1
         yield hosts
 
 
-@given(PLANS, st.integers(0, 20), st.integers(0, 100))
-def test_every_account_of_any_runs_adds_up_to_what_the_meters_saw(plans: list[Plan], after: int, seed: int) -> None:
-    with carried_out(plans, NOVEMBER_ENDS - after) as hosts:
+def seen_by(data: LedgerData) -> float:
+    """What the meters of a run saw in windows with leases, window by window."""
+    return math.fsum(meter.joules for meter in RunState.of(data).in_windows_with_leases()[1])
+
+
+def assert_it_can_be(found: Account, alone: Sequence[float]) -> None:
+    """Of runs of which one by one these are the joules."""
+    assert found.once is not None
+    metered = found.once.metered_joules
+    assert max(alone) * (1 - 1e-12) <= metered <= math.fsum(alone) * (1 + 1e-12)
+    assert found.once.runs_joules == pytest.approx(math.fsum(alone), rel=1e-12)
+    counted_once = found.once.shared_joules + found.once.estimated_joules
+    assert metered + counted_once == pytest.approx(found.once.runs_joules, rel=1e-9)
+    charged = found.charged.energy_joules
+    assert charged is not None
+    assert charged <= (metered - found.once.booked_twice) * (1 + 1e-9)
+    assert found.conservation_error_ratio == pytest.approx(0, abs=1e-9)
+
+
+def assert_it_is_the_same(hosts: Hosts, found: Account, seed: int) -> None:
+    """In whatever order the folders are given, and with a copy of one of them."""
+    shuffled = [*hosts.folders, hosts.results, hosts.folders[0]]
+    Random(seed).shuffle(shuffled)  # noqa: S311 - of no secret
+    assert account(runs_below(shuffled).read, "owner") == found
+    original = hosts.runs[seed % len(hosts.runs)]
+    copy = hosts.results / f"{['a', 'z'][seed % 2]}-copy"
+    copy.mkdir()
+    original.ledger.backup(copy / LEDGER)
+    with_copy = account(runs_below([hosts.results]).read, "owner")
+    assert replace(with_copy, notes=()) == replace(found, notes=())
+    shutil.rmtree(copy)
+
+
+@given(PLANS, OUTAGES, st.integers(0, 20), st.integers(0, 100))
+def test_every_account_of_any_runs_adds_up_to_what_the_meters_saw(
+    plans: list[Plan], outages: list[Outage], after: int, seed: int
+) -> None:
+    with carried_out(plans, outages, NOVEMBER_ENDS - after) as hosts:
         read = runs_below([hosts.results]).read
+        alone = [hosts.metered([run]) for run in hosts.runs]
+        assert [seen_by(data) for _, data in read] == pytest.approx(alone, rel=1e-9)
         found = {by: account(read, by) for by in BY}
         for each in found.values():
-            assert parts_of(each) == pytest.approx(hosts.metered_joules, rel=1e-9)
             assert each.charged == found["owner"].charged
             assert each.once == found["owner"].once
             assert each.once is not None
-            if all(plan.knows_floors for plan in plans):
+            assert parts_of(each) == pytest.approx(hosts.metered_joules, rel=1e-9)
+            assert each.once.metered_joules == pytest.approx(hosts.metered_joules, rel=1e-9)
+            assert each.once.estimated_joules == 0
+            assert_it_can_be(each, [seen_by(data) for _, data in read])
+            # Of a run that ended while its agent was away the agent heard later than its ledger.
+            if all(plan.knows_floors for plan in plans) and not outages:
                 assert each.apart["other_sweeps"] == each.apart["booked_twice"] == 0
                 if not each.once.divided_joules:
                     assert each.apart["background"] == pytest.approx(hosts.background_joules)
-        folders = [*hosts.folders, hosts.results, hosts.folders[0]]
-        Random(seed).shuffle(folders)  # noqa: S311 - of no secret
-        again = account(runs_below(folders).read, "owner")
-        assert again == found["owner"]
+        assert_it_is_the_same(hosts, found["owner"], seed)
+        assert_some_add_up(hosts, exactly=True)
+
+
+@given(PLANS, OUTAGES, st.integers(0, 100))
+def test_an_account_of_older_ledgers_loses_nothing_and_is_no_more_than_each_run_saw(
+    plans: list[Plan], outages: list[Outage], seed: int
+) -> None:
+    with carried_out(plans, outages, NOVEMBER_ENDS) as hosts:
+        as_before_schema_5(hosts.folders)
+        assert_it_is_the_same(hosts, account(runs_below([hosts.results]).read, "owner"), seed)
+        assert_some_add_up(hosts, exactly=False)
+
+
+def assert_some_add_up(hosts: Hosts, *, exactly: bool) -> None:
+    """Each run alone, and any of them together."""
+    for number in range(1, len(hosts.runs) + 1):
+        for some in combinations(hosts.runs, number):
+            read = runs_below([run.folder for run in some]).read
+            found = account(read, "owner")
+            assert_it_can_be(found, [seen_by(data) for _, data in read])
+            if exactly:
+                assert parts_of(found) == pytest.approx(hosts.metered(some), rel=1e-9)
+            if number == 1:
+                assert found.once is not None
+                assert (found.once.shared_joules, found.once.estimated_joules, found.once.booked_twice) == (0, 0, 0)

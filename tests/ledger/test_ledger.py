@@ -209,7 +209,8 @@ def test_a_ledger_of_another_schema_is_refused(path: Path) -> None:
 
 
 TO_SCHEMA_4 = (
-    "ALTER TABLE meters DROP COLUMN books; ALTER TABLE meters DROP COLUMN opened_joules; PRAGMA user_version = 4;"
+    "ALTER TABLE meters DROP COLUMN books; ALTER TABLE meters DROP COLUMN opened_joules;"
+    "ALTER TABLE meters DROP COLUMN opened_at; PRAGMA user_version = 4;"
 )
 TO_SCHEMA_3 = f"{TO_SCHEMA_4} DROP TABLE decisions; PRAGMA user_version = 3;"
 TO_SCHEMA_2 = (

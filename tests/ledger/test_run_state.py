@@ -246,3 +246,18 @@ def test_a_report_that_comes_late_is_put_in_its_place() -> None:
 
 def replace_value(report: ResultRow, value: float) -> ResultRow:
     return report._replace(metrics={"accuracy": value})
+
+
+def test_what_was_booked_to_a_lease_counts_in_every_window_that_it_was_in() -> None:
+    # Older ledgers have one row of a lease that went on with an agent which had lost its state: of the later window.
+    rows: list[Merged] = [
+        energy("k", "active", "a", 5.0)._replace(window="earlier"),
+        EnergyRow("boot", "earlier", "", "a", "cpu", "overhead", "rapl", 2.0),
+        EnergyRow("boot", "without", "", "a", "cpu", "overhead", "rapl", 100.0),
+        LeaseRow("k", "boot", "v", "n", "t", 1, 7, 100.0, None, 1.0, 1.0, 0.0, 1.0, "{}"),
+        energy("k", "active", "a", 1.0),
+    ]
+    for told in (rows, rows[::-1]):
+        state = RunState(rows=told)
+        assert state.windows() == {("boot", "earlier"), ("boot", "v")}
+        assert state.charged_joules == 8.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -48,8 +48,6 @@ class Hosts:
         self.runs: list[SharedRun] = []
         self.results = folder / "results"
         self.results.mkdir()
-        self.background_joules = 0.0  # of others, while a window of any run was open on their host
-        self._metered = 0.0
 
     def run(self, name: str, on: int = 0, floors: Mapping[Component, float] = IDLE_WATTS, **facts: Any) -> SharedRun:
         """A new run on a host."""
@@ -60,7 +58,6 @@ class Hosts:
     def wait(self, seconds: int) -> None:
         """Time passes, and each driver that is there polls once in each second."""
         for _ in range(seconds):
-            before = {(node.name, device): self._truth(node, device) for node in self.nodes for device in DEVICES}
             self.seconds += 1.0
             for node in self.nodes:
                 busy = {root: 1.0 for run in self.runs if run.node is node for root, _ in run.workers.values()}
@@ -68,19 +65,49 @@ class Hosts:
                 node.advance(self.seconds, 1.0, {**busy, **drivers, node.others: 0.1})
                 if node.agent is not None:
                     node.agent.tick()
-                if any(run.node is node and run.has_window for run in self.runs):
-                    self.background_joules += 2.0
-                    self._metered += math.fsum(
-                        self._truth(node, device) - before[node.name, device] for device in DEVICES
-                    )
             for run in self.runs:
                 if run.driver is not None:
                     run.poll()
 
+    def kill_agent(self, on: int = 0, *, and_its_state: bool = False) -> None:
+        """The agent of a host is killed."""
+        self.nodes[on].kill_agent(and_its_state=and_its_state)
+
+    def start_agent(self, on: int = 0) -> None:
+        """Another one is started; those who work there say hello again, and open their leases by the ids they had."""
+        self.nodes[on].start_agent()
+        for run in self.runs:
+            if run.node is self.nodes[on] and run.driver is not None:
+                run.enter()
+
     @property
     def metered_joules(self) -> float:
-        """What the devices have drawn, each while a window of any run was open on its host."""
-        return self._metered
+        """What the devices have drawn, each while a window of any run was open on its host, and was heard of."""
+        return self.metered(self.runs)
+
+    @property
+    def background_joules(self) -> float:
+        """Of it, what is of none of the runs."""
+        return math.fsum(2.0 * (end - begin) for _, begin, end in self._watched(self.runs))
+
+    def metered(self, runs: Iterable[SharedRun]) -> float:
+        """The same of some of them."""
+        return math.fsum(
+            node.meter.truth(device, end).joules - node.meter.truth(device, begin).joules
+            for node, begin, end in self._watched(runs)
+            for device in DEVICES
+        )
+
+    def _watched(self, runs: Iterable[SharedRun]) -> Iterator[tuple[Node, float, float]]:
+        """From when to when any of their windows was open, on each host."""
+        runs = [*runs]
+        for node in self.nodes:
+            times = sorted(time for run in runs if run.node is node for time in run.windows.values())
+            at = -math.inf
+            for begin, end in times:
+                if end > at:
+                    yield node, max(begin, at), end
+                    at = end
 
     @property
     def folders(self) -> list[Path]:
@@ -92,15 +119,12 @@ class Hosts:
         for run in self.runs:
             run.ledger.close()
 
-    def _truth(self, node: Node, device: str) -> float:
-        return node.meter.truth(device, self.seconds).joules
-
 
 class SharedRun:
     """A run on one host: what its driver and its workers do.
 
     Attributes:
-        has_window: its window counts now.
+        windows: by the id of each window in which it held a lease, when it was opened, and when its driver last heard.
         driver: its process; None while none works on the run.
         workers: of its trials, with their leases.
     """
@@ -113,28 +137,37 @@ class SharedRun:
         self.folder.mkdir()
         noted = {"id": name, "name": name, "started_at": hosts.seconds, "status": "running"}
         self.ledger = Ledger.create(self.folder / LEDGER, **noted | dict(facts))
-        self.has_window = False
+        self.windows: dict[str, tuple[float, float]] = {}
         self.driver: Root | None = None
         self.workers: dict[str, tuple[Root, str]] = {}
         self._hosts, self._floors = hosts, floors
         self._parts: list[dict[str, Any]] = []
+        self._opened: dict[str, float] = {}
         self._leases = 0
 
     def begin(self, inside: SharedRun | None = None) -> None:
         """A driver begins a part of it; of a run inside of another one's trial, in that trial's process."""
         within = self.node.raylet if inside is None else next(iter(inside.workers.values()))[0]
         self.driver = self.node.processes.fork(within.pid)
-        agent = self.node.agent
-        assert agent is not None
-        agent.open_window(self.name, self._floors)
-        agent.join(self.name, self.driver)
-        self.has_window = True
+        self.enter()
         before = self.ledger.read()
         self._began = self._hosts.seconds - sum(part["duration_seconds"] for part in self._parts)
         self._parts.append({"started_at": self._hosts.seconds, "duration_seconds": 0.0})
         self._intake = Intake(self.ledger, RunState.of(before))
         self._intake.take_over(before)
         self.poll()
+
+    def enter(self) -> None:
+        """Its driver, and its workers with the leases that they have, say hello to the agent of their host."""
+        agent = self.node.agent
+        assert agent is not None
+        assert self.driver is not None
+        window = agent.open_window(self.name, self._floors)
+        self._opened.setdefault(window.id, self._hosts.seconds)
+        agent.join(self.name, self.driver)
+        for trial, (worker, lease) in self.workers.items():
+            agent.join(self.name, worker)
+            agent.open_lease(self.name, lease, trial, worker, 1.0, {})
 
     def work(self, trial: str, hardware: str = "") -> None:
         """A worker of a trial begins."""
@@ -164,20 +197,14 @@ class SharedRun:
         """Its driver takes the last readings, closes its window, and goes."""
         for trial in [*self.workers]:
             self.finish(trial)
-        assert self.node.agent is not None
-        self.node.agent.close_window(self.name)
+        if self.node.agent is not None:
+            self.node.agent.close_window(self.name)
         self.poll()
         self.ledger.note(status=status)
-        self.has_window = False
         self._leave()
 
-    def die(self, *, for_long: bool = False) -> None:
-        """Its driver is killed with its workers, and says nothing.
-
-        Args:
-            for_long: its window, which stays for a minute, is gone when the run is resumed: nobody hears of the rest.
-        """
-        self.has_window = not for_long
+    def die(self) -> None:
+        """Its driver is killed with its workers, and says nothing. Its window stays for a minute."""
         for worker, _ in self.workers.values():
             self.node.processes.kill(worker.pid)
         self.workers.clear()
@@ -188,6 +215,9 @@ class SharedRun:
         if self.node.agent is not None:
             answer = json.loads(json.dumps(self.node.agent.telling.totals(self.name, 0)))
             self._intake.take(answer, self._hosts.seconds - self._began)
+            window = answer["window"]
+            if window in self.windows or any(lease[2] == window for lease in answer["leases"]):
+                self.windows[window] = (self._opened[window], self._hosts.seconds)
         part = self._parts[-1]
         part["duration_seconds"] = self._hosts.seconds - part["started_at"]
         self.ledger.note(parts=self._parts, duration_seconds=sum(each["duration_seconds"] for each in self._parts))
@@ -199,7 +229,7 @@ class SharedRun:
 
 
 def as_before_schema_5(folders: Iterable[Path]) -> None:
-    """Let these ledgers not say where a counter stood, as an older energysweep's do not."""
+    """Let these ledgers not say when a window was opened and where a counter stood, as an older energysweep's."""
     for folder in folders:
         with Ledger.create(folder / LEDGER) as ledger, ledger._transaction() as connection:
-            connection.execute("UPDATE meters SET books = '', opened_joules = NULL")
+            connection.execute("UPDATE meters SET books = '', opened_joules = NULL, opened_at = NULL")

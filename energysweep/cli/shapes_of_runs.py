@@ -311,7 +311,10 @@ class AccountTotals(ChargesShape):
         charged_joules: what all groups are charged with.
         other_sweeps_joules: what sweeps drew that are not among these runs, on the same hosts.
         booked_twice_joules: below 0: what several of these runs are charged with, and was drawn once.
+        apart_estimated: energy_joules and all that stands apart are an estimate: some meter is one, or some overlap is.
         conservation_error_ratio: |booked - metered| / metered.
+        runs_energy_joules: what the meters of each run saw, added up: energy_joules, shared and overlap_estimated.
+        shared_joules: what several runs have seen, exactly: as often as it was seen but once.
         divided_joules: what several runs have seen, divided as in the mean of them between floor and background.
         overlap_estimated_joules: what several runs have seen, by an estimate from their times and mean power.
     """
@@ -323,7 +326,10 @@ class AccountTotals(ChargesShape):
     charged_joules: float | None
     other_sweeps_joules: float | None
     booked_twice_joules: float | None
+    apart_estimated: bool
     conservation_error_ratio: float | None
+    runs_energy_joules: float | None
+    shared_joules: float | None
     divided_joules: float | None
     overlap_estimated_joules: float | None
 

@@ -37,7 +37,7 @@ HOMES = {
     "ray": {"tune", "searching", "driver", "jobs", "workloads"},
     "optuna": {"searching"},
     "pathspec": {"jobs"},
-    "pyarrow": {"driver", "jobs"},
+    "pyarrow": {"driver", "jobs", "export"},
     "aiohttp": {"jobs"},
     "torch": {"workloads"},
     "numpy": {"analysis", "workloads"},

@@ -118,6 +118,11 @@ def seconds(text: str) -> float:
     return _given(inputs.seconds, text)
 
 
+def grams(text: str) -> float:
+    """The type of an option that is grams of something."""
+    return _given(inputs.grams, text)
+
+
 def path(text: str) -> Path:
     """The type of an option that is a path. Shells leave the ``~`` of ``--option=~/folder`` to the program."""
     return _given(inputs.checked_path, text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from energysweep.cli.common import add_carbon, add_command, add_run_folder, grid_of, path, run_folder
+from energysweep.cli.common import add_carbon, add_command, add_run_folder, grams, grid_of, path, run_folder
 from energysweep.core.runfolder import LEDGER
 from energysweep.core.terminal import note, say
 from energysweep.export.formats import FORMATS
@@ -27,9 +27,31 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--force", action="store_true", help="Files that are there already are replaced.")
     add_carbon(parser)
+    parser.add_argument(
+        "--of",
+        choices=("sweep", "trial"),
+        help="boamps, model-card: the file is of the whole sweep, or of one training.",
+    )
+    parser.add_argument(
+        "--trial",
+        metavar="TRIAL",
+        help="boamps, model-card: it is of this trial, or the mean of this configuration's, named as reports have it;"
+        " of the configuration that the report recommends by default.",
+    )
+    parser.add_argument(
+        "--training-type", metavar="TEXT", help="model-card: what the training is, such as pre-training or fine-tuning."
+    )
+    parser.add_argument(
+        "--embodied-grams",
+        metavar="G",
+        type=grams,
+        help="sci: G grams of CO2e are M, the hardware's embodied emissions for the time and share that the sweep had.",
+    )
 
 
 def _export(arguments: argparse.Namespace) -> int:
+    from dataclasses import fields
+
     from energysweep.export.formats import export
     from energysweep.export.run import Exported, Options
     from energysweep.ledger.model import open_text
@@ -40,7 +62,7 @@ def _export(arguments: argparse.Namespace) -> int:
     grid = grid_of(arguments)
     data = read_ledger(run_folder(arguments.folder) / LEDGER)
     summary = summarise(data, grid)
-    options = Options(output=arguments.output, force=arguments.force)
+    options = Options(**{field.name: getattr(arguments, field.name) for field in fields(Options)})
     done = export(arguments.format, Exported(arguments.folder, data, summary), options)
     for line in done:
         say(line)

@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, quote, urlencode, urlsplit
 from energysweep.core.errors import InputError, one_line
 
 MAX_SECONDS = 1e9  # 30 years; the kernel's timers end at 292
+MAX_GRAMS = 1e15
 _MAX_PATH_BYTES, _MAX_NAME_BYTES = 4095, 255  # Linux: PATH_MAX without its null byte, NAME_MAX
 
 
@@ -173,12 +174,21 @@ def seconds(text: str) -> float:
     Raises:
         ValueError: it is none; the text says why.
     """
+    return _number_of("seconds", text, MAX_SECONDS)
+
+
+def grams(text: str) -> float:
+    """Grams that somebody gives. Errors as of ``seconds``."""
+    return _number_of("grams", text, MAX_GRAMS)
+
+
+def _number_of(unit: str, text: str, at_most: float) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 <= value <= MAX_SECONDS:
-        raise ValueError(f"{one_line(text, 60)!r} is no number of seconds from 0 to {MAX_SECONDS:g}")
+    if not 0 <= value <= at_most:
+        raise ValueError(f"{one_line(text, 60)!r} is no number of {unit} from 0 to {at_most:g}")
     return value
 
 

@@ -27,7 +27,7 @@ class Format:
         made_by: ``module:function`` that takes an ``Exported`` and ``Options``, does it all, and returns the lines that
             tell of it.
         options: those of ``Options`` that it goes by; any other one that is given is an error.
-        package: what it imports beside the core, by the names of the module and of the extra that brings it.
+        package: what it imports beside the core, and what pip installs it by.
     """
 
     name: str
@@ -47,6 +47,32 @@ FORMATS: Final[dict[str, Format]] = {
             "is emissions.csv as CodeCarbon writes it, a row for each trial",
             "energysweep.export.codecarbon:export",
             _FILE,
+        ),
+        Format(
+            "boamps",
+            "is a draft of a report in BoAmps' data model, of the whole sweep unless --of or --trial says otherwise",
+            "energysweep.export.boamps:export",
+            (*_FILE, "of", "trial"),
+        ),
+        Format(
+            "sci",
+            "is the Software Carbon Intensity (ISO/IEC 21031) per trial, configuration and training run to the target",
+            "energysweep.export.sci:export",
+            (*_FILE, "embodied_grams"),
+        ),
+        Format(
+            "model-card",
+            "is a model card's co2_eq_emissions, of the training that the report recommends or of what --trial or --of"
+            " says",
+            "energysweep.export.model_card:export",
+            (*_FILE, "of", "trial", "training_type"),
+        ),
+        Format(
+            "parquet",
+            "is a folder of typed tables: trials, configurations, results, energy",
+            "energysweep.export.parquet:export",
+            _FILE,
+            ("pyarrow", "pyarrow"),
         ),
     )
 }
@@ -75,8 +101,8 @@ def export(name: str, run: Exported, options: Options) -> Sequence[str]:
             key = f"--{option.replace('_', '-')}"
             raise InputError(f"the format {name} does not take it; it is for {takers}", key=key)
     if row.package is not None and find_spec(row.package[0]) is None:
-        module, extra = row.package
-        raise InputError(f"{name} needs {module}: pip install 'energysweep[{extra}]'", key="--format")
+        problem = f"{name} needs {row.package[0]}, which is not installed: pip install {row.package[1]}"
+        raise InputError(problem, key="--format")
     module, _, function = row.made_by.partition(":")
     carry_out: Callable[[Exported, Options], Sequence[str]] = getattr(import_module(module), function)
     return carry_out(run, options)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Literal
 
-from energysweep.core.errors import InputError
+from energysweep.core.errors import EnergysweepError, InputError
 from energysweep.core.inputs import is_file, is_folder, is_there
 from energysweep.core.runfolder import LEDGER, OWN
 from energysweep.ledger.model import Summary
@@ -35,15 +37,23 @@ class Options:
     Attributes:
         output: the file, or the folder, that is written.
         force: replace what is there.
+        of: what it is of, ``sweep`` or ``trial``.
+        trial: which trial or configuration, as ``energysweep explain`` takes it.
+        training_type: a word for the training.
+        embodied_grams: CO2e of making the hardware, its part for the time and the share that the sweep had of it.
     """
 
     output: Path | None = None
     force: bool = False
+    of: Literal["sweep", "trial"] | None = None
+    trial: str | None = None
+    training_type: str | None = None
+    embodied_grams: float | None = None
 
     @property
     def given(self) -> tuple[str, ...]:
         """The names of those that are asked for."""
-        return tuple(field.name for field in fields(self) if getattr(self, field.name) not in (None, False))
+        return tuple(field.name for field in fields(self) if getattr(self, field.name) is not field.default)
 
 
 def write_file(run: Exported, options: Options, name: str, content: str) -> Path:
@@ -67,6 +77,37 @@ def write_file(run: Exported, options: Options, name: str, content: str) -> Path
     _check_free(path, options)
     write_whole(path, content)
     return path
+
+
+def write_folder(run: Exported, options: Options, name: str, files: Mapping[str, bytes]) -> list[Path]:
+    """Write a format's several files into one folder, each whole or not at all.
+
+    Args:
+        run: in its folder is the folder of the files if nobody says otherwise.
+        options: ``output`` is that folder; it is made if its parent is there.
+        name: what it is called else.
+        files: their contents by their names.
+
+    Returns:
+        Where they are.
+
+    Raises:
+        InputError: a file is in the way.
+        EnergysweepError: they cannot be written.
+    """
+    folder = options.output or run.folder / name
+    if is_there(folder) and not is_folder(folder):
+        raise InputError("this is no folder, and several files are written", file=str(folder), key="--output")
+    paths = {folder / file: content for file, content in files.items()}
+    for path in paths:
+        _check_free(path, options)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise EnergysweepError(f"{folder}: cannot be made ({error.strerror or error})") from error
+    for path, content in paths.items():
+        write_whole(path, content)
+    return list(paths)
 
 
 def _check_free(path: Path, options: Options) -> None:

@@ -199,7 +199,7 @@ def explain(data: LedgerData, name: str, carbon: Intensity | None = None) -> Rec
     """
     state = RunState.of(data)
     summary = summary_of(state, data, carbon)
-    trial = _find(summary, name)
+    trial = find_trial(summary, name)
     own = state.leases_of(trial.trial)
     leases = [LeaseReceipt(lease, tuple(state.energy_of(lease.lease))) for lease in own]
     windows = dict.fromkeys((lease.host, lease.window) for lease in own)
@@ -273,7 +273,8 @@ def _buckets(rows: Sequence[EnergyRow], own_leases: set[str]) -> tuple[tuple[str
 # Which trial is meant ------------------------------------------------------------------------------------------------
 
 
-def _find(summary: Summary, name: str) -> TrialSummary:
+def find_trial(summary: Summary, name: str) -> TrialSummary:
+    """The trial that is called so; argument and errors as of ``explain``."""
     for found in (
         [trial for trial in summary.trials if trial.trial == name],
         [trial for trial in summary.trials if name and trial.trial.startswith(name)],

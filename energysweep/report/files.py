@@ -52,12 +52,22 @@ _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 
 def trials_csv(summary: Summary) -> str:
     """One row per trial; with a column ``stage`` if the sweep has stages."""
-    return csv_text([_trial_row(trial, bool(summary.stages)) for trial in summary.trials])
+    return csv_text(trial_rows(summary))
 
 
 def configurations_csv(summary: Summary) -> str:
     """One row per configuration: mean, std and n over its repeats."""
-    return csv_text([_configuration_row(configuration) for configuration in summary.configurations])
+    return csv_text(configuration_rows(summary))
+
+
+def trial_rows(summary: Summary) -> list[Row]:
+    """What trials.csv says, by column."""
+    return [_trial_row(trial, bool(summary.stages)) for trial in summary.trials]
+
+
+def configuration_rows(summary: Summary) -> list[Row]:
+    """What configurations.csv says, by column."""
+    return [_configuration_row(configuration) for configuration in summary.configurations]
 
 
 def summary_json(summary: Summary) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 from dataclasses import replace
 from importlib import import_module
@@ -129,3 +130,17 @@ def test_a_hostile_name_of_a_file_is_told_in_one_line(export: Export, tmp_path: 
     code, _, err = export(replace(example()), *CODECARBON, "--output", name)
     assert (code, err.count("\n")) == (2, 1)
     assert "\x1b" not in err
+
+
+def test_an_option_of_another_format_is_told(export: Export) -> None:
+    code, out, err = export(example(), *CODECARBON, "--embodied-grams", "1")
+    assert (code, out) == (2, "")
+    assert err == "energysweep: --embodied-grams: the format codecarbon does not take it; it is for sci\n"
+
+
+@pytest.mark.parametrize("document", ["docs/export.md", ".ci/run"])
+def test_every_format_is_documented_and_tried_in_ci(document: str) -> None:
+    text = (Path(__file__).parents[2] / document).read_text(encoding="utf-8")
+    names = text if document.endswith(".md") else text.partition("for format in ")[2].partition("; do")[0]
+    wanted = [row.name for row in FORMATS.values() if "output" in row.options]
+    assert [name for name in wanted if not re.search(rf"(?<!\S)`?{name}`?(?!\S)", names)] == []

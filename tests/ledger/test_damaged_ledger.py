@@ -25,6 +25,7 @@ from energysweep.core import carbon
 from energysweep.core.errors import InputError, LedgerError
 from energysweep.core.runfolder import LEDGER
 from energysweep.driver.run_facts import beginning, to_resume
+from energysweep.export.formats import FORMATS
 from energysweep.ledger import rows
 from energysweep.ledger.store import Ledger, LedgerData, read_ledger
 from energysweep.report import summarise
@@ -399,6 +400,7 @@ def test_400_mutated_ledgers_give_a_report_or_one_line(
                 with contextlib.suppress(sqlite3.Error):
                     change(folder, sql, *values)
         commands = [["explain", "t-0.1-256-0"], ["compare"], ["resume"], ["report", "--openmetrics"]]
+        commands += [["export", "--force", "--format", each] for each in FORMATS]
         name, *rest = chance.choice([*commands, *[["report"]] * 2])
         more = [str(folder / "run.om")] if rest == ["--openmetrics"] else []
         arguments = [name, str(folder), *rest, *more]

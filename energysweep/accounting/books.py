@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
 from energysweep.accounting.accounts import UNKNOWN_FLOOR, Trial
 from energysweep.accounting.attribution import Owner, Shares, StartupParts, attribute, startup_parts
@@ -20,39 +21,82 @@ from energysweep.meters.base import Component, Device
 # The account of the host: what all sweeps together, and everybody else, have used ------------------------------------
 
 
+class Payer(NamedTuple):
+    """Who has to answer for joules of a host: a sweep's window there, and in it the trials of a hardware profile.
+
+    Attributes:
+        window: the name of the window, or of the one that it goes on from; empty: nobody.
+        hardware: empty where it is no trial, or one without a profile.
+    """
+
+    window: str = ""
+    hardware: str = ""
+
+
+NOBODY: Final = (Payer(),)
+
+
+class Part(NamedTuple):
+    """What is one sum of the account of the host. ``bucket`` is one of ``HOST_ACCOUNT``; the others as of ``Payer``."""
+
+    window: str
+    hardware: str
+    component: Component
+    bucket: str
+    source: str
+
+
 class NodeAccount:
     """The account of the host itself, over all sweeps and also between them, since the agent began.
 
     Attributes:
         joules: by component and what it is booked as: one of ``HOST_ACCOUNT``.
+        parts: the same joules, and who has to answer for them; those of windows go when these do.
     """
 
     def __init__(self) -> None:
         self.joules: dict[tuple[Component, str], float] = {}
+        self.parts: dict[Part, float] = {}
 
-    def book(self, device: Device, shares: Shares, startup: Mapping[Owner, StartupParts]) -> None:
+    def book(
+        self,
+        device: Device,
+        shares: Shares,
+        startup: Mapping[Owner, StartupParts],
+        payers: Callable[[Owner], Sequence[Payer]],
+    ) -> None:
         """Book what one device saw over one interval.
 
         Args:
             device: the device.
             shares: where its joules went.
             startup: which part of that was start-up, by lease.
+            payers: who answers for what an owner drew, to equal parts.
         """
         # From the first interval on, so that Prometheus sees them begin at 0.
         for bucket in HOST_ACCOUNT:
-            self._add(device, bucket, 0.0)
+            self._add(device, bucket, 0.0, NOBODY)
         for bucket, owners in (("active", shares.active), ("idle", shares.idle)):
             for owner, joules in owners.items():
                 parts = startup.get(owner.all[0])
                 loading = joules * getattr(parts, bucket) if parts else 0.0
-                self._add(device, TRIALS if owner.kind == "lease" else "overhead", joules - loading)
-                self._add(device, "startup", loading)
-        self._add(device, "background", shares.background)
-        self._add(device, "unreserved_idle", shares.unreserved_idle)
+                who = payers(owner) or NOBODY
+                self._add(device, TRIALS if owner.kind == "lease" else "overhead", joules - loading, who)
+                if loading > 0:
+                    self._add(device, "startup", loading, who)
+        self._add(device, "background", shares.background, NOBODY)
+        self._add(device, "unreserved_idle", shares.unreserved_idle, NOBODY)
 
-    def _add(self, device: Device, bucket: str, joules: float) -> None:
+    def forget(self, window: str) -> None:
+        """Let go of what one window answers for: nobody reads it any more."""
+        self.parts = {part: joules for part, joules in self.parts.items() if part.window != window}
+
+    def _add(self, device: Device, bucket: str, joules: float, payers: Sequence[Payer]) -> None:
         key = (device.component, bucket)
         self.joules[key] = self.joules.get(key, 0.0) + joules
+        for payer in payers:
+            part = Part(*payer, device.component, bucket, device.source)
+            self.parts[part] = self.parts.get(part, 0.0) + joules / len(payers)
 
 
 # The books -----------------------------------------------------------------------------------------------------------
@@ -70,12 +114,18 @@ class Booked:
         windows: of the runs, as the agent has them.
         quiet_watts: the measured idle floors.
         id: of the books.
+        began_at: when they began, in Unix time; 0 where nobody noted that.
+        node_parts: of the account of the host, by who answers for them.
+        payers: by run, as of ``Books``.
     """
 
     node_joules: dict[tuple[Component, str], float]
     windows: list[SavedWindow]
     quiet_watts: dict[str, float]
     id: str
+    began_at: float = 0.0
+    node_parts: dict[Part, float] = field(default_factory=dict)
+    payers: dict[str, str] = field(default_factory=dict)
 
 
 class Books:
@@ -90,8 +140,11 @@ class Books:
 
     Attributes:
         id: unique for all time; an agent that takes up the state of another one goes on with its books.
+        began_at: when they began, in Unix time; 0 where nobody noted that.
         windows: by run; closed ones stay for a while.
         node: the account of the host.
+        payers: by run, which has a window here: its name in the account of the host. It stays that of the run's first
+            window until nobody reads it any more, as what an account shows must not go down.
         node_watts: mean power of each device between its newest readings; nothing of one that has told nothing lately.
         quiet_watts: mean power of devices over two quiet seconds.
     """
@@ -105,8 +158,10 @@ class Books:
         series_seconds: float = SERIES_SECONDS,
     ) -> None:
         self.id = uuid.uuid4().hex
+        self.began_at = host.wall_clock()
         self.windows: dict[str, Window] = {}
         self.node = NodeAccount()
+        self.payers: dict[str, str] = {}
         self.node_watts: dict[str, float] = {}
         self.quiet_watts: dict[str, float] = {}
         self._powers: dict[str, MeanPower] = {}
@@ -119,17 +174,26 @@ class Books:
     def state(self) -> Booked:
         """What the next agent goes on from."""
         windows = [window.saved() for window in self.windows.values()]
-        return Booked(node_joules=self.node.joules, windows=windows, quiet_watts=self.quiet_watts, id=self.id)
+        return Booked(
+            node_joules=self.node.joules,
+            windows=windows,
+            quiet_watts=self.quiet_watts,
+            id=self.id,
+            began_at=self.began_at,
+            node_parts=self.node.parts,
+            payers=self.payers,
+        )
 
     def restore(self, saved: Booked) -> None:
         """Go on with the books of an earlier agent, over counters that have been restored already."""
-        self.id = saved.id
-        self.node.joules = saved.node_joules
+        self.id, self.began_at = saved.id, saved.began_at
+        self.node.joules, self.node.parts, self.payers = saved.node_joules, saved.node_parts, saved.payers
         self.quiet_watts = saved.quiet_watts
         now = self._host.clock()
         for kept in saved.windows:
             window = self.windows[kept.run] = Window.restored(kept, self._host, self._counters, self.id)
             window.last_seen = now
+            self.payers.setdefault(kept.run, kept.id)
 
     def window(self, run: str) -> Window:
         """The window of a run, open or closed.
@@ -157,6 +221,7 @@ class Books:
         floors = freeze_floors(devices, idle_power_watts, self._floors, self.quiet_watts)
         before = self.windows.get(run)
         window = self.windows[run] = Window(run, self._host, self._counters, floors, self.id)
+        self.payers.setdefault(run, window.id)
         if before is not None:
             window.trials = {name: trial.in_next_window() for name, trial in before.trials.items()}
         return window
@@ -170,13 +235,28 @@ class Books:
         device, joules, usage = interval
         floor = freeze_floors([device], {}, self._floors, self.quiet_watts)[device.name]
         startup = startup_parts(device, usage)
-        self.node.book(device, attribute(device, joules, floor.watts, usage, self._logical_cpus), startup)
         windows = self.open_windows()
+        shares = attribute(device, joules, floor.watts, usage, self._logical_cpus)
+        self.node.book(device, shares, startup, self._payers_of)
         for window in windows:
             floor = window.floors.get(device.name, UNKNOWN_FLOOR)  # a restart may bring another device
             shares = attribute(device, joules, floor.watts, usage, self._logical_cpus)
             window.book(device, usage, shares, startup, sweeps=len(windows))
             window.cover(device, usage)
+
+    def _payers_of(self, owner: Owner) -> Sequence[Payer]:
+        """Who answers for what an owner drew; nobody, if no window of theirs counts.
+
+        The innermost of leases that lie in each other. The runs of one process share what it draws, and all of them
+        what serves them all.
+        """
+        if owner.kind == "shared":
+            return [Payer(self.payers[window.run]) for window in self.open_windows()]
+        windows = [(each, window) for each in owner.all if (window := self.open_window(each.run)) is not None]
+        if owner.kind == "run":
+            return [Payer(self.payers[window.run]) for each, window in windows if each.kind == "run"]
+        leases = [(each.name, window) for each, window in windows if each.name in window.leases]
+        return [Payer(self.payers[window.run], _hardware(window, lease)) for lease, window in leases[:1]]
 
     def measure_watts(self) -> None:
         """Mean power between the newest readings, of the devices and of the trials."""
@@ -202,6 +282,7 @@ class Books:
         for run, window in list(self.windows.items()):
             if window.closed is not None and now - window.closed > self._series_seconds:
                 del self.windows[run]
+                self.node.forget(self.payers.pop(run))
         for window in self.windows.values():
             window.forget_trials(before=now - self._series_seconds)
 
@@ -212,6 +293,12 @@ class Books:
             for name, trial in window.trials.items()
             if trial.ended is None or now - trial.ended <= self._series_seconds
         ]
+
+
+def _hardware(window: Window, lease: str) -> str:
+    """The hardware profile of a lease's trial."""
+    trial = window.trials.get(window.leases[lease].trial)
+    return "" if trial is None else trial.hardware
 
 
 # Two quiet seconds, to see what the devices draw when nobody works ---------------------------------------------------

@@ -21,6 +21,10 @@ from energysweep.accounting.counters import Counter
 from energysweep.accounting.observer import Observer
 from energysweep.accounting.windows import Window
 from energysweep.core.metrics import (
+    ACCOUNT_EMISSIONS,
+    ACCOUNT_ENERGY,
+    ACCOUNT_METERED,
+    ACCOUNT_START,
     AGENT_CPU,
     AGENT_LEFT_OUT,
     AGENT_OPEN_LEASES,
@@ -109,6 +113,7 @@ def take_snapshot(taken: float, node: str, observer: Observer, books: Books, hea
     windows = list(books.windows.values())
     samples = [
         *_node_samples(node, observer.counters.values(), books),
+        *_account_samples(node, observer.counters.values(), books),
         *_agent_samples(node, health, len(observer.leases)),
         *_grid_samples(windows),
         *(sample for window in windows for sample in _sweep_samples(window)),
@@ -147,6 +152,29 @@ def _node_samples(node: str, counters: Iterable[Counter], books: Books) -> Itera
         yield Sample(METER_COUNTER_RESETS, (node, source), resets)
     for (source, name), count in events.items():
         yield Sample(METER_EVENTS, (node, source, name), count)
+
+
+def _account_samples(node: str, counters: Iterable[Counter], books: Books) -> Iterator[Sample]:
+    """The account of the host by who answers for it, with what the counters saw of one kind of device."""
+    metered: dict[tuple[str, str], float] = {}
+    for counter in counters:
+        kind = (counter.device.component, counter.device.source)
+        metered[kind] = metered.get(kind, 0.0) + counter.total_joules
+    for kind, joules in metered.items():
+        yield Sample(ACCOUNT_METERED, (node, books.id, *kind), joules)
+    yield Sample(ACCOUNT_START, (node, books.id), books.began_at)
+    windows = {name: books.windows[run] for run, name in books.payers.items()}
+    of_payers: dict[tuple[str, str, str], float] = {}
+    for part, joules in books.node.parts.items():
+        run = windows[part.window].run if part.window else ""
+        payer = (node, books.id, part.window, run, part.hardware)
+        yield Sample(ACCOUNT_ENERGY, (*payer, part.component, part.source, part.bucket), joules)
+        of_payer = (part.window, part.hardware, part.bucket)
+        of_payers[of_payer] = of_payers.get(of_payer, 0.0) + joules
+    for (name, hardware, bucket), joules in of_payers.items():
+        grams = windows[name].sweep.emissions_grams(joules) if name else None
+        if grams is not None:
+            yield Sample(ACCOUNT_EMISSIONS, (node, books.id, name, windows[name].run, hardware, bucket), grams)
 
 
 def _agent_samples(node: str, health: Health, open_leases: int) -> Iterator[Sample]:

@@ -120,7 +120,13 @@ TRIAL_REPORTS = _family(
     ("sweep", "trial", "node"),
     "How often a trial has reported a result on a node.",
 )
-SWEEP_INFO = _of_sweep("info", "gauge", ("name", "owner"), "Always 1: the name and owner of a sweep.", is_constant=True)
+SWEEP_INFO = _of_sweep(
+    "info",
+    "gauge",
+    ("name", "owner", "tags"),
+    "Always 1: the name and owner of a sweep, and its tags in the order of the alphabet: `nlp, urgent`.",
+    is_constant=True,
+)
 SWEEP_TRIALS = _of_sweep("trials", "gauge", ("state",), "Number of trials of a sweep by state.")
 SWEEP_DECISIONS = _of_sweep(
     "decisions_total",
@@ -200,6 +206,32 @@ NODE_CONSERVATION_ERROR = _family(
     ("node",),
     "Difference of all buckets and the meters' own counters, as a part of the latter. Should be 0.",
 )
+ACCOUNT_ENERGY = _family(
+    "energysweep_account_energy_joules_total",
+    "counter",
+    ("node", "books", "window", "sweep", "hardware", "component", "source", "bucket"),
+    "Where a node's energy went, and who answers for it: a sweep, and of trials their hardware profile; none for what"
+    f" no sweep is charged with. bucket: {_one_of(HOST_ACCOUNT)}. All of a node's sum up to"
+    " `energysweep_account_metered_joules_total`.",
+)
+ACCOUNT_EMISSIONS = _family(
+    "energysweep_account_emissions_grams_total",
+    "counter",
+    ("node", "books", "window", "sweep", "hardware", "bucket"),
+    "CO2e of what a sweep answers for on a node: joules x PUE x intensity of the grid.",
+)
+ACCOUNT_METERED = _family(
+    "energysweep_account_metered_joules_total",
+    "counter",
+    ("node", "books", "component", "source"),
+    "What a node's own counters saw since its books began.",
+)
+ACCOUNT_START = _family(
+    "energysweep_account_start_timestamp_seconds",
+    "gauge",
+    ("node", "books"),
+    "When the books of a node began (Unix time).",
+)
 GRID_INTENSITY = _family(
     "energysweep_grid_intensity_grams_per_kwh",
     "gauge",
@@ -277,6 +309,9 @@ _LIFE = """
   in books of its own. Take all `energysweep_node_*` of one of them, never their sum; `max by` would mix their books.
   The expressions below take the one that saw most; *Nodes* and the recording rules ([monitoring.md](monitoring.md))
   also follow an agent that goes on at another address.
+- `energysweep_account_*` are the series of the recording rules for the account ([account.md](account.md)). `books` are
+  those of one agent, or of several that went on from each other: one set of them counts for a node. `window` is one
+  sweep's on that node. Their counters never go down: books that begin anew have another name.
 - `source` says where joules are from. `estimate` is an estimate, and so is `energysweep_sweep_saved_energy_joules`.
 - The only unbounded labels are `sweep` and `trial`: one set of series for each trial that is shown. A trial has at
   most 8 `energysweep_trial_result`, none of what Tune adds to a result (`training_iteration`, `time_total_s`, ...) or

@@ -192,6 +192,11 @@ def _escaped(character: str) -> str:
     return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
+def tags_text(tags: Iterable[str]) -> str:
+    """Tags as one text: the same for the same ones, in whatever order they stand; empty for none."""
+    return _bounded(", ".join(sorted(set(tags))), LONGEST)
+
+
 def _bounded(text: str, longest: int) -> str:
     if len(text) <= longest:
         return text

@@ -283,6 +283,7 @@ class Standing:
             intensity=grid,
             started_at=started_at,
             budget=self._budget,
+            tags=spec.tags,
         )
 
     @property

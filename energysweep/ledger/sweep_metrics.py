@@ -30,7 +30,7 @@ from energysweep.core.metrics import (
     SWEEP_TRIALS,
     Family,
 )
-from energysweep.core.naming import configuration_text, exact_text
+from energysweep.core.naming import configuration_text, exact_text, tags_text
 from energysweep.core.objective import Objective, outcome
 from energysweep.core.records import TrialRow
 from energysweep.ledger.balance import Spread
@@ -56,6 +56,7 @@ class About:
         started_at, ended_at: Unix time; ``ended_at`` is None while it runs.
         budget: None if it has none.
         duration_seconds: for how long it has run, all its parts together; None if nobody knows.
+        tags: in any order.
     """
 
     name: str
@@ -68,6 +69,7 @@ class About:
     ended_at: float | None = None
     budget: Budget | None = None
     duration_seconds: float | None = None
+    tags: Sequence[str] = ()
 
 
 class Cheapest(NamedTuple):
@@ -94,7 +96,7 @@ def sweep_numbers(state: RunState, about: About) -> Iterator[SweepNumber]:
         state: the run so far.
         about: what else is known of the sweep.
     """
-    yield SWEEP_INFO, (about.name, about.owner), 1.0
+    yield SWEEP_INFO, (about.name, about.owner, tags_text(about.tags)), 1.0
     yield SWEEP_START, (), about.started_at
     if about.ended_at is not None:
         yield SWEEP_END, (), about.ended_at

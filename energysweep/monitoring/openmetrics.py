@@ -7,7 +7,7 @@ The series are those that the agents served, with the ledger's numbers: a trial'
 lease was opened and end with exactly what the ledger booked. In between they follow the trial's running total, which
 the ledger keeps as one sum; its division among nodes, components and buckets is that of the end. Power is that of the
 trials' work, because the ledger does not know when within a lease start-up drew what. The host's own series
-(``energysweep_node_*``) belong to no run and are not written.
+(``energysweep_node_*``, ``energysweep_account_*``) belong to no run and are not written.
 
 Source: the OpenMetrics specification; promtool's reference.
 """
@@ -326,6 +326,7 @@ def _sweep_samples(
         ended_at=end,
         budget=Budget.noted(run, intensity),
         duration_seconds=run.get("duration_seconds"),
+        tags=(run.get("spec") or {}).get("tags") or (),
     )
     steps = list(every_step(started_at, end))
     for family, labels, value in sweep_numbers(state, about):

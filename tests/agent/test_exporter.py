@@ -70,7 +70,7 @@ def host(tmp_path: Path) -> FakeHost:
         carbon_source="given",
         pue=2.0,
         samples=[
-            told(SWEEP_INFO, 1.0, "mnist", "me"),
+            told(SWEEP_INFO, 1.0, "mnist", "me", "nlp, urgent"),
             told(SWEEP_TRIALS, 1.0, "running"),
             told(SWEEP_BEST, 0.5, "accuracy"),
             told(SWEEP_CHEAPEST, 812.5, "lr=0.1", "cpu"),
@@ -103,7 +103,7 @@ def test_a_scrape_shows_trials_and_their_sweep(host: FakeHost) -> None:
     assert scrape("trial_result", {**trial, "metric": "accuracy"}) == 0.5
     assert scrape("trial_reports_total", trial) == 1
     value = scrape.of_cluster
-    assert value("sweep_info", {"sweep": "r", "name": "mnist", "owner": "me"}) == 1
+    assert value("sweep_info", {"sweep": "r", "name": "mnist", "owner": "me", "tags": "nlp, urgent"}) == 1
     assert value("sweep_trials", {"sweep": "r", "state": "running"}) == 1
     assert value("sweep_best", {"sweep": "r", "metric": "accuracy"}) == 0.5
     cheapest = {"sweep": "r", "config": "lr=0.1", "hardware": "cpu"}
@@ -248,7 +248,7 @@ def test_what_cannot_be_written_is_left_out_and_counted_and_the_rest_is_shown(ho
 
 def test_any_text_is_written_so_that_prometheus_reads_it(tmp_path: Path) -> None:
     host = FakeHost(tmp_path, {INVENTED: 100.0})
-    host.agent.open_window("r\0\n").sweep = Sweep(samples=[told(SWEEP_INFO, 1.0, "\ud800", "\r\x1b[31m\u2028")])
+    host.agent.open_window("r\0\n").sweep = Sweep(samples=[told(SWEEP_INFO, 1.0, "\ud800", "\r\x1b[31m\u2028", "\0")])
     host.agent.open_lease("r\0\n", "l", 't"\\', host.tree.of(host.tree.fork()), 0, {}, config="\0" * 400)
     scrape = Scrape(host)
     assert scrape("agent_left_out_samples", {}) == 0

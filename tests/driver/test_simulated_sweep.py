@@ -334,7 +334,7 @@ def test_a_run_stays_its_owner_s_whoever_goes_on_with_it(bench_of: Make, monkeyp
     agent = bench.world.nodes[0].agent
     assert agent is not None
     told = [sample.labels for sample in agent.windows[RUN].sweep.samples if sample.metric == SWEEP_INFO.name]
-    assert told == [("simulated", "Ada's team")]
+    assert told == [("simulated", "Ada's team", "")]
 
 
 def test_the_owner_is_as_the_sweep_says_else_the_environment_else_the_user(

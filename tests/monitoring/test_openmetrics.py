@@ -149,7 +149,7 @@ def test_metrics_that_the_search_optimises_come_after_the_objective_and_before_o
 def test_the_sweep_tells_its_name_its_beginning_and_its_end() -> None:
     data = example()
     ((labels, points),) = series(data, "energysweep_sweep_info").items()
-    assert dict(labels) == {"sweep": "mnist-20231114T221320Z", "name": "mnist", "owner": ""}
+    assert dict(labels) == {"sweep": "mnist-20231114T221320Z", "name": "mnist", "owner": "", "tags": ""}
     assert (points[0][0], points[-1][0]) == (STARTED_AT, END)
     ((_, end),) = series(data, "energysweep_sweep_end_timestamp_seconds").items()
     assert end == [(END, END)]

@@ -115,7 +115,7 @@ def _of_sweep() -> Iterator[Series]:
             yield "energysweep_sweep_energy_joules_total", key, counter(0, 3600, watts * part)
     yield "energysweep_sweep_emissions_grams_total", (SWEEP, "trials"), spent("", 1e-4)
     yield "energysweep_sweep_emissions_grams_total", (SWEEP, "overhead"), counter(0, 3600, 9e-4)
-    yield "energysweep_sweep_info", (SWEEP, "baseline-images", "maria.example"), shown(0, 3600, 1.0)
+    yield "energysweep_sweep_info", (SWEEP, "baseline-images", "maria.example", "images, paper-2"), shown(0, 3600, 1.0)
     yield "energysweep_sweep_start_timestamp_seconds", (SWEEP,), shown(0, 3600, float(BEGAN))
     yield "energysweep_sweep_best", (SWEEP, METRIC), shown(300, 3600, 0.9731)
     cheapest = (SWEEP, f"encoder_learning_rate=0.001 {PARAMETER}=16 schedule=cosine", "h100-300w")

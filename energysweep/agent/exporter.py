@@ -158,7 +158,7 @@ def _account_samples(node: str, counters: Iterable[Counter], books: Books) -> It
     """The account of the host by who answers for it, with what the counters saw of one kind of device."""
     metered: dict[tuple[str, str], float] = {}
     for counter in counters:
-        kind = (counter.device.component, counter.device.source)
+        kind: tuple[str, str] = (counter.device.component, counter.device.source)
         metered[kind] = metered.get(kind, 0.0) + counter.total_joules
     for kind, joules in metered.items():
         yield Sample(ACCOUNT_METERED, (node, books.id, *kind), joules)

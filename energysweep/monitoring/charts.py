@@ -35,6 +35,7 @@ class Column:
         query: its expression, or None for a column that is a label.
         shown: a heading with variables, which is shown in place of the title.
         hidden: of a query: only its labels are of interest; of a label: it only joins rows.
+        link: of its cells: what it does, and the address.
     """
 
     title: str
@@ -42,6 +43,7 @@ class Column:
     query: str | None = None
     shown: str | None = None
     hidden: bool = False
+    link: tuple[str, str] | None = None
 
 
 def table(
@@ -70,7 +72,7 @@ def table(
         None,
         (
             NOTHING_IN_CELLS,
-            *(column(each.title, each.field, each.shown) for each in columns.values() if not each.hidden),
+            *(column(each.title, each.field, each.shown, each.link) for each in columns.values() if not each.hidden),
         ),
         joined(columns),
     )
@@ -307,6 +309,7 @@ def timeseries(
     width: int = 12,
     height: int = 9,
     stacked: bool = False,
+    drawn: Literal["line", "bars"] = "line",
     lines: tuple[str, ...] = (),
     limit: float | None = None,
     decimals: int | None = None,
@@ -316,13 +319,14 @@ def timeseries(
 
     Args:
         targets: those that must be seen in the legend first.
-        stacked: areas upon each other; ``lines`` names the queries (by reference) that are lines over them.
+        drawn: bars where each number is of a time of its own, such as a day.
+        stacked: areas or bars upon each other; ``lines`` names the queries (by reference) that are lines over them.
         limit: drawn as a line.
         decimals: of the ticks; None: as many as tell them apart.
         names: of series that are known: their names for people, and their colours.
     """
     custom: Json = {
-        "drawStyle": "line",
+        "drawStyle": drawn,
         "lineInterpolation": "linear",
         "lineWidth": 1,
         "fillOpacity": 60 if stacked else 0,
@@ -343,6 +347,7 @@ def timeseries(
             "byFrameRefID",
             reference,
             ("custom.stacking", {"mode": "none", "group": "A"}),
+            *([("custom.drawStyle", "line")] if drawn != "line" else []),
             ("custom.fillOpacity", 0),
             ("custom.lineWidth", 2),
             ("color", {"mode": "fixed", "fixedColor": "text"}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from energysweep import __version__
 from energysweep.core.metrics import (
@@ -50,12 +50,16 @@ def dashboard(
     variables: Sequence[Json],
     rows: Sequence[tuple[str, Sequence[Panel]]],
     marks: Sequence[Json] = (),
+    since: str = "now-1h",
+    refresh: str = "30s",
 ) -> Json:
     """A dashboard in Grafana's classic JSON.
 
     Args:
         rows: a heading and panels each, which are placed from left to right and go on below when 24 columns are full.
         marks: annotations beside those of a sweep's beginning and end.
+        since: where the time range begins at first; it ends now.
+        refresh: how often everything is asked for again.
     """
     return {
         "uid": uid,
@@ -65,8 +69,8 @@ def dashboard(
         "schemaVersion": _SCHEMA_VERSION,
         "editable": True,
         "graphTooltip": 1,
-        "refresh": "30s",
-        "time": {"from": "now-1h", "to": "now"},
+        "refresh": refresh,
+        "time": {"from": since, "to": "now"},
         "timezone": "browser",
         "fiscalYearStartMonth": 0,
         "links": [_links()],
@@ -273,7 +277,34 @@ def choose_parameter() -> Json:
     )
 
 
-def how_measured(series: Family = TRIAL_ENERGY, where: str = TRIALS) -> Json:
+def choose_of_account(name: str, label: str, series: str, description: str) -> Json:
+    """Any number of the values of a label of a recorded series."""
+    return _choice(name, label, f"label_values({series}, {name})", description)
+
+
+def choose_resolution(values: Mapping[str, str], description: str) -> Json:
+    """One of a few texts that do not come from Prometheus; the first is chosen.
+
+    Args:
+        values: by what people read.
+    """
+    first = next(iter(values))
+    options = [{"text": text, "value": value, "selected": text == first} for text, value in values.items()]
+    return {
+        "type": "custom",
+        "name": "resolution",
+        "label": "Resolution",
+        "description": description,
+        "query": ", ".join(f"{text} : {value}" for text, value in values.items()),
+        "current": {"text": first, "value": values[first]},
+        "options": options,
+        "multi": False,
+        "includeAll": False,
+        "hide": 0,
+    }
+
+
+def how_measured(series: Family | str = TRIAL_ENERGY, where: str = TRIALS) -> Json:
     """How the energy is known: an estimate must say so wherever its number stands.
 
     Its value is a sign for the titles of panels, which Grafana cuts at their ends: ≈ of an estimate, ↻ of a replay,
@@ -288,7 +319,7 @@ def how_sweeps_are_measured(name: str = "measured") -> Json:
     return _measured(*((each, SWEEPS) for each in series)) | {"name": name}
 
 
-def _measured(*of_series: tuple[Family, str]) -> Json:
+def _measured(*of_series: tuple[Family | str, str]) -> Json:
     def of(source: str) -> str:
         found = (f"last_over_time({series}{{{where}, {source}}}[$__range])" for series, where in of_series)
         return f"group({' or '.join(found)})"

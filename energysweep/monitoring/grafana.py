@@ -23,6 +23,7 @@ from packaging.version import InvalidVersion, Version
 from energysweep import __version__
 from energysweep.core.errors import InputError, SweepError, one_line
 from energysweep.core.inputs import is_token, redirected, web_address
+from energysweep.monitoring.account import account_dashboard
 from energysweep.monitoring.configurations import configurations_dashboard
 from energysweep.monitoring.dashboard import TAG, VERSION_TAG_PREFIX
 from energysweep.monitoring.nodes import nodes_dashboard
@@ -359,8 +360,8 @@ def _save(grafana: Grafana, dashboard: Mapping[str, Any], folder_uid: str, mark:
 
 
 def dashboards() -> tuple[Json, ...]:
-    """The dashboards *Sweep*, *Configurations* and *Nodes* in Grafana's classic JSON, for Grafana 11.1 to 13."""
-    return (sweep_dashboard(), configurations_dashboard(), nodes_dashboard())
+    """*Sweep*, *Configurations*, *Nodes* and *Account* in Grafana's classic JSON, for Grafana 11.1 to 13."""
+    return (sweep_dashboard(), configurations_dashboard(), nodes_dashboard(), account_dashboard())
 
 
 def text(dashboard: Json) -> str:

@@ -18,7 +18,9 @@ Json = dict[str, Any]
 NONE = "(none)"
 """What stands where a label is empty: Prometheus has no empty labels, and rows without it could be in no group."""
 
-Unit = Literal["joule", "watt", "massg", "percentunit", "s", "none", "short", "string", "dateTimeAsIso", "suffix:g/kWh"]
+Unit = Literal[
+    "joule", "kwatth", "watt", "massg", "percentunit", "s", "none", "short", "string", "dateTimeAsIso", "suffix:g/kWh"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ WORD = Field("string", 105)
 
 JOULES = Field("joule", 90)
 JOULES_BAR = Field("joule", 160, bar=True)
+KWH = Field("kwatth", 90)
 GRAMS = Field("massg", 85)
 WATTS = Field("watt", 85)
 PART = Field("percentunit", 75, decimals=0)
@@ -91,13 +94,14 @@ def named(names: Mapping[str, tuple[str, str]]) -> tuple[Json, ...]:
     )
 
 
-def column(title: str, field: Field, shown: str | None = None) -> Json:
+def column(title: str, field: Field, shown: str | None = None, link: tuple[str, str] | None = None) -> Json:
     """The override of one column of a table.
 
     Args:
         title: its name in the frame.
         field: what it holds.
         shown: another heading, in which variables are filled in.
+        link: of its cells: what it does, and the address, in which Grafana fills in variables as a URL has them.
     """
     properties: list[tuple[str, Any]] = [("unit", field.unit)]
     if shown is not None:
@@ -111,6 +115,8 @@ def column(title: str, field: Field, shown: str | None = None) -> Json:
         properties += [("custom.cellOptions", {"type": "auto", "wrapText": True}), ("custom.wrapText", True)]
     if field.decimals is not None:
         properties.append(("decimals", field.decimals))
+    if link is not None:
+        properties.append(("links", [{"title": link[0], "url": link[1], "targetBlank": False}]))
     if field.bar:
         properties += [
             ("custom.cellOptions", {"type": "gauge", "mode": "basic"}),

@@ -33,9 +33,9 @@ def joules(host: FakeHost, *labels: str) -> dict[tuple[str, ...], float]:
     return shown(scrape(host.agent), ACCOUNT_ENERGY.name, *labels)
 
 
-def open_trial(host: FakeHost, run: str, trial: str, hardware: str, pid: int, **how: bool) -> str:
+def open_trial(host: FakeHost, run: str, trial: str, hardware: str, pid: int, *, loads: bool = False) -> str:
     lease = f"{run}-{trial}"
-    host.agent.open_lease(run, lease, trial, host.tree.of(pid), 1.0, {}, hardware=hardware, **how)
+    host.agent.open_lease(run, lease, trial, host.tree.of(pid), 1.0, {}, hardware=hardware, in_startup=loads)
     return lease
 
 
@@ -86,7 +86,7 @@ def test_each_joule_of_a_host_is_a_sweep_s_and_its_hardware_s_or_nobody_s(tmp_pa
 def test_what_loads_is_start_up_and_an_unknown_grid_has_no_grams(host: FakeHost) -> None:
     open_window(host, "a", None)
     pid = host.tree.fork()
-    open_trial(host, "a", "t", "small", pid, in_startup=True)
+    open_trial(host, "a", "t", "small", pid, loads=True)
     host.work(1.0, {pid: 4.0})
     host.agent.tick()
     assert joules(host, "sweep", "hardware", "bucket") == {("a", "small", "startup"): pytest.approx(100)}
@@ -191,7 +191,7 @@ def test_at_every_scrape_new_joules_are_the_meters_whatever_begins_ends_or_is_ki
         if step == "open":
             open_window(host, run)
             if not host.agent.windows[run].leases.get(f"{run}-t{number}"):
-                open_trial(host, run, f"t{number}", f"hw{number % 2}", pids[number], in_startup=number == 3)
+                open_trial(host, run, f"t{number}", f"hw{number % 2}", pids[number], loads=number == 3)
         elif step == "join":
             open_window(host, run)
             host.agent.join(run, host.tree.of(pids[number]))

@@ -18,6 +18,7 @@ from energysweep.core.records import TrialStatus
 from energysweep.monitoring import TAG, VERSION_TAG, Json, dashboards, export
 from energysweep.monitoring.panels import OWNERS, STATES
 from energysweep.monitoring.sweep import sweep_dashboard
+from tests.monitoring.test_rules import RECORDS
 from tests.support.grafana import panels
 
 EXPORTED = Path(__file__).parents[2] / "deploy" / "grafana" / "dashboards"
@@ -44,9 +45,14 @@ def queries(dashboard: Json) -> list[str]:
     return [value for key, value in strings(dashboard) if key in {"expr", "query", "definition"}]
 
 
-def test_there_are_three_dashboards_with_uids_that_never_change() -> None:
+def test_there_are_four_dashboards_with_uids_that_never_change() -> None:
     uids = [dashboard["uid"] for dashboard in dashboards()]
-    assert uids == ["energysweep-sweep", "energysweep-configurations", "energysweep-nodes"]
+    assert uids == [
+        "energysweep-sweep",
+        "energysweep-configurations",
+        "energysweep-nodes",
+        "energysweep-account",
+    ]
 
 
 @every_dashboard
@@ -63,13 +69,13 @@ def test_the_files_for_provisioning_are_what_is_built() -> None:
 def test_exporting_twice_changes_nothing(tmp_path: Path) -> None:
     first = {path: path.read_bytes() for path in export(tmp_path / "new" / "folder")}
     assert {path: path.read_bytes() for path in export(tmp_path / "new" / "folder")} == first
-    assert len(first) == 3
+    assert len(first) == 4
 
 
 def test_the_command_names_the_files_that_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dashboards", "export", str(tmp_path)]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        str(tmp_path / f"energysweep-{name}.json") for name in ("sweep", "configurations", "nodes")
+        str(tmp_path / f"energysweep-{name}.json") for name in ("sweep", "configurations", "nodes", "account")
     ]
 
 
@@ -225,7 +231,7 @@ def test_where_energy_may_be_an_estimate_the_panel_says_so(dashboard: Json, pane
 def test_a_refresh_asks_as_often_as_the_document_says() -> None:
     document = (EXPORTED.parents[2] / "docs" / "monitoring.md").read_text(encoding="utf-8")
     (told,) = re.findall(
-        r"\*Sweep\* asks Prometheus (\d+) times, \*Configurations\* (\d+) times, \*Nodes\* (\d+) times", document
+        r"\*Sweep\* asks Prometheus (\d+) times, \*Configurations\* (\d+), \*Nodes\* (\d+), \*Account\* (\d+)", document
     )
     asked = {dashboard["uid"]: 0 for dashboard in dashboards()}
     for dashboard, panel in ALL:
@@ -256,14 +262,22 @@ def test_every_variable_is_used_and_every_one_that_is_used_is_there_before(dashb
         assert used <= known | ours, variable["name"]
         known.add(variable["name"])
     text = json.dumps([dashboard["panels"], dashboard["annotations"]])
-    assert set(re.findall(r"\$\{?([a-z_]\w*)", text)) - ours == known
+    of_links = {"__value", "__url_time_range"}
+    assert set(re.findall(r"\$\{?([a-z_]\w*)", text)) - ours - of_links == known
 
 
 @every_dashboard
 def test_every_metric_that_is_asked_for_is_in_the_table(dashboard: Json) -> None:
+    """Or recorded by a rule, of minutes and of hours alike."""
+    recorded = r"\w+:energysweep_\w+:increase(?=\$\{resolution\})"
     families = {family.name for family in FAMILIES}
-    asked = {name for query in queries(dashboard) for name in re.findall(r"\benergysweep_\w+", query)}
+    asked = {
+        name for query in queries(dashboard) for name in re.findall(r"\benergysweep_\w+", re.sub(recorded, "", query))
+    }
     assert asked <= families
+    rules = {name for query in queries(dashboard) for name in re.findall(recorded, query)}
+    assert bool(rules) == (dashboard["uid"] == "energysweep-account")
+    assert {f"{name}{each}" for name in rules for each in ("1m", "1h")} <= {rule["record"] for rule in RECORDS}
 
 
 @every_dashboard

@@ -299,8 +299,8 @@ def test_the_command_line_publishes_our_dashboards_and_says_what_it_did(
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "created: folder energysweep"
     assert said[1] == "created: data source Prometheus (http://prometheus:9090)"
-    assert len(said) == 5
-    assert set(server.dashboards) == {"energysweep-sweep", "energysweep-configurations", "energysweep-nodes"}
+    assert len(said) == 6
+    assert set(server.dashboards) == {f"energysweep-{name}" for name in ("sweep", "configurations", "nodes", "account")}
     server.writes.clear()
     assert main(arguments) == 0
     assert {line.split(":")[0] for line in capsys.readouterr().out.splitlines()} == {"unchanged"}
@@ -345,7 +345,7 @@ def test_the_exit_status_is_1_if_every_dashboard_is_saved_by_somebody_else(
     server.fault = _on_save(412, {"message": "changed by someone else"})
     code, out, _ = _told(server, capsys)
     assert code == 1
-    assert out.count("not published: dashboard ") == 3
+    assert out.count("not published: dashboard ") == 4
     assert server.dashboards == {}
 
 
@@ -357,7 +357,7 @@ def test_the_exit_status_is_0_if_a_person_s_change_is_kept(
         server.save_as_a_person(uid, description="mine")
     code, out, err = _told(server, capsys)
     assert (code, err) == (0, "")
-    assert out.count("kept: dashboard ") == 3
+    assert out.count("kept: dashboard ") == 4
 
 
 def test_the_exit_status_is_0_if_a_newer_dashboard_is_kept(
@@ -382,4 +382,4 @@ def test_the_exit_status_is_1_if_the_data_source_that_was_asked_for_is_missing(
     code, _, err = _told(server, capsys, "--token", EDITOR, "--prometheus", "http://prometheus:9090")
     assert code == 1
     assert err == "energysweep: not published: data source Prometheus; the lines above say why\n"
-    assert len(server.dashboards) == 3
+    assert len(server.dashboards) == 4

@@ -26,6 +26,8 @@ def rules() -> list[dict[str, Any]]:
 
 ALERTS = [rule for rule in rules() if "alert" in rule]
 RECORDS = [rule for rule in rules() if "record" in rule]
+OF_MINUTES = [rule for rule in RECORDS if "_account_" in rule["expr"]]
+"""Those of the account, which record once a minute or an hour, of what was a minute before."""
 
 
 def promtool(*arguments: str | Path) -> str:
@@ -89,8 +91,9 @@ def test_every_recorded_series_and_every_alert_is_documented() -> None:
 @pytest.mark.parametrize("rule", RECORDS, ids=lambda rule: str(rule["record"]))
 def test_a_recorded_series_is_called_by_its_level_metric_and_operation(rule: dict[str, Any]) -> None:
     level, metric, operation = rule["record"].split(":")
-    assert set(level.split("_")) <= {"sweep", "trial", "config", "hardware", "node", "instance", "bucket", "meter"}
+    of_trials = {"sweep", "trial", "config", "hardware", "node", "instance", "bucket", "meter"}
+    assert set(level.split("_")) <= of_trials | {"owner", "tags", "name", "source", "books"}
     families = {family.name.removesuffix("_total") for family in FAMILIES}
     limits = {"energysweep_power_limit_watts", "energysweep_carbon_limit_grams"}
     assert metric in families | limits
-    assert re.fullmatch(r"sum|max|constant|(max|rate|increase)\d+[dm]", operation)
+    assert re.fullmatch(r"sum|max|constant|(max|rate|increase)\d+[dhm]", operation)

@@ -23,7 +23,7 @@ from tests.support.seen_sweeps import METRIC, PARAMETER
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
-SWEEP, CONFIGURATIONS, NODES = dashboards()
+SWEEP, CONFIGURATIONS, NODES, ACCOUNT = dashboards()
 ALL = {dashboard["uid"]: dashboard for dashboard in dashboards()}
 every_dashboard = pytest.mark.parametrize("uid", ALL)
 

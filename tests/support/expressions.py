@@ -7,17 +7,19 @@ import pytest
 from energysweep.monitoring import dashboards
 from tests.support.grafana import panels
 
-DASHBOARDS = {dashboard["uid"]: dashboard for dashboard in dashboards()}
+# What the account shows is recorded minute by minute, which a test's sweep does not wait for: test_account.py.
+LIVE = tuple(dashboard for dashboard in dashboards() if dashboard["uid"] != "energysweep-account")
+DASHBOARDS = {dashboard["uid"]: dashboard for dashboard in LIVE}
 TARGETS = [
     pytest.param(dashboard, panel["title"], query, id=f"{dashboard['uid']}: {panel['title']}: {query['refId']}")
-    for dashboard in dashboards()
+    for dashboard in LIVE
     for panel in panels(dashboard)
     for query in panel["targets"]
     if "expr" in query
 ]
 VARIABLES = [
     pytest.param(dashboard, variable, id=f"{dashboard['uid']}: ${variable['name']}")
-    for dashboard in dashboards()
+    for dashboard in LIVE
     for variable in dashboard["templating"]["list"]
     if variable["type"] == "query"
 ]

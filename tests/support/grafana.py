@@ -46,7 +46,9 @@ class View:
         """What each variable is filled in with, if nobody chooses: all, or the first of the list."""
         chosen = {"datasource": "prometheus"}
         for variable in dashboard["templating"]["list"]:
-            if variable["type"] == "query":
+            if variable["type"] == "custom":
+                chosen[variable["name"]] = variable["current"]["value"]
+            elif variable["type"] == "query":
                 options = self.options(variable, chosen)
                 first = next(iter(options), "")
                 chosen[variable["name"]] = variable["allValue"] if variable["includeAll"] else first

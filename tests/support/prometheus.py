@@ -39,6 +39,7 @@ class Prometheus:
         scrape_configs: as in its configuration file; none: it only answers.
         rule_files: recording and alerting rules.
         interval: of scrapes and rules.
+        lookback: how long a sample stands for what follows. What was brought back has no marks of where a series ended.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Prometheus:
         scrape_configs: Sequence[Mapping[str, Any]] = (),
         rule_files: Sequence[Path] = (),
         interval: str = "1s",
+        lookback: str = "5m",
     ) -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
         self.config = folder / "prometheus.yml"
@@ -64,6 +66,7 @@ class Prometheus:
                 need("prometheus"),
                 f"--config.file={self.config}",
                 f"--storage.tsdb.path={folder / 'tsdb'}",
+                f"--query.lookback-delta={lookback}",
                 "--storage.tsdb.retention.time=10y",  # also what a test brings back from the past
                 f"--web.listen-address={self.url.removeprefix('http://')}",
             ],

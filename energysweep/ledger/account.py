@@ -7,6 +7,7 @@ that were there at the same time. Together this is what the meters saw in the wi
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -241,7 +242,7 @@ def _parts(run: _Run, by: By) -> dict[str | None, _Part]:
     parts: dict[str | None, _Part] = {}
 
     def part(key: str | None) -> _Part:
-        return parts.setdefault(key, _Part(run))
+        return parts.get(key) or parts.setdefault(key, _Part(run))
 
     for row in run.energy:
         bucket = BY_NAME[row.bucket]
@@ -252,8 +253,10 @@ def _parts(run: _Run, by: By) -> dict[str | None, _Part]:
         hardware = trials[trial].hardware or None if trial in trials else None
         shares = months.of(row) if months is not None else {hardware if by == "hardware" else whole: 1.0}
         for key, share in shares.items():
-            part(key).joules.setdefault(bucket.account, []).append(row.joules * share)
-            part(key).trials |= set() if trial is None else {trial}
+            found = part(key)
+            found.joules.setdefault(bucket.account, []).append(row.joules * share)
+            if trial is not None:
+                found.trials.add(trial)
     seen = {trial for each in parts.values() for trial in each.trials}
     for trial, told in trials.items():
         if trial not in seen:
@@ -268,12 +271,17 @@ def _parts(run: _Run, by: By) -> dict[str | None, _Part]:
 def _whole(run: Mapping[str, Any], by: By) -> str | None:
     """What a run as a whole belongs to; None where nobody said, or where its parts differ."""
     if by == "tag":
-        return ", ".join(sorted(set((run.get("spec") or {}).get("tags") or ()))) or None
+        return ", ".join(map(_tag, sorted(set((run.get("spec") or {}).get("tags") or ())))) or None
     if by == "month":
         return None if run.get("started_at") is None else month_of(run["started_at"])
     if by == "hardware":
         return None
-    return run.get("owner") if by == "owner" else run.get("name", run.get("id"))
+    return (run.get("owner") if by == "owner" else run.get("name") or run.get("id")) or None
+
+
+def _tag(tag: str) -> str:
+    """A tag among others: in quotes where it would look like two."""
+    return json.dumps(tag, ensure_ascii=False) if "," in tag or '"' in tag else tag
 
 
 def _charges(parts: Sequence[_Part]) -> Charges:
@@ -354,9 +362,7 @@ def _ordered(charges: Mapping[str | None, Charges], by: By) -> list[str | None]:
 def _notes(seen: Once | None, charged: Charges, over_a_month: int) -> Iterator[str]:
     """What a reader has to know of the numbers."""
 
-    def text(joules: float) -> str:
-        return energy_text(joules, estimated=charged.estimated)
-
+    estimated = charged.estimated or (seen is not None and seen.estimated_joules > 0)
     if seen is not None and seen.estimated_joules > 0:
         overlap = energy_text(seen.estimated_joules, estimated=True)
         yield (
@@ -365,15 +371,17 @@ def _notes(seen: Once | None, charged: Charges, over_a_month: int) -> Iterator[s
             " the meters saw, and what stands apart."
         )
     if seen is not None and seen.divided_joules > 0:
+        divided = energy_text(seen.divided_joules, estimated=charged.estimated)
         yield (
-            f"Of {text(seen.divided_joules)} that runs have both seen while one began before the other ended,"
+            f"Of {divided} that runs have both seen while one began before the other ended,"
             " no ledger says how much was idle floor and how much background: it is divided as in the mean of the two"
             " runs. The sum is exact."
         )
     if seen is not None and seen.booked_twice < 0:
+        twice = energy_text(-seen.booked_twice, estimated=estimated)
         yield (
-            f"{text(-seen.booked_twice)} are charged to several runs, one inside of another or with other idle"
-            " floors, and were drawn once: they are taken off again, from no group."
+            f"{twice} are charged to several runs, one inside of another or with other idle floors, and were drawn"
+            " once: they are taken off again, from no group."
         )
     if charged.unmeasured_runs:
         yield f"Of {count_text(charged.unmeasured_runs, 'run')} nothing was measured."

@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from energysweep.core.records import EnergyRow
 from energysweep.ledger.run_state import RunState
@@ -98,9 +98,13 @@ class Months:
         return _shares(seconds)
 
 
+_LAST: Final = 2.5e11
+"""A time that no clock of ``records.UnixTime`` is after: beyond it, where a damaged duration leads, are no months."""
+
+
 def month_of(at: float) -> str:
     """Of a Unix time."""
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m}"
+    return f"{datetime.fromtimestamp(min(at, _LAST), UTC):%Y-%m}"
 
 
 def _pieces(data: LedgerData) -> list[_Piece]:
@@ -129,10 +133,10 @@ def _evenly(begin: float, end: float) -> Shares:
         return {month_of(begin): 1.0}
     found: dict[str | None, float] = {}
     at = begin
-    while at < end:
+    while at < min(end, _LAST):
         day = datetime.fromtimestamp(at, UTC)
         following = datetime(day.year + day.month // 12, day.month % 12 + 1, 1, tzinfo=UTC).timestamp()
-        found[month_of(at)] = (min(following, end) - at) / (end - begin)
+        found[month_of(at)] = ((end if following >= _LAST else min(following, end)) - at) / (end - begin)
         at = following
     return found
 

@@ -103,7 +103,9 @@ class Table(Generic[_Row]):
                 )
         return found
 
-    def _with_json(self, values: Sequence[Any]) -> tuple[Any, ...]:
+    def _with_json(self, values: Sequence[Any]) -> Sequence[Any]:
+        if not self.json:
+            return values
         return tuple(
             _parsed(value) if name == self.json else value for name, value in zip(self.columns, values, strict=False)
         )

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from energysweep.core.buckets import BY_NAME, CHARGED, TRIALS
+from energysweep.core.errors import one_line
 from energysweep.core.jsontext import jsonable
 from energysweep.core.text import NOT_AVAILABLE, count_text, emissions_text, energy_text, number_text, percent_text
 from energysweep.ledger.account import Account, Charges
@@ -20,6 +21,7 @@ from energysweep.ledger.summary import summarise
 from energysweep.report.files import Row, csv_text
 
 SCHEMA_VERSION: Final = 1
+_SHOWN_CHARACTERS: Final = 1000  # of a cell
 
 # The list ------------------------------------------------------------------------------------------------------------
 
@@ -142,7 +144,7 @@ def _balance(account: Account) -> Iterator[str]:
         each = energy_text(seen.runs_joules, estimated=account.charged.estimated, brief=True)
         taken = [(seen.shared_joules, account.charged.estimated), (seen.estimated_joules, True)]
         texts = [energy_text(joules, estimated=estimated, brief=True) for joules, estimated in taken if joules > 0]
-        yield f"The runs one by one saw {each}: {' and '.join(texts)} of it several of them, which counts once."
+        yield f"The runs one by one saw {each}: {' and '.join(texts)} of it more than one of them, counted once."
 
 
 def account_dict(account: Account, problems: Sequence[str]) -> dict[str, Any]:
@@ -218,4 +220,5 @@ def _table(left: Sequence[str], right: Sequence[str], last: str | None = None) -
 
 
 def _add(table: Table, cells: Iterable[str]) -> None:
-    table.add_row(*map(Text, cells))
+    # A name with a line's end in it would look like a row of its own.
+    table.add_row(*(Text(one_line(cell, _SHOWN_CHARACTERS)) for cell in cells))

@@ -17,7 +17,7 @@ from energysweep.cli import main
 from energysweep.core.runfolder import LEDGER
 from energysweep.ledger.account import BY
 from energysweep.ledger.store import Ledger
-from tests.support.accounted import Hosts
+from tests.support.accounted import Hosts, as_before_schema_5
 
 CARBON = {"grams_per_kwh": 360.0, "zone": "DEU", "year": 2023, "source": "CodeCarbon", "pue": 1.0}  # 0.0001 g/J
 
@@ -168,6 +168,59 @@ def test_names_of_users_control_no_terminal(tmp_path: Path, capsys: pytest.Captu
         assert "\x1b" not in told
         assert "n/a" in told
     assert "[b]" in said(capsys, "account", tmp_path)
+
+
+def test_a_name_makes_no_row_of_its_own_and_none_is_n_a(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, owner in {"a": "Ada\ncharged  1,000 J", "b": "x" * 100_000, "c": ""}.items():
+        (tmp_path / name).mkdir()
+        spec = {"price": {"per_kwh": 1.0, "currency": "EU\nR"}}
+        Ledger.create(tmp_path / name / LEDGER, id=name, name="", owner=owner, spec=spec).close()
+    told = said(capsys, "account", tmp_path)
+    assert any(line.startswith("Ada charged 1,000 J") for line in told.splitlines())
+    assert len(told) < 10_000
+    groups = json.loads(said(capsys, "account", tmp_path, "--json"))["groups"]
+    assert {group["key"] for group in groups} == {"Ada\ncharged  1,000 J", "x" * 100_000, None}
+    assert {
+        group["key"] for group in json.loads(said(capsys, "account", tmp_path, "--by", "name", "--json"))["groups"]
+    } == {
+        "a",
+        "b",
+        "c",
+    }
+
+
+def test_an_overlap_by_time_is_an_estimate_wherever_it_stands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with closing(Hosts(tmp_path)) as hosts:
+        for name in ("one", "other"):
+            run = hosts.run(name)
+            run.begin()
+            run.work("t0")
+        hosts.wait(10)
+        for run in hosts.runs:
+            run.end()
+        exact = json.loads(said(capsys, "account", hosts.results, "--json"))["totals"]
+        told = said(capsys, "account", hosts.results)
+        assert "≈" not in told
+        assert "The runs one by one saw 1,420 J: 710 J of it more than one of them, counted once." in told
+        as_before_schema_5(hosts.folders)
+        totals = json.loads(said(capsys, "account", hosts.results, "--json"))["totals"]
+        told = said(capsys, "account", hosts.results)
+        rows = list(csv.DictReader(io.StringIO(said(capsys, "account", hosts.results, "--csv"))))
+    assert (exact["apart_estimated"], exact["overlap_estimated_joules"]) == (False, 0)
+    assert (exact["shared_joules"], exact["runs_energy_joules"]) == pytest.approx((710, 1420))
+    assert (totals["apart_estimated"], totals["estimated"]) == (True, False)
+    assert (totals["overlap_estimated_joules"], totals["energy_joules"]) == pytest.approx((710, 710))
+    for title in ("background", "unreserved idle", "the meters saw"):
+        assert any(line.startswith(title) and "≈" in line for line in told.splitlines())
+    assert "differ from what the meters saw by ≈ " in told
+    assert "The runs one by one saw 1,420 J: ≈ 710 J of it" in told
+    assert {row["part"]: row["estimated"] for row in rows if row["part"] in ("background", "charged")} == {
+        "charged": "false",
+        "background": "true",
+    }
+    assert float(rows[-1]["overlap_estimated_joules"]) == pytest.approx(710)
 
 
 @pytest.mark.parametrize(

@@ -212,6 +212,17 @@ def test_joules_of_a_run_over_a_month_s_end_are_in_the_month_in_which_they_were_
         assert parts_of(found) == pytest.approx(hosts.metered_joules)
 
 
+def test_a_time_beyond_all_clocks_is_in_the_last_month(hosts: Hosts) -> None:
+    run = hosts.run("run")
+    run.begin()
+    run.work("t0")
+    hosts.wait(5)
+    run.end()
+    run.ledger.note(parts=[{"started_at": 2.4e11, "duration_seconds": 1e11}])
+    joules = [each.energy_joules or 0.0 for each in added(hosts, "month").groups.values()]
+    assert math.fsum(joules) == pytest.approx(5 * (22 + 25 / 8))
+
+
 def test_without_samples_a_lease_and_the_time_of_the_run_tell_the_month(tmp_path: Path) -> None:
     with closing(Hosts(tmp_path, now=NOVEMBER_ENDS - 4)) as hosts:
         run = hosts.run("run")
@@ -253,6 +264,32 @@ def test_runs_with_the_same_tags_are_a_group_and_each_run_is_in_one(hosts: Hosts
         hosts.wait(1)
         run.end()
     assert {key: each.runs for key, each in added(hosts, "tag").groups.items()} == {"nlp, urgent": 2, "nlp": 1, None: 1}
+
+
+def test_a_tag_with_a_comma_is_not_two(hosts: Hosts) -> None:
+    for name, tags in {"a": ["nlp, urgent"], "b": ["urgent", "nlp"], "c": ['"x"']}.items():
+        hosts.run(name, spec={"tags": tags})
+    assert set(added(hosts, "tag").groups) == {'"nlp, urgent"', "nlp, urgent", r'"\"x\""'}
+
+
+def test_joules_that_were_booked_and_metered_differently_are_the_balance(hosts: Hosts) -> None:
+    for name in ("one", "other"):
+        run = hosts.run(name)
+        run.begin()
+        run.work("t0")
+        hosts.wait(5)
+        run.end()
+        hosts.wait(1)
+    assert added(hosts).conservation_error_ratio == pytest.approx(0, abs=1e-12)
+    with run.ledger._transaction() as connection:
+        connection.execute("UPDATE meters SET joules = joules / 2")
+    found = added(hosts)
+    assert found.once is not None
+    assert found.once.metered_joules == pytest.approx(1.5 * 5 * 49)
+    assert found.conservation_error_ratio == pytest.approx(0.5 / 1.5)
+    with run.ledger._transaction() as connection:
+        connection.execute("DELETE FROM meters")
+    assert added(hosts).conservation_error_ratio == pytest.approx(1)
 
 
 def test_grams_and_money_are_of_the_runs_that_know_them_and_the_others_are_told(hosts: Hosts) -> None:

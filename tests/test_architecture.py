@@ -28,7 +28,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"agent", "ledger"}),
     frozenset({"report", "tune", "workloads"}),
     frozenset({"searching"}),
-    frozenset({"monitoring", "driver", "simulation", "export"}),
+    frozenset({"monitoring", "driver", "simulation", "export", "lightning", "huggingface"}),
     frozenset({"jobs"}),
     frozenset({"cli"}),
     frozenset({"__init__", "__main__"}),  # nobody imports these but a program's user
@@ -39,7 +39,9 @@ HOMES = {
     "pathspec": {"jobs"},
     "pyarrow": {"driver", "jobs", "export"},
     "aiohttp": {"jobs"},
-    "torch": {"workloads"},
+    "torch": {"workloads", "lightning"},
+    "pytorch_lightning": {"lightning"},
+    "transformers": {"huggingface"},
     "numpy": {"analysis", "workloads"},
     "scipy": {"analysis"},
     "mlxtend": {"workloads"},
@@ -159,6 +161,7 @@ def test_no_module_hides_an_exported_name(name: str) -> None:
     ("module", "heavy"),
     [
         ("energysweep", {"ray", "torch", "codecarbon", "plotly", "pydantic", "prometheus_client"}),
+        ("energysweep.agent.training", {"ray", "torch", "plotly", "optuna", "transformers", "pytorch_lightning"}),
         ("energysweep.cli", {"ray", "torch", "codecarbon", "plotly"}),
         ("energysweep.agent.lifecycle", {"ray", "torch", "plotly", "optuna"}),
         ("energysweep.agent.tracking", {"ray", "torch", "plotly", "optuna"}),

@@ -40,7 +40,8 @@ def run_example(name: str, folder: Path) -> Summary:
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # Ray's own warnings are not ours
-@pytest.mark.parametrize(("name", "trials"), [("function", 8), ("trainable", 4), ("script", 4), ("callback", 2)])
+# Those of training frameworks: test_frameworks.py.
+@pytest.mark.parametrize(("name", "trials"), [("function", 8), ("trainable", 4), ("script", 4)])
 def test_an_example_runs_to_its_end_and_is_metered(name: str, trials: int, tmp_path: Path, agent_home: Path) -> None:
     summary = run_example(name, tmp_path)
     assert [trial.status for trial in summary.trials] == ["completed"] * trials

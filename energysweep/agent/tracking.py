@@ -36,6 +36,14 @@ _Result = TypeVar("_Result")
 log = logging.getLogger(__name__)
 
 
+class BlockOptions(carbon.CarbonOptions, total=False):
+    """The arguments of ``track`` that say how a block is metered."""
+
+    cpus: float
+    gpus: Sequence[str | int]
+    meters: Sequence[str]
+
+
 def track(
     name: str,
     *,
@@ -117,6 +125,11 @@ class Tracking(contextlib.AbstractContextManager[Measurement]):
             if self._then is not None:
                 self._then(block.measured)
 
+    @property
+    def source(self) -> str:
+        """Which meters measure the open block, and why not better ones; empty where none is open."""
+        return "" if self._block is None else self._block.source
+
     def report(self) -> Mapping[str, float]:
         """What the open block has cost so far, as a trial's result names it, with its power since the last time.
 
@@ -168,6 +181,7 @@ class _Block:
 
     Attributes:
         measured: what it has cost; filled in when it ends.
+        source: which meters measure it, and why not better ones.
     """
 
     def __init__(
@@ -187,7 +201,7 @@ class _Block:
         self._request = request
         self._lock = threading.Lock()  # held by who looks for another agent
         self._is_over = False
-        self._source = ""
+        self.source = ""
         self.measured = Measurement(name)
 
     def begin(self) -> None:
@@ -199,7 +213,7 @@ class _Block:
         self._client = connect(self._hello, self._meters, port=0)
         try:
             self._window = self._client.agent["window"]
-            self._source = "; ".join(said for said in (self._client.agent["notes"], self._gpus.problem) if said)
+            self.source = "; ".join(said for said in (self._client.agent["notes"], self._gpus.problem) if said)
             if self._gpus.problem:
                 log.warning("a GPU of %s is not measured: %s", one_line(self._request.trial), self._gpus.problem)
             self._lease = self._opened(self._client)
@@ -226,7 +240,7 @@ class _Block:
             now.active_energy_joules,
             time.monotonic() - self._began,
             self._grid.emissions_grams(now.energy_joules),
-            self._source,
+            self.source,
         )
 
     def report(self) -> dict[str, float]:
@@ -263,7 +277,7 @@ class _Block:
         spending.end_block(self._open)
         measured = self.measured
         measured.duration_seconds = time.monotonic() - self._began
-        measured.source = self._source
+        measured.source = self.source
         name = one_line(measured.name)
         try:
             spent = self._closed(measured.duration_seconds)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -58,15 +59,19 @@ class MeteredTrial(Metered, Protocol):
 
     Attributes:
         can_report: it is a function's, which reports when it likes.
+        added: what energysweep has added to the last result, by the result's names; NaN where it is not known.
     """
 
     can_report: bool
 
-    def report(self, metrics: Mapping[str, Any]) -> Mapping[str, float]:
-        """Report to Tune.
+    @property
+    def added(self) -> Mapping[str, float]: ...
 
-        Returns:
-            What energysweep has added to that result, by the result's names; NaN where it is not known.
+    def report(self, metrics: Mapping[str, Any]) -> None:
+        """Report to Tune; comes back once ``added`` is that of this result.
+
+        Raises:
+            SystemExit: the same, and the trial ends here.
         """
 
 
@@ -94,9 +99,13 @@ def trial() -> MeteredTrial | None:
 
 @dataclass(eq=False)
 class Block:
-    """A block that is open: who was around it, in the thread or task that opened it."""
+    """A block that is open: who was around it, in the thread or task that opened it.
 
-    metered: Metered
+    Attributes:
+        metered: what it meters with; one that nobody holds any more is over, too.
+    """
+
+    metered: weakref.ref[Metered]
     outer: Block | None
     pid: int = field(default_factory=os.getpid)
     is_open: bool = True
@@ -124,9 +133,9 @@ def end_trial(ended: MeteredTrial) -> None:
 
 def begin_block(metered: Metered) -> Block:
     """A block begins in this thread or task."""
-    block = Block(metered, _open_block())
+    block = Block(weakref.ref(metered), _open_block())
     with _lock:
-        _blocks.append(block)
+        _blocks[:] = [each for each in _blocks if _is_here(each)] + [block]
     _block.set(block)
     return block
 
@@ -150,17 +159,17 @@ def _open_block() -> Block | None:
 
 
 def _is_here(block: Block) -> bool:
-    return block.is_open and block.pid == os.getpid()
+    return block.is_open and block.pid == os.getpid() and block.metered() is not None
 
 
 def _innermost() -> Metered | None:
     block = _open_block()
     if block is not None:
-        return block.metered
+        return block.metered()
     if (mine := trial()) is not None:
         return mine
     with _lock:
-        return next((each.metered for each in _blocks if _is_here(each)), None)
+        return next((each.metered() for each in _blocks if _is_here(each)), None)
 
 
 def _forget_lock() -> None:

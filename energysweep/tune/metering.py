@@ -96,6 +96,9 @@ class TrialEnergy:
     Args:
         metering: how it is metered.
         can_report: the trainable is a function, which reports when it likes.
+
+    Attributes:
+        added: what the last result carries beside the workload's own metrics.
     """
 
     def __init__(self, metering: Metering, *, can_report: bool) -> None:
@@ -103,7 +106,7 @@ class TrialEnergy:
         self._metering = metering
         self._lock = threading.RLock()
         self._trial = ""
-        self._added: dict[str, float] = {}
+        self.added: Mapping[str, float] = {}
         self._client: AgentClient | None = None
         self._lease: Lease | None = None
         self._startup: StartUp | None = None
@@ -118,7 +121,7 @@ class TrialEnergy:
         """Open a lease for the trainable's trial, whose config in Tune is this. It begins with its start-up."""
         self.end()
         _refuse_several_bundles(trainable)
-        self._trial, self._added = trainable.trial_id or "trial", {}
+        self._trial, self.added = trainable.trial_id or "trial", {}
         self._shown = ShownMetrics(self._metering.shown)
         self._last, self._elsewhere = None, NOTHING_SPENT
         self._startup = None
@@ -167,8 +170,8 @@ class TrialEnergy:
                 result.update(passed)
             result = passed
         with unwatched(), self._lock:
-            self._added = self._report(result)
-        result |= self._added
+            self.added = self._report(result)
+        result |= self.added
         if self._elsewhere_work is not None and self._elsewhere_work.has_told:
             result[ELSEWHERE] = True
         return result
@@ -194,14 +197,16 @@ class TrialEnergy:
             "emissions_grams": _or_nan(self._metering.sweep.emissions_grams(now.energy_joules)),
         }
 
-    def report(self, metrics: Mapping[str, Any]) -> dict[str, float]:
-        """Report to Tune, from the function that trains.
+    def report(self, metrics: Mapping[str, Any]) -> None:
+        """Report to Tune, from the function that trains. Comes back when Tune wants the next result.
 
-        Returns:
-            What ``added_to`` has added to that result.
+        Args:
+            metrics: of a framework's log; of these what a column can hold, and nothing of Tune's names or ours.
+
+        Raises:
+            SystemExit: Tune wants no more of this trial.
         """
-        tune.report(dict(metrics))  # comes back once Tune has taken the result, and wants the next one
-        return dict(self._added)
+        tune.report(own_metrics(metrics))
 
     def spent(self) -> Measurement | None:
         """What the trial has cost so far, as its next report would tell it; None while its agent does not answer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,7 @@ class Known:
     """Tells its name."""
 
     can_report = False
+    added: Mapping[str, float] = {}
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -25,8 +27,17 @@ class Known:
     def spent(self) -> Measurement | None:
         return Measurement(self.name, 1.0)
 
-    def report(self, metrics: Mapping[str, Any]) -> Mapping[str, float]:
+    def report(self, metrics: Mapping[str, Any]) -> None:
         raise NotImplementedError
+
+
+_HELD: list[Known] = []
+
+
+def begin(name: str) -> spending.Block:
+    """A block whose owner stays."""
+    _HELD.append(Known(name))
+    return spending.begin_block(_HELD[-1])
 
 
 def asked() -> str | None:
@@ -54,8 +65,8 @@ def test_where_nothing_meters_nothing_is_known() -> None:
 
 
 def test_the_innermost_block_is_asked_and_then_the_one_around_it() -> None:
-    outer = spending.begin_block(Known("outer"))
-    inner = spending.begin_block(Known("inner"))
+    outer = begin("outer")
+    inner = begin("inner")
     assert asked() == "inner"
     spending.end_block(inner)
     assert asked() == "outer"
@@ -65,7 +76,7 @@ def test_the_innermost_block_is_asked_and_then_the_one_around_it() -> None:
 
 def test_a_trial_is_that_of_all_threads_and_a_block_in_it_is_asked_before(trial: Known) -> None:
     seen: list[str | None] = []
-    block = spending.begin_block(Known("block"))
+    block = begin("block")
     in_thread(lambda: seen.append(asked()))  # in no block itself
     seen.append(asked())
     spending.end_block(block)
@@ -80,12 +91,12 @@ def test_another_trial_that_ends_ends_not_this_one(trial: Known) -> None:
 
 
 def test_blocks_of_threads_are_their_own_and_a_thread_without_one_sees_the_longest_open() -> None:
-    first = spending.begin_block(Known("first"))
+    first = begin("first")
     seen: list[str | None] = []
 
     def work() -> None:
         seen.append(asked())
-        block = spending.begin_block(Known("second"))
+        block = begin("second")
         seen.append(asked())
         spending.end_block(block)
 
@@ -96,16 +107,28 @@ def test_blocks_of_threads_are_their_own_and_a_thread_without_one_sees_the_longe
 
 
 def test_a_block_that_ends_in_another_thread_is_asked_no_more() -> None:
-    outer = spending.begin_block(Known("outer"))
-    inner = spending.begin_block(Known("inner"))
+    outer = begin("outer")
+    inner = begin("inner")
     in_thread(lambda: spending.end_block(inner))
     assert asked() == "outer"
     in_thread(lambda: spending.end_block(outer))
     assert asked() is None
 
 
+def test_a_block_that_nobody_holds_any_more_is_over() -> None:
+    outer = begin("outer")
+    lost = Known("lost")
+    spending.begin_block(lost)
+    assert asked() == "lost"
+    del lost
+    gc.collect()
+    assert asked() == "outer"
+    spending.end_block(outer)
+    assert asked() is None
+
+
 def test_blocks_that_end_in_the_order_of_their_beginning_leave_nothing() -> None:
-    first, second = spending.begin_block(Known("first")), spending.begin_block(Known("second"))
+    first, second = begin("first"), begin("second")
     spending.end_block(first)
     assert asked() == "second"
     spending.end_block(second)
@@ -114,7 +137,7 @@ def test_blocks_that_end_in_the_order_of_their_beginning_leave_nothing() -> None
 
 def test_each_task_sees_its_own_block() -> None:
     async def work(name: str, both: asyncio.Barrier) -> str | None:
-        block = spending.begin_block(Known(name))
+        block = begin(name)
         await both.wait()  # the other one has begun, too
         found = asked()
         await both.wait()
@@ -129,7 +152,7 @@ def test_each_task_sees_its_own_block() -> None:
 
 
 def test_a_forked_child_asks_nothing_of_its_parent_s(trial: Known) -> None:
-    block = spending.begin_block(Known("block"))
+    block = begin("block")
     child = os.fork()
     if child == 0:
         os._exit(0 if spent() is None and spending.trial() is None else 1)

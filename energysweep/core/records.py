@@ -167,6 +167,8 @@ class ResultRow(NamedTuple):
         elapsed_seconds: since the sweep began.
         energy_joules: the trial's energy when it reported, None if it was not measured.
         metrics: what the workload reported.
+        power_watts: mean power of the trial's work since the report before; None if it is not known (before schema 6
+            nobody told).
     """
 
     trial: str
@@ -175,6 +177,7 @@ class ResultRow(NamedTuple):
     energy_joules: Joules | None
     active_energy_joules: Joules | None
     metrics: dict[str, Any]
+    power_watts: Watts | None = None
 
 
 class AttemptRow(NamedTuple):

@@ -212,7 +212,15 @@ class Recorder(Callback):
             row = self._row(trial)
             self._startup_joules[row.trial] = number(result.get("startup_joules"))
             before = self.state.trial(row.trial).iterations
-            report = ResultRow(row.trial, before + 1, elapsed_seconds, joules, active_joules, own_metrics(result))
+            report = ResultRow(
+                row.trial,
+                before + 1,
+                elapsed_seconds,
+                joules,
+                active_joules,
+                own_metrics(result),
+                number(result.get("power_watts")),
+            )
             self._record(results=[report])
             self._take_decided()
         self._changed()

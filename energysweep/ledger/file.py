@@ -19,7 +19,7 @@ from typing import Any, Final
 from energysweep.core.errors import LedgerError, one_line
 
 _APPLICATION_ID: Final = 0x454E5357  # "ENSW", in the file's header: a foreign SQLite file is recognised by it
-_SCHEMA_VERSION: Final = 5
+_SCHEMA_VERSION: Final = 6
 
 _DECISIONS: Final = """CREATE TABLE decisions (
   number INTEGER PRIMARY KEY, at REAL NOT NULL, trial TEXT NOT NULL, what TEXT NOT NULL, why TEXT NOT NULL, joules REAL,
@@ -50,7 +50,7 @@ CREATE TABLE attempts (
   checkpoint_joules REAL, error TEXT, PRIMARY KEY (trial, number)) WITHOUT ROWID;
 CREATE TABLE results (
   trial TEXT NOT NULL, iteration INTEGER NOT NULL, elapsed_seconds REAL NOT NULL, energy_joules REAL,
-  active_energy_joules REAL, metrics TEXT NOT NULL, PRIMARY KEY (trial, iteration)) WITHOUT ROWID;
+  active_energy_joules REAL, metrics TEXT NOT NULL, power_watts REAL, PRIMARY KEY (trial, iteration)) WITHOUT ROWID;
 CREATE TABLE samples (
   series TEXT NOT NULL, elapsed_seconds REAL NOT NULL, joules REAL NOT NULL,
   PRIMARY KEY (series, elapsed_seconds)) WITHOUT ROWID;
@@ -58,7 +58,8 @@ CREATE TABLE samples (
 """
 
 # What makes a ledger of a version into one of the next. Runs of older energysweeps had no stages, did not tell start-up
-# apart from work, wrote down no decisions, and did not say when a window was opened and where a counter stood then.
+# apart from work, wrote down no decisions, and did not say when a window was opened and where a counter stood then, nor
+# with which power a trial reported.
 _UPGRADES: Final = {
     1: ("ALTER TABLE trials ADD COLUMN stage TEXT NOT NULL DEFAULT ''",),
     2: (
@@ -71,6 +72,7 @@ _UPGRADES: Final = {
         "ALTER TABLE meters ADD COLUMN opened_joules REAL",
         "ALTER TABLE meters ADD COLUMN opened_at REAL",
     ),
+    5: ("ALTER TABLE results ADD COLUMN power_watts REAL",),
 }
 
 

@@ -204,12 +204,13 @@ def test_a_ledger_of_another_schema_is_refused(path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 7")
     connection.close()
-    with pytest.raises(LedgerError, match="written with schema 7, this energysweep reads schema 5 and older"):
+    with pytest.raises(LedgerError, match="written with schema 7, this energysweep reads schema 6 and older"):
         Ledger.open(path)
 
 
+TO_SCHEMA_5 = "ALTER TABLE results DROP COLUMN power_watts; PRAGMA user_version = 5;"
 TO_SCHEMA_4 = (
-    "ALTER TABLE meters DROP COLUMN books; ALTER TABLE meters DROP COLUMN opened_joules;"
+    f"{TO_SCHEMA_5} ALTER TABLE meters DROP COLUMN books; ALTER TABLE meters DROP COLUMN opened_joules;"
     "ALTER TABLE meters DROP COLUMN opened_at; PRAGMA user_version = 4;"
 )
 TO_SCHEMA_3 = f"{TO_SCHEMA_4} DROP TABLE decisions; PRAGMA user_version = 3;"
@@ -222,6 +223,7 @@ TO_SCHEMA = {
     2: TO_SCHEMA_2,
     3: TO_SCHEMA_3,
     4: TO_SCHEMA_4,
+    5: TO_SCHEMA_5,
 }
 
 
@@ -262,6 +264,16 @@ def test_where_a_counter_stood_when_a_window_was_opened_stays_unknown_of_schema_
     with Ledger.create(path) as ledger:
         ledger.merge(meters=[new, METER._replace(joules=21.0)])
         assert ledger.read().meters == [new, METER._replace(joules=21.0)]
+
+
+def test_with_which_power_a_trial_reported_stays_unknown_of_schema_5(path: Path) -> None:
+    with Ledger.create(path) as ledger:
+        ledger.record([TRIAL], results=[RESULT])
+    as_of_schema(path, 5)
+    new = RESULT._replace(iteration=2, power_watts=12.5)
+    with Ledger.create(path) as ledger:
+        ledger.record(results=[new])
+        assert ledger.read().results == [RESULT, new]
 
 
 @pytest.mark.parametrize("version", [each for each in TO_SCHEMA if each < 4])

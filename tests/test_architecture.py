@@ -27,7 +27,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"accounting", "analysis"}),
     frozenset({"agent", "ledger"}),
     frozenset({"report", "tune", "workloads"}),
-    frozenset({"searching"}),
+    frozenset({"searching", "trackers"}),
     frozenset({"monitoring", "driver", "simulation", "export", "lightning", "huggingface"}),
     frozenset({"jobs"}),
     frozenset({"cli"}),
@@ -54,6 +54,9 @@ HOMES = {
     "packaging": {"monitoring"},
     "requests": {"monitoring", "jobs"},
     "sqlite3": {"ledger"},
+    "mlflow": {"trackers"},
+    "wandb": {"trackers"},
+    "tensorboard": {"trackers"},
 }
 
 

@@ -47,6 +47,13 @@ def add(commands: Any) -> None:
         type=grams,
         help="sci: G grams of CO2e are M, the hardware's embodied emissions for the time and share that the sweep had.",
     )
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        help="mlflow, wandb, tensorboard: the key KEY of the run's sweep gets VALUE, such as"
+        " trackers.wandb.mode=offline. The option may be given several times.",
+    )
 
 
 def _export(arguments: argparse.Namespace) -> int:

@@ -92,11 +92,12 @@ def _add_ray_restarts(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from energysweep.sweepfile import check_search, check_workload, count_sentence, load_spec
+    from energysweep.sweepfile import check_search, check_trackers, check_workload, count_sentence, load_spec
 
     spec = load_spec(arguments.sweep, arguments.overrides)
     check_workload(spec)
     check_search(spec)
+    check_trackers(spec)
     note(f"{spec.name}: {count_sentence(spec)}")
 
     # Only now: bad input is told before Ray's second of import time, and nothing has been started.
@@ -210,7 +211,14 @@ def _tell(done: Run) -> int:
 
 
 def _validate(arguments: argparse.Namespace) -> int:
-    from energysweep.sweepfile import check_search, check_workload, count_sentence, json_schema, load_spec
+    from energysweep.sweepfile import (
+        check_search,
+        check_trackers,
+        check_workload,
+        count_sentence,
+        json_schema,
+        load_spec,
+    )
 
     if arguments.schema:
         say(json_text(json_schema()))
@@ -220,6 +228,7 @@ def _validate(arguments: argparse.Namespace) -> int:
     spec = load_spec(arguments.sweep, arguments.overrides)
     check_workload(spec)
     check_search(spec)
+    check_trackers(spec)
     if arguments.address:
         from energysweep.driver.run import check_cluster
 

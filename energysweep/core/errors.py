@@ -10,6 +10,7 @@
     │   ├── AgentRunning        another agent already serves this host
     │   └── LeaseRefused        the agent says no, with its reason
     │       └── OtherVersion        it speaks another version's protocol
+    ├── TrackerError        a tracker is away, or refuses something
     ├── NotWritten          a report is known, and cannot be written
     └── LedgerError         the ledger's file is not one, is damaged, or cannot be written
 
@@ -135,6 +136,10 @@ class OtherVersion(LeaseRefused):
 
 class LedgerError(EnergysweepError):
     """The ledger's file is not one, is damaged, or cannot be written."""
+
+
+class TrackerError(EnergysweepError):
+    """A tracker is away, or refuses something; nothing is lost, the ledger has it all."""
 
 
 class NotWritten(EnergysweepError):

@@ -16,6 +16,9 @@ CONFIGURATIONS: Final = "configurations.csv"
 SUMMARY: Final = "summary.json"
 MADE: Final = (TRIALS, CONFIGURATIONS, SUMMARY, REPORT)  # of the ledger, by `energysweep report`
 COPY: Final = "energysweep"  # in the sweep's storage: a folder with copies of what may travel of these
+TENSORBOARD: Final = "tensorboard"  # TensorBoard's event files, in a folder for each trial
+WANDB: Final = "wandb"  # W&B's files: those of its offline runs, which wait for `wandb sync`
+TRACKERS_STATE: Final = ".trackers"  # who brings the run to a tracker now, and what W&B has
 OWN: Final = frozenset(
     {
         LEDGER,

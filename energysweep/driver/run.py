@@ -27,16 +27,17 @@ from energysweep.driver import placement, run_lock
 from energysweep.driver.poller import AgentLink
 from energysweep.driver.progress import Progress, Silent
 from energysweep.driver.ray_process import RayProcess
-from energysweep.driver.run_facts import beginning, keep_key, key_of, owner_of, to_resume
+from energysweep.driver.run_facts import CHANGEABLE, beginning, keep_key, key_of, owner_of, to_resume
 from energysweep.driver.running import Outside, RunningSweep, metering_of
 from energysweep.driver.session import StopSignals, connected
 from energysweep.driver.storage import copy_to_storage
+from energysweep.driver.tracking import Tracking
 from energysweep.driver.tuner import Tune
 from energysweep.driver.watch import Watch
 from energysweep.ledger.store import Ledger, without_orphans
 from energysweep.report import Summary, summarise, write_report, write_whole
 from energysweep.searching.ordering import Order
-from energysweep.sweepfile import SweepSpec, check_search, load_spec, points
+from energysweep.sweepfile import SweepSpec, check_search, check_trackers, load_spec, points
 from energysweep.sweepfile.defined import digest, named
 from energysweep.tune.registry import Registry
 from energysweep.tune.trainable import folders_of, trainable_of
@@ -176,6 +177,7 @@ def _work(spec: SweepSpec, place: Callable[[], tuple[Path, bool]], how: _How) ->
     """Run what is left of a sweep; once all is checked, ``place`` tells its folder, and whether that is new."""
     trainable = trainable_of(spec)
     check_search(spec)
+    check_trackers(spec)
     grid = carbon.resolve(**spec.carbon.model_dump())
     owner_of(spec)  # what the environment says of it may be wrong
     grafana_url = os.environ.get(GRAFANA_VARIABLE)
@@ -199,6 +201,7 @@ def _work(spec: SweepSpec, place: Callable[[], tuple[Path, bool]], how: _How) ->
 
         signals = StopSignals()
         with (
+            Tracking(spec.trackers, how.progress.event, lambda: signals.hurried) as tracking,
             contextlib.closing(Watch(lock, signals, go_on if how.start_again else None)) as watch,
             connected(spec, how.address, how.progress.event, folders_of(spec)) as ray_process,
             watch.over(ray_process),
@@ -222,6 +225,7 @@ def _work(spec: SweepSpec, place: Callable[[], tuple[Path, bool]], how: _How) ->
                     tune = Tune(run_id, trainable, metering, spec, folder, watch.gate, signals, _order(ledger, how))
                     sweep.take_up(ledger, tune, watch.finishing, how.pilot)
                     begun(_Begun(run_id, spec, folder, sweep, ledger, ray_process, how))
+                tracking.begin(folder)
                 problems = sweep.run(folder)
                 if gone := lock.beat():  # perhaps why it has ended
                     problems.append(gone)
@@ -405,11 +409,10 @@ def _id_of(folder: Path) -> str:
 def _portable(spec: SweepSpec) -> str:
     """The sweep's text without where its code lies: on a cluster that is another folder for every job.
 
-    Nor its budget and price: a run can go on with others. Nor its owner: it stays that of the beginning.
+    Nor its budget, price and trackers: a run can go on with others. Nor its owner: it stays that of the beginning.
     """
-    same = spec.model_copy(
-        update={"budget": None, "price": None, "owner": None, "working_dir": spec.working_dir or str(spec.folder)}
-    )
+    others = dict.fromkeys((*CHANGEABLE, "owner"))
+    same = spec.model_copy(update=others | {"working_dir": spec.working_dir or str(spec.folder)})
     return same.to_bare_yaml().replace(spec.working_dir or str(spec.folder), ".")
 
 

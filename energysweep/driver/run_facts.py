@@ -25,6 +25,7 @@ from energysweep.searching.budgeting import check_begins, spending_of
 from energysweep.sweepfile import Objective, SweepSpec, load_spec
 from energysweep.sweepfile.defined import noted
 from energysweep.sweepfile.reports import full_reports
+from energysweep.sweepfile.trackers import without_secrets
 
 # The key: whoever resumes the run needs it, a reader of its report does not -------------------------------------------
 
@@ -194,7 +195,7 @@ def _versions() -> dict[str, str]:
 # Before Ray is started -----------------------------------------------------------------------------------------------
 
 
-CHANGEABLE: Final = ("budget", "price")
+CHANGEABLE: Final = ("budget", "price", "trackers")
 """The keys of a sweep that a run can go on with other values of."""
 
 
@@ -215,8 +216,8 @@ def to_resume(folder: Path, overrides: Sequence[str] = ()) -> tuple[str, SweepSp
         key = option.partition("=")[0].strip().partition(".")[0]
         if key not in CHANGEABLE:
             raise InputError(
-                f"a run goes on as it began: only {' and '.join(CHANGEABLE)} can change",
-                file=f"--set {one_line(option, 200)}",
+                f"a run goes on as it began: only {', '.join(CHANGEABLE)} can change",
+                file=f"--set {one_line(without_secrets(option), 200)}",
             )
     with Ledger.open(folder / LEDGER) as ledger:
         data = ledger.read_whole()

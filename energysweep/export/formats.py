@@ -38,6 +38,7 @@ class Format:
 
 
 _FILE = ("output", "force")
+_TRACKER = ("set",)
 
 FORMATS: Final[dict[str, Format]] = {
     row.name: row
@@ -73,6 +74,27 @@ FORMATS: Final[dict[str, Format]] = {
             "energysweep.export.parquet:export",
             _FILE,
             ("pyarrow", "pyarrow"),
+        ),
+        Format(
+            "mlflow",
+            "brings to MLflow what of the run is not there yet",
+            "energysweep.export.tracked:to_mlflow",
+            _TRACKER,
+            ("mlflow", "'energysweep[mlflow]'"),
+        ),
+        Format(
+            "wandb",
+            "brings to W&B what of the run is not there yet",
+            "energysweep.export.tracked:to_wandb",
+            _TRACKER,
+            ("wandb", "'energysweep[wandb]'"),
+        ),
+        Format(
+            "tensorboard",
+            "writes what of the run is not there yet into TensorBoard's event files, tensorboard/ in the run folder",
+            "energysweep.export.tracked:to_tensorboard",
+            _TRACKER,
+            ("tensorboard", "'energysweep[tensorboard]'"),
         ),
     )
 }

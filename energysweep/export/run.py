@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
@@ -41,6 +41,7 @@ class Options:
         trial: which trial or configuration, as ``energysweep explain`` takes it.
         training_type: a word for the training.
         embodied_grams: CO2e of making the hardware, its part for the time and the share that the sweep had of it.
+        set: settings of the sweep that are to be others, ``KEY=VALUE`` each.
     """
 
     output: Path | None = None
@@ -49,6 +50,7 @@ class Options:
     trial: str | None = None
     training_type: str | None = None
     embodied_grams: float | None = None
+    set: Sequence[str] | None = None
 
     @property
     def given(self) -> tuple[str, ...]:

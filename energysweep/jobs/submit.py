@@ -26,6 +26,7 @@ from energysweep.jobs.upload import Upload, upload_of
 from energysweep.ledger.store import Ledger, read_ledger
 from energysweep.report import write_report
 from energysweep.sweepfile import SweepSpec
+from energysweep.sweepfile.trackers import is_a_file_here
 
 EXIT_INTERRUPTED = 130
 # The job's own folder does not last. $HOME is that of the cluster's user.
@@ -77,6 +78,9 @@ def submit(spec: SweepSpec, address: str, run_id: str | None, say: Say) -> Job:
         InputError: what would be uploaded, the address or the token is wrong, or the run is of another sweep.
         SweepError: the cluster takes no job.
     """
+    if spec.trackers is not None and is_a_file_here(spec.trackers):
+        text = "is a file of this machine, and the sweep runs on the cluster: give the address of a server there"
+        raise spec.document.error(text, ("trackers", "mlflow", "tracking_uri"))
     upload, environment = upload_of(spec), _environment(spec)
     run_id = checked_id(run_id) if run_id else new_id(spec)
     sweep = hashlib.sha256(upload.ownerless.encode()).hexdigest()

@@ -1,5 +1,6 @@
 """The sweep YAML: load it, check it, and say which trials it makes."""
 
+from energysweep.sweepfile.checks import check_trackers
 from energysweep.sweepfile.load import json_schema, load_spec
 from energysweep.sweepfile.model import (
     Budget,
@@ -37,6 +38,7 @@ __all__ = [
     "Stage",
     "SweepSpec",
     "check_search",
+    "check_trackers",
     "check_workload",
     "count_sentence",
     "find_workload",

@@ -20,6 +20,7 @@ from energysweep.sweepfile.model import MAX_TRIALS, Constraint, Scheduler, Sweep
 from energysweep.sweepfile.population import check_population
 from energysweep.sweepfile.space import TooMany, large_text, trial_count
 from energysweep.sweepfile.stages import check_stages
+from energysweep.sweepfile.trackers import check_named, why_not
 from energysweep.sweepfile.workload import placeholders
 from energysweep.sweepfile.yaml import KeyPath, Problem, listed, quoted, shown
 
@@ -51,6 +52,8 @@ def check(spec: SweepSpec) -> Iterator[Problem]:
     yield from _check_carbon(spec)
     yield from _check_budget(spec)
     yield from _check_meters(spec)
+    if spec.trackers is not None:
+        yield from check_named(spec.trackers)
     yield from _check_count(spec)
 
 
@@ -363,3 +366,16 @@ def _check_meters(spec: SweepSpec) -> Iterator[Problem]:
             yield Problem(("meters", index), f"there is no file {trace}")
     if AUTO in spec.meters and len(spec.meters) > 1:
         yield Problem(("meters",), f"{AUTO} takes the best meter of every device; it stands alone")
+
+
+def check_trackers(spec: SweepSpec) -> None:
+    """Whether this Python has what the sweep's trackers need. Nothing is imported.
+
+    Raises:
+        InputError: a package is not installed, or nobody says where it is.
+    """
+    if spec.trackers is None:
+        return
+    for name, why in ((name, why_not(name, model)) for name, model in spec.trackers.named.items()):
+        if why is not None:
+            raise spec.document.error(why, ("trackers", name))

@@ -16,7 +16,7 @@ from energysweep.core.errors import InputError, one_line
 from energysweep.core.inputs import checked_path, read_text
 from energysweep.meters.kinds import trace_path, with_trace
 from energysweep.sweepfile.checks import check
-from energysweep.sweepfile.distributions import DISTRIBUTIONS
+from energysweep.sweepfile.distributions import DISTRIBUTIONS, Model
 from energysweep.sweepfile.foreign import ELSEWHERE, TUNES_KEYS
 from energysweep.sweepfile.model import (
     Budget,
@@ -33,6 +33,14 @@ from energysweep.sweepfile.model import (
 )
 from energysweep.sweepfile.parameters import TAGS
 from energysweep.sweepfile.stages import with_absolute_origins
+from energysweep.sweepfile.trackers import (
+    TRACKERS,
+    Trackers,
+    check_named,
+    secret_key,
+    with_absolute_file,
+    without_secrets,
+)
 from energysweep.sweepfile.yaml import (
     MAX_DEPTH,
     Document,
@@ -59,6 +67,8 @@ _MODELS: dict[KeyPath, type[BaseModel]] = {
     ("carbon",): Carbon,
     ("budget",): Budget,
     ("price",): Price,
+    ("trackers",): Trackers,
+    **{("trackers", name): kind.model for name, kind in TRACKERS.items()},
 }
 _MAX_DETAILS = 100
 _LISTS, _MAPPINGS = "be a list", "be a mapping"
@@ -120,7 +130,8 @@ def _key_path(location: KeyPath) -> KeyPath:
 def _must(kind: str, detail: ErrorDetails) -> str:
     context = {**detail.get("ctx", {}), "shape": _shape(_key_path(detail["loc"]))}
     given = detail["input"]
-    text = f"must {_RULES[kind].format_map(context)}, not {shown(given)}"
+    told = without_secrets(shown(given)) if detail["loc"][:1] == ("trackers",) else shown(given)
+    text = f"must {_RULES[kind].format_map(context)}, not {told}"
     if kind == "string_type" and isinstance(given, int | float):
         text += f'; write "{shown(given)}" in quotes'
     if kind == "literal_error":
@@ -148,9 +159,11 @@ def _unknown_key(path: KeyPath) -> str:
     hint = did_you_mean(str(path[-1]), allowed)
     if path[:1] == ("scheduler",) and path[-1] in TUNES_KEYS:
         hint = f"; {TUNES_KEYS[str(path[-1])]}"
+    if (why := secret_key(path)) is not None:
+        return f"{why} (allowed: {', '.join(allowed) or 'none'})"
     if len(path) == 1 and path[0] in ELSEWHERE:
         hint = f"; {ELSEWHERE[str(path[0])]}"
-    return f"unknown key{hint} (allowed: {', '.join(allowed)})"
+    return f"unknown key{hint} (allowed: {', '.join(allowed) or 'none'})"
 
 
 def _model_at(path: KeyPath) -> type[BaseModel]:
@@ -176,7 +189,7 @@ def override(document: Document, options: Sequence[str]) -> Document:
     """
     value, set_by = document.value, dict(document.overrides)
     for option in options:
-        name = f"--set {one_line(option, _SHOWN_CHARACTERS)}"
+        name = f"--set {one_line(without_secrets(option), _SHOWN_CHARACTERS)}"
         left, equals, text = option.partition("=")
         keys = left.strip().split(".")
         if not equals or not all(keys):
@@ -303,7 +316,43 @@ def _with_absolute_paths(spec: SweepSpec, folder: Path) -> SweepSpec:
     for key, value in (("storage", spec.storage), ("working_dir", spec.working_dir)):
         if value is not None and "://" not in value:
             changes[key] = absolute(value, key)
+    if spec.trackers is not None:
+        changes["trackers"] = _with_absolute_file(spec.document, spec.trackers, folder)
     return spec.model_copy(update={key: new for key, new in changes.items() if new != getattr(spec, key)})
+
+
+def _with_absolute_file(document: Document, trackers: Trackers, folder: Path) -> Trackers:
+    try:
+        return with_absolute_file(trackers, folder)
+    except ValueError as error:
+        raise document.error(str(error), ("trackers", "mlflow", "tracking_uri")) from None
+
+
+class _OnlyTrackers(Model):
+    trackers: Trackers
+
+
+def load_trackers(noted: Any, overrides: Sequence[str]) -> Trackers:
+    """The trackers of a run that has begun, as its ledger notes them, with what is to be otherwise.
+
+    Args:
+        noted: the key ``trackers`` of its sweep, None if it has none.
+        overrides: ``trackers.KEY=VALUE`` each, as after ``--set``; relative paths start from the current folder.
+
+    Raises:
+        InputError: they are wrong somewhere, or name another key.
+    """
+    document = override(Document({"trackers": noted or {}}), overrides)
+    others = [option for path, option in document.overrides.items() if path[:1] != ("trackers",)]
+    if others:
+        raise InputError("a run is as it was: only trackers can be others", file=others[0])
+    try:
+        trackers = _OnlyTrackers.model_validate(document.value).trackers
+    except ValidationError as error:
+        raise _all_in_one(document, _problems_from(error)) from None
+    if problems := [*check_named(trackers)]:
+        raise _all_in_one(document, problems)
+    return _with_absolute_file(document, trackers, Path.cwd())
 
 
 def _all_in_one(document: Document, problems: Sequence[Problem]) -> InputError:

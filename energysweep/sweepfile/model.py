@@ -20,6 +20,7 @@ from energysweep.meters.kinds import AUTO
 from energysweep.sweepfile.algorithms import ALGORITHMS, SAMPLERS, SCHEDULERS, Algorithm, SchedulerType, said
 from energysweep.sweepfile.distributions import Model, Number, Positive
 from energysweep.sweepfile.parameters import Parameter
+from energysweep.sweepfile.trackers import Trackers
 from energysweep.sweepfile.yaml import Document, write_document
 
 MAX_TRIALS: Final = 100_000  # far above what one sweep can run; a slip of the keyboard makes millions
@@ -296,6 +297,8 @@ class SweepSpec(Model):
     """What the sweep may use at most."""
     price: Price | None = None
     """What energy costs."""
+    trackers: Trackers | None = None
+    """Where else the run is told as it goes: mlflow, wandb, tensorboard."""
     meters: Annotated[Sequence[str], Field(min_length=1, description=f"Each of {METERS}; auto stands alone.")] = [AUTO]
     idle_power_watts: Mapping[Component, Annotated[records.Watts, _Finite]] = {}
     """Idle power of a host's cpu, dram and gpu, if it is known."""

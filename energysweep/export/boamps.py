@@ -115,8 +115,8 @@ def _measure(run: Exported, found: Subject) -> Mapping[str, Any]:
     return {
         "measurementMethod": f"energysweep{' (estimate)' if found.estimated else ''}",
         "version": __version__,
-        "cpuTrackingMode": "+".join(found.sources(run, "cpu")) or None,
-        "gpuTrackingMode": "+".join(found.sources(run, "gpu")) or None,
+        "cpuTrackingMode": found.sources(run, "cpu"),
+        "gpuTrackingMode": found.sources(run, "gpu"),
         "powerConsumption": None if joules is None else joules / JOULES_PER_KWH,
         "measurementDuration": found.duration_seconds,
         "measurementDateTime": _at(found.started_at(run)),

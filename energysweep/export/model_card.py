@@ -51,13 +51,9 @@ def card(run: Exported, found: Subject, training_type: str | None = None) -> str
 
 
 def _source(run: Exported, found: Subject) -> str:
-    kinds = "+".join(_kinds(run, found)) or "unknown meters"
+    kinds = found.sources(run) or "unknown meters"
     how = f"an estimate ({kinds}), not a measurement" if found.estimated else f"metered ({kinds})"
     return f"energysweep {__version__}: {how}; {_grid(run)}"
-
-
-def _kinds(run: Exported, found: Subject) -> list[str]:
-    return sorted({kind for component in ("cpu", "dram", "gpu") for kind in found.sources(run, component)})
 
 
 def _grid(run: Exported) -> str:

@@ -19,7 +19,9 @@ from energysweep import __version__
 from energysweep.core.jsontext import jsonable
 from energysweep.core.records import readable
 from energysweep.export.run import Exported, Options, write_folder
+from energysweep.ledger.configurations import ConfigurationSummary
 from energysweep.ledger.model import Summary
+from energysweep.ledger.trials import TrialSummary
 from energysweep.meters.kinds import is_model
 from energysweep.report.files import Row, configuration_rows, trial_rows
 
@@ -50,18 +52,23 @@ def tables(run: Exported) -> dict[str, pa.Table]:
         ),
     )
     return {
-        "trials": _table([row | {"estimated": trial.estimated} for row, trial in trials], _own(trial_rows(bare))),
+        "trials": _table([row | {"estimated": _estimated(trial)} for row, trial in trials], _own(trial_rows(bare))),
         "configurations": _table(
-            [row | {"estimated": each.estimated} for row, each in configurations], _own(configuration_rows(bare))
+            [row | {"estimated": _estimated(each)} for row, each in configurations], _own(configuration_rows(bare))
         ),
         "results": _table(list(_results(run)), {"elapsed_seconds", "energy_joules", "active_energy_joules"}),
         "energy": _table(list(_energy(run)), {"joules"}),
     }
 
 
+def _estimated(metered: TrialSummary | ConfigurationSummary) -> bool | None:
+    return None if metered.source is None else metered.estimated
+
+
 def _results(run: Exported) -> Iterable[Row]:
+    estimated = {trial.trial: _estimated(trial) for trial in run.summary.trials}
     for row in run.data.results:
-        values = row._asdict()
+        values = row._asdict() | {"estimated": estimated.get(row.trial)}
         metrics = values.pop("metrics")
         yield values | {f"metric.{name}": value for name, value in metrics.items()}
 

@@ -12,7 +12,7 @@ from energysweep.core.errors import InputError, one_line
 from energysweep.core.records import EnergyRow, LeaseRow, MeterRow, readable
 from energysweep.core.text import count_text
 from energysweep.export.run import Exported, Options
-from energysweep.ledger.balance import Spread, joules_of, mean_of
+from energysweep.ledger.balance import Spread, joined_sources, joules_of, mean_of
 from energysweep.ledger.configurations import ConfigurationSummary
 from energysweep.ledger.model import Summary
 from energysweep.ledger.receipt import find_trial
@@ -53,24 +53,17 @@ class Subject:
         own = {trial.trial for trial in self.trials}
         return min((row.started_at for row in run.data.trials if row.trial in own and row.started_at), default=None)
 
-    def sources(self, run: Exported, component: str) -> tuple[str, ...]:
-        """The kinds of meters behind the energy of one component."""
-        return tuple(sorted({row.source for row in self._metered(run) if row.component == component}))
+    def sources(self, run: Exported, component: str = "") -> str | None:
+        """The kinds of meters behind its energy, or that of one component, joined by ``+``; None without any."""
+        return joined_sources(row.source for row in self._metered(run) if component in ("", row.component))
 
     def devices(self, run: Exported, component: str) -> int:
         """How many devices of a component it has energy of."""
         return len({(row.host, row.device) for row in self._metered(run) if row.component == component})
 
-    def _metered(self, run: Exported) -> Sequence[MeterRow | EnergyRow]:
-        """Rows of its devices."""
-        if self.is_sweep:
-            return run.data.meters
-        leases = {lease.lease for lease in self.leases(run)}
-        return [row for row in run.data.energy if row.lease in leases]
-
     def hardware(self, run: Exported) -> str | None:
         """What each of its trainings had reserved, and of how many hosts; None if that is not known."""
-        leases = self.leases(run)
+        leases = self._leases(run)
         if not leases:
             return None
         cpus = max(lease.reserved_cpus for lease in leases)
@@ -85,7 +78,14 @@ class Subject:
         hosts = count_text(len({lease.host for lease in leases}), "host")
         return f"{' and '.join(held) or 'nothing'} reserved by each training{named}, on {hosts}"
 
-    def leases(self, run: Exported) -> list[LeaseRow]:
+    def _metered(self, run: Exported) -> Sequence[MeterRow | EnergyRow]:
+        """Rows of its devices."""
+        if self.is_sweep:
+            return run.data.meters
+        leases = {lease.lease for lease in self._leases(run)}
+        return [row for row in run.data.energy if row.lease in leases]
+
+    def _leases(self, run: Exported) -> list[LeaseRow]:
         """What its trials held."""
         own = {trial.trial for trial in self.trials}
         return [lease for lease in run.data.leases if lease.trial in own]

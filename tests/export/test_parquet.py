@@ -122,9 +122,10 @@ def test_a_metric_with_a_unit_s_name_has_none_of_ours() -> None:
 
 
 def test_an_estimate_is_called_one() -> None:
-    for name, table in tables(exported(example("estimate"))).items():
-        if name != "results":
-            assert set(table["estimated"].to_pylist()) == {True}
+    for table in tables(exported(example("estimate"))).values():
+        assert set(table["estimated"].to_pylist()) == {True}
+    unmetered = tables(exported(replace(example(), energy=(), meters=(), leases=())))
+    assert set(unmetered["trials"]["estimated"].to_pylist()) == {None}
 
 
 def with_parameter(values: list[Any]) -> LedgerData:
@@ -191,9 +192,10 @@ def test_the_narrowest_type_that_holds_all(values: list[Any], kind: pa.DataType)
     assert tables(exported(with_parameter(values)))["trials"].schema.field("param.x").type == kind
 
 
-def test_a_run_of_nothing_has_tables_of_no_rows() -> None:
-    assert {name: table.num_rows for name, table in tables(exported(LedgerData(run={}))).items()} == dict.fromkeys(
-        ["trials", "configurations", "results", "energy"], 0
+def test_a_run_of_nothing_has_tables_of_no_rows(export: Export, tmp_path: Path) -> None:
+    assert export(LedgerData(run={}), *FORMAT)[0] == 0
+    assert {name: len(pandas.read_parquet(tmp_path / "run" / "parquet" / f"{name}.parquet")) for name in NAMES} == (
+        dict.fromkeys(NAMES, 0)
     )
 
 

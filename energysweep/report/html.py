@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -27,8 +28,9 @@ from energysweep.ledger.ranking import note, some_open
 from energysweep.ledger.store import LedgerData
 from energysweep.ledger.trials import OUTCOMES
 from energysweep.report.answers import MEANS_NOTE, answers, scored, sentence
+from energysweep.report.answers.choice import choice
 from energysweep.report.charts import figures
-from energysweep.report.charts.base import Figure
+from energysweep.report.charts.base import DARK, Figure
 from energysweep.report.not_measured import ENOUGH_COVERAGE, not_measured, untold_note
 
 
@@ -52,6 +54,7 @@ def report_html(summary: Summary, data: LedgerData, grafana_url: str | None = No
         started=_utc(summary.started_at),
         grafana=sweep_link(grafana_url, summary.sweep, *summary.span()) if grafana_url else None,
         limits=limits(summary),
+        choice=choice(summary),
         sentence=sentence(summary),
         forecast=scored(summary),
         answers=answers(summary),
@@ -70,7 +73,11 @@ def report_html(summary: Summary, data: LedgerData, grafana_url: str | None = No
 def render(template: str, drawn: Sequence[Figure], **values: Any) -> str:
     """A page from a template of this package, with its figures as data and plotly.js inlined once."""
     plots = {figure.key: json.loads(figure.plot.to_json()) for figure in drawn}
-    return _templates().get_template(template).render(figures=drawn, plots=plots, plotly_js=_plotly_js(), **values)
+    return (
+        _templates()
+        .get_template(template)
+        .render(figures=drawn, plots=plots, dark=DARK, plotly_js=_plotly_js() if drawn else "", **values)
+    )
 
 
 def limits(summary: Summary) -> list[str]:
@@ -116,6 +123,7 @@ def _templates() -> jinja2.Environment:
         "duration": text.duration_text,
         "emissions": text.emissions_text,
         "energy": text.energy_text,
+        "held": _held,
         "joules": joules_of,
         "mean": mean_of,
         "number": text.number_text,
@@ -125,6 +133,11 @@ def _templates() -> jinja2.Environment:
         "setting": setting_text,
     }
     return environment
+
+
+def _held(said: str) -> str:
+    """A sentence in which no line ends between a sign and its number, or a number and its unit."""
+    return re.sub(r"(?<=\N{ALMOST EQUAL TO}) | (?=[JWg%]\b|%|kWh\b|[km]g\b)", "\N{NO-BREAK SPACE}", said)
 
 
 @cache

@@ -2,88 +2,132 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 import re
-import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from energysweep.ledger.store import LedgerData
 from energysweep.report import combined_html, summarise, write_report
-from tests.conftest import need
 from tests.support import regimes
-from tests.support.example import example
+from tests.support.chromium import Page, browser
+from tests.support.example import CRASHED, example
 
-_FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--virtual-time-budget=5000",
-]
+WINDOWS = {"laptop": (1366, 768), "phone": (390, 844)}
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"  # to the right, in pixels
+BACKGROUND = "getComputedStyle(document.querySelector('.chart .main-svg')).backgroundColor"
+SCROLLED = """(async () => {
+  for (let y = 0; y < document.documentElement.scrollHeight; y += 300) {
+    scrollTo(0, y); await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
+  }
+  scrollTo(0, 0); await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
+})()"""
+
+
+def hostile() -> LedgerData:
+    """A run in which all that a person names is long, or an attack."""
+    attack = "<script>alert(1)</script>"
+    data = example(
+        extra={"attack": attack, "word": "w" * 100_000, "quotes": "\"'`</script>\u202e\N{PILE OF POO}"},
+        varying=["attack", "word", "quotes", "learning_rate", "batch_size"],
+        name="n" * 100_000,
+        owner="javascript:alert(1) " * 5_000,
+        tags=[attack],
+    )
+    trials = [row._replace(error=f"{attack}\n" * 2_000 if row.trial == CRASHED else None) for row in data.trials]
+    return replace(data, trials=trials)
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[str]]:
-    """The page after its scripts have run, and every address that the browser asked for on its behalf."""
-    chromium = need("chromium")
-    folder = tmp_path_factory.mktemp("report")
-    write_report(
-        folder,
-        example(extra={"attack": "<script>alert(1)</script>"}, varying=["attack", "learning_rate", "batch_size"]),
-    )
-    log = folder / "net.json"
-    done = subprocess.run(
-        [
-            chromium,
-            *_FLAGS,
-            f"--user-data-dir={folder / 'profile'}",
-            f"--log-net-log={log}",
-            "--dump-dom",
-            (folder / "report.html").as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
-    return done.stdout, _requested(log)
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with browser(tmp_path_factory.mktemp("browser")) as page:
+        yield page
 
 
-def test_the_combined_report_draws_all_its_charts(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A report of each kind."""
+    folder = tmp_path_factory.mktemp("reports")
+    ledgers = {"usual": example(), "hostile": hostile(), "empty": LedgerData(run={"id": "empty"})}
+    for name, data in ledgers.items():
+        (folder / name).mkdir()
+        write_report(folder / name, data)
     runs = [regimes.pretraining(), regimes.multitask(), regimes.hardware()]
-    page = tmp_path / "study.html"
-    page.write_text(combined_html([summarise(data) for data in runs]), encoding="utf-8")
-    command = [need("chromium"), *_FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri()]
-    drawn = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
-    charts = re.findall(r'<div id="(run-[^"]+)" class="js-plotly-plot"', drawn)
-    assert {"run-0-break-even-0", "run-1-multitask", "run-2-hardware", "run-2-effects"} <= set(charts)
-    assert len(charts) == drawn.count("<figure")
+    combined = folder / "study.html"
+    combined.write_text(combined_html([summarise(data) for data in runs]), encoding="utf-8")
+    return {name: folder / name / "report.html" for name in ledgers} | {"combined": combined}
 
 
-def _requested(log: Path) -> list[str]:
-    events = json.loads(log.read_text())["events"]
-    return [event["params"]["url"] for event in events if "url" in event.get("params", {})]
+@pytest.mark.parametrize("kind", ["usual", "hostile", "empty", "combined"])
+def test_a_page_draws_itself_in_every_window_and_scheme(page: Page, reports: dict[str, Path], kind: str) -> None:
+    page.problems.clear()
+    page.requested.clear()
+    page.open(reports[kind], width=1366, height=768)
+    page.value(SCROLLED)
+    charts = page.value("document.querySelectorAll('.chart').length")
+    assert page.value("document.querySelectorAll('.chart .main-svg').length") >= charts
+    for (width, height), dark in itertools.product(WINDOWS.values(), (False, True)):
+        page.look(width=width, height=height, dark=dark)
+        page.settle()
+        assert page.value(OVERFLOW) <= 0
+        if charts:
+            assert page.value(BACKGROUND) == ("rgb(22, 27, 34)" if dark else "rgb(255, 255, 255)")
+        if kind != "combined":  # the three lines are seen without scrolling
+            lines = "[...document.querySelectorAll('.choice dd')].map(each => each.getBoundingClientRect().bottom)"
+            boxes = page.value(lines)
+            assert len(boxes) == 3
+            assert max(boxes) <= height
+    assert page.problems == []
+    # The page asks the network for nothing: it has itself, and pictures that its own script makes.
+    assert {urlsplit(url).scheme for url in page.requested} <= {"file", "data", "blob"}
+    assert len([url for url in page.requested if url.startswith("file:")]) == 1
 
 
-def test_the_charts_are_drawn(opened: tuple[str, list[str]]) -> None:
-    page, _ = opened
-    assert page.count('class="main-svg"') >= 5
+def test_a_value_that_looks_like_a_script_is_shown_as_text(page: Page, reports: dict[str, Path]) -> None:
+    page.open(reports["hostile"])
+    assert "<script>alert(1)</script>" in page.value("document.body.innerText")
+    assert page.value("document.scripts.length") == page.value("document.querySelectorAll('body > script').length")
 
 
-def test_a_value_that_looks_like_a_script_is_shown_as_text(opened: tuple[str, list[str]]) -> None:
-    page, _ = opened
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
-    assert "<script>alert(1)" not in page
+def test_charts_take_the_colours_of_a_scheme_that_changes_and_of_paper(page: Page, reports: dict[str, Path]) -> None:
+    text = "getComputedStyle(document.querySelector('.chart .xtick text')).fill"
+    page.open(reports["usual"], dark=True)
+    assert (page.value(BACKGROUND), page.value(text)) == ("rgb(22, 27, 34)", "rgb(227, 233, 239)")
+    page.value("dispatchEvent(new Event('beforeprint'))")
+    assert (page.value(BACKGROUND), page.value(text)) == ("rgb(255, 255, 255)", "rgb(31, 41, 51)")
+    undrawn = page.value(
+        "[...document.querySelectorAll('.chart')].filter(each => !each.querySelector('.main-svg')).length"
+    )
+    assert undrawn == 0  # also those that nobody had scrolled to
+    page.value("dispatchEvent(new Event('afterprint'))")
+    assert page.value(BACKGROUND) == "rgb(22, 27, 34)"
+    page.look(width=1366, height=768)
+    page.settle()
+    assert page.value(BACKGROUND) == "rgb(255, 255, 255)"
 
 
-def test_the_page_asks_the_network_for_nothing(opened: tuple[str, list[str]]) -> None:
-    _, requested = opened
-    # The browser itself may look for its maker's hosts; the page names none of its own.
-    report = [url for url in requested if urlsplit(url).scheme in ("http", "https", "ws", "wss")]
-    assert not [url for url in report if "google" not in urlsplit(url).netloc], report
+def test_a_printed_page_is_of_several_sheets_of_a4(page: Page, reports: dict[str, Path], tmp_path: Path) -> None:
+    page.open(reports["usual"], dark=True)
+    page.pdf(tmp_path / "report.pdf")
+    printed = (tmp_path / "report.pdf").read_bytes()
+    sheets = {tuple(map(float, box.split())) for box in re.findall(rb"/MediaBox \[0 0 ([\d.]+ [\d.]+)\]", printed)}
+    assert {tuple(round(side) for side in sheet) for sheet in sheets} == {(595, 842)}
+    assert printed.count(b"/MediaBox") > 2
+
+
+def test_a_table_is_sorted_and_filtered_by_mouse_and_by_keyboard(page: Page, reports: dict[str, Path]) -> None:
+    first = "document.querySelector('#configurations tbody tr:not([hidden])').cells[0].innerText"
+    page.open(reports["usual"])
+    page.click("#configurations th:nth-child(3) button")  # energy to the target, the cheapest first
+    assert page.value(first).startswith("learning_rate=0.1 batch_size=256")
+    page.press("Enter")
+    assert page.value(first).startswith("learning_rate=0.001 batch_size=16")
+    assert page.value("document.querySelector('#configurations th:nth-child(3)').ariaSort") == "descending"
+    page.click("#filter-configurations")
+    page.ask("Input.insertText", text="BATCH_size=64 0.01")
+    assert page.value(first).startswith("learning_rate=0.01 batch_size=64")
+    assert page.value("document.querySelector('.filter output').textContent") == "1 of 9"

@@ -53,7 +53,7 @@ def test_every_run_has_its_section_and_figures_of_its_own() -> None:
     page = combined_html(study())
     plots = json.loads(group(r'id="plots">(.*?)</script>', page))
     assert {"run-0-heatmap", "run-0-effects", "run-1-break-even-0", "run-2-multitask", "run-3-hardware"} <= set(plots)
-    assert all(f'<div id="{key}"></div>' in page for key in plots)
+    assert all(f'<div id="{key}" class="chart"' in page for key in plots)
 
 
 def test_the_same_runs_give_the_same_bytes() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -22,6 +22,24 @@ from energysweep.core.text import MANY_JOULES, number_text
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"
 INK, GREY, PALE_GREY, GRID = "#1f2933", "#66727f", "#c3cbd4", "#e4e8ed"
+WHITE: Final = "#ffffff"  # the card's own colour, around points and behind text
+# What each of the colours above and below becomes on a dark card, so that it stands out as much. One that is not named
+# here stays, as do heatmaps and the text in their cells.
+DARK: Final[Mapping[str, str]] = {
+    WHITE: "#161b22",
+    INK: "#e3e9ef",
+    GREY: "#9aa8b5",
+    PALE_GREY: "#55616d",
+    GRID: "#2a333d",
+    BLUE: "#3f9fd8",
+    VERMILION: "#f07c3e",
+    GREEN: "#1fb98c",
+    "#365c8d": "#6d9be0",
+    "#46327e": "#9a86e0",
+    "#440154": "#c58bd8",
+    "#277f8e": "#35a0b2",
+    "#1fa187": "#27bd9f",
+}
 _VIRIDIS: Final = ("#fde725", "#a0da39", "#4ac16d", "#1fa187", "#277f8e", "#365c8d", "#46327e", "#440154")
 MOST_CLASSES: Final = len(_VIRIDIS)
 _WIDE_RANGE: Final = 20.0  # from this ratio of highest to lowest on, an axis is logarithmic
@@ -95,10 +113,10 @@ def empty_plot(height: int) -> go.Figure:
         dragmode=False,  # a finger that scrolls the page must not zoom a chart
         font={"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 12, "color": INK},
         margin={"l": 12, "r": 16, "t": 12, "b": 12, "autoexpand": True},
-        paper_bgcolor="white",
-        plot_bgcolor="white",
+        paper_bgcolor=WHITE,
+        plot_bgcolor=WHITE,
         legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "font": {"size": 11}},
-        hoverlabel={"align": "left", "bgcolor": "white", "font": {"color": INK}},
+        hoverlabel={"align": "left", "bgcolor": WHITE, "font": {"color": INK}},
         xaxis=axis,
         yaxis=axis,
     )

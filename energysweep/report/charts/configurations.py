@@ -24,6 +24,7 @@ from energysweep.report.charts.base import (
     PALE_GREY,
     SKY,
     VERMILION,
+    WHITE,
     EnergyUnit,
     Figure,
     axis_type,
@@ -99,7 +100,7 @@ def _add_points(
         y=[value.mean for _, _, value in points],
         error_x=error_bar(unit.all_scaled(energy.std for _, energy, _ in points), color),
         error_y=error_bar([value.std for _, _, value in points], color),
-        marker={"color": color, "size": size, "line": {"color": "white", "width": 1}},
+        marker={"color": color, "size": size, "line": {"color": WHITE, "width": 1}},
         text=[_hover(each) for each, _, _ in points],
         hovertemplate="%{text}<extra></extra>",
     )

@@ -17,6 +17,7 @@ from energysweep.ledger.model import Summary
 from energysweep.report.charts.base import (
     GREEN,
     VERMILION,
+    WHITE,
     EnergyUnit,
     Figure,
     empty_plot,
@@ -117,7 +118,7 @@ def _add_area(
         y=list(watts),
         mode="lines",
         stackgroup="power",
-        line={"width": 0.5, "color": "white", "shape": "hvh"},
+        line={"width": 0.5, "color": WHITE, "shape": "hvh"},
         fillcolor=color,
         showlegend=legend,
         hovertemplate="%{fullData.name}<br>%{y:.3s} W at %{x:.0f} s<extra></extra>",

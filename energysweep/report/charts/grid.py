@@ -18,11 +18,12 @@ from energysweep.core.text import number_text
 from energysweep.ledger.balance import joules_of
 from energysweep.ledger.configurations import ConfigurationSummary
 from energysweep.ledger.model import Summary
-from energysweep.report.charts.base import GREY, GRID, INK, EnergyUnit, Figure, empty_plot, lines
+from energysweep.report.charts.base import GREY, GRID, EnergyUnit, Figure, empty_plot, lines
 
 MOST_CELLS: Final = 15  # along one side of a heatmap
 
 _WHOLE: Final = "whole trial"
+_ON_DARK, _ON_BRIGHT = "#fff", "#111"  # text in a cell, whose colour no scheme changes
 _Cells = dict[tuple[str, str], ConfigurationSummary]
 
 
@@ -182,7 +183,7 @@ def _heatmap(
             value, arrived = values.get((x, y)), _arrived(grid.cells[x, y])
             shown = None if value is None else text(value)
             parts = [part for part in (shown, remarks.get((x, y)), arrived) if part is not None]
-            color = GREY if value is None else "white" if value > middle else INK
+            color = GREY if value is None else _ON_DARK if value > middle else _ON_BRIGHT
             plot.add_annotation(
                 x=column, y=row, text="<br>".join(parts) or "n/a", showarrow=False, font={"size": 12, "color": color}
             )

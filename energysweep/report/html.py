@@ -31,6 +31,7 @@ from energysweep.report.answers import MEANS_NOTE, answers, scored, sentence
 from energysweep.report.answers.choice import choice
 from energysweep.report.charts import figures
 from energysweep.report.charts.base import DARK, Figure
+from energysweep.report.details import details
 from energysweep.report.not_measured import ENOUGH_COVERAGE, not_measured, untold_note
 
 
@@ -48,13 +49,15 @@ def report_html(summary: Summary, data: LedgerData, grafana_url: str | None = No
     grafana_url = grafana_url or data.run.get("grafana")
     return render(
         "report.html.j2",
-        figures(summary, data.samples, data.decisions),
+        figures(summary, data.samples, data.decisions, data.trials),
         summary=summary,
         totals=summary.totals,
         started=_utc(summary.started_at),
         grafana=sweep_link(grafana_url, summary.sweep, *summary.span()) if grafana_url else None,
         limits=limits(summary),
         choice=choice(summary),
+        details=details(summary, data),
+        places={trial.trial: place for place, trial in enumerate(summary.trials)},
         sentence=sentence(summary),
         forecast=scored(summary),
         answers=answers(summary),

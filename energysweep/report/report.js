@@ -20,6 +20,9 @@ function inScheme(value, isColor, dark) {
 function draw(place, plot) {
   const dark = darkness.matches && !printing;
   const {data: traces, layout} = inScheme(plot, false, dark);
+  for (const trace of traces) {
+    if (trace.meta === "labelled") trace.text = trace.customdata.map((number) => number === null ? null : trials.trials[number].label);
+  }
   if (printing) layout.width = place.closest(".wide") ? 670 : 320;  // of a sheet of A4, which no script can ask for
   Plotly.react(place, traces, layout, config);
 }
@@ -133,6 +136,7 @@ if (dialog) {
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   document.addEventListener("click", (event) => {
     const row = event.target.closest("tr[data-trial]");
-    if (row && !getSelection().toString()) openTrial(Number(row.dataset.trial));
+    // Who marks a text in a row wants the text.
+    if (row && (event.target.closest("button") || !getSelection().toString())) openTrial(Number(row.dataset.trial));
   });
 }

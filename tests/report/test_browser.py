@@ -52,7 +52,12 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A report of each kind."""
     folder = tmp_path_factory.mktemp("reports")
-    ledgers = {"usual": example(), "hostile": hostile(), "empty": LedgerData(run={"id": "empty"})}
+    ledgers = {
+        "usual": example(),
+        "hostile": hostile(),
+        "empty": LedgerData(run={"id": "empty"}),
+        "large": regimes.random_search(500),
+    }
     for name, data in ledgers.items():
         (folder / name).mkdir()
         write_report(folder / name, data)
@@ -62,7 +67,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: folder / name / "report.html" for name in ledgers} | {"combined": combined}
 
 
-@pytest.mark.parametrize("kind", ["usual", "hostile", "empty", "combined"])
+@pytest.mark.parametrize("kind", ["usual", "hostile", "empty", "large", "combined"])
 def test_a_page_draws_itself_in_every_window_and_scheme(page: Page, reports: dict[str, Path], kind: str) -> None:
     page.problems.clear()
     page.requested.clear()
@@ -131,3 +136,42 @@ def test_a_table_is_sorted_and_filtered_by_mouse_and_by_keyboard(page: Page, rep
     page.ask("Input.insertText", text="BATCH_size=64 0.01")
     assert page.value(first).startswith("learning_rate=0.01 batch_size=64")
     assert page.value("document.querySelector('.filter output').textContent") == "1 of 9"
+
+
+def test_a_row_and_a_point_open_their_trial_by_mouse_and_by_keyboard(page: Page, reports: dict[str, Path]) -> None:
+    shown, title = "document.querySelector('dialog').open", "document.querySelector('dialog h2').textContent"
+    page.problems.clear()
+    page.open(reports["usual"])
+    page.click("#configurations tbody tr:nth-child(2) td:nth-child(4)")
+    assert page.value(shown)
+    assert page.value(title).startswith("learning_rate=0.001 batch_size=64 seed=0")
+    assert page.value("document.querySelectorAll('dialog .main-svg').length") > 0  # its curve
+    page.press("Escape")
+    assert not page.value(shown)
+    page.value("document.querySelector('details').open = true")
+    page.value(
+        f"[...document.querySelectorAll('#all-trials .open')].find(each => each.textContent === '{CRASHED}').focus()"
+    )
+    page.press("Enter")
+    text = page.value("document.querySelector('dialog').innerText")
+    for part in ("lost\n11.0 J", "of it dram\n30.2 J", "failed: killed", "batch_size\n64"):
+        assert part in text
+    page.click("dialog .others button")  # the other repeat
+    assert page.value(title).startswith("learning_rate=0.01 batch_size=64 seed=0")
+    page.click("dialog header button")
+    assert not page.value(shown)
+    page.click("#pareto .scatterlayer .trace:last-of-type .points path")
+    assert page.value(shown)
+    assert page.problems == []
+
+
+def test_what_a_dialog_shows_of_a_hostile_trial_is_text(page: Page, reports: dict[str, Path]) -> None:
+    page.problems.clear()
+    page.open(reports["hostile"], width=390, height=844)
+    page.click("#configurations .open")
+    text = page.value("document.querySelector('dialog').innerText")
+    assert "<script>alert(1)</script>" in text
+    assert page.value("document.querySelectorAll('dialog script, dialog img').length") == 0
+    assert page.value("document.querySelector('dialog').scrollWidth <= document.querySelector('dialog').clientWidth")
+    assert page.value(OVERFLOW) <= 0
+    assert page.problems == []

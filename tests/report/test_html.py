@@ -111,16 +111,21 @@ def test_a_counters_numbers_are_not_called_estimates() -> None:
 
 def test_all_charts_of_a_grid_are_drawn() -> None:
     data = example()
-    assert [figure.key for figure in figures(summarise(data), data.samples)] == [
+    assert [figure.key for figure in figures(summarise(data), data.samples, (), data.trials)] == [
         "pareto",
         "energy-bars",
+        "parallel",
         "heatmap",
         "heatmap-iterations",
         "heatmap-joules",
         "effects",
+        "importance",
         "interaction",
+        "slice-0",
+        "slice-1",
         "parameter-0",
         "parameter-1",
+        "history",
         "buckets",
         "power",
     ]

@@ -7,6 +7,7 @@ A trial has a row: its parameters, seed, hardware, stage, joules of an epoch, th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from energysweep.core.records import EnergyRow, LeaseRow, MeterRow, ResultRow, TrialRow
@@ -127,3 +128,27 @@ def hardware(source: str = "rapl") -> LedgerData:
             for seed, factor in enumerate((1.0, 1.1, 0.9)):
                 runs.append(Run({"lr": rate}, seed, joules * factor, arrives_at, arrives_at or 10, profile))
     return ledger("hardware", runs, ["lr"], source)
+
+
+def random_search(configurations: int, reports: int = 20) -> LedgerData:
+    """A random search in which nothing but ``lr`` tells how soon the target is reached, and ``width`` what it costs.
+
+    Each configuration has one trial, and begins after the one before it. ``lr`` goes from 1e-4 to 1 by equal factors,
+    in an order that mixes them; ``optimizer`` is one of three, ``dropout`` and ``note`` do nothing.
+    """
+    runs = []
+    for number in range(configurations):
+        mixed = number * 137 % configurations / configurations
+        arrives = 2 + round(abs(mixed - 0.6) * 2 * reports)
+        width = 16 * 2 ** (number % 5)
+        parameters = {
+            "lr": float(f"{10 ** (4 * mixed - 4):.4g}"),
+            "width": width,
+            "optimizer": ("sgd", "adam", "rmsprop")[number * 7 % 3],
+            "dropout": number * 61 % 100 / 200,
+            "note": f"seen {number * 31 % 47}",
+        }
+        runs.append(Run(parameters, 0, width / 16, arrives if arrives <= reports else None, reports))
+    data = ledger("random", runs, ["lr", "width", "optimizer", "dropout", "note"])
+    trials = [row._replace(started_at=float(place)) for place, row in enumerate(data.trials)]
+    return replace(data, trials=trials)

@@ -17,7 +17,9 @@ import plotly.graph_objects as go
 from energysweep.analysis.intervals import Estimate
 from energysweep.core import naming
 from energysweep.core.carbon import JOULES_PER_KWH
-from energysweep.core.text import MANY_JOULES, number_text
+from energysweep.core.text import MANY_JOULES, energy_text, number_text
+from energysweep.ledger.model import Summary
+from energysweep.ledger.trials import TrialSummary
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"
@@ -61,6 +63,7 @@ class Figure:
         caption: one sentence that says what to see in it.
         plot: the chart itself.
         wide: it takes a whole row of the page.
+        least_width: pixels that it needs; a smaller window scrolls it.
     """
 
     key: str
@@ -68,6 +71,7 @@ class Figure:
     caption: str
     plot: go.Figure
     wide: bool = False
+    least_width: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,21 @@ def empty_plot(height: int) -> go.Figure:
         yaxis=axis,
     )
     return plot
+
+
+def above(plot: go.Figure, titles: Sequence[str]) -> None:
+    """Several charts over one x axis, from the top down, each with its title above: y axes ``y``, ``y2``, ..."""
+    height = 1 / len(titles)
+    for row, title in enumerate(titles):
+        top = 1 - row * height
+        name = f"yaxis{row + 1 if row else ''}"
+        plot.update_layout(
+            {name: {**plot.layout.yaxis.to_plotly_json(), "domain": [top - 0.76 * height, top - 0.12 * height]}}
+        )
+        plot.add_annotation(
+            x=0, xref="paper", xanchor="left", y=top, yref="paper", yanchor="top", text=line(title), showarrow=False
+        )
+    plot.update_layout(xaxis={"anchor": f"y{len(titles)}" if len(titles) > 1 else "y"})
 
 
 def with_legend(plot: go.Figure, rows: int = 1) -> go.Figure:
@@ -178,6 +197,11 @@ def escaped(text: str) -> str:
     return html.escape(text, quote=False)
 
 
+def line(title: str) -> str:
+    """A text on one line, short enough for a phone; what does not fit ends in a hash of all of it."""
+    return escaped(title if len(title) <= 2 * _LONGEST_LINE else title[:_LONGEST_LINE] + naming.mark(title))
+
+
 def lines(title: str) -> str:
     """A configuration's title on at most four lines, each short enough for a phone: one parameter per line, if it fits.
 
@@ -187,3 +211,24 @@ def lines(title: str) -> str:
     if len(found) > MOST_LINES:
         found = [*found[: MOST_LINES - 1], naming.mark(title)]
     return "<br>".join(escaped(line) for line in found)
+
+
+def opens(summary: Summary, trials: Sequence[TrialSummary]) -> list[int]:
+    """What a click on a point of each opens: their places among the page's trials, as ``customdata`` of a trace."""
+    places = {trial.trial: place for place, trial in enumerate(summary.trials)}
+    return [places[trial.trial] for trial in trials]
+
+
+LABELLED: Final = "labelled"  # ``meta`` of a trace: the page fills in the label of the trial that each point opens
+_LABEL: Final = "%{text}<extra></extra>"
+
+
+def opened(summary: Summary, trials: Sequence[TrialSummary]) -> dict[str, Any]:
+    """What the points of a trace of trials need to be named and to be opened; no chart repeats their names."""
+    return {"customdata": opens(summary, trials), "meta": LABELLED, "hovertemplate": _LABEL}
+
+
+def label(trial: TrialSummary) -> str:
+    """What is shown of a trial where it is pointed at."""
+    energy = energy_text(trial.energy_joules, estimated=trial.estimated)
+    return f"<b>{lines(trial.name)}</b><br>{trial.status}, objective {number_text(trial.objective)}<br>energy {energy}"

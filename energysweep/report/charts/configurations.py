@@ -35,9 +35,10 @@ from energysweep.report.charts.base import (
     lines,
     log_range,
     log_ticks,
+    opens,
 )
 
-MOST_BARS: Final = 40
+MOST_BARS: Final = 20
 MOST_BARS_IN_A_HALF: Final = 12  # with more, the chart takes a whole row of the page
 
 _FRONT: Final = "Blue: no other configuration does as well for less energy."
@@ -76,7 +77,7 @@ def energy_against_objective(summary: Summary) -> Figure | None:
     others = "other" if ranked else "configuration"
     for name, points, color, size in (("on the Pareto front", front, BLUE, 11), (others, rest, GREY, 8)):
         if points:
-            _add_points(plot, points, unit, name=name, color=color, size=size)
+            _add_points(plot, summary, points, unit, name=name, color=color, size=size)
     if objective.target is not None:
         plot.add_hline(y=objective.target, line={"color": VERMILION, "width": 1, "dash": "dash"})
     plot.update_xaxes(title=unit.title("Energy of a trial"), type=axis_type([energy.joules for _, energy, _ in shown]))
@@ -91,7 +92,7 @@ def energy_against_objective(summary: Summary) -> Figure | None:
 
 
 def _add_points(
-    plot: go.Figure, points: Sequence[_Point], unit: EnergyUnit, *, name: str, color: str, size: int
+    plot: go.Figure, summary: Summary, points: Sequence[_Point], unit: EnergyUnit, *, name: str, color: str, size: int
 ) -> None:
     plot.add_scatter(
         name=name,
@@ -102,6 +103,7 @@ def _add_points(
         error_y=error_bar([value.std for _, _, value in points], color),
         marker={"color": color, "size": size, "line": {"color": WHITE, "width": 1}},
         text=[_hover(each) for each, _, _ in points],
+        customdata=opens(summary, [each.trials[0] for each, _, _ in points]),
         hovertemplate="%{text}<extra></extra>",
     )
 
@@ -129,7 +131,7 @@ def energy_to_target(summary: Summary) -> Figure | None:
     if not any(spread for _, spread in shown):
         return None
     quantity = "Energy to target" if summary.has_target else "Energy of a trial"
-    plot = _bars(shown, quantity, estimated=summary.estimated)
+    plot = _bars(summary, shown, quantity)
     wide = len(shown) > MOST_BARS_IN_A_HALF
     more = f" Of {len(bars)}, the {MOST_BARS} with the least energy are shown." if len(bars) > MOST_BARS else ""
     if summary.objective is None or summary.objective.target is None:
@@ -159,8 +161,8 @@ def _bar_of(spread: Spread | None) -> _Bar | None:
     return None if spread is None or joules is None else _Bar(joules, spread.std)
 
 
-def _bars(bars: Sequence[tuple[ConfigurationSummary, _Bar | None]], quantity: str, *, estimated: bool) -> go.Figure:
-    unit = EnergyUnit.for_values([bar.joules for _, bar in bars if bar], estimated=estimated)
+def _bars(summary: Summary, bars: Sequence[tuple[ConfigurationSummary, _Bar | None]], quantity: str) -> go.Figure:
+    unit = EnergyUnit.for_values([bar.joules for _, bar in bars if bar], estimated=summary.estimated)
     positions = list(range(len(bars)))
     ends_joules = [bar.joules + (bar.std or 0.0) if bar else 0.0 for _, bar in bars]
     labels = [lines(each.title) for each, _ in bars]
@@ -174,6 +176,7 @@ def _bars(bars: Sequence[tuple[ConfigurationSummary, _Bar | None]], quantity: st
         error_x=error_bar(unit.all_scaled(bar.std if bar else None for _, bar in bars), INK),
         marker={"color": [BLUE if _always(each) else SKY for each, _ in bars]},
         hovertext=[_hover(each) for each, _ in bars],
+        customdata=opens(summary, [each.trials[0] for each, _ in bars]),
         hoverinfo="text",
     )
     for position, (each, bar), end_joules in zip(positions, bars, ends_joules, strict=True):
@@ -256,6 +259,7 @@ def _parameter_at_work(summary: Summary, name: str, points: Sequence[_AtWork], y
             y=[count for _, _, count in members],
             marker={"color": color, "size": 10, "line": {"color": INK, "width": 0.5}},
             text=[lines(trial.config) for trial, _, _ in members],
+            customdata=opens(summary, [trial for trial, _, _ in members]),
             hovertemplate="<b>%{text}</b><br>%{y} iterations at %{x:.3s} " + unit.name + "<extra></extra>",
         )
     x_ends = (x_range[0] / unit.joules, x_range[1] / unit.joules)

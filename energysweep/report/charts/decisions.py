@@ -27,6 +27,7 @@ from energysweep.report.charts.base import (
     empty_plot,
     escaped,
     lines,
+    opens,
     with_legend,
 )
 
@@ -92,7 +93,7 @@ def decisions(summary: Summary, rows: Sequence[DecisionRow]) -> Figure | None:
         for number, trial in enumerate(configurations[title])
     }
     _add_lines(plot, places, of_trials, unit)
-    _add_marks(plot, places, of_trials, trials, unit)
+    _add_marks(plot, places, of_trials, summary, unit)
     plot.update_xaxes(title=unit.title("Energy that the sweep had spent by then"), rangemode="tozero")
     plot.update_yaxes(tickvals=list(range(len(shown))), ticktext=labels, range=[len(shown) - 0.4, -0.6], showgrid=False)
     left_out = len(ranked) - len(shown)
@@ -143,9 +144,10 @@ def _add_marks(
     plot: go.Figure,
     places: Mapping[str, float],
     of_trials: Mapping[str, Sequence[_Event]],
-    trials: Mapping[str, TrialSummary],
+    summary: Summary,
     unit: EnergyUnit,
 ) -> None:
+    trials = {trial.trial: trial for trial in summary.trials}
     marked: dict[_Mark, list[tuple[str, _Event]]] = defaultdict(list)
     for trial in places:
         for event in of_trials[trial]:
@@ -164,6 +166,7 @@ def _add_marks(
                 f"{lines(trials[trial].name)}<br>{escaped(each.sentence)}"
                 for (trial, _), each in zip(found, sentences, strict=True)
             ],
+            customdata=opens(summary, [trials[trial] for trial, _ in found]),
             hovertemplate="%{text}<extra></extra>",
         )
 

@@ -98,7 +98,7 @@ class TrainingEnergy:
             trial.report(metrics)
         except SystemExit as stop:
             self._stop = stop
-        return self._told(trial.added)
+        return self._told(trial.added) or self.logged()
 
     def stop_if_told(self) -> None:
         """To be called when all that was reported is logged, too.

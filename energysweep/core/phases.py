@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
@@ -124,7 +124,7 @@ def startup() -> Iterator[None]:
     in a function trainable, in a class, or in a program that a sweep runs as its ``command``. Blocks may be nested and
     in several threads: while one is open, it is start-up. Where nothing is metered it does nothing.
     """
-    entered = _finder.trials or ((_program,) if _is_command() else ())
+    entered = _finder.trials or ((_program,) if is_command() else ())
     for trial in entered:
         trial.enter()
     try:
@@ -134,7 +134,7 @@ def startup() -> Iterator[None]:
             trial.leave()
 
 
-def _is_command() -> bool:
+def is_command() -> bool:
     """Whether this process prints where a trial reads its program's reports."""
     named = os.environ.get(COMMAND_OUTPUT)
     if named is None:
@@ -150,14 +150,15 @@ def output_name(descriptor: int) -> str:
     return f"{status.st_dev}:{status.st_ino}"
 
 
-def _say(is_startup: bool) -> None:
+def say(content: Mapping[str, Any]) -> None:
+    """Print an object as a line of its own, where a trial reads its program's reports."""
     if sys.stdout is not None:
         sys.stdout.flush()
     # A line of its own also after one that the program, or what started it, has not ended yet: "loading ... ".
-    os.write(1, b"\n" + json.dumps({PHASE_LINE: "startup" if is_startup else "work"}).encode() + b"\n")
+    os.write(1, b"\n" + json.dumps(content).encode() + b"\n")
 
 
-_program = StartUp(_say, has_begun=True)
+_program = StartUp(lambda is_startup: say({PHASE_LINE: "startup" if is_startup else "work"}), has_begun=True)
 """Of this process, where it is a program that a trial runs."""
 
 

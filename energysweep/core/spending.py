@@ -1,7 +1,7 @@
 """What this process is metered by, and what that has cost so far: its trial, and the ``track`` blocks that are open.
 
-Whoever meters says here when it begins and when it ends; ``spent`` asks the one that is meant. Nothing of a parent's is
-asked in a forked child: the connection to the agent is the parent's.
+Whoever meters says here when it begins and when it ends; ``spent`` asks the one that is meant. A process that a trial
+has started, as a program or as a forked child, asks the trial's process: the connection to the agent is that one's.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from energysweep.core.phases import unwatched
+from energysweep.core import children
+from energysweep.core.objective import scalar
+from energysweep.core.phases import is_command, say, unwatched
 
 
 @dataclass
@@ -62,7 +64,8 @@ class MeteredTrial(Metered, Protocol):
         added: what energysweep has added to the last result, by the result's names; NaN where it is not known.
     """
 
-    can_report: bool
+    @property
+    def can_report(self) -> bool: ...
 
     @property
     def added(self) -> Mapping[str, float]: ...
@@ -78,9 +81,10 @@ class MeteredTrial(Metered, Protocol):
 def spent() -> Measurement | None:
     """What the innermost metered thing around this call has cost so far: a ``track`` block, or the trial.
 
-    That is the innermost block that this thread or asyncio task is in; in none, the trial that this process works for;
-    without one, the block of this process that is open longest. The agent reads its meters at most ten times a second:
-    the number is at most so old. It never goes down, and what a trial's next report says is never below it.
+    That is the innermost block that this thread or asyncio task is in; in none, the trial that this process works for,
+    or that has started it; without one, the block of this process that is open longest. The agent reads its meters at
+    most ten times a second: the number is at most so old. It never goes down, and what a trial's next report says is
+    never below it.
 
     Returns:
         Joules, grams of CO2e and where they are from; None where nothing meters, or its agent does not answer.
@@ -93,8 +97,34 @@ def spent() -> Measurement | None:
 
 
 def trial() -> MeteredTrial | None:
-    """The trial that this process works for; None outside of one."""
-    return _trial if _trial_pid == os.getpid() else None
+    """The trial that this process works for, or that has started it; None outside of one."""
+    if _trial is not None and _trial_pid == os.getpid():
+        return _trial
+    return _above if children.has_trial() else None
+
+
+class _TrialAbove:
+    """The trial that has started this process. It reports where it is the trial's program, by a line that it prints."""
+
+    added: Mapping[str, float] = {}  # the trial's process knows that
+
+    @property
+    def can_report(self) -> bool:
+        return is_command()
+
+    def spent(self) -> Measurement | None:
+        told = children.ask()
+        try:
+            return None if told is None else Measurement(**told)
+        except TypeError:  # of another version
+            return None
+
+    def report(self, metrics: Mapping[str, Any]) -> None:
+        values = {str(name): scalar(value) for name, value in metrics.items()}
+        say({name: value for name, value in values.items() if isinstance(value, str | int | float | None)})
+
+
+_above = _TrialAbove()
 
 
 @dataclass(eq=False)
@@ -119,9 +149,18 @@ _trial_pid = 0
 
 
 def begin_trial(begun: MeteredTrial) -> None:
-    """This process works for it from now on, in whichever thread."""
+    """This process works for it from now on, in whichever thread, and those that it starts."""
     global _trial, _trial_pid
     _trial, _trial_pid = begun, os.getpid()
+    children.begin(_told)
+
+
+def _told() -> dict[str, Any] | None:
+    """What is told to a process that this one has started."""
+    mine = _trial
+    with unwatched():
+        measured = None if mine is None else mine.spent()
+    return None if measured is None else vars(measured)
 
 
 def end_trial(ended: MeteredTrial) -> None:
@@ -129,6 +168,7 @@ def end_trial(ended: MeteredTrial) -> None:
     global _trial  # noqa: PLW0603
     if _trial is ended:
         _trial = None
+        children.end()
 
 
 def begin_block(metered: Metered) -> Block:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -12,7 +15,11 @@ from typing import Any
 import pytest
 
 from energysweep import Measurement, spent
-from energysweep.core import spending
+from energysweep.core import children, spending
+from tests.conftest import need_root
+
+# Of Python 3.12 and later: the thread that answers children is one more.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 
 class Known:
@@ -151,12 +158,94 @@ def test_each_task_sees_its_own_block() -> None:
     assert asyncio.run(both()) == ["a", "b"]
 
 
-def test_a_forked_child_asks_nothing_of_its_parent_s(trial: Known) -> None:
-    block = begin("block")
+def in_child(do: Callable[[], bool]) -> bool:
+    """Whether a forked child finds it so."""
     child = os.fork()
     if child == 0:
-        os._exit(0 if spent() is None and spending.trial() is None else 1)
+        os._exit(0 if do() else 1)
     _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
+    return os.waitstatus_to_exitcode(status) == 0
+
+
+def test_a_forked_child_is_in_no_block_of_its_parent_s() -> None:
+    block = begin("block")
+    assert in_child(lambda: spent() is None and spending.trial() is None)
     assert asked() == "block"
     spending.end_block(block)
+
+
+PROGRAM = """
+import energysweep
+measured = energysweep.spent()
+print(measured.name, measured.energy_joules, measured.source)
+"""
+
+
+def run(program: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={**os.environ, **environment}
+    )
+    return done.stdout
+
+
+def test_a_child_of_a_trial_is_told_what_the_trial_has_spent(trial: Known) -> None:
+    block = begin("block")
+    assert in_child(lambda: asked() == "trial")
+    assert run(PROGRAM) == "trial 1.0 \n"
+    spending.end_block(block)
+    spending.end_trial(trial)
+    assert in_child(lambda: spent() is None and spending.trial() is None)  # it has ended
+    assert spending.trial() is None
+
+
+def test_another_user_s_process_is_told_nothing(trial: Known) -> None:
+    need_root()
+
+    def as_another() -> bool:
+        os.setuid(65534)
+        return spent() is None
+
+    assert in_child(as_another)
+
+
+@pytest.mark.parametrize("name", ["", "nobody", "x" * 1000, "\udcff", "bad/\x01"])
+def test_where_no_trial_answers_nothing_is_known(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(children.TRIAL, name)
+    assert in_child(lambda: spent() is None)
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"no JSON\n", b"[1]\n", b'{"name": "x", "of": "another version"}\n', b"\xff\n"]
+)
+def test_an_answer_that_cannot_be_is_none(monkeypatch: pytest.MonkeyPatch, answer: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"\0energysweep-test-{os.getpid()}")
+        listener.listen()
+        monkeypatch.setenv(children.TRIAL, f"energysweep-test-{os.getpid()}")
+
+        def answer_once() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=answer_once)
+        thread.start()
+        assert in_child(lambda: spent() is None)
+        thread.join()
+
+
+def test_the_program_of_a_trial_reports_by_a_line_and_no_other_child_does(trial: Known) -> None:
+    program = """
+import os
+from energysweep.core.phases import output_name
+os.environ["ENERGYSWEEP_COMMAND_OUTPUT"] = OUTPUT
+from energysweep.core import children, spending
+trial = spending.trial()
+print(trial.can_report, end="")
+if trial.can_report:
+    trial.report({"loss": 0.5, "text": "a", "nothing": None, "many": [1, 2], 3: float("nan")})
+print(trial.added)
+"""
+    printed = run(program.replace(" OUTPUT", " output_name(1)"))
+    assert printed == 'True\n{"loss": 0.5, "text": "a", "nothing": null, "3": NaN}\n{}\n'
+    assert run(program.replace(" OUTPUT", " ''")) == "False{}\n"

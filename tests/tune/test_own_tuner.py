@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ import energysweep
 from energysweep.agent.lifecycle import connect
 from energysweep.agent.protocol import Hello
 from energysweep.core.records import EnergyRow, MeterRow
+from energysweep.tune.command import program
 from energysweep.tune.metering import Metering
 from energysweep.tune.trial import metered_class
 from tests.conftest import home_of_an_agent
@@ -144,6 +146,28 @@ def test_a_trial_is_told_what_it_has_spent_and_its_next_report_says_no_less(
     assert known == sorted(known)
     assert known[-1] > 0
     assert energysweep.spent() is None
+
+
+ASKING_PROGRAM = """
+import json, time, energysweep
+for _ in range(3):
+    end = time.process_time() + 0.15
+    while time.process_time() < end:
+        pass
+    measured = energysweep.spent()
+    if measured is not None:
+        print(json.dumps(dict(asked=measured.energy_joules, name=measured.name)), flush=True)
+"""
+
+
+def test_a_trial_s_program_is_told_what_the_trial_has_spent(meters: tuple[str, ...], tmp_path: Path) -> None:
+    trainable = energysweep.metered(program([sys.executable, "-c", ASKING_PROGRAM], None), meters=meters)
+    (result,) = tune.Tuner(trainable, run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0)).fit()
+    assert result.error is None
+    assert result.metrics["name"] == result.metrics["trial_id"]
+    rows = result.metrics_dataframe[["asked", "energy_joules"]].values.tolist()
+    assert rows[-1][0] > 0
+    assert all(asked <= reported for asked, reported in rows)
 
 
 def report_much(config: dict[str, float]) -> None:

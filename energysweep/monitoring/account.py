@@ -87,10 +87,10 @@ def account_dashboard() -> Json:
         ],
         [
             ("In this time range (${measured:text})", _so_far()),
-            ("By owner (${measured:text})", [_by("owner", "Owner", width=14), _days_of_owners()]),
+            ("By owner (${measured:text})", [_by_owner(), _days_of_owners()]),
             ("By tags and name (${measured:text})", [_by("tags", "Tags"), _by("name", "Name")]),
             ("Sweeps (${measured:text})", [_sweeps()]),
-            ("By hardware and node (${measured:text})", [_by("hardware", "Hardware"), _by("node", "Node")]),
+            ("By hardware and node (${measured:text})", [_by("hardware", "Hardware"), _by_node()]),
             ("Do the parts add up to the meters? (${measured:text})", [_balance(), _days_of_parts()]),
         ],
         since="now-30d",
@@ -163,29 +163,47 @@ def _columns(by: str) -> dict[str, Column]:
     }
 
 
-def _by(label: str, title: str, width: int = 12) -> Panel:
-    sweeps = f"count by ({label}) ({_charged(by=f'{label}, sweep')})"
-    words = {
-        "owner": "As each sweep's file or its user says it (owner, ENERGYSWEEP_OWNER); nobody checks it.",
-        "tags": "Sweeps with the same tags are one group, so that each joule is in one.",
-        "name": "The name in the sweep's file.",
-        "hardware": "Hardware profiles of trials; a sweep's overhead is of none.",
-        "node": "Where it was drawn.",
-    }
+_NONE = "(none): no driver tells, as of a Tuner of one's own, or nobody said."
+
+
+def _table(label: str, title: str, words: str, columns: dict[str, Column], width: int = 12) -> Panel:
     return table(
         f"$measured By {title.lower()}",
-        f"{_CHARGED} {words[label]} (none): no driver tells, as of a Tuner of one's own, or nobody said. {_GRAMS}"
-        f" {_ESTIMATE}",
+        f"{_CHARGED} {words} {_GRAMS} {_ESTIMATE}",
         _EMPTY,
-        {
-            label: Column(title, NODE if label == "node" else NAME),
-            **_columns(label),
-            "sweeps": Column("Sweeps", COUNT, named(sweeps, label)),
-        },
+        {label: Column(title, NODE if label == "node" else NAME)} | columns,
         width=width,
         height=8,
         sort="Energy",
     )
+
+
+def _by(label: str, title: str) -> Panel:
+    words = {
+        "tags": f"Sweeps with the same tags are one group, so that each joule is in one. {_NONE}",
+        "name": f"The name in the sweep's file. {_NONE}",
+        "hardware": "Hardware profiles of trials; (none): a sweep's overhead, and trials without a profile.",
+    }
+    return _table(label, title, words[label], _columns(label) | _count_of_sweeps(label))
+
+
+def _count_of_sweeps(by: str) -> dict[str, Column]:
+    sweeps = f"count by ({by}) ({_charged(by=f'{by}, sweep')})"
+    return {"sweeps": Column("Sweeps", COUNT, named(sweeps, by))}
+
+
+def _by_owner() -> Panel:
+    parts = {
+        bucket: Column(OWNERS[bucket][0], JOULES, named(_charged(by="owner", also=f', bucket="{bucket}"'), "owner"))
+        for bucket in CHARGED
+    }
+    words = f"As a sweep's file or its user says it (owner, ENERGYSWEEP_OWNER); nobody checks it. {_NONE}"
+    return _table("owner", "Owner", words, _columns("owner") | parts | _count_of_sweeps("owner"), 24)
+
+
+def _by_node() -> Panel:
+    columns = {name: column for name, column in _columns("node").items() if name != "kwh"}
+    return _table("node", "Node", "Where it was drawn.", columns)
 
 
 def _sweeps() -> Panel:
@@ -216,7 +234,7 @@ def _days_of_owners() -> Panel:
         "joule",
         _EMPTY,
         over_time("A", expression, "{{owner}}") | {"interval": "1d"},
-        width=10,
+        width=24,
         height=8,
         stacked=True,
         drawn="bars",

@@ -31,6 +31,7 @@ _SI = "(?:f|p|n|µ|m|k|M|G|T)?"
 _NUMBER = r"-?\d+(?:\.\d+)?(?:e-?\d+)?"
 LOOKS_LIKE = {
     "joule": rf"{_NUMBER} {_SI}J",
+    "kwatth": rf"{_NUMBER} {_SI}Wh",
     "watt": rf"{_NUMBER} {_SI}W",
     "massg": rf"{_NUMBER} {_SI}g",
     "percentunit": r"\d+%",
@@ -163,6 +164,23 @@ def test_books_that_balance_differ_by_0_joules(screens: dict[str, list[Json]]) -
     headings, *rows = the(screens, NODES, "$measured Energy by owner against the meters")["rows"]
     assert [row[headings.index("Difference")] for row in rows] == ["0 J", "0 J"]
     assert headings[1:6] == ["Trials", "Start-up", "Overhead", "Background", "Unreserved idle"]
+
+
+def test_the_parts_of_an_account_differ_by_0_joules_from_the_meters(screens: dict[str, list[Json]]) -> None:
+    headings, *rows = the(screens, ACCOUNT, "$measured Parts and meters")["rows"]
+    assert [row[headings.index("Difference")] for row in rows] == ["0 J", "0 J"]
+    assert headings[1:7] == ["Trials", "Start-up", "Overhead", "Background", "Unreserved idle", "Other"]
+    assert "0%" in the(screens, ACCOUNT, "$measured Parts less meters")["texts"]
+
+
+def test_a_sweep_of_the_account_leads_to_its_dashboard() -> None:
+    (panel,) = (panel for panel in panels(ACCOUNT) if panel["title"] == "$measured Sweeps")
+    links = [
+        each["value"] for of in panel["fieldConfig"]["overrides"] for each in of["properties"] if each["id"] == "links"
+    ]
+    ((link,),) = links
+    assert link["url"].startswith(f"/d/{SWEEP['uid']}?")
+    assert "var-sweep=${__value.raw}" in link["url"]
 
 
 def test_owners_have_the_same_names_wherever_they_stand(screens: dict[str, list[Json]]) -> None:

@@ -96,6 +96,7 @@ def series() -> Iterator[Series]:
             yield "energysweep_trial_result", (sweep, trial, node, "samples_seen"), shown(begins, ends, 51200.0)
     yield from _of_sweep()
     yield from _of_nodes()
+    yield from _of_account()
 
 
 def _of_sweep() -> Iterator[Series]:
@@ -151,10 +152,49 @@ def _of_nodes() -> Iterator[Series]:
         yield "energysweep_agent_open_leases", (node,), shown(0, 3600, 2.0)
 
 
+OWNER, TAGS, NAME = "maria.example", "images, paper-2", "baseline-images"
+_WHOSE = ("owner", "tags", "name", "sweep", "hardware", "node")
+RECORDED = {
+    "_".join(labels) + f":energysweep_account_{what}:increase1m": labels
+    for what, labels in {
+        "energy_joules": (*_WHOSE, "source", "bucket"),
+        "emissions_grams": (*_WHOSE, "bucket"),
+        "metered_joules": ("node", "source"),
+    }.items()
+}
+"""The labels of what the rules of the account have recorded."""
+
+
+def each_minute(value: float) -> Curve:
+    """What a rule has recorded once a minute."""
+    return lambda at: value if at % 60 == 0 else math.nan
+
+
+def _of_account() -> Iterator[Series]:
+    """The 95 W of each node: of a sweep, of a Tuner of one's own, of which nobody tells whose it is, and nobody's."""
+    energy, emissions, metered = RECORDED
+    for node, source, hardware in zip(NODES, SOURCES, ("h100-300w", "cpu-only"), strict=True):
+        parts = {
+            (OWNER, TAGS, NAME, SWEEP, hardware, "trials"): 40.0,
+            (OWNER, TAGS, NAME, SWEEP, hardware, "startup"): 1.2,
+            (OWNER, TAGS, NAME, SWEEP, "", "overhead"): 4.2,
+            ("", "", "", OWN, "", "trials"): 20.1,
+            ("", "", "", "", "", "overhead"): 0.5,
+            ("", "", "", "", "", "background"): 8.9,
+            ("", "", "", "", "", "unreserved_idle"): 20.1,
+        }
+        for (*whose, bucket), watts in parts.items():
+            yield energy, (*whose, node, source, bucket), each_minute(60 * watts)
+            if whose[0]:
+                yield emissions, (*whose, node, bucket), each_minute(60 * watts * 1e-4)
+        yield metered, (node, source), each_minute(60 * 95.0)
+
+
 def openmetrics(all_of_them: Sequence[Series] | None = None) -> str:
     """Text for promtool, a sample each 15 s."""
     found: dict[str, list[str]] = {}
     labels_of = {family.name: (family.labels, family.kind) for family in FAMILIES}
+    labels_of |= {name: (labels, "gauge") for name, labels in RECORDED.items()}
     for name, labels, curve in all_of_them or tuple(series()):
         names, _ = labels_of[name]
         text = ",".join(f'{key}="{value}"' for key, value in zip(names, labels, strict=True))

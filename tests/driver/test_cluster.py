@@ -29,12 +29,12 @@ from tests.driver.test_race import STEPS, check_race
 from tests.driver.test_resume import read, wait_for
 from tests.support.ledgers import window_seconds
 from tests.support.ports import free_port
-from tests.support.sweeps import TRACE, UNTIL, WORK
+from tests.support.sweeps import PATIENT, TRACE, UNTIL, WORK
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.filterwarnings("default")]
 
 WORKER_IP = "127.0.0.2"
-STARTS_WITHIN = 300  # seconds, of a raylet or a driver
+STARTS_WITHIN = 600  # seconds, of a raylet or a driver
 RAY = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
 
 
@@ -132,6 +132,7 @@ def two_raylets(worker: str = "worker", linger: str = "600") -> Iterator[Cluster
     port = free_port()
     environments = {
         name: os.environ
+        | PATIENT
         | {
             "ENERGYSWEEP_HOST": f"{folder.name}-{hosts[name]}",
             "ENERGYSWEEP_NODE": hosts[name],

@@ -24,6 +24,7 @@ from energysweep.report import summarise
 from tests.driver.test_cluster import balanced
 from tests.driver.test_resume import read, wait_for
 from tests.support.ports import free_port
+from tests.support.sweeps import PATIENT
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("default")]
 
@@ -93,13 +94,17 @@ def cluster() -> Iterator[JobCluster]:
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_USAGE_STATS_ENABLED": "0",
     }
-    head = client | {
-        "ENERGYSWEEP_SOCKET": f"{folder}/agent.sock",
-        "ENERGYSWEEP_STATE": str(folder),
-        "ENERGYSWEEP_LINGER": "1",
-        "ENERGYSWEEP_RESULTS": f"{folder}/results",
-        "ENERGYSWEEP_TEST": str(folder),
-    }
+    head = (
+        client
+        | PATIENT
+        | {
+            "ENERGYSWEEP_SOCKET": f"{folder}/agent.sock",
+            "ENERGYSWEEP_STATE": str(folder),
+            "ENERGYSWEEP_LINGER": "1",
+            "ENERGYSWEEP_RESULTS": f"{folder}/results",
+            "ENERGYSWEEP_TEST": str(folder),
+        }
+    )
     port, dashboard = free_port(), free_port()
     process = subprocess.Popen(
         [

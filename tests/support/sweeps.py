@@ -22,6 +22,13 @@ from energysweep.ledger.store import Ledger, LedgerData
 from energysweep.sweepfile import load_spec
 from tests.conftest import home_of_an_agent
 
+# For `ray start`: Ray itself gives a raylet 30 s to register, and gives up on a busy machine.
+PATIENT = {
+    "RAY_raylet_start_wait_time_s": "600",
+    "RAY_gcs_server_port_wait_time_s": "600",
+    "RAY_worker_register_timeout_seconds": "600",
+}
+
 TRACE = "time_seconds,device,component,power_watts\n0,package-0,cpu,100\n1,package-0,cpu,100\n"
 
 WORK = '''

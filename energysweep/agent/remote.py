@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from energysweep.agent import protocol
-from energysweep.core.errors import AgentUnreachable
+from energysweep.core.errors import AgentUnreachable, one_line
 
 _ANSWER_SECONDS = 3.0  # a lost node must not hold up the others
 _WHOLE_ANSWER_SECONDS = 10.0  # for one that comes in many pieces
@@ -58,13 +58,29 @@ class RemoteAgent:
             headers={"Authorization": f"Bearer {self._key}"},
             data=content,
         )
-        until = time.monotonic() + _WHOLE_ANSWER_SECONDS
         try:
-            with _DIRECT.open(request, timeout=_ANSWER_SECONDS) as answered:
-                answer: dict[str, Any] = json.loads(whole(answered, until))
+            answer: dict[str, Any] = json.loads(_answered(request))
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise AgentUnreachable(f"{self._url} does not answer: {error}") from error
         return answer
+
+
+def page(url: str, path: str) -> bytes:
+    """What an agent tells everybody, such as ``/metrics``.
+
+    Raises:
+        AgentUnreachable
+    """
+    try:
+        return _answered(urllib.request.Request(f"{url}{path}"))  # noqa: S310 - an address that a person gave
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise AgentUnreachable(f"{url} does not answer: {one_line(error)}") from error
+
+
+def _answered(request: urllib.request.Request) -> bytes:
+    until = time.monotonic() + _WHOLE_ANSWER_SECONDS
+    with _DIRECT.open(request, timeout=_ANSWER_SECONDS) as answered:
+        return whole(answered, until)
 
 
 def whole(answered: http.client.HTTPResponse, until: float) -> bytes:

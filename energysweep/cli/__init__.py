@@ -12,7 +12,19 @@ import sys
 from collections.abc import Callable, Sequence
 
 from energysweep import __version__
-from energysweep.cli import exporting, host, itself, monitoring, planning, reports, runs, searching, submit, sweeping
+from energysweep.cli import (
+    exporting,
+    host,
+    itself,
+    monitoring,
+    planning,
+    reports,
+    runs,
+    searching,
+    submit,
+    sweeping,
+    watching,
+)
 from energysweep.cli.common import EXIT_FAILED, EXIT_INPUT, EXIT_INTERRUPTED, Parser, fail
 from energysweep.core.errors import EnergysweepError, InputError, MeterUnavailable
 
@@ -49,6 +61,6 @@ def _parser() -> Parser:
     parser.set_defaults(parser=parser)  # for completion
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
     # In the order of --help.
-    for group in (sweeping, planning, submit, reports, runs, exporting, searching, monitoring, host, itself):
+    for group in (sweeping, watching, planning, submit, reports, runs, exporting, searching, monitoring, host, itself):
         group.add(commands)
     return parser

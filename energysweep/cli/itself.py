@@ -10,7 +10,7 @@ from energysweep.cli.answering import VERSIONS
 from energysweep.cli.common import add_command, path
 from energysweep.core.terminal import say
 
-_FOLDERS: Final = ("DIR", "RUN_DIR")  # what options and arguments call a folder
+_FOLDERS: Final = ("DIR", "RUN_DIR", "RUN_DIR|URL")  # what options and arguments call a folder
 
 
 def add(commands: Any) -> None:
@@ -40,7 +40,7 @@ def _completion(arguments: argparse.Namespace) -> int:
     import shtab
 
     for action in _given(arguments.parser):
-        if action.type is path:
+        if action.type is path or action.metavar in _FOLDERS:
             action.complete = shtab.DIRECTORY if action.metavar in _FOLDERS else shtab.FILE  # type: ignore[attr-defined]
     say(shtab.complete(arguments.parser, arguments.shell), end="")
     return 0

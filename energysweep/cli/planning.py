@@ -212,11 +212,11 @@ def _piloted(arguments: argparse.Namespace, spec: SweepSpec, planned: SweepSpec)
         )
     check_reports(trial_count(planned).expected_trials * (full_reports(planned) or 0))
 
-    from energysweep.driver.progress import progress_for_terminal
     from energysweep.driver.run import run
     from energysweep.ledger.budget import STOPPED
     from energysweep.ledger.run_state import RunState
     from energysweep.ledger.store import read_ledger
+    from energysweep.report.live import progress_for_terminal
 
     done = run(
         spec,

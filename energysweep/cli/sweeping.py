@@ -101,8 +101,8 @@ def _run(arguments: argparse.Namespace) -> int:
     note(f"{spec.name}: {count_sentence(spec)}")
 
     # Only now: bad input is told before Ray's second of import time, and nothing has been started.
-    from energysweep.driver.progress import progress_for_terminal
     from energysweep.driver.run import run
+    from energysweep.report.live import progress_for_terminal
 
     forecast, order = _by_earlier_runs(spec, arguments.earlier) if arguments.earlier else (None, None)
     done = run(
@@ -161,8 +161,8 @@ def _resume(arguments: argparse.Namespace) -> int:
 
     to_resume(arguments.folder, arguments.overrides)  # what is wrong with it is told before Ray is imported
 
-    from energysweep.driver.progress import progress_for_terminal
     from energysweep.driver.run import resume
+    from energysweep.report.live import progress_for_terminal
 
     done = resume(
         arguments.folder,

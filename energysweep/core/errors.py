@@ -45,6 +45,12 @@ def one_line(said: object, at_most: int = _SHOWN_CHARACTERS) -> str:
     return text if len(text) <= at_most else f"{text[:at_most]} ..."
 
 
+def because(error: str | None) -> str:
+    """The error as the rest of a line."""
+    text = one_line(error or "")
+    return f": {text}" if text else ""
+
+
 def printable(text: str) -> str:
     """A text of several lines without what a terminal would carry out, or show as something else than it is.
 

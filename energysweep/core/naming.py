@@ -16,12 +16,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, Final, NoReturn
 
 from energysweep.core.objective import scalar
+from energysweep.core.records import TrialRow
 
 LONGEST: Final = 300
 """Characters of a configuration's text, at most."""
@@ -372,3 +373,8 @@ def _scalar(word: str) -> Any:
         return json.loads(word)
     except ValueError:
         return word
+
+
+def row_text(row: TrialRow, varying: Sequence[str]) -> str:
+    """A trial in one short line: its configuration, its seed, its hardware."""
+    return trial_text(configuration_text(row.parameters, varying, row.stage), row.seed, row.hardware)

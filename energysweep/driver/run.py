@@ -25,7 +25,6 @@ from energysweep.core.runfolder import LEDGER, REPORT, SWEEP_FILE
 from energysweep.core.terminal import note
 from energysweep.driver import placement, run_lock
 from energysweep.driver.poller import AgentLink
-from energysweep.driver.progress import Progress, Silent
 from energysweep.driver.ray_process import RayProcess
 from energysweep.driver.run_facts import CHANGEABLE, beginning, keep_key, key_of, owner_of, to_resume
 from energysweep.driver.running import Outside, RunningSweep, metering_of
@@ -36,6 +35,7 @@ from energysweep.driver.tuner import Tune
 from energysweep.driver.watch import Watch
 from energysweep.ledger.store import Ledger, without_orphans
 from energysweep.report import Summary, summarise, write_report, write_whole
+from energysweep.report.live import Progress, Silent
 from energysweep.searching.ordering import Order
 from energysweep.sweepfile import SweepSpec, check_search, check_trackers, load_spec, points
 from energysweep.sweepfile.defined import digest, named

@@ -16,12 +16,12 @@ from energysweep import sweepfile as specs
 from energysweep.accounting.accounts import Sweep
 from energysweep.agent.discovery import TargetsFile
 from energysweep.core.carbon import Intensity
-from energysweep.core.errors import LedgerError, one_line
+from energysweep.core.errors import LedgerError, because, one_line
 from energysweep.core.records import OPEN, PILOT, What
 from energysweep.core.runfolder import RAY_LOG
 from energysweep.driver import placement
 from energysweep.driver.poller import POLL_SECONDS, Answering, OwnAgent, Poller
-from energysweep.driver.progress import Progress, Standing
+from energysweep.driver.progress import Standing
 from energysweep.driver.recorder import Recorder, without_objective
 from energysweep.driver.run_facts import RunFacts, objectives, shown_first
 from energysweep.driver.session import StopSignals, logged_to
@@ -32,6 +32,7 @@ from energysweep.ledger.intake import Intake
 from energysweep.ledger.model import RunForecast
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import Ledger
+from energysweep.report.live import Progress, ended_text
 from energysweep.searching.budget import Spending
 from energysweep.searching.budgeting import ending, numbers_of, spending_of, stopped_text
 from energysweep.searching.ordering import Order
@@ -39,7 +40,7 @@ from energysweep.searching.revising import Revising
 from energysweep.searching.schedulers import Decided
 from energysweep.sweepfile import SweepSpec
 from energysweep.tune.metering import Metering
-from energysweep.tune.points import Checkpoints, because, row_text
+from energysweep.tune.points import Checkpoints
 from energysweep.tune.registry import Registry
 
 # The run -------------------------------------------------------------------------------------------------------------
@@ -396,9 +397,7 @@ class RunningSweep:
         for said in self._tune.newly_said():
             self._progress.event(said)
         for row in self._recorder.newly_ended():
-            text = row_text(row._replace(stage="") if row.stage == PILOT else row, self._varying)
-            pilot = "pilot " if row.stage == PILOT else ""
-            self._progress.event(f"{row.status}: {pilot}{text}{because(row.error)}")
+            self._progress.event(ended_text(row, self._varying))
 
     # What stays ------------------------------------------------------------------------------------------------------
 

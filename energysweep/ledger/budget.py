@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from energysweep.core.carbon import JOULES_PER_KWH, Intensity
-from energysweep.core.text import duration_text, emissions_text, energy_text, number_text
+from energysweep.core.text import NOT_AVAILABLE, duration_text, emissions_text, energy_text, number_text
 
 STOPPED: Final = "stopped by budget"
 """The status of a run that its budget has ended."""
@@ -113,3 +113,27 @@ class Budget:
         if kind == "emissions_grams":
             return f"{emissions_text(amount, estimated=estimated, brief=True)} of CO2e"
         return energy_text(amount, estimated=estimated, brief=True)
+
+
+_TELLING: Final = 1e-6  # as much has to be spent before anybody can say when the rest will be
+
+
+def left_text(budget: Budget, charges: Mapping[str, Charge], seconds: float, *, estimated: bool) -> str:
+    """What is left, and when it ends at the power so far.
+
+    Args:
+        budget: writes the amounts.
+        charges: each limit, and what is charged against it.
+        seconds: for which the sweep has run.
+        estimated: what is charged is.
+    """
+    texts = [
+        f"{NOT_AVAILABLE if each.left is None else budget.text(kind, max(0.0, each.left), estimated=estimated)}"
+        f" of {budget.text(kind, each.limit)} left"
+        for kind, each in charges.items()
+    ]
+    share = max((each.charged / each.limit for each in charges.values() if each.charged), default=0.0)
+    if _TELLING <= share < 1 and seconds > 0:
+        rest = seconds / share - seconds
+        texts.append(f"about {duration_text(rest)} at the power so far")
+    return ", ".join(texts)

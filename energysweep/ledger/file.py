@@ -107,13 +107,17 @@ def to_write(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def to_read(path: Path) -> sqlite3.Connection:
+def to_read(path: Path, *, untouched: bool = False) -> sqlite3.Connection:
     """An existing ledger to read; one of an older schema as a copy in memory that is brought up to this one.
+
+    Args:
+        path: the ledger's.
+        untouched: nothing is written into its folder. Otherwise SQLite may make the files of its log, and end them.
 
     Raises:
         LedgerError: there is none, it is damaged, or it is something else.
     """
-    with _connecting(path, or_copied=True) as connection:
+    with _connecting(path, or_copied=True, untouched=untouched) as connection:
         if _checked_version(connection, path) == _SCHEMA_VERSION:
             connection.execute("PRAGMA query_only = ON")
             return connection
@@ -182,22 +186,23 @@ def _checked_version(connection: sqlite3.Connection, path: Path) -> int:
 
 
 @contextlib.contextmanager
-def _connecting(path: Path, *, or_copied: bool = False) -> Iterator[sqlite3.Connection]:
+def _connecting(path: Path, *, or_copied: bool = False, untouched: bool = False) -> Iterator[sqlite3.Connection]:
     """A new connection; it is closed again if what is done with it here fails.
 
     Args:
         path: the ledger's.
         or_copied: to a copy of it, where its folder cannot be written: SQLite's WAL mode needs a file beside it.
+        untouched: nothing is written into its folder.
     """
     if not path.is_file():
         raise LedgerError(f"{path}: there is no ledger here")
     with translated(path):
-        connection = _connection(path)
+        connection = _connection(_read_only(path) if untouched else path)
         try:
             try:
                 connection.execute("PRAGMA schema_version").fetchone()
             except sqlite3.OperationalError:
-                if not or_copied or os.access(path.parent, os.W_OK):
+                if not or_copied or (os.access(path.parent, os.W_OK) and not untouched):
                     raise
                 connection.close()
                 connection = _copied(path)
@@ -207,9 +212,19 @@ def _connecting(path: Path, *, or_copied: bool = False) -> Iterator[sqlite3.Conn
             raise
 
 
+def _read_only(path: Path) -> str:
+    """Its address for a connection that writes nothing.
+
+    Where there is no log beside it, its driver has ended, and SQLite would make one even to read.
+    """
+    without_log = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
+    return f"{path.resolve().as_uri()}?mode=ro{without_log}"
+
+
 def _connection(path: Path | str) -> sqlite3.Connection:
     # The driver's poll thread and Tune's callbacks share one connection, one at a time (see Ledger._transaction).
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+    is_address = isinstance(path, str) and path.startswith("file:")
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30, uri=is_address)
     connection.text_factory = _text
     return connection
 

@@ -74,13 +74,17 @@ def without_orphans(data: LedgerData) -> LedgerData:
     return replace(data, energy=energy, attempts=attempts, results=results, damage=damaged)
 
 
-def read_ledger(path: Path) -> LedgerData:
+def read_ledger(path: Path, *, untouched: bool = False) -> LedgerData:
     """What a ledger holds, as far as it can be read.
+
+    Args:
+        path: its file.
+        untouched: nothing is written into its folder, as SQLite does where it may.
 
     Raises:
         LedgerError: there is none, it is something else, or its structure is damaged.
     """
-    with Ledger.open(path) as ledger:
+    with Ledger.open(path, untouched=untouched) as ledger:
         return without_orphans(ledger.read())
 
 
@@ -110,13 +114,17 @@ class Ledger:
         return cls(file.to_write(path), path)
 
     @classmethod
-    def open(cls, path: Path) -> Ledger:
+    def open(cls, path: Path, *, untouched: bool = False) -> Ledger:
         """An existing ledger, to read it; its file stays as it is, whatever energysweep wrote it.
+
+        Args:
+            path: its file.
+            untouched: nor is anything written beside it.
 
         Raises:
             LedgerError: there is none, it is damaged, or it is something else.
         """
-        return cls(file.to_read(path), path)
+        return cls(file.to_read(path, untouched=untouched), path)
 
     def close(self) -> None:
         """Close the file; it may be opened again."""

@@ -32,13 +32,16 @@ from energysweep.core.metrics import (
 )
 from energysweep.core.naming import configuration_text, exact_text, tags_text
 from energysweep.core.objective import Objective, outcome
-from energysweep.core.records import TrialRow
+from energysweep.core.records import PILOT, TrialRow
 from energysweep.ledger.balance import Spread
 from energysweep.ledger.budget import Budget
 from energysweep.ledger.decisions import counted
+from energysweep.ledger.model import planned_trials
 from energysweep.ledger.ranking import ranked
 from energysweep.ledger.run_state import RunState, TrialState, with_never_begun, with_waiting
 from energysweep.ledger.saving import Plan, saved
+from energysweep.ledger.store import LedgerData
+from energysweep.ledger.summary import shown_parameters
 
 SweepNumber = tuple[Family, tuple[str, ...], float]
 """The family, the values of its labels without the sweep, and the number."""
@@ -70,6 +73,31 @@ class About:
     budget: Budget | None = None
     duration_seconds: float | None = None
     tags: Sequence[str] = ()
+
+
+def about_of(data: LedgerData, state: RunState, intensity: Intensity | None, ended_at: float | None) -> About:
+    """What a ledger says of its sweep.
+
+    Args:
+        data: the ledger.
+        state: the run that it holds.
+        intensity: of the grid.
+        ended_at: Unix time; None while it runs.
+    """
+    run, pilot = data.run, len(state.of_stage(PILOT))
+    return About(
+        name=str(run.get("name", "")),
+        owner=str(run.get("owner", "")),
+        planned=planned_trials(run, len(state.trials) - pilot, pilot),
+        varying=shown_parameters(data),
+        plan=Plan.noted(run),
+        intensity=intensity,
+        started_at=run.get("started_at") or 0.0,
+        ended_at=ended_at,
+        budget=Budget.noted(run, intensity),
+        duration_seconds=run.get("duration_seconds"),
+        tags=(run.get("spec") or {}).get("tags") or (),
+    )
 
 
 class Cheapest(NamedTuple):

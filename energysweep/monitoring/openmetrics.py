@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -43,19 +44,15 @@ from energysweep.core.metrics import (
 )
 from energysweep.core.naming import configuration_text
 from energysweep.core.records import (
-    PILOT,
     LeaseRow,
     ResultRow,
     TrialRow,
 )
-from energysweep.ledger.budget import Budget
 from energysweep.ledger.course import Course, RunClock, Sample, course_between, course_of, every_step, running_totals
-from energysweep.ledger.model import planned_trials
 from energysweep.ledger.run_state import RunState
-from energysweep.ledger.saving import Plan
 from energysweep.ledger.store import LedgerData
 from energysweep.ledger.summary import shown_parameters
-from energysweep.ledger.sweep_metrics import About, sweep_numbers
+from energysweep.ledger.sweep_metrics import about_of, sweep_numbers
 
 # What a finished sweep was charged with, over time: its own counters, of trials, start-up and overhead together ------
 
@@ -314,25 +311,12 @@ def _sweep_samples(
     data: LedgerData, state: RunState, started_at: float, end: float, intensity: Intensity | None
 ) -> Iterator[Sample]:
     """The sweep's own metrics: what is constant all the time, and all else as it was at the end."""
-    run, pilot = data.run, len(state.of_stage(PILOT))
-    about = About(
-        name=str(run.get("name", "")),
-        owner=str(run.get("owner", "")),
-        planned=planned_trials(run, len(state.trials) - pilot, pilot),
-        varying=shown_parameters(data),
-        plan=Plan.noted(run),
-        intensity=intensity,
-        started_at=started_at,
-        ended_at=end,
-        budget=Budget.noted(run, intensity),
-        duration_seconds=run.get("duration_seconds"),
-        tags=(run.get("spec") or {}).get("tags") or (),
-    )
+    told = replace(about_of(data, state, intensity, end), started_at=started_at)
     steps = list(every_step(started_at, end))
-    for family, labels, value in sweep_numbers(state, about):
+    for family, labels, value in sweep_numbers(state, told):
         if family not in OVER_TIME:
             for at in steps if family.is_constant else (end,):
-                yield family, (_id(run), *labels), value, at
+                yield family, (_id(data.run), *labels), value, at
     if intensity is not None:
         for at in steps:
             yield GRID_INTENSITY, (intensity.zone, intensity.source), intensity.grams_per_kwh, at

@@ -10,14 +10,13 @@ from energysweep import sweepfile as specs
 from energysweep.core.carbon import Intensity
 from energysweep.core.errors import InputError
 from energysweep.core.records import OPEN, PILOT
-from energysweep.core.text import NOT_AVAILABLE, count_text, duration_text
+from energysweep.core.text import count_text
 from energysweep.ledger.budget import Budget, Charge
 from energysweep.ledger.run_state import RunState
 from energysweep.searching.budget import NOTHING, Amount, Group, Spending
 from energysweep.sweepfile import SweepSpec, stage_spec
 from energysweep.sweepfile.reports import full_reports
 
-_TELLING: Final = 1e-6  # as much has to be spent before anybody can say when the rest will be
 _SURELY: Final = 1.2  # of a forecast, in what is proposed to a person
 
 
@@ -190,21 +189,6 @@ def numbers_of(spending: Spending) -> dict[str, Any]:
     for kind, each in spending.charges().items():
         numbers |= {f"charged_{kind}": each.charged, f"limit_{kind}": each.limit}
     return numbers
-
-
-def left_text(budget: Budget, joules: float | None, seconds: float, *, estimated: bool) -> str:
-    """What is left, and when it ends at the power so far."""
-    charges = budget.charges(joules, seconds)
-    texts = [
-        f"{NOT_AVAILABLE if each.left is None else budget.text(kind, max(0.0, each.left), estimated=estimated)}"
-        f" of {budget.text(kind, each.limit)} left"
-        for kind, each in charges.items()
-    ]
-    share = max((each.charged / each.limit for each in charges.values() if each.charged), default=0.0)
-    if _TELLING <= share < 1 and seconds > 0:
-        rest = seconds / share - seconds
-        texts.append(f"about {duration_text(rest)} at the power so far")
-    return ", ".join(texts)
 
 
 def stopped_text(spending: Spending, end: Mapping[str, Any], folder: str, *, estimated: bool) -> str:

@@ -17,10 +17,8 @@ from typing import Any
 
 from ray.tune.result import STDERR_FILE, STDOUT_FILE, TRIAL_INFO
 
-from energysweep.core.errors import one_line
-from energysweep.core.naming import configuration_text, trial_text
+from energysweep.core.naming import configuration_text
 from energysweep.core.objective import scalar
-from energysweep.core.records import TrialRow
 from energysweep.sweepfile import Point, origin, with_origin
 
 KEY = "_energysweep"
@@ -109,14 +107,3 @@ def _is_setting(value: Any, depth: int = 0) -> bool:
         parts = (part for item in value.items() for part in item)
         return depth < _DEEPEST and all(_is_setting(part, depth + 1) for part in parts)
     return value is None or isinstance(value, int | float)
-
-
-def row_text(row: TrialRow, varying: Sequence[str]) -> str:
-    """A trial in one short line: its configuration, its seed, its hardware."""
-    return trial_text(configuration_text(row.parameters, varying, row.stage), row.seed, row.hardware)
-
-
-def because(error: str | None) -> str:
-    """The error as the rest of a line."""
-    text = one_line(error or "")
-    return f": {text}" if text else ""

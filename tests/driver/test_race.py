@@ -11,11 +11,11 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from energysweep.cli import main
-from energysweep.driver.progress import Silent
 from energysweep.driver.run import run
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import LedgerData, read_ledger
 from energysweep.report import summarise
+from energysweep.report.live import Silent
 from energysweep.searching.race import CANNOT_PAUSE
 from energysweep.sweepfile import load_spec
 from tests.driver.test_resume import in_the_midst_of_a_later_trial, kill_at, read, start

@@ -14,7 +14,6 @@ from energysweep.core.buckets import LEASE_BUCKETS
 from energysweep.core.carbon import Intensity
 from energysweep.core.objective import Objective
 from energysweep.core.records import EnergyRow, LeaseRow, MeterRow, ResultRow, TrialRow, TrialStatus
-from energysweep.driver.progress import RunningTrial, Status, line, table
 from energysweep.driver.run_facts import beginning
 from energysweep.ledger.ranking import ranked
 from energysweep.ledger.run_state import Charged, Results, RunState, TrialState, with_waiting
@@ -22,6 +21,7 @@ from energysweep.ledger.saving import Plan
 from energysweep.ledger.store import LedgerData
 from energysweep.ledger.summary import summarise
 from energysweep.ledger.sweep_metrics import Cheapest, cheapest
+from energysweep.report.live import RunningTrial, Status, line, table
 from energysweep.sweepfile import SweepSpec
 
 

@@ -15,13 +15,13 @@ import pytest
 
 from energysweep.core.carbon import Intensity
 from energysweep.core.records import PILOT, TrialRow
-from energysweep.ledger.budget import STOPPED, Budget
+from energysweep.ledger.budget import STOPPED, Budget, left_text
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import Ledger
 from energysweep.ledger.summary import summarise
 from energysweep.report.html import budget_note
 from energysweep.searching.budget import Amount, Spending
-from energysweep.searching.budgeting import ending, left_text, stopped_text
+from energysweep.searching.budgeting import ending, stopped_text
 from energysweep.searching.schedulers import fifo
 from energysweep.searching.within_budget import WithinBudget
 from energysweep.sweepfile import SweepSpec, load_spec
@@ -87,7 +87,7 @@ def test_whatever_is_left_of_whatever_limit_is_told(kind: str, limit: float, cha
     books, limits = Books(), Budget({kind: limit}, INTENSITY, 0.3, "EUR")
     books.charged = books.seconds = charged
     for estimated in (True, False):
-        assert " left" in left_text(limits, charged, charged, estimated=estimated)
+        assert " left" in left_text(limits, limits.charges(charged, charged), charged, estimated=estimated)
     for more in (None, 1.0):
         end = {"open": 1, "ended_early": 0, "more_joules": more}
         told = stopped_text(Spending(limits, books), end, "folder", estimated=False)
@@ -111,11 +111,11 @@ def test_what_is_over_is_an_estimate_where_what_is_charged_is() -> None:
 
 def test_when_a_budget_ends_is_told_once_it_can_be_known() -> None:
     limits = Budget({"energy_joules": 1000.0})
-    assert left_text(limits, 250.0, 60.0, estimated=False) == (
+    assert left_text(limits, limits.charges(250.0, 60.0), 60.0, estimated=False) == (
         "750 J of 1,000 J left, about 3 min 0 s at the power so far"
     )
-    assert left_text(limits, 1e-6, 60.0, estimated=False) == "1,000 J of 1,000 J left"
-    assert left_text(limits, None, 60.0, estimated=False) == "n/a of 1,000 J left"
+    assert left_text(limits, limits.charges(1e-6, 60.0), 60.0, estimated=False) == "1,000 J of 1,000 J left"
+    assert left_text(limits, limits.charges(None, 60.0), 60.0, estimated=False) == "n/a of 1,000 J left"
 
 
 def test_time_alone_limits_no_joules() -> None:

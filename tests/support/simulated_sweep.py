@@ -19,11 +19,11 @@ from energysweep.agent import protocol
 from energysweep.agent.discovery import TargetsFile
 from energysweep.core import carbon
 from energysweep.driver.poller import Poller
-from energysweep.driver.progress import Status
 from energysweep.driver.recorder import Recorder
 from energysweep.driver.running import Outside, RunningSweep
 from energysweep.driver.session import StopSignals
 from energysweep.ledger.store import Ledger
+from energysweep.report.live import Status
 from energysweep.searching.budget import Spending
 from energysweep.searching.schedulers import Decided
 from energysweep.simulation.node import Node

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from energysweep.core.terminal import console
-from energysweep.driver.progress import LiveTable, PlainLines, Status, line
 from energysweep.ledger.model import RunForecast
 from energysweep.ledger.sweep_metrics import Cheapest
+from energysweep.report.live import LiveTable, PlainLines, Status, line
 from tests.support.streams import Gone
 
 CHEAPEST = Cheapest("rate=0.2", "", 25.0)

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from energysweep.cli import shapes_of_runs, shapes_of_summary, shapes_of_sweeps
+from energysweep.cli import shapes_of_runs, shapes_of_summary, shapes_of_sweeps, shapes_of_trials
 from energysweep.cli.answering import VERSIONS
 from energysweep.cli.shapes import Answer
 from energysweep.core.jsontext import json_text
@@ -24,7 +24,7 @@ _SHAPES: Final[Mapping[str, Any]] = {
     "account": shapes_of_runs.AccountAnswer,
     "compare": shapes_of_runs.CompareAnswer,
     "doctor": shapes_of_sweeps.DoctorAnswer,
-    "explain": shapes_of_runs.ExplainedTrial | shapes_of_runs.ExplainedRun,
+    "explain": shapes_of_trials.ExplainedTrial | shapes_of_trials.ExplainedRun,
     "list": shapes_of_runs.ListAnswer,
     "plan": shapes_of_sweeps.PlanAnswer,
     "rehearse": shapes_of_sweeps.RehearseAnswer,

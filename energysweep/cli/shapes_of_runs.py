@@ -1,4 +1,4 @@
-"""The shapes of what report, compare, explain, list and account answer."""
+"""The shapes of what report, compare, list and account answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import ClassVar
 from energysweep.cli.shapes import Answer, Shape, Values
 from energysweep.cli.shapes_of_summary import OfBuckets, SummaryAnswer
 from energysweep.core.buckets import BY_NAME, CHARGED, TRIALS
-from energysweep.core.records import Standing, What
 from energysweep.ledger.account import By
 from energysweep.ledger.shared import NOBODYS
 from energysweep.report.runs import Listed
@@ -143,109 +142,6 @@ class CompareAnswer(Answer):
     runs: list[SummaryAnswer]
     html: str | None
     markdown: str | None
-
-
-# explain -------------------------------------------------------------------------------------------------------------
-
-
-class DecisionShape(Shape):
-    """One choice of the sweep.
-
-    Attributes:
-        number: counts a run's decisions from 1.
-        at: Unix time.
-        trial: empty for one about the sweep as a whole.
-        what: what became of it.
-        why: the rule, by one word; empty where there is none.
-        joules: what the rule looked at: what the trial had spent, or the sweep had been charged with.
-        limit_joules: what it was compared with.
-        sweep_joules: what the sweep had been charged with by then.
-        numbers: what else the rule went by, by names with units.
-        sentence: all that for a person; an estimate is marked in it.
-    """
-
-    number: int
-    at: float
-    trial: str
-    what: What
-    why: str
-    joules: float | None
-    limit_joules: float | None
-    sweep_joules: float | None
-    numbers: Values
-    sentence: str
-
-
-class ExplainedTrial(Answer):
-    """What became of a trial, and what it cost.
-
-    Attributes:
-        run_id: of its run.
-        trial: its id.
-        configuration: its text.
-        parameters: by name, without the seed.
-        seed: null if the sweep has no repeats.
-        hardware: the profile; empty if the sweep names none.
-        status: what has become of it.
-        attempts: how often Tune has tried.
-        energy_joules: of its work; null if it was not measured.
-        startup_joules: of its start-up, which is apart.
-        lost_joules: what failed attempts spent after their last checkpoint.
-        energy_to_target_joules: null if it never reached the target.
-        estimated: some of its energy is an estimate.
-        decisions: what became of it and why, in order.
-        damage: what of the ledger could not be read and is left out.
-    """
-
-    answer_of: ClassVar[str] = "explain"
-    run_id: str
-    trial: str
-    configuration: str
-    parameters: Values
-    seed: int | None
-    hardware: str
-    status: Standing
-    attempts: int
-    energy_joules: float | None
-    startup_joules: float | None
-    lost_joules: float | None
-    energy_to_target_joules: float | None
-    estimated: bool
-    decisions: list[DecisionShape]
-    damage: list[str]
-
-
-class DecisionCount(Shape):
-    """How often something was decided of trials.
-
-    Attributes:
-        what: what became of them.
-        why: the rule; empty where there is none.
-        number: how often.
-    """
-
-    what: str
-    why: str
-    number: int
-
-
-class ExplainedRun(Answer):
-    """What a whole run has decided: `explain` without a trial.
-
-    Attributes:
-        run_id: of the run.
-        estimated: the joules of its decisions are partly of an estimate.
-        counts: of decisions about trials.
-        decisions: about the run itself, in order.
-        damage: what of the ledger could not be read and is left out.
-    """
-
-    answer_of: ClassVar[str] = "explain"
-    run_id: str
-    estimated: bool
-    counts: list[DecisionCount]
-    decisions: list[DecisionShape]
-    damage: list[str]
 
 
 # list and account ----------------------------------------------------------------------------------------------------

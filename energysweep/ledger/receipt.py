@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from energysweep.core.buckets import BUCKETS, LEASE_APART, WORK_BUCKETS
@@ -21,8 +22,14 @@ from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import LedgerData
 from energysweep.ledger.summary import summary_of
 from energysweep.ledger.trials import TrialSummary, lost_by_attempt, spent_by_attempt
+from energysweep.meters.kinds import is_model
 
 _MOST_NAMES: Final = 5
+_OF_ROW: Final = ("device", "component", "bucket", "source", "joules")
+_OF_LEASE: Final = (
+    *("lease", "host", "window", "node", "pid", "opened_at", "closed_at", "held_seconds", "covered_seconds"),
+    *("startup_seconds", "cpu_seconds", "reserved_cpus"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,20 @@ class LeaseReceipt:
         """How much of its time lies between no two good readings of its devices."""
         return max(0.0, self.lease.held_seconds - self.lease.covered_seconds)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Its entry in JSON."""
+        lease = self.lease
+        return {
+            **{name: getattr(lease, name) for name in _OF_LEASE},
+            "gpus": json.loads(lease.gpus),
+            "works_elsewhere": None if lease.works_elsewhere is None else bool(lease.works_elsewhere),
+            "joules": self.joules,
+            "rows": [
+                {**{name: getattr(row, name) for name in _OF_ROW}, "estimated": is_model(row.source)}
+                for row in self.rows
+            ],
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class AttemptReceipt:
@@ -60,6 +81,20 @@ class AttemptReceipt:
     row: AttemptRow | None
     leases: tuple[LeaseReceipt, ...]
     lost_joules: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its entry in JSON."""
+        row = self.row
+        return {
+            "number": self.number,
+            "outcome": None if row is None else row.outcome,
+            "started_at": None if row is None else row.started_at,
+            "ended_at": None if row is None else row.ended_at,
+            "checkpoint_joules": None if row is None else row.checkpoint_joules,
+            "error": None if row is None else row.error,
+            "lost_joules": self.lost_joules,
+            "leases": [lease.to_dict() for lease in self.leases],
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +122,20 @@ class DeviceBalance:
         """The counter's energy less what was booked; None without a counter."""
         return None if self.meter is None else self.meter.energy_joules - self.booked_joules
 
+    def to_dict(self) -> dict[str, Any]:
+        """Its entry in JSON."""
+        return {
+            "device": self.device,
+            "component": self.component,
+            "source": self.source,
+            "estimated": is_model(self.source),
+            "buckets": dict(self.buckets),
+            "booked_joules": self.booked_joules,
+            "metered_joules": None if self.meter is None else self.meter.energy_joules,
+            "difference_joules": self.difference_joules,
+            "meter": None if self.meter is None else asdict(self.meter),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class WindowBalance:
@@ -96,6 +145,11 @@ class WindowBalance:
     window: str
     node: str
     devices: tuple[DeviceBalance, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its entry in JSON."""
+        devices = [device.to_dict() for device in self.devices]
+        return {"host": self.host, "window": self.window, "node": self.node, "devices": devices}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +190,10 @@ class Receipt:
                 "energy_to_target_joules": trial.energy_to_target_joules,
                 "estimated": trial.estimated,
                 "decisions": [each.to_dict() for each in self.decisions],
+                "receipt": {
+                    "attempts": [each.to_dict() for each in self.attempts],
+                    "windows": [each.to_dict() for each in self.windows],
+                },
                 "damage": list(self.damage),
             }
         )

@@ -22,6 +22,7 @@ from energysweep.ledger import account as account_of
 from energysweep.ledger import model
 from energysweep.ledger.store import LedgerData
 from energysweep.report import runs
+from tests.monitoring.test_observed import server
 from tests.support import regimes
 from tests.support.answers import answer, held
 from tests.support.earlier_runs import SWEEP, Told, write_run, write_sweep
@@ -207,6 +208,30 @@ def test_what_nobody_measured_is_null_and_never_0(tmp_path: Path, capsys: pytest
     assert {each["energy_joules"] for each in summary["configurations"]} == {None}
     assert answer(capsys, "explain", run, CRASHED)["energy_joules"] is None
     assert answer(capsys, "list", run)["runs"][0]["energy_joules"] is None
+
+
+def test_explain_has_the_whole_receipt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = answer(capsys, "explain", write_ledger(tmp_path / "run", example()), CRASHED)
+    first, second = said["receipt"]["attempts"]
+    assert (first["outcome"], first["lost_joules"], second["lost_joules"]) == ("failed", pytest.approx(11), 0)
+    leases = [lease for attempt in said["receipt"]["attempts"] for lease in attempt["leases"]]
+    assert [lease["joules"] for lease in leases] == pytest.approx([66, 55])
+    assert math.fsum(row["joules"] for lease in leases for row in lease["rows"]) == pytest.approx(said["energy_joules"])
+    for device in said["receipt"]["windows"][0]["devices"]:
+        assert math.fsum(device["buckets"].values()) == pytest.approx(device["booked_joules"])
+        assert device["difference_joules"] == pytest.approx(device["metered_joules"] - device["booked_joules"])
+        assert device["metered_joules"] == device["meter"]["energy_joules"]
+
+
+def test_report_tells_what_a_prometheus_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    held = [{"metric": {"trial": "t-0.1-16-0"}, "value": [0, "199"]}]
+    with server(200, json.dumps({"status": "success", "data": {"result": held}})) as url:
+        run = write_ledger(tmp_path / "run", example())
+        said = answer(capsys, "report", run, "--prometheus", url, "--openmetrics", tmp_path / "run.om")
+    by_trial = {each["trial"]: each for each in said["prometheus"]}
+    assert by_trial["t-0.1-16-0"]["prometheus_joules"] == 199.0
+    assert by_trial["t-0.1-16-1"]["prometheus_joules"] is None
+    assert said["openmetrics"] == str(tmp_path / "run.om")
 
 
 def test_compare_tells_what_runs_have_in_common(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

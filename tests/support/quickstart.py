@@ -33,12 +33,12 @@ def recorded() -> LedgerData:
     read = json.loads(RECORDED.read_text(encoding="utf-8"))
     return LedgerData(
         run=read["run"],
-        energy=[EnergyRow._make(row) for row in read["energy"]],
+        energy=[EnergyRow(*row) for row in read["energy"]],
         meters=[MeterRow(*row) for row in read["meters"]],
-        leases=[LeaseRow._make(row) for row in read["leases"]],
-        trials=[TrialRow._make(row) for row in read["trials"]],
-        attempts=[AttemptRow._make(row) for row in read["attempts"]],
-        results=[ResultRow._make(row) for row in read["results"]],
+        leases=[LeaseRow(*row) for row in read["leases"]],
+        trials=[TrialRow(*row) for row in read["trials"]],
+        attempts=[AttemptRow(*row) for row in read["attempts"]],
+        results=[ResultRow(*row) for row in read["results"]],
     )
 
 

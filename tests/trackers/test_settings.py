@@ -141,3 +141,11 @@ def test_the_documents_name_it(name: str) -> None:
     assert f"| `{name}` |" in (ROOT / "docs" / "trackers.md").read_text(encoding="utf-8")
     assert f"{name} = [" in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert FORMATS[name].made_by.endswith(f"to_{name}")
+
+
+def test_a_file_of_this_machine_is_none_of_a_cluster_s(tmp_path: Path) -> None:
+    from energysweep.jobs.submit import submit
+
+    spec = loaded(tmp_path, ".mlflow.tracking_uri=sqlite:///m.db")
+    with pytest.raises(InputError, match=r"trackers\.mlflow\.tracking_uri: is a file of this machine, and the"):
+        submit(spec, "http://127.0.0.1:1", None, print)

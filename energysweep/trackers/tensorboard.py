@@ -78,7 +78,7 @@ class TensorboardTracker(Tracker):
         from tensorboard.summary.writer.event_file_writer import EventFileWriter  # noqa: PLC0415
 
         # Opened for this and closed again: a thousand trials are a thousand files that nobody holds open.
-        writer = EventFileWriter(str(there.folder), filename_suffix=f".{time.monotonic_ns()}")
+        writer = EventFileWriter(str(there.folder), filename_suffix=f".{time.time_ns()}")
         try:
             for event in events:
                 writer.add_event(event)
@@ -143,11 +143,17 @@ def _read(folder: Path) -> Iterator[Any]:
     """All events of a folder; of a file that was cut off or is damaged, those before that place."""
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader  # noqa: PLC0415
 
-    for path in sorted(folder.glob("*tfevents*")):
+    for path in sorted(folder.glob("*tfevents*"), key=written_at):
         try:
             yield from EventFileLoader(str(path)).Load()
         except Exception:
             log.exception("%s", path)
+
+
+def written_at(path: Path) -> int:
+    """When an event file was begun, in nanoseconds; its name begins with seconds, of which one has several files."""
+    last = path.name.rpartition(".")[2]
+    return int(last) if last.isascii() and last.isdigit() else 0
 
 
 def _event(at: float, step: int, summary: Any) -> Any:

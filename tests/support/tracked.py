@@ -23,6 +23,7 @@ from energysweep.core.runfolder import LEDGER
 from energysweep.ledger.store import read_ledger
 from energysweep.ledger.summary import summarise
 from energysweep.report.files import trials_csv
+from energysweep.trackers.tensorboard import written_at
 from tests.support.ports import free_port
 
 FINAL = "final/"
@@ -241,7 +242,7 @@ def in_tensorboard(folder: Path) -> dict[str, list[There]]:
     there: dict[str, list[There]] = {}
     for place in sorted((folder / "tensorboard").iterdir()):
         one = There(name=place.name)
-        for path in sorted(place.glob("*tfevents*")):
+        for path in sorted(place.glob("*tfevents*"), key=written_at):
             for event in EventFileLoader(str(path)).Load():
                 for value in event.summary.value:
                     if value.tag == "energysweep":

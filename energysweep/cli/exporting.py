@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from typing import Any
 
 from energysweep.cli.common import add_carbon, add_command, add_run_folder, grams, grid_of, path, run_folder
@@ -14,7 +15,10 @@ from energysweep.export.formats import FORMATS
 def add(commands: Any) -> None:
     """Add it to the command line."""
     parser = add_command(commands, "export", _export, "writes a run in the formats of other tools")
-    parser.epilog = " ".join(f"{row.name} {row.does}." for row in FORMATS.values())
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter  # a format in a line
+    parser.epilog = "\n".join(
+        textwrap.fill(f"{row.name} {row.does}.", 79, subsequent_indent="  ") for row in FORMATS.values()
+    )
     add_run_folder(parser)
     parser.add_argument(
         "--format", metavar="FORMAT", required=True, choices=FORMATS, help=f"One of {', '.join(FORMATS)}; see below."

@@ -35,6 +35,8 @@ interface Target {
   instant: boolean;
   legendFormat?: string;
   format?: 'table';
+  /** The least step: Min step in the editor. */
+  interval?: string;
 }
 
 /** What another panel of the dashboard has asked for; @grafana/schema has no types for it. */

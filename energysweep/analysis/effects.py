@@ -28,6 +28,7 @@ from energysweep.core.naming import exact_text
 
 Array = npt.NDArray[np.float64]
 HARDWARE: Final = "hardware"  # the profile counts as a parameter of this name, if there are several
+_ROUNDING: Final = 1e-9  # what differs by less of it is equal
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,7 +357,9 @@ def _fitted(
             name: float(each[place] - left[place]) / all_squares if all_squares > 0 else 0.0
             for name, each in left_without.items()
         }
-        far = int(np.argmax(np.abs(residuals[:, place])))
+        apart = np.abs(residuals[:, place])
+        # The first of those that are equal but for rounding, which differs between processors.
+        far = int(np.argmax(apart >= apart.max() * (1 - _ROUNDING)))
         found[quantity] = Effects(
             quantity=quantity,
             main=tuple(

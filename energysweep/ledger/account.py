@@ -155,7 +155,7 @@ class _Run:
         self.intensity = Intensity(**data.run["carbon"]) if data.run.get("carbon") else None
         self.budget = Budget.noted(data.run, self.intensity)
         self.told_startup = any(lease.startup_seconds is not None for lease in data.leases)
-        self.estimated = any(is_model(meter.source) for meter in self.meters)
+        self.estimated = any(map(is_model, self.state.sources()))
 
     def seen(self, number: int) -> Iterator[Seen]:
         """What its meters have seen, window by window.

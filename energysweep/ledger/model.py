@@ -205,6 +205,7 @@ class Summary:
         changed_by: the scheduler that changes the parameters of trials while they run; empty if none does.
         owner: who answers for it; None if nobody noted that.
         tags: what people sort runs by.
+        sources: the kinds of meters behind its energy, by what was metered and by what was booked.
     """
 
     sweep: str
@@ -235,6 +236,7 @@ class Summary:
     changed_by: str = ""
     owner: str | None = None
     tags: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
     @property
     def budget_charges(self) -> Mapping[str, Charge]:
@@ -265,13 +267,8 @@ class Summary:
         return all_effects(self.trials) if self.comparable else {}
 
     @property
-    def sources(self) -> tuple[str, ...]:
-        """The kinds of meters that were read."""
-        return tuple(sorted({meter.source for meter in self.meters}))
-
-    @property
     def estimated(self) -> bool:
-        """Whether any meter is an estimate."""
+        """Whether any of its energy is an estimate."""
         return any(map(is_model, self.sources))
 
     def to_dict(self) -> dict[str, Any]:

@@ -171,6 +171,7 @@ class RunState:
         self._decided_of: dict[str, set[int]] = {}  # by trial; of the sweep under the empty name
         self._last_decision = 0
         self._windows: set[tuple[str, str]] = set()  # of leases
+        self._sources: dict[tuple[str, str], set[str]] = {}  # by host and window
         self._reports: dict[str, Reports] = {}
         self._leases_of: dict[str, dict[str, None]] = {}
         self._charged: dict[tuple[str, str, str, str, str], int] = {}  # exact, see ``_exact``
@@ -181,15 +182,7 @@ class RunState:
     def of(cls, data: LedgerData, objectives: Mapping[str, Objective | None] | None = None) -> RunState:
         """The state of the run whose rows these are, by these objectives or by those that it noted."""
         state = cls(_objectives_noted(data.run) if objectives is None else objectives)
-        for rows in (
-            data.trials,
-            data.attempts,
-            data.results,
-            data.decisions,
-            data.leases,
-            data.meters,
-            data.energy,
-        ):
+        for rows in (data.trials, data.attempts, data.results, data.decisions, data.leases, data.meters, data.energy):
             state.merge(rows)
         return state
 
@@ -214,6 +207,7 @@ class RunState:
                     self._windows.add((row.host, row.window))
                 elif isinstance(row, MeterRow):
                     _merge(merging.METERS, self.meters, (row.host, row.window, row.device, row.source), row)
+                    self._sources.setdefault((row.host, row.window), set()).add(row.source)
                 elif isinstance(row, TrialRow):
                     _merge(merging.TRIALS, self.trials, row.trial, row)
                 elif isinstance(row, DecisionRow):
@@ -231,6 +225,7 @@ class RunState:
         if known is not None and known.joules >= row.joules:
             return 0.0
         counters[key] = row
+        self._sources.setdefault((row.host, row.window), set()).add(row.source)  # its meter's row may be lost
         if row.lease:  # its own row tells of one window; it may have gone on in another
             self._windows.add((row.host, row.window))
         more = row.joules - (known.joules if known else 0.0)
@@ -287,11 +282,16 @@ class RunState:
         """All of it together; None before an agent has told of a lease."""
         return math.fsum(each.energy_joules for each in self.charged()) if self.leases else None
 
+    def sources(self) -> tuple[str, ...]:
+        """The kinds of meters behind the energy that is the sweep's to explain."""
+        with self._lock:
+            return tuple(sorted(set().union(*(self._sources.get(window, ()) for window in self.windows()))))
+
     @property
     def estimated(self) -> bool:
         """Whether any device is only estimated."""
         with self._lock:
-            return any(is_model(meter.source) for meter in self.meters.values())
+            return any(is_model(source) for sources in self._sources.values() for source in sources)
 
     def counts(self) -> dict[str, int]:
         """Number of trials by state."""

@@ -84,6 +84,7 @@ def summary_of(state: RunState, data: LedgerData, carbon: Intensity | None = Non
         forecast=RunForecast.noted(run, state.charged_joules),
         owner=run.get("owner"),
         tags=tuple((run.get("spec") or {}).get("tags") or ()),
+        sources=state.sources(),
     )
 
 
@@ -129,7 +130,7 @@ def _nodes_left_open(run: Mapping[str, Any], state: RunState, *, heard: bool) ->
 
 
 def _unmeasured_gpus(state: RunState) -> tuple[tuple[str, str, int], ...]:
-    measured = {(row.host, row.window, row.device) for row in state.meters.values()}
+    measured = {(row.host, row.window, row.device) for row in (*state.meters.values(), *state.energy())}
     trials: dict[tuple[str, str], set[str]] = {}
     for lease in state.leases.values():
         for name in json.loads(lease.gpus):

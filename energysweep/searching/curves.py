@@ -20,7 +20,6 @@ from energysweep.core.naming import configuration_text, exact_text
 from energysweep.core.objective import Objective, first_held, mean_value, number
 from energysweep.core.records import MAX_JOULES, OPEN
 from energysweep.ledger.run_state import RunState
-from energysweep.meters.kinds import is_model
 
 MAX_TABLE_BYTES: Final = 200_000_000  # unpacked
 _COLUMNS: Final = ("configuration", "seed", "energy_joules")
@@ -161,9 +160,8 @@ def curves_of(name: str, state: RunState, facts: Mapping[str, Any]) -> Curves:
     if not found:
         raise InputError("no trial has ended that reported with its energy", file=name)
     kept, left_out = _with_all_seeds(found)
-    estimated = any(is_model(meter.source) for meter in state.meters.values())
     resuming = joules_of_resuming(state, facts)
-    return Curves(name, kept, stopped, left_out, estimated, joules_of_a_start([state]), resuming, places)
+    return Curves(name, kept, stopped, left_out, state.estimated, joules_of_a_start([state]), resuming, places)
 
 
 def joules_of_a_start(states: Iterable[RunState]) -> float:

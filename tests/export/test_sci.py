@@ -81,6 +81,12 @@ def test_each_training_has_its_own_energy() -> None:
     assert missed["training run to target"] == {"kwh": None, "grams": None}
 
 
+def test_an_estimate_is_one_also_where_the_rows_of_the_meters_are_lost() -> None:
+    found = scored(replace(example("estimate"), meters=()))
+    assert found["estimated"] is True
+    assert found["method"].startswith("energy is an estimate by a model (estimate);")
+
+
 def test_without_a_target_no_run_reaches_it() -> None:
     found = scored(example(objective={"metric": "accuracy", "mode": "max", "target": None, "patience": 1}))
     assert found["sci"][2] == {"R": "training run to target", "units": None, "grams": None}

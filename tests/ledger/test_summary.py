@@ -16,9 +16,11 @@ from energysweep.core.buckets import BUCKETS, Bucket
 from energysweep.core.carbon import Intensity
 from energysweep.core.objective import Objective
 from energysweep.core.records import AttemptRow, EnergyRow, MeterRow, ResultRow, TrialRow
+from energysweep.ledger.account import account
 from energysweep.ledger.balance import Spread
 from energysweep.ledger.configurations import ConfigurationSummary
 from energysweep.ledger.model import Summary
+from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import LedgerData
 from energysweep.ledger.trials import TrialSummary
 from energysweep.report import summarise, write_report
@@ -253,6 +255,34 @@ def test_the_headline_compares_at_equal_target(summary: Summary) -> None:
 def test_the_headline_calls_an_estimate_an_estimate() -> None:
     assert "≈ 21.0 J, the lowest of 7 configurations, and ≈ 168 J" in summarise(example("estimate")).headline.sentence
     assert "estimated" in summarise(example("estimate")).headline.sentence
+
+
+@pytest.mark.parametrize("data", [example("estimate"), replace(example("estimate"), meters=())])
+def test_an_estimate_is_one_also_where_the_rows_of_the_meters_are_lost(data: LedgerData) -> None:
+    told = summarise(data)
+    assert (told.estimated, told.sources) == (True, ("estimate",))
+    assert told.to_dict()["estimated"] is True
+    assert "≈ 21.0 J" in told.headline.sentence
+    assert RunState.of(data).estimated
+    charged = account([("run", data)], "name").charged
+    assert (charged.energy_joules, charged.estimated) == (pytest.approx(2283), True)
+
+
+def test_a_meter_of_a_host_that_held_no_lease_is_no_source_of_the_sweep_s_energy() -> None:
+    data = example()
+    idle = data.meters[0]._replace(host="boot-2", source="estimate")
+    booked = EnergyRow("boot-2", WINDOW, "", "cpu-0", "cpu", "background", "estimate", 5.0)
+    told = summarise(replace(data, meters=[*data.meters, idle], energy=[*data.energy, booked]))
+    assert (told.estimated, told.sources) == (False, ("rapl",))
+
+
+def test_a_gpu_was_measured_whose_meter_s_row_is_lost() -> None:
+    data = example()
+    lease = data.leases[0]
+    held = [lease._replace(gpus='{"gpu-0": 1.0}'), *data.leases[1:]]
+    booked = EnergyRow(HOST, WINDOW, lease.lease, "gpu-0", "gpu", "active", "nvml", 5.0)
+    assert summarise(replace(data, leases=held)).unmeasured_gpus == ((NODE, "gpu-0", 1),)
+    assert summarise(replace(data, leases=held, energy=[*data.energy, booked])).unmeasured_gpus == ()
 
 
 def test_a_configuration_that_only_sometimes_arrives_is_not_the_cheapest() -> None:

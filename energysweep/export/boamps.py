@@ -50,9 +50,9 @@ def report(run: Exported, found: Subject) -> Mapping[str, Any]:
         "infrastructure": {
             "infraType": "other",
             "components": [
-                {"componentType": there, "nbComponent": found.devices(run, here)}
+                {"componentType": there, "nbComponent": found.devices(here)}
                 for here, there in _COMPONENTS.items()
-                if found.devices(run, here)
+                if found.devices(here)
             ],
         },
         "environment": _environment(run),
@@ -115,8 +115,8 @@ def _measure(run: Exported, found: Subject) -> Mapping[str, Any]:
     return {
         "measurementMethod": f"energysweep{' (estimate)' if found.estimated else ''}",
         "version": __version__,
-        "cpuTrackingMode": found.sources(run, "cpu"),
-        "gpuTrackingMode": found.sources(run, "gpu"),
+        "cpuTrackingMode": found.sources("cpu"),
+        "gpuTrackingMode": found.sources("gpu"),
         "powerConsumption": None if joules is None else joules / JOULES_PER_KWH,
         "measurementDuration": found.duration_seconds,
         "measurementDateTime": _at(found.started_at(run)),

@@ -51,7 +51,7 @@ def card(run: Exported, found: Subject, training_type: str | None = None) -> str
 
 
 def _source(run: Exported, found: Subject) -> str:
-    kinds = found.sources(run) or "unknown meters"
+    kinds = found.sources() or "unknown meters"
     how = f"an estimate ({kinds}), not a measurement" if found.estimated else f"metered ({kinds})"
     return f"energysweep {__version__}: {how}; {_grid(run)}"
 

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from energysweep.core.errors import InputError, one_line
-from energysweep.core.records import EnergyRow, LeaseRow, MeterRow, readable
+from energysweep.core.records import EnergyRow, LeaseRow, MeterRow, Standing, readable
 from energysweep.core.text import count_text
 from energysweep.export.run import Exported, Options
 from energysweep.ledger.balance import Spread, joined_sources, joules_of, mean_of
 from energysweep.ledger.configurations import ConfigurationSummary
 from energysweep.ledger.model import Summary
 from energysweep.ledger.receipt import find_trial
+from energysweep.ledger.run_state import RunState
 from energysweep.ledger.trials import TrialSummary
+from energysweep.meters.kinds import uncertainty
+
+_STANDINGS: Final[Mapping[Standing, str]] = {  # of one training, after its name
+    "completed": "",
+    "pruned": ", stopped early",
+    "failed": ", which failed",
+    "interrupted": ", interrupted, as far as it has come",
+    "paused": ", paused, as far as it has come",
+    "running": ", running, as far as it has come",
+    "pending": ", pending, as far as it has come",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +44,7 @@ class Subject:
         relative_uncertainty: half width of the interval that the meters' kinds give; None if unknown.
         objective: the last value of its objective, for a training; None if there is none.
         trials: that it is of.
+        metered: rows of the devices that it has energy of.
         is_sweep: it is the whole sweep.
     """
 
@@ -44,6 +57,7 @@ class Subject:
     relative_uncertainty: float | None
     objective: float | None
     trials: tuple[TrialSummary, ...]
+    metered: Sequence[MeterRow | EnergyRow]
     is_sweep: bool = False
 
     def started_at(self, run: Exported) -> float | None:
@@ -53,17 +67,17 @@ class Subject:
         own = {trial.trial for trial in self.trials}
         return min((row.started_at for row in run.data.trials if row.trial in own and row.started_at), default=None)
 
-    def sources(self, run: Exported, component: str = "") -> str | None:
+    def sources(self, component: str = "") -> str | None:
         """The kinds of meters behind its energy, or that of one component, joined by ``+``; None without any."""
-        return joined_sources(row.source for row in self._metered(run) if component in ("", row.component))
+        return joined_sources(row.source for row in self.metered if component in ("", row.component))
 
-    def devices(self, run: Exported, component: str) -> int:
+    def devices(self, component: str) -> int:
         """How many devices of a component it has energy of."""
-        return len({(row.host, row.device) for row in self._metered(run) if row.component == component})
+        return len({(row.host, row.device) for row in self.metered if row.component == component})
 
     def hardware(self, run: Exported) -> str | None:
         """What each of its trainings had reserved, and of how many hosts; None if that is not known."""
-        leases = self._leases(run)
+        leases = _leases(run, self.trials)
         if not leases:
             return None
         cpus = max(lease.reserved_cpus for lease in leases)
@@ -77,18 +91,6 @@ class Subject:
         named = f" ({', '.join(profiles)})" if profiles else ""
         hosts = count_text(len({lease.host for lease in leases}), "host")
         return f"{' and '.join(held) or 'nothing'} reserved by each training{named}, on {hosts}"
-
-    def _metered(self, run: Exported) -> Sequence[MeterRow | EnergyRow]:
-        """Rows of its devices."""
-        if self.is_sweep:
-            return run.data.meters
-        leases = {lease.lease for lease in self._leases(run)}
-        return [row for row in run.data.energy if row.lease in leases]
-
-    def _leases(self, run: Exported) -> list[LeaseRow]:
-        """What its trials held."""
-        own = {trial.trial for trial in self.trials}
-        return [lease for lease in run.data.leases if lease.trial in own]
 
 
 def subject(run: Exported, options: Options, default: Literal["sweep", "trial"]) -> Subject:
@@ -107,22 +109,22 @@ def subject(run: Exported, options: Options, default: Literal["sweep", "trial"])
     if of == "sweep":
         if options.trial is not None:
             raise InputError("no trial is named for --of sweep", key="--trial")
-        found = _of_sweep(run.summary)
+        found = _of_sweep(run)
     elif options.trial is None:
-        found = _of_configuration(_recommended(run.summary))
+        found = _of_configuration(run, _recommended(run.summary))
     else:
-        found = _named(run.summary, options.trial)
+        found = _named(run, options.trial)
     if found.energy_joules is None:
         raise InputError(f"nothing was measured of {found.name}", file=str(run.folder))
     return found
 
 
-def _named(summary: Summary, text: str) -> Subject:
-    for each in summary.configurations:
+def _named(run: Exported, text: str) -> Subject:
+    for each in run.summary.configurations:
         if text in (each.config, each.title):
-            return _of_configuration(each)
+            return _of_configuration(run, each)
     try:
-        return _of_trial(find_trial(summary, text))
+        return _of_trial(run, find_trial(run.summary, text))
     except InputError as error:
         raise InputError(error.problem, key="--trial") from None
 
@@ -134,14 +136,19 @@ def _recommended(summary: Summary) -> ConfigurationSummary:
     return summary.headline.cheapest
 
 
-def _of_sweep(summary: Summary) -> Subject:
+def _of_sweep(run: Exported) -> Subject:
+    summary = run.summary
     ended = sum(1 for trial in summary.trials if trial.ended_as_planned)
     trainings = f"{count_text(len(summary.trials), 'training')}, of which {ended} ended as planned"
-    uncertain = [meter.uncertainty.relative for meter in summary.meters if meter.energy_joules > 0]
+    energy, meters = RunState.of(run.data).in_windows_with_leases()
+    metered = [*meters, *energy]  # both, as a ledger may have lost rows of its meters
+    uncertain = [
+        uncertainty(*kind).relative for kind in {(row.source, row.component) for row in metered if row.joules > 0}
+    ]
     known = [relative for relative in uncertain if relative is not None]
     return Subject(
         name=f"the sweep {_shown(summary.name)}",
-        scope=f"the whole sweep: {trainings}, with their start-up and the sweep's overhead",
+        scope=f"the whole sweep{_so_far(summary)}: {trainings}, with their start-up and the sweep's overhead",
         energy_joules=summary.totals.charged_joules,
         emissions_grams=summary.totals.emissions_grams,
         duration_seconds=summary.duration_seconds,
@@ -149,14 +156,22 @@ def _of_sweep(summary: Summary) -> Subject:
         relative_uncertainty=max(known) if known and len(known) == len(uncertain) else None,
         objective=None,
         trials=summary.trials,
+        metered=metered,
         is_sweep=True,
     )
 
 
-def _of_trial(trial: TrialSummary) -> Subject:
+def _so_far(summary: Summary) -> str:
+    """How a sweep stands that is not done."""
+    if summary.status == "done":
+        return ""
+    return f"{', as far as it has come' if summary.extent.open else ''} ({_shown(summary.status)})"
+
+
+def _of_trial(run: Exported, trial: TrialSummary) -> Subject:
     return Subject(
         name=_shown(trial.name),
-        scope=f"one training of a sweep, {_shown(trial.name)}; without its start-up",
+        scope=f"one training of a sweep, {_shown(trial.name)}{_STANDINGS[trial.status]}; without its start-up",
         energy_joules=trial.energy_joules,
         emissions_grams=trial.emissions_grams,
         duration_seconds=trial.duration_seconds,
@@ -164,18 +179,19 @@ def _of_trial(trial: TrialSummary) -> Subject:
         relative_uncertainty=trial.relative_uncertainty,
         objective=trial.objective,
         trials=(trial,),
+        metered=_metered(run, (trial,)),
     )
 
 
-def _of_configuration(configuration: ConfigurationSummary) -> Subject:
+def _of_configuration(run: Exported, configuration: ConfigurationSummary) -> Subject:
     ended = configuration.ended
     if not ended:
         raise InputError(f"no training of {_shown(configuration.title)} has ended as planned", key="--trial")
     if len(configuration.trials) == len(ended) == 1:
-        return _of_trial(ended[0])
+        return _of_trial(run, ended[0])
     uncertain = [trial.relative_uncertainty for trial in ended]
     known = [relative for relative in uncertain if relative is not None]
-    mean = f"the geometric mean of {count_text(len(ended), 'training')}"
+    mean = f"the geometric mean of {_trainings(configuration)}"
     return Subject(
         name=_shown(configuration.title),
         scope=f"one training of a sweep, {_shown(configuration.title)}: {mean}; without their start-up",
@@ -186,7 +202,30 @@ def _of_configuration(configuration: ConfigurationSummary) -> Subject:
         relative_uncertainty=max(known) if known and len(known) == len(uncertain) else None,
         objective=mean_of(configuration.objective),
         trials=ended,
+        metered=_metered(run, ended),
     )
+
+
+def _trainings(configuration: ConfigurationSummary) -> str:
+    """Those that its mean is of, and how they ended if not all as planned and by themselves."""
+    ended, begun = configuration.ended, len(configuration.trials)
+    pruned = sum(1 for trial in ended if trial.status == "pruned")
+    many = count_text(len(ended), "training")
+    if len(ended) < begun:
+        many = f"{len(ended)} of {count_text(begun, 'training')} (the others failed or have not ended)"
+    return f"{many}, {pruned} of them stopped early" if pruned else many
+
+
+def _metered(run: Exported, trials: Sequence[TrialSummary]) -> list[MeterRow | EnergyRow]:
+    """What was booked to them."""
+    leases = {lease.lease for lease in _leases(run, trials)}
+    return [row for row in run.data.energy if row.lease in leases]
+
+
+def _leases(run: Exported, trials: Sequence[TrialSummary]) -> list[LeaseRow]:
+    """What they held."""
+    own = {trial.trial for trial in trials}
+    return [lease for lease in run.data.leases if lease.trial in own]
 
 
 def _shown(text: str) -> str:

@@ -83,6 +83,17 @@ def test_an_estimate_is_called_one() -> None:
     assert found["task"]["taskDescription"].endswith("The energy is an estimate by a model, not a measurement.")
 
 
+def test_what_metered_it_is_known_also_where_the_rows_of_the_meters_are_lost() -> None:
+    for source in ("estimate", "rapl"):
+        assert made(replace(example(source), meters=())) == made(example(source))
+
+
+def test_meters_of_a_host_that_held_no_lease_are_not_the_sweep_s() -> None:
+    data = example()
+    idle = data.meters[0]._replace(host="boot-2", source="estimate")
+    assert made(replace(data, meters=[*data.meters, idle])) == made(data)
+
+
 @pytest.mark.parametrize("carbon", [CARBON | {"zone": "given"}, CARBON | {"zone": "world average"}, None])
 def test_without_a_country_there_is_no_environment(carbon: dict[str, Any] | None) -> None:
     assert "environment" not in made(example(carbon=carbon))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from energysweep import __version__
 from energysweep.core.errors import InputError
+from energysweep.core.records import TrialStatus
 from energysweep.export.model_card import card
 from energysweep.export.run import Options
 from energysweep.export.subject import subject
@@ -63,6 +64,63 @@ def test_the_whole_sweep_says_so() -> None:
 
 def test_an_estimate_is_called_one() -> None:
     assert "an estimate (estimate), not a measurement" in block(example("estimate"))["source"]
+
+
+def test_an_estimate_is_one_also_where_the_rows_of_the_meters_are_lost() -> None:
+    lost = replace(example("estimate"), meters=())
+    assert block(lost, of="sweep") == block(example("estimate"), of="sweep")
+
+
+def with_status(standing: TrialStatus, **run: Any) -> LedgerData:
+    """The run where both trainings of the cheapest configuration stand so."""
+    data = example(**run)
+    of_cheapest = ("t-0.1-256-0", "t-0.1-256-1")
+    rows = [row._replace(status=standing) if row.trial in of_cheapest else row for row in data.trials]
+    return replace(data, trials=rows)
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ("completed", ""),
+        ("pruned", ", stopped early"),
+        ("failed", ", which failed"),
+        ("interrupted", ", interrupted, as far as it has come"),
+        ("running", ", running, as far as it has come"),
+    ],
+)
+def test_a_training_says_how_it_ended_or_that_it_has_not(status: TrialStatus, said: str) -> None:
+    found = block(with_status(status), trial="t-0.1-256-1")
+    of = "one training of a sweep, learning_rate=0.1 batch_size=256 seed=1 on cpu"
+    assert found["training_type"] == f"training ({of}{said}; without its start-up)"
+
+
+def test_a_mean_says_what_it_is_not_of() -> None:
+    mean = "learning_rate=0.1 batch_size=256"
+    assert "mean of 2 trainings, 2 of them stopped early;" in block(with_status("pruned"), trial=mean)["training_type"]
+    data = example()
+    failed = [row._replace(status="failed") if row.trial == "t-0.1-256-1" else row for row in data.trials]
+    assert (
+        "mean of 1 of 2 trainings (the others failed or have not ended);"
+        in (block(replace(data, trials=failed), trial=mean)["training_type"])
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (
+            with_status("running", status="running"),
+            "the whole sweep, as far as it has come (running): 18 trainings, of",
+        ),
+        (
+            with_status("failed", status="failed"),
+            "the whole sweep (failed): 18 trainings, of which 16 ended as planned",
+        ),
+    ],
+)
+def test_a_sweep_that_is_not_done_says_so(data: LedgerData, said: str) -> None:
+    assert f"({said}" in block(data, of="sweep")["training_type"]
 
 
 @pytest.mark.parametrize("zone", ["given", "world average"])

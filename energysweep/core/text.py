@@ -49,8 +49,13 @@ def energy_text(joules: float | None, *, estimated: bool = False, brief: bool = 
         return NOT_AVAILABLE
     text = f"{number_text(joules)} J"
     if joules >= MANY_JOULES:
-        text += f" ({number_text(joules / JOULES_PER_KWH)} kWh)"
+        text += f" ({kilowatt_hours_text(joules / JOULES_PER_KWH)})"
     return _marked(text, estimated, brief)
+
+
+def kilowatt_hours_text(kilowatt_hours: float, *, estimated: bool = False, brief: bool = False) -> str:
+    """``0.344 kWh``; an estimate is ``≈ 0.344 kWh (est.)``."""
+    return _marked(f"{number_text(kilowatt_hours)} kWh", estimated, brief)
 
 
 def difference_text(joules: float, *, estimated: bool = False, brief: bool = False) -> str:

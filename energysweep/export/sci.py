@@ -14,7 +14,7 @@ from energysweep import __version__
 from energysweep.core.carbon import JOULES_PER_KWH, Intensity
 from energysweep.core.errors import InputError
 from energysweep.core.jsontext import json_text
-from energysweep.core.text import NOT_AVAILABLE, emissions_text, energy_text, number_text
+from energysweep.core.text import NOT_AVAILABLE, emissions_text, energy_text, kilowatt_hours_text, number_text
 from energysweep.export.run import Exported, Options, write_file
 from energysweep.ledger.balance import emissions_grams, joules_of
 from energysweep.ledger.model import Summary
@@ -118,6 +118,7 @@ def _trials(summary: Summary, carbon: Intensity) -> Iterable[Mapping[str, Any]]:
             "trial": trial.trial,
             "config": trial.config,
             "seed": trial.seed,
+            "status": trial.status,
             **_operational(trial.energy_joules, trial.emissions_grams, carbon),
             "training run to target": _to_target(trial.energy_to_target_joules, carbon),
             "estimated": trial.estimated,
@@ -145,7 +146,7 @@ def _text(summary: Summary, found: Mapping[str, Any]) -> list[str]:
     energy = energy_text(found["E"]["joules"], estimated=estimated)
     lines = [
         f"SCI of {summary.sweep}, ISO/IEC 21031: ((E x I) + M) per R{without}",
-        f"E  {energy}, {number_text(found['E']['kwh'])} kWh with PUE {found['E']['pue']:g}",
+        f"E  {energy}, {kilowatt_hours_text(found['E']['kwh'], estimated=estimated)} with PUE {found['E']['pue']:g}",
         f"I  {number_text(found['I']['grams_per_kwh'])} g CO2e per kWh ({found['I']['zone']})",
         f"M  {NOT_AVAILABLE}: --embodied-grams gives it"
         if embodied is None

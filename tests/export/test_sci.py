@@ -16,7 +16,7 @@ from energysweep.core.jsontext import json_text
 from energysweep.export.sci import score
 from energysweep.ledger.store import LedgerData
 from tests.export.conftest import Export, exported
-from tests.support.example import CARBON, CRASHED, example
+from tests.support.example import CARBON, CRASHED, PRUNED, example
 
 KILOWATT_HOUR = 3_600_000
 CHARGED = 2183 + 100  # trials and overhead, at 0.0001 g/J
@@ -68,6 +68,8 @@ def test_e_times_i_and_m_are_what_r_divides(pue: float, intensity: float, embodi
 def test_each_training_has_its_own_energy() -> None:
     found = scored(example())
     crashed = next(each for each in found["trials"] if each["trial"] == CRASHED)
+    assert crashed["status"] == "completed"
+    assert next(each["status"] for each in found["trials"] if each["trial"] == PRUNED) == "pruned"
     assert crashed["kwh"] == pytest.approx(121 / KILOWATT_HOUR)
     assert crashed["grams"] == pytest.approx(0.0121)
     assert crashed["training run to target"] == {
@@ -103,7 +105,7 @@ def test_the_command_says_it_in_words(export: Export, tmp_path: Path) -> None:
     assert (code, err) == (0, "")
     assert out.splitlines() == [
         "SCI of mnist-20231114T221320Z, ISO/IEC 21031: ((E x I) + M) per R, without M",
-        "E  ≈ 2,283 J (est.), 0.000634 kWh with PUE 1",
+        "E  ≈ 2,283 J (est.), ≈ 0.000634 kWh (est.) with PUE 1",
         "I  360 g CO2e per kWh (DEU)",
         "M  n/a: --embodied-grams gives it",
         "per trial (18): ≈ 12.7 mg (est.) CO2e, without M",

@@ -9,6 +9,7 @@ CodeCarbon counts a place that it does not know at the world average, in silence
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -159,6 +160,12 @@ def _data() -> DataSource:
 
 def _source(table: str) -> str:
     return f"CodeCarbon {version('codecarbon')} {table}"
+
+
+def tables_version(intensity: Intensity | None) -> str | None:
+    """Of the CodeCarbon whose tables a figure is from; None if it is from none of them."""
+    found = re.match(r"CodeCarbon (\d\S*) ", "" if intensity is None else intensity.source)
+    return None if found is None else found[1]
 
 
 def _world_average(pue: float) -> Intensity:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from energysweep import __version__
-from energysweep.core.carbon import JOULES_PER_KWH, place
+from energysweep.core.carbon import JOULES_PER_KWH, place, tables_version
 from energysweep.core.records import TrialRow, readable
 from energysweep.export.run import Exported, Options, write_file
 from energysweep.ledger.balance import quotient
@@ -33,7 +33,10 @@ def emissions_csv(run: Exported) -> str:
     rows = {row.trial: row for row in run.data.trials}
     of_all = _of_all(run)
     return csv_text(
-        [of_all | _of_trial(trial, rows[trial.trial], of_all["pue"]) for trial in run.summary.trials],
+        [
+            of_all | _of_trial(trial, rows[trial.trial], of_all["pue"]) | {"tracking_mode": _mode(run, trial)}
+            for trial in run.summary.trials
+        ],
         [field.name for field in fields(EmissionsData)],
         missing="",
     )
@@ -52,7 +55,7 @@ def _of_all(run: Exported) -> Row:
         "on_cloud": "N",  # as CodeCarbon writes it where it knows of no cloud
         "os": "Linux",
         "python_version": versions.get("python"),
-        "codecarbon_version": versions.get("codecarbon"),
+        "codecarbon_version": tables_version(carbon),
         "pue": 1.0 if carbon is None else carbon.pue,
     }
 
@@ -72,7 +75,6 @@ def _of_trial(trial: TrialSummary, row: TrialRow, pue: float) -> Row:
         "emissions": kilograms,
         "emissions_rate": quotient(kilograms, trial.duration_seconds or 0.0),
         "energy_consumed": _kwh(trial.energy_joules, pue),
-        "tracking_mode": _mode(trial),
         **components,
     }
 
@@ -81,12 +83,11 @@ def _kwh(joules: float | None, pue: float) -> float | None:
     return None if joules is None else joules / JOULES_PER_KWH * pue
 
 
-def _mode(trial: TrialSummary) -> str:
-    """The one column for how it was metered, in free words."""
-    tool = f"energysweep {__version__}"
-    if trial.source is None:
-        return f"{tool}: not metered"
-    return f"{tool}: {trial.source}{' (est.)' if trial.estimated else ''}"
+def _mode(run: Exported, trial: TrialSummary) -> str:
+    """The one column for how it was metered, in free words; how the trial stands has no other, nor has damage."""
+    how = "not metered" if trial.source is None else f"{trial.source}{' (est.)' if trial.estimated else ''}"
+    standing = "" if trial.status == "completed" else f"; {trial.status}"
+    return f"energysweep {__version__}: {how}{standing}{'; damaged ledger' if run.summary.damage else ''}"
 
 
 def _timestamp(row: TrialRow) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import fields, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,15 @@ from codecarbon.output_methods.emissions_data import EmissionsData
 from codecarbon.output_methods.file import FileOutput
 
 from energysweep import __version__
+from energysweep.core.carbon import resolve
+from energysweep.core.records import TrialStatus
 from energysweep.export.codecarbon import emissions_csv
+from energysweep.export.run import Exported
 from energysweep.ledger.store import LedgerData
+from energysweep.ledger.summary import summarise
 from energysweep.report.files import trials_csv
 from tests.export.conftest import exported
-from tests.support.example import CARBON, CRASHED, example
+from tests.support.example import CARBON, CRASHED, PRUNED, example
 
 KILOWATT_HOUR = 3_600_000
 
@@ -99,9 +104,31 @@ def test_energy_includes_the_pue_as_in_codecarbon_s_own_files() -> None:
 
 
 def test_an_estimate_is_called_one() -> None:
-    assert {row["tracking_mode"] for row in rows_of(example("estimate"))} == {
-        f"energysweep {__version__}: estimate (est.)"
+    assert {row["run_id"]: row["tracking_mode"] for row in rows_of(example("estimate"))} == {
+        row.trial: f"energysweep {__version__}: estimate (est.){'; pruned' if row.trial == PRUNED else ''}"
+        for row in example().trials
     }
+
+
+@pytest.mark.parametrize("status", ["pruned", "failed", "interrupted", "running"])
+def test_a_training_that_did_not_come_to_its_end_says_so(status: TrialStatus) -> None:
+    data = example()
+    rows = rows_of(replace(data, trials=[row._replace(status=status) for row in data.trials]))
+    assert {row["tracking_mode"] for row in rows} == {f"energysweep {__version__}: rapl; {status}"}
+
+
+def test_damage_is_told() -> None:
+    row = rows_of(replace(example(), damage=("energy: 48 rows left out",)))[0]
+    assert row["tracking_mode"] == f"energysweep {__version__}: rapl; damaged ledger"
+
+
+def test_the_version_is_that_of_the_tables_which_the_figure_is_from() -> None:
+    noted = example(carbon=CARBON | {"source": "CodeCarbon 2.1.0 global energy mix"}, versions={"codecarbon": "2.1.0"})
+    assert rows_of(noted)[0]["codecarbon_version"] == "2.1.0"
+    for grid, of_tables in ((resolve("DEU"), version("codecarbon")), (resolve(grams_per_kwh=300), "")):
+        again = Exported(Path("run"), noted, summarise(noted, grid))
+        (row, *_) = csv.DictReader(io.StringIO(emissions_csv(again)))
+        assert row["codecarbon_version"] == of_tables
 
 
 @pytest.mark.parametrize(

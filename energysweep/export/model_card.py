@@ -14,6 +14,7 @@ from energysweep.core.records import readable
 from energysweep.core.text import emissions_text, energy_text, escape, number_text
 from energysweep.export.run import Exported, Options, write_file
 from energysweep.export.subject import Subject, subject
+from energysweep.report.not_measured import damage_lines
 
 
 def export(run: Exported, options: Options) -> Sequence[str]:
@@ -53,7 +54,8 @@ def card(run: Exported, found: Subject, training_type: str | None = None) -> str
 def _source(run: Exported, found: Subject) -> str:
     kinds = found.sources() or "unknown meters"
     how = f"an estimate ({kinds}), not a measurement" if found.estimated else f"metered ({kinds})"
-    return f"energysweep {__version__}: {how}; {_grid(run)}"
+    part = ", without what was lost of a damaged ledger" if run.summary.damage else ""
+    return f"energysweep {__version__}: {how}{part}; {_grid(run)}"
 
 
 def _grid(run: Exported) -> str:
@@ -71,5 +73,6 @@ def _body(run: Exported, found: Subject) -> str:
         f"Energy: {energy_text(found.energy_joules, estimated=found.estimated)}.",
         f"Emissions: {emissions_text(found.emissions_grams, estimated=found.estimated)} CO2e.",
         f"Source: {_source(run, found)}.",
+        *damage_lines(run.summary),
     ]
-    return "".join(f"- {escape(line)}\n" for line in lines)
+    return "".join(f"- {escape(readable(line))}\n" for line in lines)

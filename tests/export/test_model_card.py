@@ -71,6 +71,16 @@ def test_an_estimate_is_one_also_where_the_rows_of_the_meters_are_lost() -> None
     assert block(lost, of="sweep") == block(example("estimate"), of="sweep")
 
 
+@pytest.mark.parametrize("options", [{"of": "sweep"}, {}, {"trial": "t-0.1-256-1"}])
+def test_damage_is_told_in_the_block_and_below_it(options: dict[str, Any]) -> None:
+    data = replace(example(), damage=("energy: 48 rows left out (\ud800\n---)",))
+    assert "metered (rapl), without what was lost of a damaged ledger; 360 g" in block(data, **options)["source"]
+    run = exported(data)
+    text = card(run, subject(run, Options(**options), "trial"))
+    assert text.endswith("\n- The ledger is damaged: energy: 48 rows left out (\\\\ud800 ---).\n")
+    assert "damaged" not in card(exported(example()), subject(run, Options(**options), "trial"))
+
+
 def with_status(standing: TrialStatus, **run: Any) -> LedgerData:
     """The run where both trainings of the cheapest configuration stand so."""
     data = example(**run)

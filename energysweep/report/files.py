@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,6 +47,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
 # trials.csv, configurations.csv and summary.json: full precision, for other programs ---------------------------------
 
 Row = dict[str, Any]
+_TAKEN: Final = ("stage", "estimated")  # columns of other runs' trials.csv, and of trials.parquet
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -90,12 +91,12 @@ def _trial_row(trial: TrialSummary, with_stage: bool) -> Row:
         "unmetered_ray_work": trial.works_elsewhere,
         "untold_startup": trial.untold_startup,
     }
-    row |= _metric_cells(trial.metrics, row)
-    return row | {
+    last = {
         "energy_to_target_joules": trial.energy_to_target_joules,
         "iterations": trial.iterations,
         "iterations_to_target": trial.iterations_to_target,
     }
+    return row | _metric_cells(trial.metrics, {*row, *last, *_TAKEN}) | last
 
 
 def _configuration_row(configuration: ConfigurationSummary) -> Row:
@@ -113,7 +114,8 @@ def _configuration_row(configuration: ConfigurationSummary) -> Row:
         "pruned_joules.total": configuration.pruned_joules,
         **_parameter_cells(configuration.parameters),
     }
-    ended = [_quantities(trial) | _metric_cells(trial.metrics, row) for trial in configuration.ended]
+    taken = {*row, *_quantities(configuration.trials[0]), "energy_to_target_joules"}
+    ended = [_quantities(trial) | _metric_cells(trial.metrics, taken) for trial in configuration.ended]
     names = dict.fromkeys(name for cells in ended for name in cells)
     for name in names or _quantities(configuration.trials[0]):
         row |= _spread_cells(name, Spread.over(number(cells.get(name)) for cells in ended))
@@ -145,7 +147,7 @@ def _parameter_cells(parameters: Mapping[str, Any]) -> Row:
     return {f"param.{name}": value for name, value in parameters.items()}
 
 
-def _metric_cells(metrics: Mapping[str, Any], taken: Mapping[str, Any]) -> Row:
+def _metric_cells(metrics: Mapping[str, Any], taken: Collection[str]) -> Row:
     """The metrics that fit into a cell; one that is called like a column of ours gets ``metric.`` in front."""
     return {
         f"metric.{name}" if name in taken else name: value

@@ -68,6 +68,22 @@ def test_a_metric_that_is_called_like_a_column_does_not_replace_it() -> None:
     assert float(row["energy_joules"]) == pytest.approx(200)
 
 
+OURS = ("energy_joules", "iterations", "iterations_to_target", "energy_to_target_joules", "stage", "estimated", "trial")
+
+
+def test_no_metric_is_lost_to_a_column_of_ours_or_replaces_one() -> None:
+    data = example()
+    metrics = {name: 7000.0 + place for place, name in enumerate(OURS)}
+    called = replace(data, results=[row._replace(metrics={**row.metrics, **metrics}) for row in data.results])
+    for text in (trials_csv, configurations_csv):
+        for row, plain in zip(rows_of(text(summarise(called))), rows_of(text(summarise(data))), strict=True):
+            assert {name: row[name] for name in plain} == plain
+            found = {name: value for name, value in row.items() if name not in plain}
+            assert sorted(float(value) for name, value in found.items() if not name.endswith((".std", ".n"))) == (
+                sorted(metrics.values())
+            )
+
+
 def test_a_report_is_four_files(tmp_path: Path) -> None:
     summary = write_report(tmp_path, example())
     assert {path.name for path in tmp_path.iterdir()} == {

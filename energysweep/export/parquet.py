@@ -1,7 +1,8 @@
 """A run as typed Parquet files: trials, configurations, results, and energy by device, component and bucket.
 
-A column says its unit in its metadata. What is missing is null. A value that a typed column cannot hold beside its
-others (a list, a mapping, a text among numbers) makes it a column of JSON texts, which says so.
+A column says its unit in its metadata. What is missing is null. A column of ours has the same type in every run, also
+where all of it is missing. A parameter's and a metric's is that of its values: one that a typed column cannot hold
+beside its others (a list, a mapping, a text among numbers) makes it a column of JSON texts, which says so.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any, Final
 
 import pyarrow as pa
@@ -22,10 +23,48 @@ from energysweep.export.run import Exported, Options, write_folder
 from energysweep.ledger.configurations import ConfigurationSummary
 from energysweep.ledger.model import Summary
 from energysweep.ledger.trials import TrialSummary
+from energysweep.meters.base import COMPONENTS
 from energysweep.meters.kinds import is_model
 from energysweep.report.files import Row, configuration_rows, trial_rows
 
 _UNITS: Final = {"joules": "J", "grams": "g CO2e", "watts": "W", "seconds": "s", "coverage": "1"}
+_TEXT, _NUMBER, _COUNT, _FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
+_QUANTITIES: Final = (
+    *("energy_joules", "active_energy_joules", "idle_energy_joules"),
+    *(f"energy_joules.{component}" for component in COMPONENTS),
+    *("startup_joules", "startup_seconds", "lost_joules", "pruned_joules", "emissions_grams", "power_watts"),
+    *("duration_seconds", "coverage"),
+)
+_SPREADS: Final = (*_QUANTITIES, "energy_to_target_joules")
+_OURS: Final[Mapping[str, Mapping[str, pa.DataType]]] = {
+    "trials": {
+        **dict.fromkeys(("trial", "stage", "hardware", "status", "nodes", "source"), _TEXT),
+        **dict.fromkeys(("attempts", "iterations", "iterations_to_target"), _COUNT),
+        **dict.fromkeys(_SPREADS, _NUMBER),
+        **dict.fromkeys(("unmetered_ray_work", "untold_startup", "estimated"), _FLAG),
+    },
+    "configurations": {
+        **dict.fromkeys(("config", "hardware", "source"), _TEXT),
+        **dict.fromkeys(("trials", "reached_target", "missed_target", "open", "failed"), _COUNT),
+        **dict.fromkeys(("pareto", "tied_with_cheapest", "estimated"), _FLAG),
+        **dict.fromkeys(("lost_joules.total", "pruned_joules.total"), _NUMBER),
+        **dict.fromkeys((f"{name}.{part}" for name in _SPREADS for part in ("mean", "std")), _NUMBER),
+        **dict.fromkeys((f"{name}.n" for name in _SPREADS), _COUNT),
+        **dict.fromkeys(("energy_to_target_joules.geometric_mean", "energy_joules.geometric_mean"), _NUMBER),
+    },
+    "results": {
+        "trial": _TEXT,
+        "iteration": _COUNT,
+        **dict.fromkeys(("elapsed_seconds", "energy_joules", "active_energy_joules", "power_watts"), _NUMBER),
+        "estimated": _FLAG,
+    },
+    "energy": {
+        **dict.fromkeys(("trial", "node", "host", "window", "lease", "device", "component", "bucket", "source"), _TEXT),
+        "attempt": _COUNT,
+        "joules": _NUMBER,
+        "estimated": _FLAG,
+    },
+}
 _MOST_IN_A_FLOAT: Final = 2**53  # whole numbers up to here are the same as floats
 _SCHEMA_VERSION: Final = 1
 
@@ -42,23 +81,13 @@ def tables(run: Exported) -> dict[str, pa.Table]:
     summary = run.summary
     trials = zip(trial_rows(summary), summary.trials, strict=True)
     configurations = zip(configuration_rows(summary), summary.configurations, strict=True)
-    # Columns of the same name that a workload's own metrics could have are no quantities of ours.
-    bare = replace(
-        summary,
-        trials=tuple(replace(trial, metrics={}) for trial in summary.trials),
-        configurations=tuple(
-            replace(each, trials=tuple(replace(trial, metrics={}) for trial in each.trials))
-            for each in summary.configurations
-        ),
-    )
-    return {
-        "trials": _table([row | {"estimated": _estimated(trial)} for row, trial in trials], _own(trial_rows(bare))),
-        "configurations": _table(
-            [row | {"estimated": _estimated(each)} for row, each in configurations], _own(configuration_rows(bare))
-        ),
-        "results": _table(list(_results(run)), {"elapsed_seconds", "energy_joules", "active_energy_joules"}),
-        "energy": _table(list(_energy(run)), {"joules"}),
+    rows = {
+        "trials": [row | {"estimated": _estimated(trial)} for row, trial in trials],
+        "configurations": [row | {"estimated": _estimated(each)} for row, each in configurations],
+        "results": list(_results(run)),
+        "energy": list(_energy(run)),
     }
+    return {name: _table(name, each) for name, each in rows.items()}
 
 
 def _estimated(metered: TrialSummary | ConfigurationSummary) -> bool | None:
@@ -89,10 +118,6 @@ def _energy(run: Exported) -> Iterable[Row]:
         }
 
 
-def _own(rows: Iterable[Row]) -> set[str]:
-    return {name for row in rows for name in row if not name.startswith("param.")}
-
-
 def _about(run: Exported) -> Mapping[str, Any]:
     """What each file says of the run."""
     summary: Summary = run.summary
@@ -112,47 +137,53 @@ def _about(run: Exported) -> Mapping[str, Any]:
 # Types ---------------------------------------------------------------------------------------------------------------
 
 
-def _table(rows: Sequence[Row], quantities: set[str]) -> pa.Table:
-    """A table of the rows, under the union of their columns.
-
-    Args:
-        rows: by column.
-        quantities: those columns whose names say a unit.
-    """
-    names = dict.fromkeys(name for row in rows for name in row)
-    columns = {name: _column([row.get(name) for row in rows], _unit(name, quantities)) for name in names}
+def _table(table: str, rows: Sequence[Row]) -> pa.Table:
+    """A table of the rows, under the union of their columns; without rows under all that are ours."""
+    names = dict.fromkeys(name for row in rows for name in row) or _OURS[table]
+    columns = {name: _column(table, name, [row.get(name) for row in rows]) for name in names}
     schema = pa.schema([field.with_name(readable(name)) for name, (field, _) in columns.items()])
     return pa.Table.from_arrays([array for _, array in columns.values()], schema=schema)
 
 
-def _unit(name: str, quantities: set[str]) -> str | None:
-    """By the name of the quantity: ``energy_joules``, ``energy_joules.cpu``, ``energy_joules.mean``; not of a count."""
-    quantity, _, part = name.partition(".")
-    return _UNITS.get(quantity.rpartition("_")[2]) if name in quantities and part != "n" else None
-
-
-def _column(values: Sequence[Any], unit: str | None) -> tuple[pa.Field, pa.Array]:
-    kind, as_json = (pa.float64(), False) if unit is not None else _kind(values)
+def _column(table: str, name: str, values: Sequence[Any]) -> tuple[pa.Field, pa.Array]:
+    unit, as_json = None, False
+    if name in _OURS[table]:
+        kind = _OURS[table][name]
+        unit = _unit(name) if kind == _NUMBER else None
+    elif table == "configurations" and not name.startswith("param."):  # a metric's mean, std and n
+        kind = _COUNT if name.endswith(".n") else _NUMBER
+    else:
+        kind, as_json = _kind(values)
     if as_json:
         values = [None if value is None else json.dumps(jsonable(value)) for value in values]
-    elif kind == pa.string():
+    elif kind == _TEXT:
         values = [None if value is None else readable(value) for value in values]
     about = {"unit": unit} if unit is not None else {"encoding": "json"} if as_json else None
     return pa.field("", kind, metadata=about), pa.array(values, kind)
 
 
+def _unit(name: str) -> str | None:
+    """By the name of the quantity: ``energy_joules``, ``energy_joules.cpu``, ``energy_joules.mean``."""
+    return _UNITS.get(name.partition(".")[0].rpartition("_")[2])
+
+
 def _kind(values: Iterable[Any]) -> tuple[pa.DataType, bool]:
-    """The narrowest type that holds all of them as they are, and whether they have to be JSON for that."""
+    """The narrowest type that holds all of them as they are, and whether they have to be JSON for that.
+
+    Where all are missing it is the type of nothing, which goes together with any other run's.
+    """
     kinds = {type(value) for value in values if value is not None}
     numbers = [value for value in values if isinstance(value, int) and not isinstance(value, bool)]
     largest = max(map(abs, numbers), default=0)
+    if not kinds:
+        return pa.null(), False
     if kinds == {bool}:
-        return pa.bool_(), False
+        return _FLAG, False
     if kinds == {int} and largest < 2**63:
-        return pa.int64(), False
+        return _COUNT, False
     if float in kinds and kinds <= {int, float} and largest <= _MOST_IN_A_FLOAT:
-        return pa.float64(), False
-    return pa.string(), not kinds <= {str}
+        return _NUMBER, False
+    return _TEXT, not kinds <= {str}
 
 
 def _written(table: pa.Table) -> bytes:

@@ -20,8 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from energysweep.core.jsontext import jsonable
+from energysweep.core.runfolder import LEDGER
 from energysweep.export.parquet import tables
-from energysweep.ledger.store import LedgerData
+from energysweep.ledger.store import LedgerData, read_ledger
 from energysweep.report.files import configurations_csv, trials_csv
 from tests.export.conftest import Export, exported
 from tests.support import regimes
@@ -119,6 +120,68 @@ def test_a_metric_with_a_unit_s_name_has_none_of_ours() -> None:
     made = tables(exported(data))
     assert unit(made["trials"], "wall_seconds") is None
     assert unit(made["results"], "metric.wall_seconds") is None
+
+
+RUNS = Path(__file__).parents[1] / "ledger" / "old_runs"
+ONE_SEED = replace(example(), trials=[row for row in example().trials if row.trial.endswith("-0")])
+UNTOLD = replace(example(), results=[row._replace(metrics={"accuracy": None}) for row in example().results])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        LedgerData(run={}),
+        ONE_SEED,
+        UNTOLD,
+        replace(example(), energy=(), meters=(), leases=()),
+        regimes.pretraining(),
+        *(read_ledger(RUNS / name / LEDGER) for name in ("hardware", "mixed", "pretraining")),
+    ],
+)
+def test_a_column_of_ours_has_the_same_type_in_every_run(data: LedgerData) -> None:
+    whole, made = tables(exported(example())), tables(exported(data))
+    for name, table in made.items():
+        known = whole[name].schema
+        for field in table.schema:
+            if field.name in known.names and not field.name.startswith(("param.", "metric.", "accuracy")):
+                assert field.equals(known.field(field.name), check_metadata=True)
+        pa.unify_schemas([known, table.schema], promote_options="permissive")
+        assert not any(pa.types.is_string(field.type) for field in table.schema if unit(table, field.name))
+    schemas = [each["configurations"].schema for each in (whole, made)]
+    pa.unify_schemas([pa.schema([field for field in each if not field.name.startswith("param.")]) for each in schemas])
+
+
+def test_all_columns_of_ours_are_there_without_rows() -> None:
+    whole, empty = tables(exported(example())), tables(exported(LedgerData(run={})))
+    for name, table in empty.items():
+        others = {each for each in whole[name].column_names if each.startswith(("param.", "metric.", "accuracy"))}
+        assert set(table.column_names) - {"stage"} == set(whole[name].column_names) - others
+        for field in table.schema:
+            if field.name != "stage":
+                assert field.equals(whole[name].schema.field(field.name), check_metadata=True)
+
+
+def test_what_nobody_told_has_the_type_of_nothing() -> None:
+    made = tables(exported(UNTOLD))
+    assert (
+        made["trials"].schema.field("accuracy").type
+        == made["results"].schema.field("metric.accuracy").type
+        == pa.null()
+    )
+    assert made["configurations"].schema.field("accuracy.mean").type == pa.float64()
+
+
+def test_a_metric_called_like_our_column_is_there_beside_it(export: Export, tmp_path: Path) -> None:
+    data = example()
+    metrics = {"estimated": 3, "iterations": 700}
+    data = replace(data, results=[row._replace(metrics={**row.metrics, **metrics}) for row in data.results])
+    assert export(data, *FORMAT)[0] == 0
+    trials = pq.read_table(tmp_path / "run" / "parquet" / "trials.parquet")
+    assert set(trials["estimated"].to_pylist()) == {False}
+    assert set(trials["metric.estimated"].to_pylist()) == {3}
+    assert set(trials["metric.iterations"].to_pylist()) == {700}
+    assert max(trials["iterations"].to_pylist()) == 10
+    assert "metric.estimated" in trials_csv(exported(data).summary).partition("\n")[0]
 
 
 def test_an_estimate_is_called_one() -> None:

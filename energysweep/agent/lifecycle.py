@@ -209,7 +209,8 @@ def connect(
         bind: what HTTP has to listen on: a driver on another host cannot ask a loopback address.
 
     Raises:
-        AgentUnreachable, LeaseRefused
+        AgentUnreachable: none answers, and none can be started; with the reason.
+        LeaseRefused: the one that is there says no, or is of another version and cannot be replaced.
         InputError: no such meter, or the agent in use has others or listens elsewhere; ENERGYSWEEP_LINGER is no
             number.
     """
@@ -224,7 +225,7 @@ def connect(
         try:
             retire(place)
         except LeaseRefused as error:
-            raise AgentError(f"{version}; it cannot be replaced: {error}") from error
+            raise LeaseRefused(f"{version}; it cannot be replaced: {error}") from error
         except AgentUnreachable:
             pass  # it was about to end anyhow
         return _connect_to_new(hello, meters, port, bind)
@@ -297,7 +298,7 @@ def _spawn_agent(meters: Sequence[str], port: int, bind: str, linger: float) -> 
 
     Raises:
         InputError: no such meter here; with the hint how to get it.
-        AgentError: it did not start; with its reason.
+        AgentUnreachable: it did not start; with its reason.
     """
     command = [sys.executable, "-m", "energysweep", "agent", "--detach", "--socket", str(socket_path())]
     command += ["--port", str(port), "--bind", bind, "--linger", str(linger)]
@@ -306,10 +307,10 @@ def _spawn_agent(meters: Sequence[str], port: int, bind: str, linger: float) -> 
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
     except OSError as error:  # no memory, process or open file is left
-        raise AgentError(f"no agent can be started: {error.strerror or error}") from error
+        raise AgentUnreachable(f"no agent can be started: {error.strerror or error}") from error
     if done.returncode in (0, EXIT_ALREADY_RUNNING):
         return
     said = done.stderr.strip().removeprefix("energysweep: ")
     if done.returncode == 2:
         raise InputError(said)
-    raise AgentError(said or f"the agent ended with exit code {done.returncode}")
+    raise AgentUnreachable(f"no agent can be started: {said or f'it ended with exit code {done.returncode}'}")

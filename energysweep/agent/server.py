@@ -335,7 +335,9 @@ def lock(socket_path: Path) -> IO[bytes]:
             raise AgentError(f"{folder} belongs to another user; set ENERGYSWEEP_SOCKET to a path of your own")
         file = socket_path.with_suffix(".lock").open("ab")
     except OSError as error:
-        raise AgentError(f"{folder}: {error.strerror}") from error
+        raise AgentError(
+            f"the agent's socket cannot be in {folder}: {error.strerror}; set ENERGYSWEEP_SOCKET to a path of your own"
+        ) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -82,7 +82,8 @@ def track(
         then: called with the Measurement of each block when it has ended, also where an error has ended it.
 
     Raises:
-        AgentUnreachable, LeaseRefused: when a block begins, before it does.
+        AgentUnreachable: no agent answers and none can be started, when a block begins, before it does.
+        LeaseRefused: the agent says no, likewise.
         InputError: no such zone or meter; a name, CPUs or GPUs that cannot be (when a block begins); something to
             decorate that has no calls to meter.
     """

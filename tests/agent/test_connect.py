@@ -186,3 +186,15 @@ def test_over_tcp_a_process_has_to_say_which_one_it_is(
     )
     assert "hello needs the process" in done.stdout
     assert server.agent.windows == {}
+
+
+def test_where_no_agent_can_be_started_none_is_reached_and_the_reason_and_the_way_out_are_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ENERGYSWEEP_SOCKET", "/proc/nope/agent.sock")
+    said = (
+        r"no agent can be started: the agent's socket cannot be in /proc/nope: No such file or directory; "
+        "set ENERGYSWEEP_SOCKET to a path of your own"
+    )
+    with pytest.raises(AgentUnreachable, match=said), track("x"):
+        pytest.fail("the block must not run")

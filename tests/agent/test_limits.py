@@ -426,7 +426,7 @@ def test_an_agent_of_another_version_that_nobody_needs_is_replaced(
     old = peer_pid(agent_home / "agent.sock")
     try:
         if is_daemon:
-            with pytest.raises(AgentError, match="speaks protocol 0; it cannot be replaced: it was started as a"):
+            with pytest.raises(LeaseRefused, match="speaks protocol 0; it cannot be replaced: it was started as a"):
                 connect(Hello(run="r"), [trace], port=0)
             return
         client = connect(Hello(run="r"), [trace], port=0)

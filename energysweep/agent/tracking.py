@@ -62,7 +62,7 @@ def track(
     has cost so far, ``energysweep.spent()`` tells. ``@track("preprocess", then=print)`` makes each call of a function a
     block of its own, and gives its Measurement to ``then``. Of an ``async def``, a call lasts from its first step to
     its end, with all that other tasks do meanwhile. A generator is refused: between its steps its caller works, and
-    would be metered with it.
+    would be metered with it. So it is by a block around a ``yield``, which is also what the caller's ``spent()`` tells.
 
     It uses the agent of this host; where none runs, it starts one, which ends some time after the last block.
     Blocks may be nested, and be open in several threads or tasks at once: CPU time of a process cannot be told apart by
@@ -170,7 +170,8 @@ def _cannot_be_decorated(function: Any) -> str | None:
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         return (
             "a generator's caller works between its steps, and would be metered with it: write `with track(...)` inside"
-            " of it, around what it does itself, or around the loop that takes from it"
+            " of it, around what it does between two yields and with no yield in it, or around the loop that takes from"
+            " it"
         )
     if inspect.isclass(function) or not callable(function):
         return "track decorates a function, or a coroutine function"

@@ -82,9 +82,11 @@ def spent() -> Measurement | None:
     """What the innermost metered thing around this call has cost so far: a ``track`` block, or the trial.
 
     That is the innermost block that this thread or asyncio task is in; in none, the trial that this process works for,
-    or that has started it; without one, the block of this process that is open longest. The agent reads its meters at
-    most ten times a second: the number is at most so old. It never goes down, and what a trial's next report says is
-    never below it.
+    or that has started it; without one, the block of this process that is open longest. A block that a generator leaves
+    open at a ``yield`` is around its caller, too, until the generator goes on: so it has to be with a
+    ``contextlib.contextmanager``, and nothing tells other generators from that. The agent reads its meters at most ten
+    times a second: the number is at most so old. It never goes down, and what a trial's next report says is never below
+    it.
 
     Returns:
         Joules, grams of CO2e and where they are from; None where nothing meters, or its agent does not answer.

@@ -25,7 +25,7 @@ from energysweep.agent.guard import GuardedServer, RateLimiter
 from energysweep.agent.lifecycle import connect
 from energysweep.agent.protocol import PROTOCOL, Hello
 from energysweep.agent.server import AgentServer
-from energysweep.core.errors import AgentError, LeaseRefused
+from energysweep.core.errors import LeaseRefused
 from energysweep.core.metrics import SWEEP_FAMILIES
 from tests.agent.test_server import AskRaw, get, has_ended, peer_pid, serve, server, standing, trace, until  # noqa: F401
 from tests.support.fake_clock import FakeClock

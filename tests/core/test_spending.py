@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import socket
@@ -140,6 +141,22 @@ def test_blocks_that_end_in_the_order_of_their_beginning_leave_nothing() -> None
     assert asked() == "second"
     spending.end_block(second)
     assert asked() is None
+
+
+def test_a_block_that_is_open_at_a_yield_is_around_its_caller_until_the_generator_goes_on(trial: Known) -> None:
+    def metered(name: str) -> Iterator[None]:
+        block = begin(name)
+        yield
+        spending.end_block(block)
+
+    with contextlib.contextmanager(metered)("manager"):
+        assert asked() == "manager"
+    assert asked() == "trial"
+    steps = metered("generator")
+    next(steps)
+    assert asked() == "generator"  # as the docstring says: no context variable tells it from the other
+    assert next(steps, None) is None
+    assert asked() == "trial"
 
 
 def test_each_task_sees_its_own_block() -> None:

@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -61,7 +61,9 @@ def track(
     ``with track("preprocess") as measured: ...`` gives the Measurement, which is filled in when the block ends; what it
     has cost so far, ``energysweep.spent()`` tells. ``@track("preprocess", then=print)`` makes each call of a function a
     block of its own, and gives its Measurement to ``then``. Of an ``async def``, a call lasts from its first step to
-    its end, with all that other tasks do meanwhile. A generator is refused: between its steps its caller works, and
+    its end, with all that other tasks do meanwhile; of a function that returns a coroutine, from the call to the
+    coroutine's end. What a function leaves to be done by others (a task, a generator that is not its own) is not in its
+    block. A generator is refused: between its steps its caller works, and
     would be metered with it. So it is by a block around a ``yield``, which is also what the caller's ``spent()`` tells.
 
     It uses the agent of this host; where none runs, it starts one, which ends some time after the last block.
@@ -142,40 +144,86 @@ class Tracking(contextlib.AbstractContextManager[Measurement]):
         """The function, each of whose calls is a block.
 
         Raises:
-            InputError: it has no calls that could be metered.
+            InputError: it has no calls that could be metered; when it is called, that it gives a generator of its own,
+                which a decorator in between has hidden.
         """
+        key = f"track: {one_line(getattr(function, '__qualname__', function))}"
         if problem := _cannot_be_decorated(function):
-            raise InputError(problem, key=f"track: {one_line(getattr(function, '__qualname__', function))}")
+            raise InputError(problem, key=key)
 
-        if inspect.iscoroutinefunction(function):
+        if _is(inspect.iscoroutinefunction, function):
 
             @functools.wraps(function)
             async def call_async(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> Any:
                 with Tracking(self._make, self._then):
-                    return await function(*args, **kwargs)
+                    return await cast("Awaitable[Any]", function(*args, **kwargs))
 
             return cast("Callable[_Arguments, _Result]", call_async)
 
         @functools.wraps(function)
-        def call(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
-            with Tracking(self._make, self._then):
-                return function(*args, **kwargs)
+        def call(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> Any:
+            with contextlib.ExitStack() as open_block:
+                tracking = Tracking(self._make, self._then)
+                open_block.enter_context(tracking)
+                result = function(*args, **kwargs)
+                if inspect.iscoroutine(result):  # another decorator hides that it is a coroutine function
+                    tracking._hand_over()
+                    open_block.pop_all()
+                    return tracking._until_its_end(result)
+                if inspect.isgenerator(result) and result.gi_code is _code(function):
+                    raise InputError(_IS_GENERATOR, key=key)
+                if inspect.isasyncgen(result) and result.ag_code is _code(function):
+                    raise InputError(_IS_GENERATOR, key=key)
+            return result
 
         return call
+
+    def _hand_over(self) -> None:
+        """The open block is no longer around who has opened it."""
+        if self._block is not None:
+            self._block.leave()
+
+    async def _until_its_end(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """What a coroutine gives; the open block, which nobody is in, is around it, and ends with it."""
+        if self._block is not None:
+            self._block.enter()
+        with contextlib.ExitStack() as open_block:
+            open_block.push(self)
+            return await coroutine
+
+
+_IS_GENERATOR = (
+    "a generator's caller works between its steps, and would be metered with it: write `with track(...)` inside of it,"
+    " around what it does between two yields and with no yield in it, or around the loop that takes from it"
+)
 
 
 def _cannot_be_decorated(function: Any) -> str | None:
     if isinstance(function, staticmethod | classmethod):
         return "write track below the line with staticmethod or classmethod, so that it is given the function"
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        return (
-            "a generator's caller works between its steps, and would be metered with it: write `with track(...)` inside"
-            " of it, around what it does between two yields and with no yield in it, or around the loop that takes from"
-            " it"
-        )
+    if _is(inspect.isgeneratorfunction, function) or _is(inspect.isasyncgenfunction, function):
+        return _IS_GENERATOR
     if inspect.isclass(function) or not callable(function):
         return "track decorates a function, or a coroutine function"
     return None
+
+
+def _is(kind: Callable[[Any], bool], function: Any) -> bool:
+    """Whether a function, or what a call of an object calls, is of a kind."""
+    return kind(function) or kind(type(_inner(function)).__call__)
+
+
+def _inner(function: Any) -> Any:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
+
+
+def _code(function: Any) -> Any:
+    """The code of the function that others, which say so (``functools.wraps``), are around; None where it has none."""
+    while (inner := inspect.unwrap(_inner(function))) is not function:
+        function = inner
+    return getattr(function, "__code__", None)
 
 
 class _Block:
@@ -223,7 +271,15 @@ class _Block:
             self._client.close()
             raise
         self._began = time.monotonic()
+        self.enter()
+
+    def enter(self) -> None:
+        """It is around what this thread or task does from now on."""
         self._open = spending.begin_block(self)
+
+    def leave(self) -> None:
+        """It is around nobody, and goes on."""
+        spending.end_block(self._open)
 
     def _opened(self, client: AgentClient) -> Lease:
         request = self._request
@@ -276,7 +332,7 @@ class _Block:
 
     def end(self) -> None:
         """It has ended: fill in what it has cost, or why that is not known, and disconnect. Raises nothing."""
-        spending.end_block(self._open)
+        self.leave()
         measured = self.measured
         measured.duration_seconds = time.monotonic() - self._began
         measured.source = self.source

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import inspect
 import os
 import re
@@ -184,6 +185,73 @@ def test_a_decorated_coroutine_is_metered_until_it_ends(meters: list[str]) -> No
     assert all(each.duration_seconds > 0.4 and each.energy_joules > 0 for each in told)
 
 
+class Asynchronous:
+    """Works as long as a coroutine function of the same words."""
+
+    async def __call__(self) -> str | None:
+        burn(0.2)
+        await asyncio.sleep(0)
+        so_far = spent()
+        return so_far and so_far.name
+
+
+class Steps:
+    """Is a generator when it is called."""
+
+    def __call__(self) -> Iterator[int]:
+        yield 1
+
+
+def through(function: Any) -> Any:
+    """A decorator that does not say what it is around."""
+
+    @functools.wraps(function)
+    def call(*args: Any) -> Any:
+        return function(*args)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    "function", [Asynchronous(), through(Asynchronous().__call__), functools.partial(Asynchronous())]
+)
+def test_a_coroutine_is_metered_until_it_ends_whatever_hides_it(meters: list[str], function: Any) -> None:
+    told: list[Measurement] = []
+    decorated = track("hidden", meters=meters, then=told.append)(function)
+
+    async def twice() -> list[str | None]:
+        first, second = decorated(), decorated()
+        so_far = spent()
+        assert so_far is None or so_far.name == "hidden"  # the one that is open longest: nobody is in it
+        with track("caller", meters=meters):
+            burn(0.2)
+            mine = spent()
+            assert mine is not None
+            assert mine.name == "caller"
+            return [await first, await second]
+
+    assert asyncio.run(twice()) == ["hidden", "hidden"]
+    assert [each.name for each in told] == ["hidden", "hidden"]
+    assert all(each.energy_joules > 0 and each.duration_seconds > 0.2 for each in told)
+    assert spent() is None
+
+
+def test_a_generator_that_a_decorator_hides_is_refused_when_it_is_called(meters: list[str]) -> None:
+    def generate() -> Iterator[int]:
+        yield 1
+
+    async def generate_async() -> AsyncIterator[int]:
+        yield 1
+
+    decorate = track("x", meters=meters)
+    for function in (generate, generate_async):
+        hidden = decorate(through(functools.partial(through(function))))
+        with pytest.raises(InputError, match=r"track: .*: a generator's caller works between its steps"):
+            hidden()
+    assert list(decorate(lambda: iter(generate()))()) == [1]  # somebody else's
+    assert spent() is None
+
+
 def test_what_has_no_calls_to_meter_is_refused() -> None:
     def generate() -> Iterator[int]:
         yield 1
@@ -192,8 +260,8 @@ def test_what_has_no_calls_to_meter_is_refused() -> None:
         yield 1
 
     decorate: Any = track("x")
-    for function in (generate, generate_async):
-        with pytest.raises(InputError, match=r"generate.*: a generator's caller works between .*with no yield in it"):
+    for function in (generate, generate_async, functools.partial(generate), Steps(), functools.partial(Steps())):
+        with pytest.raises(InputError, match=r"track: .*: a generator's caller works between .*with no yield in it"):
             decorate(function)
     make_classmethod: Any = classmethod
     for nothing in (staticmethod(generate), make_classmethod(generate), Measurement, 1):

@@ -141,7 +141,7 @@ def _of_sweep(run: Exported) -> Subject:
     ended = sum(1 for trial in summary.trials if trial.ended_as_planned)
     trainings = f"{count_text(len(summary.trials), 'training')}, of which {ended} ended as planned"
     energy, meters = RunState.of(run.data).in_windows_with_leases()
-    metered = [*meters, *energy]  # both, as a ledger may have lost rows of its meters
+    metered: list[MeterRow | EnergyRow] = [*meters, *energy]  # both, as a ledger may have lost rows of its meters
     uncertain = [
         uncertainty(*kind).relative for kind in {(row.source, row.component) for row in metered if row.joules > 0}
     ]

@@ -14,6 +14,7 @@ from energysweep.analysis.trials import grouped, varying
 from energysweep.core.carbon import Intensity
 from energysweep.core.naming import exact_text, trial_text
 from energysweep.core.objective import Objective
+from energysweep.core.records import EnergyRow, MeterRow
 from energysweep.core.text import TIMES, count_text, energy_text, number_text, or_more_text
 from energysweep.ledger.balance import joules_of, meter, parts, total, totals
 from energysweep.ledger.budget import STOPPED, Budget
@@ -130,7 +131,8 @@ def _nodes_left_open(run: Mapping[str, Any], state: RunState, *, heard: bool) ->
 
 
 def _unmeasured_gpus(state: RunState) -> tuple[tuple[str, str, int], ...]:
-    measured = {(row.host, row.window, row.device) for row in (*state.meters.values(), *state.energy())}
+    rows: list[MeterRow | EnergyRow] = [*state.meters.values(), *state.energy()]  # rows of meters may be lost
+    measured = {(row.host, row.window, row.device) for row in rows}
     trials: dict[tuple[str, str], set[str]] = {}
     for lease in state.leases.values():
         for name in json.loads(lease.gpus):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import FrameType
 from typing import Any, Unpack
 
 from transformers import TrainerCallback
@@ -25,7 +26,8 @@ class EnergyCallback(TrainerCallback, ExportableState):
     ``eval_strategy="no"``, at each log of the loss (at the end of the training if nothing was reported until then); the
     log then has the numbers of that very result.
 
-    Elsewhere they are those of a ``track`` block around the training, with the process's children.
+    Elsewhere they are those of a ``track`` block around the training, with the process's children. Where an error ends
+    the training, the block ends within some seconds: the Trainer tells its callbacks of no error.
     A training that resumes from a checkpoint goes on from the numbers in there; a trial's include all its attempts.
     Where several processes train, rank 0 logs, and reports, alone.
 
@@ -54,6 +56,8 @@ class EnergyCallback(TrainerCallback, ExportableState):
         self._newest, self._has_reported = {}, False
         if state.is_world_process_zero:
             self._energy.begin(_gpus(args), args.world_size, _before(state) if state.global_step else {})
+            if (call := self._training()) is not None:
+                self._energy.end_with(call)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Something is logged: ``logs`` goes on to the other callbacks, a copy of it is in ``log_history`` already."""
@@ -94,6 +98,17 @@ class EnergyCallback(TrainerCallback, ExportableState):
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps: the numbers of the last log."""
         return {"args": self._arguments, "attributes": {"resumed": dict(self._energy.latest)}}
+
+    def _training(self) -> FrameType | None:
+        """The Trainer's ``train``, which calls this: an error that leaves it is told to no callback."""
+        frame: FrameType | None = sys._getframe(1)  # noqa: SLF001
+        while frame is not None:
+            if frame.f_code.co_name == "train":
+                handler = getattr(frame.f_locals.get("self"), "callback_handler", None)
+                if isinstance(handler, CallbackHandler) and self in handler.callbacks:
+                    return frame
+            frame = frame.f_back
+        return None
 
     def _go_first(self) -> None:
         """Be called before those who pass the logs on: Trainer puts the callbacks of ``report_to`` before the user's.

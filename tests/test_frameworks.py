@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import pickle
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,35 @@ def test_outside_of_a_trial_the_log_and_its_loggers_have_a_block_s_energy_which_
     trainer.train()
     assert callback._energy._before == {}  # another training, of the same callback
     assert trainer.state.log_history[-1]["energy_joules"] == callback._energy.latest["energy_joules"]
+
+
+def test_an_error_that_ends_a_training_ends_its_block(meters: list[str], tmp_path: Path) -> None:  # noqa: F811
+    from transformers import TrainerCallback
+
+    class Fails(TrainerCallback):
+        def on_epoch_end(self, *args: Any, **kwargs: Any) -> None:
+            within = energysweep.spent()
+            assert within is not None
+            assert within.name == "training"
+            raise ZeroDivisionError
+
+    callback = hugging_face(meters=meters)
+    trainer = make_trainer(callback, tmp_path)
+    trainer.add_callback(Fails())
+    with pytest.raises(ZeroDivisionError):
+        trainer.train()
+    end_watches()
+    assert energysweep.spent() is None
+    trainer.pop_callback(Fails)
+    trainer.train()
+    assert trainer.state.log_history[-1]["energy_joules"] > 0
+
+
+def end_watches() -> None:
+    """Wait until nobody looks after a training any more."""
+    for thread in threading.enumerate():
+        if thread.name == "energysweep-training":
+            thread.join()
 
 
 def test_the_processes_beside_the_first_log_and_report_nothing(trial: Trial, tmp_path: Path) -> None:  # noqa: F811

@@ -5,7 +5,11 @@ from __future__ import annotations
 import inspect
 import logging
 import math
+import sys
+import threading
+import time
 from collections.abc import Mapping, Sequence
+from types import CodeType, FrameType
 from typing import Any, Final
 
 from energysweep.agent.tracking import BlockOptions, Tracking, track
@@ -16,7 +20,12 @@ from energysweep.core.objective import number
 _ADDED_UP: Final = ("energy_joules", "active_energy_joules", "emissions_grams")
 _LOGGED: Final = (*_ADDED_UP, "power_watts")
 
+_LOOKS_EVERY_SECONDS: Final = 1.0
+_ENOUGH_MISSED: Final = 2
+
 log = logging.getLogger(__name__)
+
+_ending = threading.Lock()  # of all: a callback, which is sent to other processes, can have none of its own
 
 
 class TrainingEnergy:
@@ -72,11 +81,35 @@ class TrainingEnergy:
                 "of %d processes that train, energy is that of this one and of those that it has started", processes
             )
 
+    def end_with(self, call: FrameType) -> None:
+        """End also when a call that this thread is in is over: an error may leave it, of which no callback is told.
+
+        It is looked for once a second, by a thread: nothing else tells.
+        """
+        if (block := self._block) is not None:
+            # Its address and code, not the frame: that would keep all that the training had in memory.
+            of = (threading.get_ident(), id(call), call.f_code)
+            threading.Thread(
+                target=self._end_after, args=(block, *of), name="energysweep-training", daemon=True
+            ).start()
+
+    def _end_after(self, block: Tracking, thread: int, address: int, code: CodeType) -> None:
+        missed = 0  # a generator that goes back to its caller just now cuts a stack short: once is not enough
+        while missed < _ENOUGH_MISSED and self._block is block:
+            time.sleep(_LOOKS_EVERY_SECONDS)
+            missed = 0 if _is_in(thread, address, code) else missed + 1
+        self._end(block)
+
     def end(self) -> None:
         """Training has ended, or was broken off."""
-        if self._block is not None:
-            block, self._block = self._block, None
-            block.__exit__(None, None, None)
+        self._end(self._block)
+
+    def _end(self, block: Tracking | None) -> None:
+        with _ending:
+            if block is None or self._block is not block:
+                return
+            self._block = None
+        block.__exit__(None, None, None)
 
     def logged(self) -> dict[str, float]:
         """What it has cost so far, by the names of a trial's results, as far as it is known.
@@ -117,3 +150,13 @@ class TrainingEnergy:
         told = {name: value for name in _LOGGED if (value := numbers.get(name)) is not None and not math.isnan(value)}
         self.latest |= {name: value for name, value in told.items() if name in _ADDED_UP}
         return told
+
+
+def _is_in(thread: int, address: int, code: CodeType) -> bool:
+    """Whether a thread is in a call, which it was in before."""
+    frame = sys._current_frames().get(thread)  # noqa: SLF001
+    while frame is not None:
+        if id(frame) == address and frame.f_code is code:
+            return True
+        frame = frame.f_back
+    return False

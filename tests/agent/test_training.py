@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -117,6 +119,38 @@ def test_outside_of_a_trial_a_block_meters_the_training_and_a_resumed_one_goes_o
     assert resumed["energy_joules"] > first.latest["energy_joules"]
     assert resumed["power_watts"] <= 100.0 + 1e-6
     assert 0 < anew["active_energy_joules"] == anew["energy_joules"]
+
+
+def test_a_training_ends_with_the_call_that_it_is_in(meters: list[str]) -> None:  # noqa: F811 - the fixture
+    energy = TrainingEnergy(True, {"meters": meters})
+    seen: list[threading.Thread] = []
+
+    def train() -> None:
+        energy.begin([], 1, {})
+        before = set(threading.enumerate())
+        energy.end_with(sys._getframe())
+        seen.extend(set(threading.enumerate()) - before)
+        deeper(energy)
+        raise ZeroDivisionError
+
+    def deeper(energy: TrainingEnergy) -> None:
+        burn(0.3)
+        seen[-1].join(3.0)  # it looks more than once meanwhile
+        assert seen[-1].is_alive()
+        assert energy.logged()
+
+    with pytest.raises(ZeroDivisionError):
+        train()
+    seen[-1].join()
+    assert energy.logged() == {}
+    assert spending.spent() is None
+    with pytest.raises(ZeroDivisionError):
+        train()
+    energy.begin([], 1, {})  # at once: this one is not the other's to end
+    seen[-1].join()
+    burn(0.2)
+    assert energy.logged()
+    energy.end()
 
 
 def test_a_training_whose_metering_fails_goes_on_and_says_so(

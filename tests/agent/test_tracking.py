@@ -192,7 +192,7 @@ class Asynchronous:
         burn(0.2)
         await asyncio.sleep(0)
         so_far = spent()
-        return so_far and so_far.name
+        return None if so_far is None else so_far.name
 
 
 class Steps:

@@ -34,29 +34,29 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--of",
         choices=("sweep", "trial"),
-        help="boamps, model-card: the file is of the whole sweep, or of one training.",
+        help="The file is of the whole sweep, or of one training (boamps, model-card).",
     )
     parser.add_argument(
         "--trial",
         metavar="TRIAL",
-        help="boamps, model-card: it is of this trial, or the mean of this configuration's, named as reports have it;"
-        " of the configuration that the report recommends by default.",
+        help="The file is of this trial, or of the mean of this configuration's, named as reports have it; of the"
+        " configuration that the report recommends by default (boamps, model-card).",
     )
     parser.add_argument(
-        "--training-type", metavar="TEXT", help="model-card: what the training is, such as pre-training or fine-tuning."
+        "--training-type", metavar="TEXT", help="What the training is, such as fine-tuning, is told (model-card)."
     )
     parser.add_argument(
         "--embodied-grams",
         metavar="G",
         type=grams,
-        help="sci: G grams of CO2e are M, the hardware's embodied emissions for the time and share that the sweep had.",
+        help="G grams of CO2e are M, the hardware's embodied emissions for the sweep's time and share (sci).",
     )
     parser.add_argument(
         "--set",
         metavar="KEY=VALUE",
         action="append",
-        help="mlflow, wandb, tensorboard: the key KEY of the run's sweep gets VALUE, such as"
-        " trackers.wandb.mode=offline. The option may be given several times.",
+        help="The key KEY of the run's sweep gets VALUE, such as trackers.wandb.mode=offline (mlflow, wandb,"
+        " tensorboard). The option may be given several times.",
     )
 
 

@@ -23,8 +23,29 @@ function draw(place, plot) {
   for (const trace of traces) {
     if (trace.meta === "labelled") trace.text = trace.customdata.map((number) => number === null ? null : trials.trials[number].label);
   }
-  if (printing) layout.width = place.closest(".wide") ? 670 : 320;  // of a sheet of A4, which no script can ask for
+  fit(layout, place);
   Plotly.react(place, traces, layout, config);
+}
+const SHEET = {wide: {width: 670, height: 880}, half: {width: 320, height: 740}};  // of A4, which no script can ask for
+const NARROW = 420, TITLE = /(.{1,26})(?: |$)/g;
+function fit(layout, place) {
+  let width = place.clientWidth, scale = 1;
+  if (printing) {  // a chart that is higher than a sheet becomes smaller as a whole: no sheet ends within it
+    const sheet = place.closest(".wide") ? SHEET.wide : SHEET.half;
+    scale = Math.min(1, sheet.height / layout.height);
+    layout.width = width = sheet.width / scale;
+  }
+  place.style.zoom = scale;
+  if (width >= NARROW) return;
+  let more = 0;  // lines
+  for (const [name, axis] of Object.entries(layout)) {
+    const text = /^xaxis/.test(name) && axis.title?.text;
+    if (!text || text.includes("<br>")) continue;
+    axis.title.text = text.replace(TITLE, "$1<br>").replace(/<br>$/, "");
+    more = Math.max(more, axis.title.text.split("<br>").length - 1);
+  }
+  layout.height += 16 * more;
+  layout.margin.b += 16 * more;
 }
 const waiting = new Map();  // places of charts that are not drawn yet
 const drawn = new Map();

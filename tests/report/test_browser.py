@@ -124,6 +124,33 @@ def test_a_printed_page_is_of_several_sheets_of_a4(page: Page, reports: dict[str
     assert printed.count(b"/MediaBox") > 2
 
 
+def test_on_paper_heads_can_repeat_charts_fit_a_sheet_and_their_titles_the_chart(
+    page: Page, reports: dict[str, Path]
+) -> None:
+    boxes = "[...document.querySelectorAll('.chart')].map(each => each.getBoundingClientRect().height)"
+    page.open(reports["large"])
+    page.value(SCROLLED)
+    before = page.value(boxes)
+    assert max(before) > 1000  # 20 bars, each with a label of several lines
+    page.ask("Emulation.setEmulatedMedia", media="print")
+    page.value("dispatchEvent(new Event('beforeprint'))")
+    assert max(page.value(boxes)) <= 881
+    heads = "[...document.querySelectorAll('#configurations thead th')]"
+    assert page.value(f"{heads}.every(each => getComputedStyle(each).position === 'static')")
+    assert page.value(f"{heads}.every(each => getComputedStyle(each.firstChild).display === 'contents')")
+    outside = page.value(
+        "[...document.querySelectorAll('.chart .xtitle')].filter(each => { const box = each.getBoundingClientRect(),"
+        " chart = each.closest('.chart').getBoundingClientRect();"
+        " return box.left < chart.left - 1 || box.right > chart.right + 1 || box.bottom > chart.bottom + 1; })"
+        ".map(each => each.textContent)"
+    )
+    assert outside == []
+    page.ask("Emulation.setEmulatedMedia", media="")
+    page.value("dispatchEvent(new Event('afterprint'))")
+    page.settle()
+    assert page.value(boxes) == before
+
+
 def test_a_table_is_sorted_and_filtered_by_mouse_and_by_keyboard(page: Page, reports: dict[str, Path]) -> None:
     first = "document.querySelector('#configurations tbody tr:not([hidden])').cells[0].innerText"
     page.open(reports["usual"])

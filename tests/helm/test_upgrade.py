@@ -132,7 +132,10 @@ UPGRADES: list[tuple[Path, str, tuple[str, ...], set[str]]] = [
         TEAM,
         "own-grafana",
         ("rules.labels.release=other",),
-        {f"PrometheusRule/power-{name}: metadata.labels.release" for name in ("alerts", "limits", "recording")},
+        {
+            f"PrometheusRule/power-{name}: metadata.labels.release"
+            for name in ("account", "alerts", "limits", "recording")
+        },
     ),
     (
         TEAM,

@@ -226,6 +226,7 @@ def test_the_command_tells_one_json_object_or_sentences(tmp_path: Path, capsys: 
     assert told["ratio"] == pytest.approx(76 / 212)
     documented = "scheduler energy_joules low high grid_joules ratio chosen regret simple_regret trials pauses stopped"
     documented += " left_out startup_joules resume_joules estimated budget_joules stopped_by_budget open order"
+    documented += " schema_version of metric mode target"
     assert set(told) == set(documented.split())
     assert (told["budget_joules"], told["stopped_by_budget"], told["open"]) == (None, False, 0)
     assert 50 < told["low"] <= 76 < told["high"] < 212

@@ -52,6 +52,7 @@ def read_extract(path: Path) -> Summary:
     """The run again, with everything worked out that its report shows."""
     said: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     metrics = said.pop("stage_metrics")
+    said.setdefault("sources", sorted({meter["source"] for meter in said["meters"]}))  # older ones name meters alone
     nothing = {"configurations": (), "extent": _NO_EXTENT, "headline": _NO_HEADLINE, "stages": ()}
     bare = _SUMMARY.validate_python({**said, **nothing})
     bare = replace(bare, trials=tuple(_named(trial, bare.varying) for trial in bare.trials))

@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from scipy import stats
-
 from energysweep.analysis.trials import grouped, value_order
 from energysweep.core.naming import exact_text
 
@@ -65,6 +63,8 @@ def _of(name: str, points: Sequence[tuple[Any, float]]) -> Importance | None:
     free = len(points) - len(groups)
     if free < 1:
         return None
+    from scipy import stats  # noqa: PLC0415  # only where there is enough to test: SciPy loads slowly
+
     tested = stats.kruskal(*groups)
     share = (float(tested.statistic) - len(groups) + 1) / free
     return Importance(name, min(1.0, max(0.0, share)), float(tested.pvalue), len(points))

@@ -29,11 +29,13 @@ from ray.job_config import JobConfig
 from energysweep.accounting.processes import Root, read_process, scan
 from energysweep.core.errors import InputError, one_line
 
-# Ray's own settings are for a machine that has nothing else to do. They are read by the processes that it starts.
-PATIENT = {
+# Ray's own settings are for a machine that has nothing else to do. These are read by the processes that it starts.
+SETTINGS = {
     "RAY_raylet_start_wait_time_s": "5",  # of each look at the raylet: between them it is seen whether it lives
     "RAY_gcs_server_port_wait_time_s": "60",
     "RAY_worker_register_timeout_seconds": "240",
+    # No worker for each CPU before there is a job: a trial needs one with a workload's path, and takes none of these.
+    "RAY_prestart_worker_first_driver": "0",
 }
 _PROC = Path("/proc")
 _START_SECONDS = 180.0

@@ -63,7 +63,7 @@ def connected(
         _check_answers(address, named_by)
     else:
         settings["RAY_AUTH_MODE"] = "disabled"  # loopback only; otherwise Ray may write a token into HOME
-        settings |= ray_process.PATIENT
+        settings |= ray_process.SETTINGS
     try:
         with _environment_variables(settings):
             process = ray_process.start(address, named_by, environment, say, folders)

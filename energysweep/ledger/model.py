@@ -269,8 +269,7 @@ class Summary:
     @property
     def estimated(self) -> bool:
         """Whether any of its energy is an estimate."""
-        # An extract of a study from before ``sources`` has the meters alone.
-        return any(map(is_model, self.sources)) or any(meter.estimated for meter in self.meters)
+        return any(map(is_model, self.sources))
 
     def to_dict(self) -> dict[str, Any]:
         """summary.json. Numbers are not rounded; what is missing, and what is no finite number, is null."""

@@ -13,13 +13,15 @@ workload gets the place of the checkpoint.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray.tune.result import STDERR_FILE, STDOUT_FILE, TRIAL_INFO
 
 from energysweep.core.naming import configuration_text
 from energysweep.core.objective import scalar
-from energysweep.sweepfile import Point, origin, with_origin
+
+if TYPE_CHECKING:
+    from energysweep.sweepfile import Point
 
 KEY = "_energysweep"
 
@@ -37,6 +39,9 @@ def wrap(point: Point, is_command: bool, stage: str = "", checkpoints: Checkpoin
         stage: the stage that it belongs to.
         checkpoints: what the stages before have left.
     """
+    # A worker of a trial unwraps only: a fifth of its imports would be the sweep file's checks.
+    from energysweep.sweepfile import origin, with_origin  # noqa: PLC0415
+
     also = {"seed": point.seed or 0, "hardware": point.hardware} if is_command else {}
     key = (origin(point.parameters) or "", point.hardware, point.seed)
     found = (checkpoints or {}).get(key)

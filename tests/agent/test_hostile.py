@@ -195,6 +195,7 @@ REQUESTS_OF_CLIENTS: list[dict[str, str]] = [
     {"op": '"phase"', "lease": '"l"', "in_startup": "true"},
     {"op": '"elsewhere"', "lease": '"l"'},
     {"op": '"report"', "lease": '"l"', "results": '{"loss":1}'},
+    {"op": '"ask"', "lease": '"l"'},
     {"op": '"close"', "lease": '"l"'},
     {"op": '"close_trial"', "trial": '"trial"', "is_over": "true"},
     {"op": '"agents"', "agents": '{"10.0.0.1:9770":"n"}'},
@@ -338,7 +339,7 @@ def test_hostile_lines_are_answered_and_change_nothing_for_others(agent: RealAge
 
         shown = agent.check()
         runs = set(re.findall(r'sweep="((?:[^"\\]|\\.)*)"', shown))
-        assert runs <= {"honest", "evil"}
+        assert runs <= {"", "honest", "evil"}  # of the account, what no sweep has spent
         assert 'energysweep_trial_result{sweep="honest",trial="trial"' in shown
 
         # What has been said is in no state that could spoil the next agent.

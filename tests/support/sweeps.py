@@ -22,8 +22,10 @@ from energysweep.ledger.store import Ledger, LedgerData
 from energysweep.sweepfile import load_spec
 from tests.conftest import home_of_an_agent
 
-# For `ray start`: Ray itself gives a raylet 30 s to register, and gives up on a busy machine.
+# For `ray start`: Ray itself gives a raylet 30 s to register, and gives up on a busy machine. And it
+# starts a worker for each CPU that no trial takes: a trial needs one with its workload's path.
 PATIENT = {
+    "RAY_prestart_worker_first_driver": "0",
     "RAY_raylet_start_wait_time_s": "600",
     "RAY_gcs_server_port_wait_time_s": "600",
     "RAY_worker_register_timeout_seconds": "600",

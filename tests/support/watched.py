@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -85,7 +86,7 @@ def rules(folder: Path) -> list[Path]:
     copies = []
     for path in sorted(RULES.glob("*.yml")):
         copies.append(folder / path.name)
-        copies[-1].write_text(path.read_text(encoding="utf-8").replace("    interval: 1m\n", ""))
+        copies[-1].write_text(re.sub("    interval: 1[mh]\n", "", path.read_text(encoding="utf-8")))
     return copies
 
 

@@ -1,11 +1,13 @@
-"""Whatever a sweep's file holds, it is answered within two seconds of CPU: a sweep, or lines that say what is wrong."""
+"""Whatever a sweep's file holds, it is answered soon: a sweep, or lines that say what is wrong.
+
+Soon is a few times what the largest good file takes: two seconds of CPU where that one takes half a second.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import io
-import math
 import os
 import random
 import re
@@ -23,7 +25,8 @@ from energysweep.sweepfile import load_spec
 from energysweep.sweepfile.load import MAX_BYTES
 from tests.support.broken_specs import BROKEN, GOOD, WORK
 
-SECONDS_OF_CPU = 2.0
+MOST_TIMES = 5.0  # the CPU time of the largest good file
+MUTATED = 4_000
 HEAD = "name: a\nworkload: work.py:train\nobjective: {metric: s, mode: max}\n"
 FULL = (
     HEAD.replace("objective: {metric: s, mode: max}\n", "")
@@ -412,18 +415,42 @@ def validated(path: Path, options: Sequence[str]) -> str:
     return err.removeprefix("energysweep: ").removesuffix("\n")
 
 
-def timed(answer: Callable[[], str]) -> tuple[str, float]:
-    """What a file is answered, and the CPU seconds. On a core that others share a second may do less than at another
-    time: an answer that took too long is timed once more.
+def cpu_seconds(answer: Callable[[], str]) -> tuple[str, float]:
+    """What a file is answered, and what that takes."""
+    began = time.process_time()
+    words = answer()
+    return words, time.process_time() - began
+
+
+class Watch:
+    """Compares what files take with what the largest good one takes, in the same minute on the same machine.
+
+    Args:
+        folder: where a file of that size may be.
     """
-    took = math.inf
-    for _ in range(2):
-        began = time.process_time()
-        words = answer()
-        took = min(took, time.process_time() - began)
-        if took < SECONDS_OF_CPU:
-            break
-    return words, took
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder.parent / "large.yaml"
+        self._path.write_text(filled("parameters: {x: {grid: [" + ",".join(map(str, range(19_900))) + "]}}"))
+        self._large = self._of_the_largest()
+        self.slowest: tuple[float, object] = (0.0, "")
+
+    def _of_the_largest(self) -> float:
+        words, took = cpu_seconds(functools.partial(by_hand, self._path))
+        assert words == ""
+        return took
+
+    def ask(self, case: object, answer: Callable[[], str]) -> str:
+        """What a file is answered. On a core that others share a second may do less than at another time: an answer
+        that took too long is timed once more, and so is the largest.
+        """
+        words, took = cpu_seconds(answer)
+        if took > MOST_TIMES * self._large:
+            self._large = max(self._large, self._of_the_largest())
+            took = min(took, cpu_seconds(answer)[1])
+        self.slowest = max(self.slowest, (took / self._large, case), key=lambda each: each[0])
+        assert took <= MOST_TIMES * self._large, (case, took, self._large)
+        return words
 
 
 def check_words(words: str, file: Path, case: object) -> None:
@@ -442,54 +469,49 @@ def snapshot(folder: Path) -> set[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_hand_made_files_are_answered_in_two_seconds_of_cpu(folder: Path) -> None:
+def test_hand_made_files_are_answered_as_soon_as_large_ones(folder: Path) -> None:
     cases = list(hand_made())
     assert len(cases) >= 300
-    before, slowest = snapshot(folder.parent), (0.0, "")
+    watch, before = Watch(folder), snapshot(folder.parent)
     for name, content in cases:
         path = folder / "sweep.yaml"
         path.write_bytes(content)
-        words, took = timed(functools.partial(by_hand, path))
-        slowest = max(slowest, (took, name))
-        check_words(words, path, name)
-        assert took < SECONDS_OF_CPU, (name, took)
+        check_words(watch.ask(name, functools.partial(by_hand, path)), path, name)
         path.unlink()
     assert snapshot(folder.parent) == before
-    say(f"{len(cases)} files, the slowest: {slowest[1]}, {slowest[0]:.2f} s of CPU")
+    say(f"{len(cases)} files, the slowest: {watch.slowest[1]}, {watch.slowest[0]:.2f} times the largest good one")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_mutated_files_are_answered(folder: Path, chance: random.Random) -> None:
     texts = [GOOD, FULL, COMMAND, *(case.content for case in BROKEN if isinstance(case.content, str))]
-    before, slowest, content_with = snapshot(folder.parent), 0.0, 0
-    for number in range(10_000):
+    watch, content_with = Watch(folder), 0
+    before = snapshot(folder.parent)
+    for number in range(MUTATED):
         path = folder / "sweep.yaml"
         content = mutated(chance, texts)
         path.write_bytes(content)
         options = [chance.choice(OPTIONS)] if number % 10 == 0 else []
         answer = validated if number % 20 == 1 and b"workload: work" in content else by_hand
-        words, took = timed(functools.partial(answer, path, options))
-        slowest = max(slowest, took)
+        case = (number, content, options)
+        words = watch.ask(case, functools.partial(answer, path, options))
         content_with += not words
-        check_words(words, path, (number, content, options))
-        assert took < SECONDS_OF_CPU, (number, content)
+        check_words(words, path, case)
         path.unlink()
     assert snapshot(folder.parent) == before
-    assert 1000 < content_with < 9000  # neither all wrong nor all right
-    say(f"the slowest took {slowest:.2f} s of CPU; {content_with} were sweeps")
+    assert MUTATED / 10 < content_with < MUTATED * 0.9  # neither all wrong nor all right
+    say(f"the slowest took {watch.slowest[0]:.2f} times the largest good one; {content_with} were sweeps")
 
 
 def test_options_are_answered_as_files_are(folder: Path) -> None:
-    path = folder / "sweep.yaml"
+    path, watch = folder / "sweep.yaml", Watch(folder)
     path.write_text(FULL)
     for option in [
         *OPTIONS,
         *(f"{key}={snippet}" for key in ("name", "parameters.x", "tags.0") for snippet in SNIPPETS),
     ]:
-        words, took = timed(functools.partial(by_hand, path, [option]))
-        check_words(words, path, option[:200])
-        assert took < SECONDS_OF_CPU, option[:200]
+        check_words(watch.ask(option[:200], functools.partial(by_hand, path, [option])), path, option[:200])
 
 
 def test_what_is_no_plain_file_is_told_and_nobody_waits_for_it(folder: Path) -> None:

@@ -19,9 +19,6 @@ from energysweep.accounting.processes import Root
 from energysweep.driver.ray_process import _children, _raylet_has_ended
 from tests.driver.test_ray_lost import own
 from tests.driver.test_resume import wait_for
-from tests.support.sweeps import UNTIL
-
-BUSY = int(os.environ.get("ENERGYSWEEP_BUSY", "8"))  # processes that take all the time they can get; 30: the long form
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("default"), pytest.mark.timeout(1800)]
 
@@ -110,25 +107,6 @@ def test_a_raylet_that_needs_longer_than_rays_own_30_seconds_is_waited_for(sweep
     assert sweep.ended() == 0, sweep.err
     assert sweep.err.count(waiting) >= 3
     assert "trying once more" not in sweep.err
-
-
-def test_a_sweep_starts_beside_busy_processes_or_says_one_line(sweep_folder: Path) -> None:
-    (sweep_folder / "work.py").write_text(UNTIL)  # one trial, which works until it is stopped
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(BUSY)]
-    try:
-        sweep = Driver(sweep_folder, "--set", f"parameters={{file: {sweep_folder}/enough}}")
-        wait_for(lambda: "metrics: " in sweep.err or sweep.process.poll() is not None, 1600)
-    finally:
-        for process in busy:
-            process.kill()
-        for process in busy:
-            process.wait()
-    if sweep.process.poll() is None:  # it has started
-        sweep.process.send_signal(signal.SIGINT)
-        assert sweep.ended() == 130, sweep.err
-    else:
-        refused(sweep_folder, sweep)
-    assert "Traceback" not in sweep.err
 
 
 def test_a_second_ray_of_this_process_leaves_the_children_of_the_first_one_alone(sweep_folder: Path) -> None:

@@ -176,13 +176,13 @@ def _raylets(hosts: Hosts, name: str) -> bool:
 def test_ray_submit_runs_the_quickstart_and_its_report_comes_back(cluster: Hosts, project: Path) -> None:
     storage = f"--set storage={cluster.shared}/tune"
     sweep = f"submit deploy/ray/local.yaml deploy/ray/sweep.py sweeps/quickstart.yaml --run-id it {storage}"
-    ray(cluster, project, f"{sweep} {QUICK} {all_of_a_host(cluster)}")
+    ray(cluster, project, f"{sweep} {SHORT} {all_of_a_host(cluster)}")
     ray(cluster, project, "rsync-down deploy/ray/local.yaml '~/energysweep-results/' results/")
     assert f"/{2 * cpus(cluster)}.0 CPU" in ray(cluster, project, "exec deploy/ray/local.yaml 'ray status'")
 
     back = project / "results" / "it"
     data = read(back)
-    assert [trial.status for trial in data.trials] == ["completed"] * 9
+    assert [trial.status for trial in data.trials] == ["completed"] * 2
     assert {lease.node for lease in data.leases} <= {"head", "worker"}
     assert balanced(data)
     assert "<html" in (back / "report.html").read_text(encoding="utf-8")
@@ -224,21 +224,12 @@ def test_energysweep_submit_and_ray_job_submit_work_there_too(cluster: Hosts, pr
     data = read(project / "back" / "job")
     assert [trial.status for trial in data.trials] == ["completed", "completed"]
 
-    run = f"ray job submit {address} --working-dir sweeps -- python -m energysweep run quickstart.yaml"
-    done = submitted(f"{run} --output /tmp/results --run-id it {sets}")
-    assert done.returncode == 0, done.stdout + done.stderr
-    data = read(cluster.folder / "head/tmp/results/it")
-    assert [trial.status for trial in data.trials] == ["completed", "completed"]
-    assert all(trial.energy_joules > 0 for trial in summarise(data).trials)
     # A job knows its cluster from RAY_ADDRESS: the agents of both hosts answer its driver.
-    failing = run.replace("quickstart", "failing")
-    done = submitted(f"{failing} --output /tmp/results --run-id failing {on_both_hosts(cluster, 'jobs')}")
+    run = f"ray job submit {address} --working-dir sweeps -- python -m energysweep run failing.yaml"
+    done = submitted(f"{run} --output /tmp/results --run-id failing {on_both_hosts(cluster, 'jobs')}")
     assert done.returncode == 1
     assert "this gain is too much" in done.stdout + done.stderr
     failed_on_both_hosts(cluster.folder / "head/tmp/results/failing")
-    done = submitted(f"{run} --output /tmp/results --set objective.mode=most")
-    assert done.returncode == 1
-    assert "objective.mode" in done.stdout + done.stderr
     client.run(f"kill {tunnel_pid}")
 
 

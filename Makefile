@@ -9,7 +9,7 @@ INSTALL := $(BIN)/pip install --disable-pip-version-check --constraint constrain
 # A thousand processes of the tests, and those of Ray, would each compile all that they import.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run study test test-slow test-containers lint format bench study-docs docs charts constraints clean
+.PHONY: run study test test-slow test-variants test-containers lint format bench study-docs docs charts constraints clean
 
 run: $(INSTALLED)  ## run the quickstart sweep and write its report
 	$(BIN)/energysweep run sweeps/quickstart.yaml
@@ -39,7 +39,11 @@ test: $(INSTALLED)  ## run all tests; what needs a missing program is skipped, w
 	$(PYTEST) --numprocesses=$(TEST_PROCESSES)
 
 test-slow: $(INSTALLED)  ## the tests that make test leaves out (two raylets, lost hosts, ...), and many more examples for properties
-	$(PYTEST) --numprocesses=$(SLOW_PROCESSES) -m '(slow or hypothesis) and not containers' --hypothesis-profile=many
+	$(PYTEST) --numprocesses=$(SLOW_PROCESSES) -m '(slow or hypothesis) and not variant and not containers' \
+		--hypothesis-profile=many
+
+test-variants: $(INSTALLED)  ## what takes the way of a slow test with another setting: before a release, and where it fails
+	$(PYTEST) --numprocesses=$(SLOW_PROCESSES) -m variant
 
 test-containers: $(INSTALLED)  ## the images and the cluster of deploy/compose.yaml, in the Docker of DOCKER_HOST; needs root
 	$(BIN)/python -m pytest tests/containers -m containers

@@ -302,7 +302,7 @@ def test_every_configuration_runs_on_each_profile_where_its_resources_and_labels
     )
 
 
-@pytest.mark.parametrize("named_by", ["--address", "RAY_ADDRESS"])
+@pytest.mark.parametrize("named_by", ["--address", pytest.param("RAY_ADDRESS", marks=pytest.mark.variant)])
 def test_a_cluster_s_other_nodes_are_asked_at_their_own_addresses(
     apart: Cluster, sweep_folder: Path, named_by: str
 ) -> None:
@@ -477,6 +477,7 @@ def test_a_trial_on_a_lost_host_goes_on_elsewhere_and_keeps_its_joules(apart: Cl
     assert balanced(data)
 
 
+@pytest.mark.variant
 def test_a_worker_that_is_killed_keeps_its_joules(cluster: Cluster, sweep_folder: Path) -> None:
     (sweep_folder / "work.py").write_text(UNTIL)
     folder = sweep_folder / "results" / "killed"

@@ -133,7 +133,7 @@ def test_trials_pause_and_go_on_where_they_were_and_only_winners_are_repeated(ra
 PROGRAM_SWEEP = ("workload=null", 'command=["python3", program.py, "{rate}"]')
 
 
-@pytest.mark.parametrize("kind", ["cap", "race"])
+@pytest.mark.parametrize("kind", [pytest.param("cap", marks=pytest.mark.variant), "race"])
 def test_a_program_without_checkpoints_is_capped(race_folder: Path, kind: str) -> None:
     overrides = [
         f"scheduler={{type: {kind}, winners: 2}}",

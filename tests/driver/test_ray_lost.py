@@ -98,7 +98,9 @@ def trained_once(folder: Path) -> None:
     assert summary.totals.energy_joules == pytest.approx(100 * seconds, rel=0.02)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=slow) for name in ("raylet", "gcs_server")])
+@pytest.mark.parametrize(
+    "name", [pytest.param("raylet", marks=slow), pytest.param("gcs_server", marks=[slow, pytest.mark.variant])]
+)
 def test_a_ray_of_its_own_that_is_killed_is_started_again_and_the_sweep_goes_on(sweep_folder: Path, name: str) -> None:
     folder = sweep_folder / "results" / "it"
     sweep = start(sweep_folder)
@@ -221,7 +223,7 @@ def test_a_driver_that_another_one_has_taken_the_run_from_writes_nothing_more(sw
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("what", ["head", "raylet of the driver"])
+@pytest.mark.parametrize("what", ["head", pytest.param("raylet of the driver", marks=pytest.mark.variant)])
 def test_a_cluster_that_goes_away_ends_the_sweep_with_its_report(sweep_folder: Path, what: str) -> None:
     (sweep_folder / "work.py").write_text(UNTIL)
     folder = sweep_folder / "results" / "it"

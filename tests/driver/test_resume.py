@@ -157,7 +157,7 @@ def test_a_run_whose_driver_was_killed_goes_on_without_losing_a_joule(
     [
         "scheduler={type: asha, grace_period: 2, reduction_factor: 2}",
         "search={algorithm: optuna, num_samples: 4, seed: 7}",
-        "space=work.py:space",
+        pytest.param("space=work.py:space", marks=pytest.mark.variant),
     ],
 )
 def test_a_trial_that_ended_after_tune_last_wrote_its_state_does_not_run_again(
@@ -192,7 +192,9 @@ def test_a_trial_that_ended_after_tune_last_wrote_its_state_does_not_run_again(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["the ledger is there", "Tune's state is lost"])
+@pytest.mark.parametrize(
+    "moment", [pytest.param("the ledger is there", marks=pytest.mark.variant), "Tune's state is lost"]
+)
 def test_a_run_whose_driver_was_killed_before_tune_wrote_its_state_begins_its_trials_anew(
     sweep_folder: Path, capsys: pytest.CaptureFixture[str], moment: str
 ) -> None:

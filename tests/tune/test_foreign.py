@@ -45,7 +45,9 @@ EXAMPLES = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.variant if name == "function" else []) for name in EXAMPLES]
+)
 def test_an_example_of_ray_runs_unchanged_and_gets_its_energy(name: str, run_sweep: Callable[..., Run]) -> None:
     workload, parameters, metric, stop = EXAMPLES[name]
     done = run_sweep(
@@ -98,7 +100,7 @@ def three_reports(config: dict[str, float]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("visible", [BOARD, "0"])
+@pytest.mark.parametrize("visible", [BOARD, pytest.param("0", marks=pytest.mark.variant)])
 def test_the_gpu_that_ray_gives_a_trial_is_charged_by_its_uuid_and_no_number_is(
     agent_home: Path, monkeypatch: pytest.MonkeyPatch, visible: str
 ) -> None:

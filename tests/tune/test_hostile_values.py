@@ -139,7 +139,10 @@ def check_files(done: Run) -> None:
     "others",
     [
         ["scheduler={type: asha, max_resource: 3}", "stop={accuracy: 0.99, missing: 5, file: 1, note: 1}"],
-        ["objective.stop_at_target=true", "objective.patience=2", "objective.mode=min", "objective.target=0.7"],
+        pytest.param(
+            ["objective.stop_at_target=true", "objective.patience=2", "objective.mode=min", "objective.target=0.7"],
+            marks=pytest.mark.variant,
+        ),
     ],
     ids=["asha and stop rules", "stop at the target"],
 )

@@ -186,7 +186,13 @@ class Trainer(tune.Trainable):
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.parametrize("workload", ["own/mytrain.py:train", "own/mytrain.py:Trainer", "mytrain:train"])
+@pytest.mark.parametrize(
+    "workload",
+    [
+        "own/mytrain.py:Trainer",
+        *(pytest.param(name, marks=pytest.mark.variant) for name in ("own/mytrain.py:train", "mytrain:train")),
+    ],
+)
 def test_ray_work_of_a_trial_finds_the_module_of_the_workload_and_what_lies_beside_it(
     sweep_folder: Path, run_sweep: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, workload: str
 ) -> None:

@@ -380,7 +380,7 @@ def test_an_agent_that_joins_is_found_and_one_that_leaves_is_dropped(tmp_path: P
             return set()
 
     with two_raylets() as cluster:
-        sweep = start_sweep(cluster, tmp_path, port, "--set", "parameters={steps: {grid: [400, 401]}}")
+        sweep = start_sweep(cluster, tmp_path, port, "--set", "parameters={steps: {grid: [4000, 4001]}}")
         wait_for(lambda: named() == {own})
         cluster.start("worker", f"--address={cluster.address}", ip=WORKER_IP)
         wait_for(lambda: named() == {own, other})

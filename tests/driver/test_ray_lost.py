@@ -99,7 +99,7 @@ def trained_once(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param("raylet", marks=slow), pytest.param("gcs_server", marks=[slow, pytest.mark.variant])]
+    "name", [pytest.param("raylet", marks=slow), pytest.param("gcs_server", marks=[*slow, pytest.mark.variant])]
 )
 def test_a_ray_of_its_own_that_is_killed_is_started_again_and_the_sweep_goes_on(sweep_folder: Path, name: str) -> None:
     folder = sweep_folder / "results" / "it"

@@ -19,6 +19,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from ray._raylet import GcsClient
+from ray.exceptions import RayError
 
 from energysweep.core.records import EnergyRow, LeaseRow
 from energysweep.core.runfolder import LEDGER
@@ -224,26 +226,15 @@ def apart(hosts_apart: Cluster) -> Cluster:
 
 def wait_for_nodes(cluster: Cluster) -> None:
     """Both raylets have registered: a driver that is quicker would only know one."""
-    code = (
-        "import ray, sys, time\n"
-        f"ray.init(address='{cluster.address}', log_to_driver=False)\n"
-        "while sum(node['Alive'] for node in ray.nodes()) < 2: time.sleep(0.2)\n"
-    )
-    deadline = time.monotonic() + STARTS_WITHIN
-    while True:  # the head may not answer yet
+
+    def both() -> bool:
         try:
-            done = subprocess.run(
-                [sys.executable, "-c", code],
-                env=cluster.environments["head"],
-                capture_output=True,
-                check=False,
-                timeout=STARTS_WITHIN,
-            )
-        except subprocess.TimeoutExpired as late:  # a raylet that has ended may have said why
-            raise AssertionError((late.stdout or b"").decode()) from late
-        if done.returncode == 0:
-            return
-        assert time.monotonic() < deadline, done.stderr
+            nodes = GcsClient(address=cluster.address).get_all_node_info(timeout=10)
+        except RayError:  # the head does not answer yet
+            return False
+        return sum(node.state == 0 for node in nodes.values()) == 2  # GcsNodeInfo.ALIVE
+
+    wait_for(both, STARTS_WITHIN)
 
 
 def ended(sweep: subprocess.Popen[str], seconds: float = 300) -> tuple[str, str]:

@@ -141,6 +141,7 @@ def _alive(hosts: Hosts) -> list[dict[str, Any]]:
         return []
 
 
+@functools.cache
 def cpus(hosts: Hosts) -> int:
     """Of each host."""
     (number,) = {int(node["resources_total"]["CPU"]) for node in _alive(hosts)}

@@ -25,6 +25,7 @@ from tests.driver.test_cluster import balanced
 from tests.driver.test_resume import read, wait_for
 from tests.support.ports import free_port
 from tests.support.sweeps import PATIENT
+from tests.support.web import get
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("default")]
 
@@ -70,15 +71,10 @@ class JobCluster:
         )
 
     def jobs(self) -> list[str]:
-        """The ids of all sweeps' jobs."""
-        done = subprocess.run(
-            [BIN / "ray", "job", "list", "--address", self.url],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return [line for line in done.stdout.replace(",", "\n").splitlines() if "submission_id=" in line]
+        """The ids of all jobs that were submitted."""
+        token = Path(self.environment["RAY_AUTH_TOKEN_PATH"]).read_text()
+        known = json.loads(get(f"{self.url}/api/jobs/", Authorization=f"Bearer {token}"))
+        return [job["submission_id"] for job in known if job["submission_id"]]
 
 
 @pytest.fixture(scope="module")
@@ -129,8 +125,10 @@ def cluster() -> Iterator[JobCluster]:
 
 
 def _takes_jobs(cluster: JobCluster) -> bool:
-    listed = [str(BIN / "ray"), "job", "list", "--address", cluster.url]
-    return subprocess.run(listed, env=cluster.environment, capture_output=True, check=False).returncode == 0
+    try:
+        return cluster.jobs() == []
+    except OSError:
+        return False
 
 
 def _end_all(variable: str) -> None:

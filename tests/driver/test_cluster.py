@@ -502,6 +502,7 @@ def test_a_worker_that_is_killed_keeps_its_joules(cluster: Cluster, sweep_folder
     assert balanced(data)
 
 
+@pytest.mark.variant
 def test_a_race_goes_on_when_a_worker_is_killed_and_a_host_is_lost(apart: Cluster, sweep_folder: Path) -> None:
     # Nobody gets anywhere before there is a file, so that the race is not over before both hosts have taken part.
     steps = STEPS.replace("while at < 40:", "while at < 4000:")
@@ -546,6 +547,7 @@ def test_a_race_goes_on_when_a_worker_is_killed_and_a_host_is_lost(apart: Cluste
     assert balanced(data)
 
 
+@pytest.mark.variant
 def test_an_agent_without_leases_lets_its_node_become_idle(cluster: Cluster, sweep_folder: Path) -> None:
     # Two at once: one on each host.
     changes = ("parameters={kind: sleep, seconds: {grid: [1, 1.1]}}", *together(sweep_folder, 2))

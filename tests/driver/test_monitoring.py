@@ -93,6 +93,7 @@ def test_the_last_scraped_value_of_every_trial_equals_the_ledgers(
 
 
 @pytest.mark.slow
+@pytest.mark.variant
 def test_what_a_sweep_has_cost_goes_on_over_a_new_agent_and_a_resume(
     sweep_folder: Path, agent_home: Path, prometheus: Prometheus, agent_port: int
 ) -> None:

@@ -175,6 +175,7 @@ def test_a_race_whose_driver_is_killed_goes_on(race_folder: Path) -> None:
     check_race(read_ledger(folder / "ledger.sqlite"))
 
 
+@pytest.mark.variant
 def test_a_cap_begins_in_the_order_of_an_earlier_run_and_keeps_it_when_that_has_gone(
     race_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -149,6 +149,7 @@ def test_a_ray_of_its_own_that_is_killed_is_started_again_and_the_sweep_goes_on(
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.filterwarnings("default")
+@pytest.mark.variant
 def test_without_restarts_the_sweep_ends_with_its_report_and_says_how_to_go_on(
     sweep_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -96,6 +96,7 @@ def test_a_raylet_that_dies_while_it_starts_is_tried_once_more_and_then_one_line
     assert len(killed) == 2
 
 
+@pytest.mark.variant
 def test_a_raylet_that_needs_longer_than_rays_own_30_seconds_is_waited_for(sweep_folder: Path) -> None:
     sweep = Driver(sweep_folder, *QUICK)
     raylet = sweep.raylet()

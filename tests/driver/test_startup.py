@@ -176,6 +176,7 @@ def test_a_class_s_setup_and_blocks_are_start_up(run_sweep: RunSweep, tmp_path: 
     assert max(first, later) < 5.8 * second  # what Ray does in the process meanwhile is in it, but nothing twice
 
 
+@pytest.mark.variant
 def test_a_lightning_trial_costs_the_same_first_and_second_in_its_process(run_sweep: RunSweep, tmp_path: Path) -> None:
     (tmp_path / "work.py").write_text(LIGHTNING)
     done = run_sweep(*ONE_AFTER_THE_OTHER, "parameters={x: 1}", "repeats=2")

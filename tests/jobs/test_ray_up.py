@@ -208,6 +208,7 @@ def test_a_failed_sweep_fails_ray_submit(cluster: Hosts, project: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+@pytest.mark.variant
 def test_energysweep_submit_and_ray_job_submit_work_there_too(cluster: Hosts, project: Path) -> None:
     # The dashboard listens on the head's loopback only: this is its tunnel's end.
     client = cluster.client

@@ -233,6 +233,7 @@ def test_a_uri_is_read_where_the_sweep_s_file_names_it_and_not_where_only_the_cl
 
 
 @slow
+@pytest.mark.variant
 def test_a_failed_trial_is_exit_code_1_here_as_there_and_its_report_comes_back(
     cluster: JobCluster, sweep_folder: Path
 ) -> None:

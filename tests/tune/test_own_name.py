@@ -107,6 +107,7 @@ def test_models_pools_and_loaders_of_a_workload_pickle_as_those_of_a_program(
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.variant
 def test_a_class_in_a_package_is_imported_as_part_of_it(sweep_folder: Path, run_sweep: Callable[..., Run]) -> None:
     package = sweep_folder / "own_package" / "inner"
     package.mkdir(parents=True)

@@ -93,6 +93,7 @@ def test_the_full_size_study_runs_on_small_files_in_the_published_layouts(
     assert {trial.status for trial in trials} == {"completed"}
 
 
+@pytest.mark.variant
 def test_the_sweep_on_a_text_runs_as_it_is_documented(
     tmp_path: Path, agent_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

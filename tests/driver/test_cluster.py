@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from ray._raylet import GcsClient
+from ray._raylet import GcsClient  # type: ignore[attr-defined] # compiled, without stubs
 from ray.exceptions import RayError
 
 from energysweep.core.records import EnergyRow, LeaseRow

@@ -104,6 +104,7 @@ def test_a_second_ctrl_c_ends_at_once(sweep_folder: Path) -> None:
     assert wait_until_gone(sweep_folder, 60) == []
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_the_trials_and_writes_the_report_of_what_there_is(sweep_folder: Path) -> None:
     sweep = subprocess.Popen(
         [*RUN, "--set", "parameters={kind: sleep, seconds: 0.2, reports: {grid: [1, 1000, 1001]}}"],

@@ -235,6 +235,7 @@ def test_a_run_whose_driver_was_killed_before_tune_wrote_its_state_begins_its_tr
     assert all(trial.energy_joules > 0 for trial in summary.trials if trial.iterations)
 
 
+@pytest.mark.slow
 def test_a_finished_run_stays_as_it_is_when_resumed(done: Run) -> None:
     before = read(done.folder)
     assert main(["resume", str(done.folder), "--metrics-port", "0"]) == 0

@@ -192,6 +192,7 @@ def test_any_program_is_swept_and_the_end_of_its_errors_is_told(sweep_folder: Pa
     assert "exit code 7" in failed.error
 
 
+@pytest.mark.slow
 def test_a_program_that_is_not_to_be_changed_reports_by_what_it_writes(sweep_folder: Path, run_sweep: RunSweep) -> None:
     (sweep_folder / "program.py").write_text(
         dedent("""\

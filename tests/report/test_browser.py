@@ -67,7 +67,10 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: folder / name / "report.html" for name in ledgers} | {"combined": combined}
 
 
-@pytest.mark.parametrize("kind", ["usual", "hostile", "empty", "large", "combined"])
+@pytest.mark.parametrize(
+    "kind",
+    [*(pytest.param(kind, marks=pytest.mark.slow) for kind in ("usual", "large", "combined")), "hostile", "empty"],
+)
 def test_a_page_draws_itself_in_every_window_and_scheme(page: Page, reports: dict[str, Path], kind: str) -> None:
     page.problems.clear()
     page.requested.clear()
@@ -124,6 +127,7 @@ def test_a_printed_page_is_of_several_sheets_of_a4(page: Page, reports: dict[str
     assert printed.count(b"/MediaBox") > 2
 
 
+@pytest.mark.slow
 def test_on_paper_heads_can_repeat_charts_fit_a_sheet_and_their_titles_the_chart(
     page: Page, reports: dict[str, Path]
 ) -> None:

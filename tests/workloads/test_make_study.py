@@ -61,6 +61,7 @@ def test_make_study_ends_with_a_combined_report_that_answers_its_questions(tmp_p
     found = answered(said)
     assert found == expected("study-hardware") | {
         "Does pretraining pay?": ["study-pretraining"],
+        "Does multitask training pay?": [],
         "On which hardware?": ["study-hardware"],
         "What has all this cost?": [],
     }
@@ -68,6 +69,7 @@ def test_make_study_ends_with_a_combined_report_that_answers_its_questions(tmp_p
     assert [question for question in found if question not in report] == []
 
 
+@pytest.mark.variant
 def test_the_full_size_study_runs_on_small_files_in_the_published_layouts(
     tmp_path: Path, agent_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

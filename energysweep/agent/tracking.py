@@ -239,7 +239,7 @@ class _Block:
     ) -> None:
         self._meters = meters
         self._grid = grid
-        sweep = Sweep(grams_per_kwh=grid.grams_per_kwh, zone=grid.zone, carbon_source=grid.source, pue=grid.pue)
+        sweep = Sweep(grams_per_kwh=grid.grams_per_kwh, zone=grid.zone, carbon_source=grid.told, pue=grid.pue)
         self._hello = Hello(run=f"track-{secrets.token_hex(8)}", key=new_key(), sweep=sweep)
         self._gpus = name_gpus([str(gpu) for gpu in gpus], os.environ)
         try:

@@ -83,7 +83,8 @@ class TotalsShape(OfBuckets):
         lost_joules: of the trials' energy, what failed attempts spent after their last checkpoint.
         pruned_joules: of the trials' energy, what went into trials that a scheduler stopped early.
         conservation_error_ratio: |booked - metered| / metered.
-        emissions_grams: CO2e of what the sweep is charged with.
+        emissions_grams: CO2e of what the sweep is charged with, by the grid (location-based).
+        market_emissions_grams: CO2e of the same by contract (market-based); null if no such figure was given.
         untold_startup_trials: how many trials had a lease whose start-up nobody told apart: it is in their energy.
     """
 
@@ -94,6 +95,7 @@ class TotalsShape(OfBuckets):
     pruned_joules: float | None
     conservation_error_ratio: float | None
     emissions_grams: float | None
+    market_emissions_grams: float | None
     untold_startup_trials: int | None
 
 

@@ -132,7 +132,7 @@ def metering_of(
 
 
 def _shown_of(grid: Intensity) -> Sweep:
-    return Sweep(grams_per_kwh=grid.grams_per_kwh, zone=grid.zone, carbon_source=grid.source, pue=grid.pue)
+    return Sweep(grams_per_kwh=grid.grams_per_kwh, zone=grid.zone, carbon_source=grid.told, pue=grid.pue)
 
 
 class RunningSweep:

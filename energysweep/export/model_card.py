@@ -62,9 +62,9 @@ def _grid(run: Exported) -> str:
     carbon = run.summary.carbon
     if carbon is None:
         return "no grid"
-    year = "" if carbon.year is None else f" ({carbon.year})"
+    when = ", ".join(str(part) for part in (carbon.year, carbon.boundary) if part)
     pue = "" if carbon.pue == 1 else f", PUE {carbon.pue:g}"
-    return f"{number_text(carbon.grams_per_kwh)} g CO2e per kWh, {carbon.zone}{year}{pue}"
+    return f"{number_text(carbon.grams_per_kwh)} g CO2e per kWh, {carbon.zone}{when and f' ({when})'}{pue}"
 
 
 def _body(run: Exported, found: Subject) -> str:

@@ -67,6 +67,8 @@ def score(run: Exported, embodied_grams: float | None = None) -> Mapping[str, An
             "zone": carbon.zone,
             "year": carbon.year,
             "source": carbon.source,
+            "boundary": carbon.boundary,
+            "note": carbon.note,
         },
         "O": {"grams": operational},
         "M": {"grams": embodied_grams, "from": None if embodied_grams is None else "given by the user"},

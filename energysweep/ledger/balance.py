@@ -109,7 +109,8 @@ class Totals:
         lost_joules: of the trials' energy, what failed attempts spent after their last checkpoint.
         pruned_joules: of the trials' energy, what went into trials that a scheduler stopped early.
         conservation_error_ratio: \\|booked - metered\\| / metered.
-        emissions_grams: of what the sweep is charged with.
+        emissions_grams: of what the sweep is charged with, by the grid (location-based).
+        market_emissions_grams: of the same by contract (market-based); None if no such figure was given.
         untold_startup_trials: how many trials had a lease whose start-up nobody told apart: it is in their energy.
     """
 
@@ -121,6 +122,7 @@ class Totals:
     conservation_error_ratio: float | None
     emissions_grams: float | None
     untold_startup_trials: int | None = None
+    market_emissions_grams: float | None = None
 
     @property
     def charged_joules(self) -> float | None:
@@ -137,6 +139,7 @@ class Totals:
             "pruned_joules": self.pruned_joules,
             "conservation_error_ratio": self.conservation_error_ratio,
             "emissions_grams": self.emissions_grams,
+            "market_emissions_grams": self.market_emissions_grams,
             "untold_startup_trials": self.untold_startup_trials,
         }
 
@@ -216,6 +219,9 @@ def totals(
         pruned_joules=pruned_joules,
         conservation_error_ratio=error_ratio,
         emissions_grams=emissions_grams(charged_joules, intensity),
+        market_emissions_grams=None
+        if charged_joules is None or intensity is None
+        else intensity.market_emissions_grams(charged_joules),
     )
 
 

@@ -181,6 +181,9 @@ class _Carbon(BaseModel, extra="forbid"):
     year: int | None
     source: str
     pue: Pue = 1.0
+    boundary: Literal["lifecycle", "direct"] | None = None
+    note: str | None = None
+    market_grams_per_kwh: GramsPerKwh | None = None
 
 
 class _Search(BaseModel):

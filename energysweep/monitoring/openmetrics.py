@@ -319,7 +319,7 @@ def _sweep_samples(
                 yield family, (_id(data.run), *labels), value, at
     if intensity is not None:
         for at in steps:
-            yield GRID_INTENSITY, (intensity.zone, intensity.source), intensity.grams_per_kwh, at
+            yield GRID_INTENSITY, (intensity.zone, intensity.told), intensity.grams_per_kwh, at
 
 
 def _id(run: Mapping[str, Any]) -> str:

@@ -240,6 +240,10 @@ def _warnings(summaries: Sequence[Summary], compared: Sequence[Summary], *, same
         )
     if len({summary.carbon for summary in summaries}) > 1:
         warnings.append("Emissions are counted for different grids; compare energy, or write the reports for one grid.")
+    if len(boundaries := {run.carbon.boundary for run in summaries if run.carbon and run.carbon.boundary}) > 1:
+        warnings.append(
+            f"The grids' figures have different boundaries ({', '.join(sorted(boundaries))}): do not compare grams."
+        )
     return warnings
 
 

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -19,6 +19,7 @@ import jinja2
 import plotly.offline
 
 from energysweep.core import text
+from energysweep.core.carbon import Intensity
 from energysweep.core.inputs import sweep_link
 from energysweep.core.naming import setting_text
 from energysweep.ledger.balance import joules_of, mean_of
@@ -108,8 +109,20 @@ def limits(summary: Summary) -> list[str]:
         "Processor and memory energy is divided by CPU time: the packages of a host are pooled, and a hyperthread"
         " counts as much as a core."
     )
+    if summary.carbon is not None:
+        found.extend(_limits_of_grid(summary.carbon))
     found.append("Disks, network, fans and power supplies are not metered; making the hardware is not counted.")
     return found
+
+
+def _limits_of_grid(carbon: Intensity) -> Iterator[str]:
+    if carbon.boundary == "direct":
+        yield (
+            "The grid's figure is of what leaves the chimneys (direct), without fuel supply and building of plants: it"
+            " is below a figure over their life, which most countries have here. Do not compare the two."
+        )
+    if carbon.note is not None:
+        yield f"The grid's figure: {carbon.note}."
 
 
 @cache

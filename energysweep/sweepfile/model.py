@@ -186,11 +186,13 @@ class Carbon(Model):
     country: Text | None = None
     """ISO 3166 code of two or three letters."""
     region: Text | None = None
-    """A region of the country, such as a state of the USA."""
+    """A region of the country: a state of the USA, a province of Canada or China, a Nordic bidding zone."""
     grams_per_kwh: Annotated[records.GramsPerKwh, _Finite] | None = None
     """Grid intensity in grams of CO2e per kWh, instead of a country."""
     pue: Annotated[records.Pue, _Finite] = 1.0
     """Power usage effectiveness: what the building draws for each joule of the computers."""
+    market_grams_per_kwh: Annotated[records.GramsPerKwh, _Finite] | None = None
+    """Grams per kWh by contract (scope 2, market-based): told beside the grid's, by which all else is counted."""
 
 
 _Limit = Annotated[Positive, Field(le=records.MAX_BUDGET)]

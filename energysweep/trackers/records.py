@@ -124,7 +124,7 @@ def _labels(summary: Summary, trial: TrialSummary | None = None) -> dict[str, st
         "owner": summary.owner or NOT_AVAILABLE,
         "source": source or NOT_AVAILABLE,
         "energy": NOT_AVAILABLE if not source else "estimated (≈)" if estimated else "measured",
-        "grid": NOT_AVAILABLE if summary.carbon is None else summary.carbon.zone,
+        "grid": NOT_AVAILABLE if summary.carbon is None else summary.carbon.where,
     }
     if trial is None:
         return labels

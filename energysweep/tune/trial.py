@@ -52,7 +52,7 @@ def metered(
         InputError: an unknown zone, or nothing that Tune could run.
     """
     grid = carbon.resolve(country, region, grams_per_kwh, pue)
-    sweep = Sweep(grams_per_kwh=grid.grams_per_kwh, zone=grid.zone, carbon_source=grid.source, pue=grid.pue)
+    sweep = Sweep(grams_per_kwh=grid.grams_per_kwh, zone=grid.zone, carbon_source=grid.told, pue=grid.pue)
     return metered_class(trainable, Metering(meters=meters, idle_power_watts=idle_power_watts or {}, sweep=sweep))
 
 

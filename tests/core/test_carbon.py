@@ -35,7 +35,7 @@ def test_without_a_place_the_world_average_is_called_so() -> None:
     intensity = resolve()
     assert intensity.zone == "world average"
     assert intensity.grams_per_kwh == codecarbon_table("carbon_intensity_per_source.json")["world_average"]
-    assert intensity.year is None
+    assert (intensity.year, intensity.boundary) == (2018, "direct")  # what the report named in the table is of
     assert "world average" in intensity.source
 
 
@@ -71,13 +71,94 @@ def test_a_state_of_the_usa_has_its_own_figure(spelling: str) -> None:
     assert intensity.year == 2023
 
 
-def test_a_canadian_province_is_counted_by_its_energy_mix() -> None:
-    # Saskatchewan: the shares of coal and natural gas times CodeCarbon's kg per kWh of each.
-    mix = codecarbon_table("2023/canada_energy_mix.json")["saskatchewan"]
-    grams = (mix["coal"] * 995.725971 + mix["petroleum"] * 816.6885263 + mix["naturalGas"] * 743.8415916) / mix["total"]
+def test_a_canadian_province_is_counted_with_all_its_sources() -> None:
+    # 27.9 % coal, 50.7 % gas, 1.2 % biomass, 0.6 % sun, 3 % wind, 16.6 % water, at CodeCarbon's factors.
     intensity = resolve("CA", "Saskatchewan")
     assert intensity.zone == "CAN/saskatchewan"
-    assert intensity.grams_per_kwh == pytest.approx(grams)
+    by_hand = 0.279 * 995 + 0.507 * 743 + 0.012 * 230 + 0.006 * 48 + 0.03 * 26 + 0.166 * 26
+    assert intensity.grams_per_kwh == pytest.approx(by_hand)
+    assert (intensity.year, intensity.boundary, intensity.note) == (2023, "lifecycle", None)
+
+
+@pytest.mark.parametrize("spelling", ["quebec", "Québec", "QC", "ca-qc"])
+def test_quebec_of_water_and_wind_is_not_nearly_free_of_emissions(spelling: str) -> None:
+    assert resolve("CAN", spelling).grams_per_kwh == pytest.approx(31.2, abs=0.05)
+
+
+def test_no_figure_over_the_life_of_plants_is_below_that_of_the_cleanest_one() -> None:
+    # Such a figure forgets some source; where it is told, it is called a lower bound.
+    cleanest = 24 * 0.95  # water, as the IPCC has it; shares are rounded
+    zones = [("SWE", f"SE{n}") for n in range(1, 5)] + [("NOR", f"NO{n}") for n in range(1, 6)]
+    zones += [("CAN", name) for name in codecarbon_table("2023/canada_energy_mix.json")]
+    found = [resolve(*zone) for zone in zones] + [resolve(code) for code in codecarbon_table("global_energy_mix.json")]
+    low = [each for each in found if each.grams_per_kwh < cleanest]
+    assert all(each.boundary == "lifecycle" for each in found)
+    assert [each.zone for each in low if each.note is None or "lower bound" not in each.note] == ["LSO"]  # 20, rounded
+
+
+def test_a_bidding_zone_has_its_waste_and_biomass_too() -> None:
+    # The table's 26.0 counts 0.42 % waste and 0.0004 % biomass as 0; CodeCarbon's factor of both is 230.
+    assert resolve("NO", "NO1").grams_per_kwh == pytest.approx(26.0 + (0.0042 + 0.000004) * 230)
+    assert resolve("NO", "NO1").note is None
+
+
+def test_a_figure_that_is_a_lower_bound_or_a_copy_says_so() -> None:
+    bound = "lower bound: 15 % of the generation (other) has no factor and counts as 0"
+    assert resolve("SE", "SE4").note == bound
+    assert bound in resolve("SE", "SE4").told
+    finland = resolve("FI", "FI")
+    assert finland.year is None
+    assert finland.note == "copied from an earlier table, whose year nobody told"
+    assert "lower bound" in (resolve("CAF").note or "")
+
+
+@pytest.mark.parametrize(
+    ("country", "region", "boundary"),
+    [
+        ("DE", None, "lifecycle"),
+        ("USA", "texas", "direct"),
+        ("CHN", "beijing", "direct"),
+        ("CAN", "ontario", "lifecycle"),
+        ("SWE", "SE2", "lifecycle"),
+    ],
+)
+def test_every_figure_says_what_it_counts_and_of_when(country: str, region: str | None, boundary: str) -> None:
+    intensity = resolve(country, region)
+    assert intensity.boundary == boundary
+    assert f"{intensity.year}, {boundary}" in intensity.told
+    assert intensity.where == f"{intensity.zone}, {intensity.year}, {boundary}"
+
+
+def test_a_figure_of_one_s_own_claims_no_boundary() -> None:
+    intensity = resolve(grams_per_kwh=380)
+    assert (intensity.where, intensity.told) == ("given", "given by the user")
+
+
+@pytest.mark.parametrize(
+    ("country", "region", "zone"),
+    [
+        ("EL", None, "GRC"),
+        ("uk", None, "GBR"),
+        ("SE", "SE-SE3", "SWE/SE3"),
+        ("SE", "Stockholm", "SWE/SE3"),
+        ("SE", "Luleå", "SWE/SE1"),
+        ("SE", "Malmö", "SWE/SE4"),
+        ("NO", "Tromsø", "NOR/NO4"),
+        ("US", "US-CA", "USA/california"),
+        ("CN", "bj", "CHN/beijing"),
+    ],
+)
+def test_places_go_by_their_usual_names(country: str, region: str | None, zone: str) -> None:
+    assert resolve(country, region).zone == zone
+
+
+def test_a_market_based_figure_stands_beside_the_grid_s() -> None:
+    intensity = resolve("FR", pue=1.5, market_grams_per_kwh=10)
+    assert intensity.market_emissions_grams(7_200_000) == pytest.approx(30)
+    assert intensity.emissions_grams(1.0) == resolve("FR", pue=1.5).emissions_grams(1.0)
+    assert resolve("FR").market_emissions_grams(1.0) is None
+    assert resolve("FR", market_grams_per_kwh=0).market_emissions_grams(1.0) == 0.0
+    assert parse_carbon_option("market_grams_per_kwh=20") == {"market_grams_per_kwh": 20.0}
 
 
 @pytest.mark.parametrize("spelling", ["inner mongolia", "Nei  Mongol", "CN-NM"])
@@ -118,6 +199,7 @@ def test_a_nordic_bidding_zone_has_its_own_figure(country: str, region: str) -> 
         ({"pue": float("inf")}, "pue", "at least 1"),
         ({"pue": float("nan")}, "pue", "at least 1"),
         ({"pue": 1e5, "country": "FRA"}, "pue", "at most 1000, not 100000"),
+        ({"market_grams_per_kwh": -1.0}, "market_grams_per_kwh", "at least 0"),
         ({"grams_per_kwh": 1e300}, "grams_per_kwh", "at most 1e+09, not 1e+300"),
     ],
 )

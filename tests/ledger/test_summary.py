@@ -313,6 +313,14 @@ def test_another_grid_changes_emissions_and_nothing_else(summary: Summary) -> No
     assert other.totals.energy_joules == summary.totals.energy_joules
 
 
+def test_scope_2_is_told_both_ways_where_a_market_based_figure_is_given(summary: Summary) -> None:
+    both = Intensity(360.0, "DEU", 2023, "CodeCarbon", market_grams_per_kwh=36.0)
+    told = summarise(example(), both).totals.to_dict()
+    assert told["emissions_grams"] == summary.totals.emissions_grams
+    assert told["market_emissions_grams"] == pytest.approx(0.02283)
+    assert summary.totals.to_dict()["market_emissions_grams"] is None
+
+
 def test_an_empty_ledger_has_no_numbers_and_no_zeros() -> None:
     empty = summarise(LedgerData(run={}))
     assert set(vars_of(empty)) == {None}

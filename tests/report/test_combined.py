@@ -21,7 +21,7 @@ from energysweep.report.charts import figures
 from energysweep.report.charts.base import Figure
 from tests.report.test_html import ATTACK, attacked, without_scripts
 from tests.support import regimes
-from tests.support.example import example
+from tests.support.example import CARBON, example
 from tests.support.found import group
 
 
@@ -279,3 +279,15 @@ def test_compare_and_explain_count_for_another_grid(folders: list[str], capsys: 
 def test_compare_counts_no_run_twice(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", *folders, f"{folders[0]}/../{Path(folders[0]).name}"]) == 2
     assert "is given twice: its energy would count twice" in capsys.readouterr().err
+
+
+def test_grams_of_figures_with_different_boundaries_do_not_compare() -> None:
+    def warned(*boundaries: str | None) -> list[str]:
+        grids = [CARBON | {"boundary": boundary} for boundary in boundaries]
+        runs = [summarise(example(id=f"run-{number}", carbon=grid)) for number, grid in enumerate(grids)]
+        return [warning for warning in compare(runs).warnings if "boundaries" in warning]
+
+    said = "The grids' figures have different boundaries (direct, lifecycle): do not compare grams."
+    assert warned("lifecycle", "direct") == [said]
+    assert warned("direct", "direct") == []
+    assert warned("direct", None) == []  # a run of an older energysweep, which noted none

@@ -13,7 +13,7 @@ from energysweep.report import summarise
 from energysweep.report.charts import figures
 from energysweep.report.charts.grid import heatmaps
 from energysweep.report.html import report_html
-from tests.support.example import example
+from tests.support.example import CARBON, example
 from tests.support.found import group
 
 ATTACK = "</script><script>alert(1)</script>"
@@ -167,3 +167,14 @@ def test_a_sweep_without_objective_and_with_one_parameter_has_a_page() -> None:
 
 def test_the_same_ledger_gives_the_same_bytes() -> None:
     assert page_of(example()) == page_of(example())
+
+
+def test_a_grid_is_shown_with_its_year_source_and_boundary_and_what_it_lacks() -> None:
+    grid = CARBON | {"boundary": "direct", "note": "lower bound: <b>15 %</b>", "market_grams_per_kwh": 36.0}
+    page = page_of(example(carbon=grid))
+    assert "DEU, 2023, direct, 360 g/kWh" in page
+    assert "CodeCarbon, 2023, direct, lower bound: &lt;b&gt;15 %&lt;/b&gt;" in page
+    assert "what leaves the chimneys (direct)" in page
+    assert "by contract, 36.0 g/kWh" in page
+    assert "<b>15" not in page
+    assert "market-based" not in page_of(example())

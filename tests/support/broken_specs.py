@@ -559,6 +559,12 @@ BROKEN = [
         "objective.patience",
         "must be at most 1e+09, not 10000000000",
     ),
+    Broken(
+        "a contract that makes power clean twice",
+        good("380", "380, market_grams_per_kwh: -1"),
+        "carbon.market_grams_per_kwh",
+        "at least 0",
+    ),
     Broken("a grid beyond all", good("380", "1e300"), "carbon.grams_per_kwh", "must be at most 1e+09, not 1e+300"),
     Broken("a building beyond all", good("380", "380, pue: 1e5"), "carbon.pue", "must be at most 1000, not 100000.0"),
     Broken(

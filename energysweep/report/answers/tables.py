@@ -216,7 +216,9 @@ def meters_table(summaries: Sequence[Summary]) -> str:
                 power_text(meter.idle_floor_watts, estimated=meter.estimated, brief=True),
                 meter.idle_floor_from,
                 NOT_AVAILABLE if run.carbon is None else f"{run.carbon.pue:g}",
-                NOT_AVAILABLE if run.carbon is None else f"{number_text(run.carbon.grams_per_kwh)} ({run.carbon.zone})",
+                NOT_AVAILABLE
+                if run.carbon is None
+                else f"{number_text(run.carbon.grams_per_kwh)} ({run.carbon.where})",
             ]
             for run in summaries
             for meter in run.meters

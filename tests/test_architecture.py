@@ -22,7 +22,7 @@ MOST_LINES = 450
 # The layers from the bottom up. A part may import what stands in a lower layer, and itself.
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"core"}),
-    frozenset({"meters"}),
+    frozenset({"meters", "hourly"}),
     frozenset({"sweepfile"}),
     frozenset({"accounting", "analysis"}),
     frozenset({"agent", "ledger"}),
@@ -52,7 +52,7 @@ HOMES = {
     "prometheus_client": {"agent", "monitoring"},
     "grafana_api": {"monitoring"},
     "packaging": {"monitoring"},
-    "requests": {"monitoring", "jobs"},
+    "requests": {"monitoring", "jobs", "hourly"},
     "sqlite3": {"ledger"},
     "mlflow": {"trackers"},
     "wandb": {"trackers"},

@@ -17,6 +17,7 @@ from energysweep.core.terminal import note
 
 if TYPE_CHECKING:
     from energysweep.core.carbon import Intensity
+    from energysweep.hourly.table import CsvHours
 
 _T = TypeVar("_T")
 
@@ -92,10 +93,10 @@ def add_run_folder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="RUN_DIR", type=path, help="This is the folder of the run.")
 
 
-def add_carbon(parser: argparse.ArgumentParser) -> None:
-    """The option --carbon."""
+def add_carbon(parser: argparse.ArgumentParser, also: str = "") -> None:
+    """The option --carbon; ``also`` is what else it takes here."""
     parser.add_argument(
-        "--carbon", metavar="KEY=VALUE,...", help="Emissions are counted for another grid, such as country=FRA."
+        "--carbon", metavar="KEY=VALUE,...", help=f"Emissions are counted for another grid, such as country=FRA{also}."
     )
 
 
@@ -104,6 +105,29 @@ def grid_of(arguments: argparse.Namespace) -> Intensity | None:
     from energysweep.core import carbon
 
     return carbon.resolve(**carbon.parse_carbon_option(arguments.carbon)) if arguments.carbon is not None else None
+
+
+def grid_and_hours(arguments: argparse.Namespace) -> tuple[Intensity | None, CsvHours | None]:
+    """The same, and the hours of ``hourly=FILE.csv``; with ``zone=`` and ``timezone=``, where the file needs them."""
+    from energysweep.core import carbon
+    from energysweep.core.errors import InputError
+    from energysweep.hourly.table import CsvHours
+
+    parts = [] if arguments.carbon is None else arguments.carbon.split(",")
+    ours: dict[str, str] = {}
+    for part in parts:
+        key, _, value = (piece.strip() for piece in part.partition("="))
+        if key in ("hourly", "zone", "timezone"):
+            if key in ours or not value:
+                raise InputError("given twice" if key in ours else "is empty", key=key)
+            ours[key] = value
+    if not ours:
+        return grid_of(arguments), None
+    if "hourly" not in ours:
+        raise InputError("belongs to hourly=FILE.csv", key=next(iter(ours)))
+    others = ",".join(part for part in parts if part.partition("=")[0].strip() not in ours)
+    grid = carbon.resolve(**carbon.parse_carbon_option(others)) if others else None
+    return grid, CsvHours.read(inputs.checked_path(ours["hourly"]), ours.get("zone"), ours.get("timezone"))
 
 
 def add_file_sd(parser: argparse.ArgumentParser, what: str) -> None:

@@ -7,7 +7,16 @@ from dataclasses import asdict
 from typing import Any
 
 from energysweep.cli.answering import add_json, say_answer
-from energysweep.cli.common import add_carbon, add_command, add_run_folder, check_output, grid_of, path, run_folder
+from energysweep.cli.common import (
+    add_carbon,
+    add_command,
+    add_run_folder,
+    check_output,
+    grid_and_hours,
+    grid_of,
+    path,
+    run_folder,
+)
 from energysweep.core.errors import InputError, NotWritten
 from energysweep.core.runfolder import LEDGER, MADE, REPORT
 from energysweep.core.terminal import say, show
@@ -17,7 +26,7 @@ def add(commands: Any) -> None:
     """Add them to the command line."""
     report = add_command(commands, "report", _report, "writes a run's report again")
     add_run_folder(report)
-    add_carbon(report)
+    add_carbon(report, ", or hourly=FILE.csv, which counts by the hour, too")
     report.add_argument(
         "--openmetrics", metavar="FILE", type=path, help="The run's series are written to FILE, for promtool."
     )
@@ -78,11 +87,11 @@ def _report(arguments: argparse.Namespace) -> int:
     from energysweep.ledger.store import read_ledger
     from energysweep.report import terminal_table, write_report, write_whole
 
-    grid = grid_of(arguments)
+    grid, hours = grid_and_hours(arguments)
     _check(arguments)
     data = read_ledger(run_folder(arguments.folder) / LEDGER)
     try:
-        summary = write_report(arguments.folder, data, grid, arguments.grafana)
+        summary = write_report(arguments.folder, data, grid, arguments.grafana, hours)
     except NotWritten as error:
         if not arguments.json:
             show(terminal_table(error.summary))

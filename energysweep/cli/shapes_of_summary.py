@@ -290,6 +290,46 @@ class ChargeShape(Shape):
     charged: float | None
 
 
+class HourlyShape(Shape):
+    """A run's emissions by the hour, beside those by the grid's yearly mean, which all else goes by.
+
+    Attributes:
+        source: who knows the hours: the name of the file.
+        emissions_grams: CO2e of what the sweep is charged with; null if nobody knows the grid of an hour of it.
+        measured_joules: what was drawn in hours whose grid was measured.
+        forecast_joules: in those of which a forecast alone is known, or what its source has filled in.
+        yearly_joules: in those that count by the yearly mean, because the source does not know them.
+        untimed_joules: of which nobody knows the hour; they count by the yearly mean.
+    """
+
+    source: str
+    emissions_grams: float | None
+    measured_joules: float
+    forecast_joules: float
+    yearly_joules: float
+    untimed_joules: float
+
+
+class HourShape(Shape):
+    """One hour.
+
+    Attributes:
+        hour: its beginning, UTC, ISO 8601.
+        joules: what the sweep was charged with in it, as far as its samples tell.
+        grams_per_kwh: of the hour's grid; null if nobody knows.
+        kind: measured, forecast or yearly; null likewise.
+        source: who says so; null likewise.
+        emissions_grams: CO2e; null likewise.
+    """
+
+    hour: str
+    joules: float
+    grams_per_kwh: float | None
+    kind: str | None
+    source: str | None
+    emissions_grams: float | None
+
+
 class PriceShape(Shape):
     """Of energy.
 
@@ -318,6 +358,8 @@ class SummaryAnswer(Answer):
         trials, totals, configurations, stages, headline, analyses, parts, meters: each says what it is.
         saved: null if nothing was, or if it cannot be told.
         carbon: the grid that emissions are counted for.
+        hourly: null if nobody asked for it (``report --carbon hourly=FILE.csv``).
+        hours: those in which the sweep was charged with something; empty likewise.
         forecast: null if nothing was forecast.
         damage: what of the ledger could not be read and is left out.
         budget: by kind: energy_joules, emissions_grams, cost, duration_seconds; null without one.
@@ -344,6 +386,8 @@ class SummaryAnswer(Answer):
     parts: list[PartShape]
     meters: list[MeterSummary]
     carbon: Intensity | None
+    hourly: HourlyShape | None
+    hours: list[HourShape]
     forecast: RunForecastShape | None
     damage: list[str]
     budget: dict[str, ChargeShape] | None

@@ -19,7 +19,7 @@ from energysweep.core.jsontext import jsonable
 from energysweep.core.text import count_text, energy_text
 from energysweep.ledger.budget import Budget
 from energysweep.ledger.copies import Named, by_run, copies_text, merged
-from energysweep.ledger.months import Months, month_of
+from energysweep.ledger.periods import MONTH, Periods, month_of
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.shared import NOBODYS, Once, Seen, once
 from energysweep.ledger.store import LedgerData
@@ -236,7 +236,7 @@ class _Part:
 
 def _parts(run: _Run, by: By) -> dict[str | None, _Part]:
     """By group; a run of which nothing was measured is in one, too."""
-    months = Months(run.data, run.state) if by == "month" else None
+    months = Periods(run.data, run.state, MONTH) if by == "month" else None
     trials = {row.trial: row for row in run.data.trials}
     whole = _whole(run.data.run, by)
     parts: dict[str | None, _Part] = {}

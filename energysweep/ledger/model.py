@@ -21,6 +21,7 @@ from energysweep.core.records import OPEN, PILOT
 from energysweep.core.text import count_text
 from energysweep.ledger.balance import MeterSummary, Part, Totals
 from energysweep.ledger.budget import STOPPED, Budget, Charge
+from energysweep.ledger.by_hour import ByTheHour
 from energysweep.ledger.configurations import ConfigurationSummary, StageSummary, with_geometric_mean
 from energysweep.ledger.ranking import same_work
 from energysweep.ledger.trials import TrialSummary
@@ -206,6 +207,7 @@ class Summary:
         owner: who answers for it; None if nobody noted that.
         tags: what people sort runs by.
         sources: the kinds of meters behind its energy, by what was metered and by what was booked.
+        hourly: its grams by the hour; None if nobody asked for them.
     """
 
     sweep: str
@@ -237,6 +239,7 @@ class Summary:
     owner: str | None = None
     tags: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    hourly: ByTheHour | None = None
 
     @property
     def budget_charges(self) -> Mapping[str, Charge]:
@@ -295,6 +298,8 @@ class Summary:
             "parts": [part.to_dict() for part in self.parts],
             "meters": [asdict(meter) for meter in self.meters],
             "carbon": None if self.carbon is None else asdict(self.carbon),
+            "hourly": None if self.hourly is None else self.hourly.to_dict(),
+            "hours": [] if self.hourly is None else [each.to_dict() for each in self.hourly.hours],
             "forecast": None if self.forecast is None else self.forecast.to_dict(),
             "damage": list(self.damage),
             "budget": {kind: each._asdict() for kind, each in self.budget_charges.items()} or None,

@@ -1,28 +1,51 @@
-"""In which month joules were drawn, as far as a ledger tells: the one rule, until ledgers say the hour of every joule.
+"""In which month or hour joules were drawn, as far as a ledger tells: one rule, until ledgers say the hours.
 
-Months are those of UTC. A run that lies within one month has all its joules in it. Of another run:
+Months and hours are those of UTC. A run that lies within one has all its joules in it. Of another run:
 
 * a trial's joules, or a bucket's, on one device are divided as its samples are, which the ledger has about once a
   second while its driver worked (what was drawn between two of them, evenly over that time);
 * where there is no sample, a lease's are divided evenly over the time for which it was open, and a bucket's of a host
   evenly over the time in which the run was worked on;
-* what nobody tells the time of is drawn in no month.
+* what nobody tells the time of is drawn in none.
+
+The times are those of the driver's clock when it began a part of the run, and count on from there: a clock that was
+wrong then is wrong here, and a host that was suspended has its later joules that much too early.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from energysweep.core.records import EnergyRow
+from energysweep.hourly import hours
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import LedgerData
 
-Shares = Mapping[str | None, float]
-"""By month (``2026-11``), which part of some joules was drawn in it; together 1. None: nobody knows when."""
+Key = TypeVar("Key", str, int)
+
+Shares: TypeAlias = Mapping[Key | None, float]
+"""By month (``2026-11``) or hour (its Unix time), which part of some joules was drawn in it; together 1. None: nobody
+knows when."""
+
+
+@dataclass(frozen=True)
+class Period(Generic[Key]):
+    """What time is divided into.
+
+    Attributes:
+        of: in which one a moment lies.
+        following: when the one after it begins.
+        longest: of a longer time nobody asks how it is divided; a damaged ledger may tell of one.
+    """
+
+    of: Callable[[float], Key]
+    following: Callable[[float], float]
+    longest: float = math.inf
 
 
 class _Piece(NamedTuple):
@@ -33,31 +56,33 @@ class _Piece(NamedTuple):
     end: float
 
 
-class Months:
+class Periods(Generic[Key]):
     """Of one run.
 
     Args:
         data: its ledger.
         state: the same, folded.
+        period: months, or hours.
     """
 
-    def __init__(self, data: LedgerData, state: RunState) -> None:
+    def __init__(self, data: LedgerData, state: RunState, period: Period[Key]) -> None:
         self._state = state
+        self._period: Period[Key] = period
         self._pieces = _pieces(data)
         leases = [at for lease in data.leases for at in _held(state, lease.lease)]
         times = [at for piece in self._pieces for at in (piece.begin, piece.end)] + leases
-        ends = {month_of(at) for at in (min(times), max(times))} if times else {None}
-        self._only = next(iter(ends)) if len(ends) == 1 else ""
+        ends: set[Key | None] = {period.of(at) for at in (min(times), max(times))} if times else {None}
+        self._only: Shares[Key] | None = {next(iter(ends)): 1.0} if len(ends) == 1 else None
         self._samples: dict[str, list[tuple[float, float]]] = {}
-        if self._only == "":
+        if self._only is None:
             for row in data.samples:
                 self._samples.setdefault(row.series, []).append((row.elapsed_seconds, row.joules))
-        self._known: dict[str, Shares] = {}
+        self._known: dict[str, Shares[Key]] = {}
 
-    def of(self, row: EnergyRow) -> Shares:
-        """In which months a row's joules were drawn."""
-        if self._only != "":
-            return {self._only: 1.0}
+    def of(self, row: EnergyRow) -> Shares[Key]:
+        """When a row's joules were drawn."""
+        if self._only is not None:
+            return self._only
         name = self._state.series_of(row)
         series = f"{name} {row.window} {row.device}"
         # A lease's start-up is in the series of all of them.
@@ -67,44 +92,73 @@ class Months:
             self._known[series] = self._sampled(self._samples[series])
         return self._known[series]
 
-    def _sampled(self, samples: Iterable[tuple[float, float]]) -> Shares:
-        found: dict[str | None, list[float]] = {}
+    def _sampled(self, samples: Iterable[tuple[float, float]]) -> Shares[Key]:
+        found: dict[Key | None, list[float]] = {}
         for (begin, joules), (end, more) in pairwise(sorted(samples)):
             if more > joules:
-                for month, share in self._over(begin, end).items():
-                    found.setdefault(month, []).append((more - joules) * share)
-        return _shares({month: math.fsum(joules) for month, joules in found.items()})
+                for key, share in self._over(begin, end).items():
+                    found.setdefault(key, []).append((more - joules) * share)
+        return _shares({key: math.fsum(joules) for key, joules in found.items()})
 
-    def _over(self, begin: float, end: float) -> Shares:
+    def _over(self, begin: float, end: float) -> Shares[Key]:
         """A time on the sweep's own clock, evenly; what is before its first part or after its last belongs to these."""
-        seconds: dict[str | None, float] = {}
+        seconds: dict[Key | None, float] = {}
         borders = [-math.inf, *(piece.elapsed for piece in self._pieces[1:]), math.inf]
         for piece, (low, high) in zip(self._pieces, pairwise(borders), strict=False):
             first, last = max(begin, low), min(end, high)
             if last > first:
                 offset = piece.begin - piece.elapsed
-                for month, part in _evenly(first + offset, last + offset).items():
-                    seconds[month] = seconds.get(month, 0.0) + part * (last - first)
+                for key, part in self._evenly(first + offset, last + offset).items():
+                    seconds[key] = seconds.get(key, 0.0) + part * (last - first)
         return _shares(seconds)
 
-    def _held(self, row: EnergyRow) -> Shares:
+    def _held(self, row: EnergyRow) -> Shares[Key]:
         if row.lease:
             begin, end = _held(self._state, row.lease)
-            return _evenly(begin, end)
-        seconds: dict[str | None, float] = {}
+            return self._evenly(begin, end)
+        seconds: dict[Key | None, float] = {}
         for piece in self._pieces:
-            for month, part in _evenly(piece.begin, piece.end).items():
-                seconds[month] = seconds.get(month, 0.0) + part * max(piece.end - piece.begin, 1e-9)
+            for key, part in self._evenly(piece.begin, piece.end).items():
+                seconds[key] = seconds.get(key, 0.0) + part * max(piece.end - piece.begin, 1e-9)
         return _shares(seconds)
+
+    def _evenly(self, begin: float, end: float) -> Shares[Key]:
+        """Which part of a time lies in each."""
+        period = self._period
+        if end <= begin or period.of(begin) == period.of(end):
+            return {period.of(begin): 1.0}
+        if end - begin > period.longest:
+            return {None: 1.0}
+        found: dict[Key | None, float] = {}
+        at = begin
+        while at < min(end, _LAST):
+            following = period.following(at)
+            found[period.of(at)] = ((end if following >= _LAST else min(following, end)) - at) / (end - begin)
+            at = following
+        return found
 
 
 _LAST: Final = 2.5e11
-"""A time that no clock of ``records.UnixTime`` is after: beyond it, where a damaged duration leads, are no months."""
+"""A time that no clock of ``records.UnixTime`` is after: beyond it, where a damaged duration leads, is nothing."""
 
 
 def month_of(at: float) -> str:
     """Of a Unix time."""
     return f"{datetime.fromtimestamp(min(at, _LAST), UTC):%Y-%m}"
+
+
+def _next_month(at: float) -> float:
+    day = datetime.fromtimestamp(at, UTC)
+    return datetime(day.year + day.month // 12, day.month % 12 + 1, 1, tzinfo=UTC).timestamp()
+
+
+def hour_of(at: float) -> int:
+    """Of a Unix time."""
+    return hours.hour_of(min(at, _LAST))
+
+
+MONTH: Final = Period(month_of, _next_month)
+HOUR: Final = Period(hour_of, lambda at: hours.hour_of(at) + hours.SECONDS, longest=10 * 366 * 86400.0)
 
 
 def _pieces(data: LedgerData) -> list[_Piece]:
@@ -127,20 +181,6 @@ def _held(state: RunState, lease: str) -> tuple[float, float]:
     )
 
 
-def _evenly(begin: float, end: float) -> Shares:
-    """Which part of a time lies in each month."""
-    if end <= begin or month_of(begin) == month_of(end):
-        return {month_of(begin): 1.0}
-    found: dict[str | None, float] = {}
-    at = begin
-    while at < min(end, _LAST):
-        day = datetime.fromtimestamp(at, UTC)
-        following = datetime(day.year + day.month // 12, day.month % 12 + 1, 1, tzinfo=UTC).timestamp()
-        found[month_of(at)] = ((end if following >= _LAST else min(following, end)) - at) / (end - begin)
-        at = following
-    return found
-
-
-def _shares(amounts: Mapping[str | None, float]) -> Shares:
+def _shares(amounts: Mapping[Key | None, float]) -> Shares[Key]:
     everything = math.fsum(amounts.values())
-    return {month: amount / everything for month, amount in amounts.items()} if everything > 0 else {None: 1.0}
+    return {key: amount / everything for key, amount in amounts.items()} if everything > 0 else {None: 1.0}

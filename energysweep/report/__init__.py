@@ -7,6 +7,7 @@ from pathlib import Path
 from energysweep.core.carbon import Intensity
 from energysweep.core.errors import EnergysweepError, NotWritten
 from energysweep.core.runfolder import CONFIGURATIONS, REPORT, SUMMARY, TRIALS
+from energysweep.hourly.table import CsvHours
 from energysweep.ledger.model import Summary
 from energysweep.ledger.receipt import Receipt, explain, explain_run
 from energysweep.ledger.store import LedgerData
@@ -46,7 +47,11 @@ __all__ = [
 
 
 def write_report(
-    folder: Path, data: LedgerData, carbon: Intensity | None = None, grafana_url: str | None = None
+    folder: Path,
+    data: LedgerData,
+    carbon: Intensity | None = None,
+    grafana_url: str | None = None,
+    hours: CsvHours | None = None,
 ) -> Summary:
     """Write trials.csv, configurations.csv, summary.json and report.html into a run folder.
 
@@ -55,12 +60,13 @@ def write_report(
         data: the run's ledger.
         carbon: another grid to count emissions for.
         grafana_url: a Grafana server that report.html links to; None: the one that the run noted, if it did.
+        hours: of the grid, to count the run's emissions by the hour besides.
 
     Raises:
         InputError: that is no web address.
         NotWritten: some files could not be written; the others are, and the error has the summary.
     """
-    summary = summarise(data, carbon)
+    summary = summarise(data, carbon, hours)
     page = report_html(summary, data, grafana_url)  # first: it may refuse the address
     texts = {
         TRIALS: trials_csv(summary),

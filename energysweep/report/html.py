@@ -28,7 +28,7 @@ from energysweep.ledger.model import Summary
 from energysweep.ledger.ranking import note, some_open
 from energysweep.ledger.store import LedgerData
 from energysweep.ledger.trials import OUTCOMES
-from energysweep.report.answers import MEANS_NOTE, answers, scored, sentence
+from energysweep.report.answers import MEANS_NOTE, answers, hourly_text, scored, sentence
 from energysweep.report.answers.choice import choice
 from energysweep.report.charts import figures
 from energysweep.report.charts.base import DARK, Figure
@@ -61,6 +61,7 @@ def report_html(summary: Summary, data: LedgerData, grafana_url: str | None = No
         places={trial.trial: place for place, trial in enumerate(summary.trials)},
         sentence=sentence(summary),
         forecast=scored(summary),
+        hourly=hourly_text(summary),
         answers=answers(summary),
         means_note=MEANS_NOTE,
         gaps=not_measured(summary),

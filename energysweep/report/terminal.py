@@ -32,7 +32,7 @@ from energysweep.ledger.receipt import AttemptReceipt, DeviceBalance, LeaseRecei
 from energysweep.ledger.saving import saved_text
 from energysweep.ledger.trials import TrialSummary
 from energysweep.meters.kinds import is_model
-from energysweep.report.answers import scored, sentence
+from energysweep.report.answers import hourly_text, scored, sentence
 from energysweep.report.not_measured import ELSEWHERE_NOTE, not_measured, untold_note
 
 # The receipt: one line per joule that can be told apart, and every sum below its lines -------------------------------
@@ -278,8 +278,7 @@ def terminal_table(summary: Summary) -> RenderableType:
         *not_measured(summary),
     ]
     below = [Text(f"Note: {each}", style="dim") for each in notes if each]
-    if (said := scored(summary)) is not None:
-        below.insert(0, Text(said))
+    below[:0] = [Text(said) for said in (scored(summary), hourly_text(summary)) if said is not None]
     return Group(Text(sentence(summary), style="bold"), Text(), table, *([Text(), *below] if below else []))
 
 

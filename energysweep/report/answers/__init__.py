@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -10,6 +11,7 @@ from energysweep.analysis import StudyEnergy, study_energy
 from energysweep.core.buckets import APART, TRIALS
 from energysweep.core.records import PILOT
 from energysweep.core.text import count_text, emissions_text, energy_text, number_text, percent_text
+from energysweep.hourly.hours import Kind
 from energysweep.ledger.balance import total
 from energysweep.ledger.model import Summary, open_text
 from energysweep.report.answers.regimes import hardware_lines, multitask_lines, pretraining_lines
@@ -114,3 +116,24 @@ def scored(summary: Summary) -> str | None:
     charged = energy_text(forecast.charged_joules, estimated=summary.estimated)
     times = "" if forecast.ratio is None else f", {number_text(forecast.ratio)} times that"
     return f"{said} It was charged {charged}{times}: {'within' if forecast.held else 'outside'} the interval."
+
+
+def hourly_text(summary: Summary) -> str | None:
+    """A run's emissions by the hour, and how much of that was measured; None if nobody asked for them."""
+    hourly = summary.hourly
+    if hourly is None:
+        return None
+    kinds: tuple[Kind, ...] = ("measured", "forecast", "yearly")
+    parts = [(kind, hourly.joules_of(kind)) for kind in kinds]
+    everything = math.fsum([each.joules for each in hourly.hours] + [hourly.untimed_joules])
+    certain = bool(everything) and parts[0][1] == everything
+    grams = emissions_text(hourly.emissions_grams, estimated=summary.estimated or not certain)
+    said = f"By the hour ({hourly.source}): {grams} of CO2e"
+    if everything:
+        words = {"measured": "in measured hours", "forecast": "in forecast hours", "yearly": "by the yearly mean"}
+        shares = [f"{percent_text(joules / everything)} {words[kind]}" for kind, joules in parts if joules]
+        known = math.fsum(joules for _, joules in parts)
+        if everything - known > everything * 1e-9:
+            shares.append(f"{percent_text(1 - known / everything)} in hours that nobody knows")
+        said += f"; of the energy {', '.join(shares)}"
+    return f"{said}. When energy was drawn is taken from the ledger's samples. All else here goes by the yearly mean."

@@ -17,7 +17,7 @@ from energysweep.core.terminal import note
 
 if TYPE_CHECKING:
     from energysweep.core.carbon import Intensity
-    from energysweep.hourly.table import CsvHours
+    from energysweep.hourly.grid import NamedSource
 
 _T = TypeVar("_T")
 
@@ -107,11 +107,9 @@ def grid_of(arguments: argparse.Namespace) -> Intensity | None:
     return carbon.resolve(**carbon.parse_carbon_option(arguments.carbon)) if arguments.carbon is not None else None
 
 
-def grid_and_hours(arguments: argparse.Namespace) -> tuple[Intensity | None, CsvHours | None]:
-    """The same, and the hours of ``hourly=FILE.csv``; with ``zone=`` and ``timezone=``, where the file needs them."""
+def grid_and_hours(arguments: argparse.Namespace) -> tuple[Intensity | None, NamedSource | None]:
+    """The same, and who knows its hours: ``hourly=``, with the ``zone=`` and ``timezone=`` that belong to it."""
     from energysweep.core import carbon
-    from energysweep.core.errors import InputError
-    from energysweep.hourly.table import CsvHours
 
     parts = [] if arguments.carbon is None else arguments.carbon.split(",")
     ours: dict[str, str] = {}
@@ -124,10 +122,12 @@ def grid_and_hours(arguments: argparse.Namespace) -> tuple[Intensity | None, Csv
     if not ours:
         return grid_of(arguments), None
     if "hourly" not in ours:
-        raise InputError("belongs to hourly=FILE.csv", key=next(iter(ours)))
+        raise InputError("belongs to hourly=FILE.csv or hourly=electricitymaps", key=next(iter(ours)))
     others = ",".join(part for part in parts if part.partition("=")[0].strip() not in ours)
     grid = carbon.resolve(**carbon.parse_carbon_option(others)) if others else None
-    return grid, CsvHours.read(inputs.checked_path(ours["hourly"]), ours.get("zone"), ours.get("timezone"))
+    from energysweep.hourly.named import source_of  # not before it is asked for: it loads requests
+
+    return grid, source_of(ours["hourly"], ours.get("zone"), ours.get("timezone"))
 
 
 def add_file_sd(parser: argparse.ArgumentParser, what: str) -> None:

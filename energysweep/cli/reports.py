@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from energysweep.cli.answering import add_json, say_answer
 from energysweep.cli.common import (
@@ -19,14 +19,17 @@ from energysweep.cli.common import (
 )
 from energysweep.core.errors import InputError, NotWritten
 from energysweep.core.runfolder import LEDGER, MADE, REPORT
-from energysweep.core.terminal import say, show
+from energysweep.core.terminal import note, say, show
+
+if TYPE_CHECKING:
+    from energysweep.ledger.model import Summary
 
 
 def add(commands: Any) -> None:
     """Add them to the command line."""
     report = add_command(commands, "report", _report, "writes a run's report again")
     add_run_folder(report)
-    add_carbon(report, ", or hourly=FILE.csv, which counts by the hour, too")
+    add_carbon(report, ", and by the hour, too: hourly=FILE.csv, hourly=uk or hourly=electricitymaps,zone=DE")
     report.add_argument(
         "--openmetrics", metavar="FILE", type=path, help="The run's series are written to FILE, for promtool."
     )
@@ -93,9 +96,11 @@ def _report(arguments: argparse.Namespace) -> int:
     try:
         summary = write_report(arguments.folder, data, grid, arguments.grafana, hours)
     except NotWritten as error:
+        _note_hours(error.summary)
         if not arguments.json:
             show(terminal_table(error.summary))
         raise
+    _note_hours(summary)
     if not arguments.json:
         show(terminal_table(summary))
         say(f"report: {arguments.folder / REPORT}")
@@ -122,6 +127,13 @@ def _report(arguments: argparse.Namespace) -> int:
     if arguments.json:
         say_answer("report", said)
     return 0
+
+
+def _note_hours(summary: Summary) -> None:
+    """Why hours of the grid count by the yearly mean, where a source of them could not be asked."""
+    if summary.hourly is not None:
+        for each in summary.hourly.notes:
+            note(f"energysweep: {summary.hourly.source}: {each}")
 
 
 def _compare(arguments: argparse.Namespace) -> int:

@@ -294,7 +294,7 @@ class HourlyShape(Shape):
     """A run's emissions by the hour, beside those by the grid's yearly mean, which all else goes by.
 
     Attributes:
-        source: who knows the hours: the name of the file.
+        source: who knows the hours: the name of the file, or of the API with its zone.
         emissions_grams: CO2e of what the sweep is charged with; null if nobody knows the grid of an hour of it.
         measured_joules: what was drawn in hours whose grid was measured.
         forecast_joules: in those of which a forecast alone is known, or what its source has filled in.
@@ -358,7 +358,7 @@ class SummaryAnswer(Answer):
         trials, totals, configurations, stages, headline, analyses, parts, meters: each says what it is.
         saved: null if nothing was, or if it cannot be told.
         carbon: the grid that emissions are counted for.
-        hourly: null if nobody asked for it (``report --carbon hourly=FILE.csv``).
+        hourly: null if nobody asked for it (``report --carbon hourly=...``).
         hours: those in which the sweep was charged with something; empty likewise.
         forecast: null if nothing was forecast.
         damage: what of the ledger could not be read and is left out.

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter, ValidationError
 
+from energysweep.core.inputs import is_token
 from energysweep.core.records import MAX_GRAMS_PER_KWH
 from energysweep.hourly.hours import SECONDS, HourIntensity, Kind, hour_of
 from energysweep.hourly.web import SourceError, Web
@@ -70,6 +71,8 @@ class ElectricityMaps:
         token = self.token if self.token is not None else os.environ.get(TOKEN_VARIABLE, "")
         if not token:
             raise SourceError(f"Electricity Maps needs a token, in the environment variable {TOKEN_VARIABLE}")
+        if not is_token(token):
+            raise SourceError(f"a token is one line of printable ASCII characters; {TOKEN_VARIABLE} holds none")
         now = hour_of(self.clock())
         if first < now - 23 * SECONDS:
             until = min(last, now)

@@ -6,13 +6,14 @@ Nothing here raises into a sweep. What went wrong is a note, told once, and each
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -31,12 +32,29 @@ PAUSE_SECONDS: Final = 60.0  # after a failure of any source; the web's own are 
 _MOST_NOTES: Final = 50
 
 
+@dataclass(frozen=True)
+class NamedSource:
+    """A source as people ask for it.
+
+    Attributes:
+        name: of it, for people.
+        source: who is asked.
+        cache: the file in which its answers are kept; None: nowhere.
+        notes: what they are to be told of it beforehand.
+    """
+
+    name: str
+    source: Source
+    cache: Path | None = None
+    notes: tuple[str, ...] = ()
+
+
 class GridByTheHour:
     """A grid's intensity by the hour.
 
     Args:
         source: who is asked; None: nobody, and all hours have the yearly mean.
-        yearly: what counts where nobody knows better.
+        yearly: what counts where nobody knows better; None: such hours have no figure.
         cache: where answers are kept, a file; None: in memory alone.
         clock: Unix time.
     """
@@ -44,7 +62,7 @@ class GridByTheHour:
     def __init__(
         self,
         source: Source | None,
-        yearly: Intensity,
+        yearly: Intensity | None,
         cache: Path | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -62,13 +80,14 @@ class GridByTheHour:
         return list(self._notes)
 
     def between(self, first: int, last: int) -> list[HourIntensity]:
-        """One figure for each hour from ``first`` to ``last``, both included. It never raises."""
+        """One figure for each hour from ``first`` to ``last``, both included, that has one. It never raises."""
         hours = hours_between(first, min(last, first + MOST_HOURS * SECONDS))
         wanted = [hour for hour in hours if self._is_to_ask(hour)]
         pauses = self._failed_at is not None and 0 <= self._clock() - self._failed_at < PAUSE_SECONDS
         if wanted and self._source is not None and not pauses:
             self._ask(self._source, wanted[0], wanted[-1])
-        return [self._known.get(hour) or self._mean(hour) for hour in hours]
+        found = (self._known.get(hour) or self._mean(hour) for hour in hours)
+        return [each for each in found if each is not None]
 
     def _is_to_ask(self, hour: int) -> bool:
         known, now = self._known.get(hour), self._clock()
@@ -103,8 +122,10 @@ class GridByTheHour:
             return False
         return bool(first <= each.hour <= last)
 
-    def _mean(self, hour: int) -> HourIntensity:
+    def _mean(self, hour: int) -> HourIntensity | None:
         yearly = self._yearly
+        if yearly is None:
+            return None
         return HourIntensity(yearly.zone, hour, yearly.grams_per_kwh, "yearly", yearly.told, None)
 
     def _note(self, text: str) -> None:
@@ -144,10 +165,14 @@ class GridByTheHour:
         return newest.values()
 
 
-def cache_file(folder: Path, source: str, zone: str) -> Path:
-    """Where the answers of a source on a zone are kept: one file for each, whatever signs its name has."""
+def cache_file(folder: Path, source: str, zone: str, address: str = "") -> Path:
+    """Where the answers of a source on a zone are kept: one file for each, whatever signs its name has.
+
+    What another address has answered, a stand-in's, say, is in another one.
+    """
     safe = re.sub(r"[^A-Za-z0-9]+", "-", f"{source}-{zone}")[:100]
-    return folder / f"hours-{safe}.json"
+    exact = hashlib.sha256(repr((source, zone, address)).encode()).hexdigest()[:8]
+    return folder / f"hours-{safe}-{exact}.json"
 
 
 class _Hour(BaseModel, extra="forbid"):

@@ -7,15 +7,15 @@ ledger tells no trial's joules by the hour with the certainty that comparing con
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from energysweep.core.buckets import BY_NAME
 from energysweep.core.carbon import Intensity
-from energysweep.hourly.grid import GridByTheHour
-from energysweep.hourly.hours import HourIntensity, Kind, Source, best, grams_by_hour
+from energysweep.hourly.grid import GridByTheHour, NamedSource
+from energysweep.hourly.hours import SECONDS, Kind, grams_by_hour
 from energysweep.ledger.periods import HOUR, Periods
 from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import LedgerData
@@ -60,12 +60,14 @@ class ByTheHour:
         hours: those in which it was charged with something, in their order.
         untimed_joules: what nobody knows the time of; they count by the yearly mean.
         untimed_grams: of these; None if there are some and no yearly mean is known.
+        notes: what went wrong with the source, for people.
     """
 
     source: str
     hours: tuple[Hour, ...]
     untimed_joules: float
     untimed_grams: float | None
+    notes: tuple[str, ...] = ()
 
     @property
     def emissions_grams(self) -> float | None:
@@ -91,16 +93,16 @@ class ByTheHour:
         }
 
 
-def by_the_hour(
-    data: LedgerData, state: RunState, source: Source, name: str, yearly: Intensity | None
-) -> ByTheHour | None:
+_APART: Final = 24 * SECONDS
+
+
+def by_the_hour(data: LedgerData, state: RunState, named: NamedSource, yearly: Intensity | None) -> ByTheHour | None:
     """A run by the hours that a source knows.
 
     Args:
         data: its ledger.
         state: the same, folded.
-        source: of the hours; it is asked once.
-        name: of the source, for people.
+        named: the source of the hours.
         yearly: the grid's mean, for hours that the source does not know; None if that is not known either.
     """
     periods = Periods(data, state, HOUR)
@@ -113,18 +115,27 @@ def by_the_hour(
         return None
     untimed = math.fsum(joules.pop(None, ()))
     drawn = {hour: math.fsum(parts) for hour, parts in joules.items() if hour is not None}
-    grid = {each.hour: each for each in _known(source, yearly, min(drawn), max(drawn))} if drawn else {}
+    known_hours = GridByTheHour(named.source, yearly, named.cache)
+    grid = {each.hour: each for first, last in _stretches(drawn) for each in known_hours.between(first, last)}
     grams = grams_by_hour(drawn, grid, 1.0 if yearly is None else yearly.pue)
     hours = []
     for hour in sorted(drawn):
         known, found = grid.get(hour), grams[hour]
         per_kwh, said = (None, None) if known is None else (known.grams_per_kwh, known.source)
         hours.append(Hour(hour, found.joules, per_kwh, found.kind, said, found.grams))
-    return ByTheHour(name, tuple(hours), untimed, None if yearly is None else yearly.emissions_grams(untimed))
+    of_untimed = None if yearly is None else yearly.emissions_grams(untimed)
+    return ByTheHour(named.name, tuple(hours), untimed, of_untimed, (*named.notes, *known_hours.notes))
 
 
-def _known(source: Source, yearly: Intensity | None, first: int, last: int) -> Iterator[HourIntensity]:
-    if yearly is None:
-        yield from best(source.hours(first, last)).values()
-    else:
-        yield from GridByTheHour(source, yearly).between(first, last)
+def _stretches(hours: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """First and last hour of each stretch without a day's break: nobody is asked for the weeks that a run lay still."""
+    first = last = None
+    for hour in sorted(hours):
+        if first is None or last is None:
+            first = hour
+        elif hour - last > _APART:
+            yield first, last
+            first = hour
+        last = hour
+    if first is not None and last is not None:
+        yield first, last

@@ -16,7 +16,7 @@ from energysweep.core.naming import exact_text, trial_text
 from energysweep.core.objective import Objective
 from energysweep.core.records import EnergyRow, MeterRow
 from energysweep.core.text import TIMES, count_text, energy_text, number_text, or_more_text
-from energysweep.hourly.table import CsvHours
+from energysweep.hourly.grid import NamedSource
 from energysweep.ledger.balance import joules_of, meter, parts, total, totals
 from energysweep.ledger.budget import STOPPED, Budget
 from energysweep.ledger.by_hour import by_the_hour
@@ -30,19 +30,19 @@ from energysweep.ledger.trials import TrialSummary, order, summarise_trials
 from energysweep.sweepfile.algorithms import SCHEDULERS, SchedulerType
 
 
-def summarise(data: LedgerData, carbon: Intensity | None = None, hours: CsvHours | None = None) -> Summary:
+def summarise(data: LedgerData, carbon: Intensity | None = None, hours: NamedSource | None = None) -> Summary:
     """Everything the report says about a run.
 
     Args:
         data: the run's ledger.
         carbon: the grid to count emissions for; without it the one that the run noted, and none if it noted none.
-        hours: of that grid, to count the run's emissions by the hour besides.
+        hours: who knows those of that grid, to count the run's emissions by the hour besides.
     """
     return summary_of(RunState.of(data), data, carbon, hours)
 
 
 def summary_of(
-    state: RunState, data: LedgerData, carbon: Intensity | None = None, hours: CsvHours | None = None
+    state: RunState, data: LedgerData, carbon: Intensity | None = None, hours: NamedSource | None = None
 ) -> Summary:
     """The same of a ledger that has been folded already."""
     run = data.run
@@ -91,7 +91,7 @@ def summary_of(
         owner=run.get("owner"),
         tags=tuple((run.get("spec") or {}).get("tags") or ()),
         sources=state.sources(),
-        hourly=None if hours is None else by_the_hour(data, state, hours, hours.path.name, intensity),
+        hourly=None if hours is None else by_the_hour(data, state, hours, intensity),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from energysweep.core.carbon import Intensity
 from energysweep.core.errors import EnergysweepError, NotWritten
 from energysweep.core.runfolder import CONFIGURATIONS, REPORT, SUMMARY, TRIALS
-from energysweep.hourly.table import CsvHours
+from energysweep.hourly.grid import NamedSource
 from energysweep.ledger.model import Summary
 from energysweep.ledger.receipt import Receipt, explain, explain_run
 from energysweep.ledger.store import LedgerData
@@ -51,7 +51,7 @@ def write_report(
     data: LedgerData,
     carbon: Intensity | None = None,
     grafana_url: str | None = None,
-    hours: CsvHours | None = None,
+    hours: NamedSource | None = None,
 ) -> Summary:
     """Write trials.csv, configurations.csv, summary.json and report.html into a run folder.
 
@@ -60,7 +60,7 @@ def write_report(
         data: the run's ledger.
         carbon: another grid to count emissions for.
         grafana_url: a Grafana server that report.html links to; None: the one that the run noted, if it did.
-        hours: of the grid, to count the run's emissions by the hour besides.
+        hours: who knows those of the grid, to count the run's emissions by the hour besides.
 
     Raises:
         InputError: that is no web address.

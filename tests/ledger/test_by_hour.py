@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from energysweep.cli import main
 from energysweep.core.runfolder import LEDGER, SUMMARY
+from energysweep.hourly.grid import NamedSource
 from energysweep.hourly.hours import HourIntensity
 from energysweep.hourly.table import CsvHours
 from energysweep.ledger.by_hour import ByTheHour
@@ -27,9 +28,9 @@ MIDNIGHT = int(NOVEMBER_ENDS)
 FIRST = int(STARTED_AT) // 3600 * 3600
 
 
-def grid(grams: dict[int, float]) -> CsvHours:
+def grid(grams: dict[int, float]) -> NamedSource:
     known = {hour: HourIntensity("DE", hour, value, "measured", "day.csv", None) for hour, value in grams.items()}
-    return CsvHours(Path("day.csv"), known)
+    return NamedSource("day.csv", CsvHours(Path("day.csv"), known))
 
 
 def counted(data: LedgerData, grams: dict[int, float]) -> ByTheHour:
@@ -110,7 +111,7 @@ def test_a_damaged_ledger_of_endless_time_is_counted_in_a_moment() -> None:
 def test_the_report_says_it_and_escapes_the_name_of_the_file() -> None:
     data = example()
     known = {FIRST: HourIntensity("DE", FIRST, 36.0, "forecast", "x", None)}
-    summary = summarise(data, hours=CsvHours(Path("<b>day.csv"), known))
+    summary = summarise(data, hours=NamedSource("<b>day.csv", CsvHours(Path("day.csv"), known)))
     page = report_html(summary, data)
     assert "By the hour (&lt;b&gt;day.csv): ≈ 22.8 mg (est.) of CO2e; of the energy 100.0 % in forecast hours" in page
     assert "By the hour" not in report_html(summarise(data), data)

@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from energysweep.core.carbon import Intensity
 from energysweep.core.errors import one_line
-from energysweep.core.inputs import read_bytes
+from energysweep.core.inputs import is_there, read_bytes
 from energysweep.core.records import MAX_GRAMS_PER_KWH
 from energysweep.hourly.hours import SECONDS, HourIntensity, Kind, Source, best, better, hours_between
 
@@ -135,7 +135,7 @@ class GridByTheHour:
     # What was answered before -----------------------------------------------------------------------------------------
 
     def _read(self, cache: Path) -> dict[int, HourIntensity]:
-        if not cache.exists():
+        if not is_there(cache):
             return {}
         try:
             rows = json.loads(read_bytes(cache, MOST_BYTES, "a cache of hours"))

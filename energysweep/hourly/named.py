@@ -36,13 +36,13 @@ def source_of(said: str, zone: str | None = None, timezone: str | None = None) -
         _refuse("timezone", timezone, said)
         key = _zone(zone)
         address = _address(_MAPS_ADDRESS, apis.ELECTRICITYMAPS)
-        return _api(f"Electricity Maps, {key}", apis.ElectricityMaps(key, base=address), said, key, address)
+        return _api(f"Electricity Maps, {key}, lifecycle", apis.ElectricityMaps(key, base=address), said, key, address)
     if said == _UK:
         _refuse("timezone", timezone, said)
         _refuse("zone", zone, said)
         address = _address(_UK_ADDRESS, apis.UK)
         source = apis.CarbonIntensityUk(base=address)
-        return _api("Carbon Intensity API, GB", source, said, source.zone, address)
+        return _api("Carbon Intensity API, GB, direct", source, said, source.zone, address)
     path = inputs.variable_path("hourly", said)
     if re.fullmatch(r"\w+", said) and not inputs.is_there(path):
         raise InputError(

@@ -47,15 +47,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder in which answers are kept. Until a test says otherwise, nobody listens at either API's address."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv(TOKEN_VARIABLE, SECRET)
     with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
+        unused.bind(("127.0.0.1", 0))  # held, so that nobody else gets it, and deaf
         for variable in (MAPS, GB):
             monkeypatch.setenv(variable, f"http://127.0.0.1:{unused.getsockname()[1]}")
-    return tmp_path / "cache" / "energysweep"
+        yield tmp_path / "cache" / "energysweep"
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_electricity_maps_knows_the_hours_of_a_run(run: Path, serve: Serve, caps
     told, notes, out = report(run, GERMANY.replace("DE", "de"), capsys)
     before, after = (each["joules"] for each in told["hours"])
     assert told["hourly"] | {"untimed_joules": 0} == {
-        "source": "Electricity Maps, DE",
+        "source": "Electricity Maps, DE, lifecycle",
         "emissions_grams": pytest.approx(before * 0.0002 + after * 0.001),
         "measured_joules": before,
         "forecast_joules": after,
@@ -121,7 +121,7 @@ def test_electricity_maps_knows_the_hours_of_a_run(run: Path, serve: Serve, caps
         "untimed_joules": 0,
     }
     assert notes == []
-    assert "By the hour (Electricity Maps, DE):" in out
+    assert "By the hour (Electricity Maps, DE, lifecycle):" in out
     assert "% in measured hours, " in out
     assert "% in forecast hours" in out
     assert {request.query["zone"][0] for request in api.asked} == {"DE"}
@@ -136,7 +136,7 @@ def test_great_britain_s_api_knows_them_without_a_token(
     before, after = (each["joules"] for each in told["hours"])
     assert told["hourly"]["emissions_grams"] == pytest.approx(2 * (before * 0.0002 + after * 0.001))
     assert (told["carbon"]["zone"], told["carbon"]["pue"]) == ("GBR", 2.0)
-    assert "By the hour (Carbon Intensity API, GB):" in out
+    assert "By the hour (Carbon Intensity API, GB, direct):" in out
     assert "100.0 % in measured hours" in out
     assert notes == []
     assert len(api.asked) == 1
@@ -178,7 +178,7 @@ def test_whatever_the_api_answers_the_report_is_written_and_says_why(
     assert told["hourly"]["emissions_grams"] == pytest.approx(told["totals"]["emissions_grams"])
     assert "100.0 % by the yearly mean" in out
     (only,) = notes
-    assert only.startswith("energysweep: Electricity Maps, DE: ")
+    assert only.startswith("energysweep: Electricity Maps, DE, lifecycle: ")
     assert note in only
     assert len(api.asked) == 1
 
@@ -186,7 +186,7 @@ def test_whatever_the_api_answers_the_report_is_written_and_says_why(
 def test_where_nobody_listens_the_report_is_written_and_says_so(run: Path, capsys: Captured) -> None:
     _, notes, out = report(run, "hourly=uk", capsys)
     assert "100.0 % by the yearly mean" in out
-    assert notes == ["energysweep: Carbon Intensity API, GB: 127.0.0.1 does not answer (ConnectionError)"]
+    assert notes == ["energysweep: Carbon Intensity API, GB, direct: 127.0.0.1 does not answer (ConnectionError)"]
 
 
 @pytest.mark.parametrize(("token", "note"), [(None, "needs a token"), ("two\nlines", "is one line of printable ASCII")])
@@ -213,7 +213,7 @@ def test_without_a_home_answers_are_not_kept_and_the_report_says_so(
         _, notes, out = report(run, "hourly=uk", capsys)
         assert "100.0 % in measured hours" in out
         assert [each.partition(": XDG_")[0] for each in notes] == [
-            "energysweep: Carbon Intensity API, GB: answers are not kept"
+            "energysweep: Carbon Intensity API, GB, direct: answers are not kept"
         ]
     assert len(api.asked) == 2
 

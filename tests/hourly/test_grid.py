@@ -157,8 +157,9 @@ def test_a_cache_that_cannot_be_read_is_asked_for_again(tmp_path: Path, text: st
     assert json.loads(file.read_text())[0]["hour"] == NOON
 
 
-def test_a_cache_that_cannot_be_written_is_a_note(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["file/hours.json", f"{'x' * 300}/hours.json"])
+def test_a_cache_that_cannot_be_written_is_a_note(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_text("in the way")
-    grid = GridByTheHour(Plugin(known(NOON)), YEARLY, tmp_path / "file" / "hours.json", Clock(NOON))
+    grid = GridByTheHour(Plugin(known(NOON)), YEARLY, tmp_path / name, Clock(NOON))
     assert kinds(grid.between(NOON, NOON)) == ["measured"]
     assert "cannot be written" in grid.notes[-1]

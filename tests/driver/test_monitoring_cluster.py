@@ -368,6 +368,7 @@ def test_at_a_scrape_a_minute_the_final_values_are_there_as_well(watched: Watche
         time.sleep(1.0)
 
 
+@pytest.mark.variant
 def test_an_agent_that_joins_is_found_and_one_that_leaves_is_dropped(tmp_path: Path) -> None:
     prepare(tmp_path)
     port = free_port()

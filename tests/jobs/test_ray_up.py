@@ -251,6 +251,7 @@ def test_a_cluster_made_by_ray_up_is_closed_to_who_has_no_token(cluster: Hosts) 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+@pytest.mark.variant
 def test_ray_up_after_a_change_brings_a_new_version_and_new_agents_to_all_hosts(cluster: Hosts, project: Path) -> None:
     nodes = [cluster.hosts[name] for name in ("head", "worker")]
     before = [_agents(node) for node in nodes]

@@ -146,6 +146,7 @@ def facts(markdown: Path) -> list[tuple[str, ...]]:
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+@pytest.mark.variant
 def test_a_study_that_is_run_again_gives_the_same_bytes_and_one_that_was_killed_the_same_outcomes(
     tmp_path: Path, agent_home: Path
 ) -> None:

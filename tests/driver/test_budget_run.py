@@ -37,6 +37,7 @@ def charged(folder: Path) -> float:
     return RunState.of(read_ledger(folder / LEDGER)).charged_joules or 0.0
 
 
+@pytest.mark.variant
 def test_a_run_that_is_killed_twice_and_resumed_keeps_one_budget(
     sweep_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -203,6 +203,7 @@ def test_a_cap_begins_in_the_order_of_an_earlier_run_and_keeps_it_when_that_has_
     assert [rate for _, rate in began] == [*reached_at]
 
 
+@pytest.mark.variant
 def test_a_pilot_is_booked_to_the_run_that_goes_on_after_it(
     race_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

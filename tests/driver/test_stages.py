@@ -148,7 +148,8 @@ def tune_states(folder: Path, stage: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", ["base", pytest.param("", marks=pytest.mark.variant)])
+@pytest.mark.variant
+@pytest.mark.parametrize("part", ["base", ""])
 def test_a_run_that_is_killed_in_either_part_goes_on_there(counting: Path, part: str) -> None:
     settings = "parameters={step: 1, steps: 20, seconds: 0.25, keep: true, pretrained: {from: base}}"
     stages = "stages={base: {parameters: {step: 100}}}"

@@ -191,6 +191,7 @@ def test_a_lightning_trial_costs_the_same_first_and_second_in_its_process(run_sw
     assert first_startup > 5 * second_startup
 
 
+@pytest.mark.variant
 def test_a_trial_that_has_ray_work_elsewhere_says_so(run_sweep: RunSweep, tmp_path: Path) -> None:
     (tmp_path / "work.py").write_text(ELSEWHERE)
     kinds = "parameters.kind={grid: [alone, object, task, actor, train]}"

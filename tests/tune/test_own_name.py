@@ -233,6 +233,7 @@ def train(config):
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.variant
 def test_ray_work_of_a_trial_runs_what_was_in_a_file_that_has_gone_since(
     sweep_folder: Path, run_sweep: Callable[..., Run]
 ) -> None:

@@ -237,6 +237,7 @@ def meter(meters: tuple[str, ...], trainable: Any) -> Any:
 
 
 @pytest.mark.slow
+@pytest.mark.variant
 def test_parameters_and_resources_may_be_given_before_or_after_the_metering(
     meters: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -27,7 +27,7 @@ from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import Ledger, LedgerData, read_ledger
 from energysweep.meters.base import Component
 from energysweep.simulation.node import IDLE_WATTS
-from tests.support.accounted import NOVEMBER_ENDS, Hosts, SharedRun, as_before_schema_5
+from tests.support.accounted import NOVEMBER_ENDS, Hosts, SharedRun, as_before_schema_5, run_over_midnight
 
 CARBON = {"grams_per_kwh": 360.0, "zone": "DEU", "year": 2023, "source": "CodeCarbon", "pue": 1.0}  # 0.0001 g/J
 
@@ -193,18 +193,8 @@ def test_runs_with_other_idle_floors_add_up_all_the_same(hosts: Hosts) -> None:
 
 def test_joules_of_a_run_over_a_month_s_end_are_in_the_month_in_which_they_were_drawn(tmp_path: Path) -> None:
     with closing(Hosts(tmp_path, now=NOVEMBER_ENDS - 10)) as hosts:
-        run = hosts.run("run", carbon=CARBON)
-        run.begin()
-        run.work("t0")
-        hosts.wait(4)
-        run.end("interrupted")
-        hosts.wait(3)
-        run.begin()
-        run.work("t1")
-        hosts.wait(5)  # 3 of them in November
-        run.end()
+        second = run_over_midnight(hosts)
         found = added(hosts, "month")
-        second = 20 + 2 + 25 / 8
         assert of_groups(found) == pytest.approx({"2025-11": 7 * second, "2025-12": 2 * second}, rel=1e-9)
         assert [(each.runs, each.trials) for each in found.groups.values()] == [(1, 2), (1, 1)]
         assert found.groups["2025-12"].emissions_grams == pytest.approx(2 * second * 0.0001)

@@ -21,7 +21,7 @@ from energysweep.ledger.store import LedgerData, read_ledger
 from energysweep.ledger.summary import summarise
 from energysweep.report.answers import hourly_text
 from energysweep.report.html import report_html
-from tests.support.accounted import NOVEMBER_ENDS, Hosts
+from tests.support.accounted import NOVEMBER_ENDS, Hosts, run_over_midnight
 from tests.support.example import CARBON, STARTED_AT, example
 
 MIDNIGHT = int(NOVEMBER_ENDS)
@@ -40,21 +40,10 @@ def counted(data: LedgerData, grams: dict[int, float]) -> ByTheHour:
 
 
 def test_a_run_over_midnight_has_each_hours_joules_at_its_own_grid(tmp_path: Path) -> None:
-    # 25 W idle with a trial's CPU of 8, its work and its overhead: as the account's test of months counts them.
     with closing(Hosts(tmp_path, now=NOVEMBER_ENDS - 10)) as hosts:
-        run = hosts.run("run", carbon=CARBON)
-        run.begin()
-        run.work("t0")
-        hosts.wait(4)
-        run.end("interrupted")
-        hosts.wait(3)
-        run.begin()
-        run.work("t1")
-        hosts.wait(5)  # 3 of them before midnight
-        run.end()
+        second = run_over_midnight(hosts)
         data = read_ledger(hosts.results / "run" / LEDGER)
         found = counted(data, {MIDNIGHT - 3600: 720.0, MIDNIGHT: 3600.0})
-    second = 20 + 2 + 25 / 8
     assert {each.hour: each.joules for each in found.hours} == pytest.approx(
         {MIDNIGHT - 3600: 7 * second, MIDNIGHT: 2 * second}, rel=1e-9
     )

@@ -21,6 +21,7 @@ from energysweep.ledger.run_state import RunState
 from energysweep.ledger.store import Ledger
 from energysweep.meters.base import Component
 from energysweep.simulation.node import IDLE_WATTS, Node
+from tests.support.example import CARBON
 
 NOVEMBER_ENDS = 1_764_547_200.0  # 2025-12-01T00:00:00Z
 DEVICES = ("package-0", "dram-0")
@@ -226,6 +227,25 @@ class SharedRun:
         assert self.driver is not None
         self.node.processes.kill(self.driver.pid)
         self.driver = None
+
+
+def run_over_midnight(hosts: Hosts) -> float:
+    """A run of two parts on a host whose clock shows ten seconds to midnight: 7 s of it are before, 2 after.
+
+    Returns:
+        What it is charged with in each second, in joules: its work, its overhead, and one CPU of 8 of the idle floor.
+    """
+    run = hosts.run("run", carbon=CARBON)
+    run.begin()
+    run.work("t0")
+    hosts.wait(4)
+    run.end("interrupted")
+    hosts.wait(3)
+    run.begin()
+    run.work("t1")
+    hosts.wait(5)
+    run.end()
+    return 20 + 2 + 25 / 8
 
 
 def as_before_schema_5(folders: Iterable[Path]) -> None:
